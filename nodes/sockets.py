@@ -1,0 +1,10 @@
+"""The pack's own socket types, and what every node shares."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+CATEGORY = "SceneScope"
+
+Recorder = io.Custom("SCENESCOPE_RECORDER")
+AttentionMaps = io.Custom("SCENESCOPE_ATTENTION_MAPS")

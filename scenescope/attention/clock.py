@@ -1,0 +1,83 @@
+"""Which sampler step a model evaluation belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StepClock:
+    """Tell sampler steps from model evaluations.
+
+    A second-order sampler asks the model more than once a step, at sigmas that may or may not be on the schedule, so neither
+    counting nor sigmas can tell. The sampler's callback can: it is called once a step. Samplers differ in when they call it:
+    right after the step's first evaluation (k-diffusion's way), or after all of them. The first step shows which: an
+    early caller has then made exactly one evaluation. From then on the evaluations between two calls are known apart:
+    for an early caller the last one opens the new step and those before it finish the old one; for a late caller all of
+    them belong to the step that is reported.
+
+    Args:
+        sigmas: the schedule, steps + 1 values, falling; only used if the sampler never calls back.
+
+    >>> heun = StepClock([10.0, 5.0, 0.0])
+    >>> first = heun.evaluate(10.0); heun.step_done(0); second = heun.evaluate(5.0)
+    >>> third = heun.evaluate(5.0); heun.step_done(1); heun.finish()
+    >>> [heun.label(ticket) for ticket in (first, second, third)]
+    [(0, 0), (0, 1), (1, 0)]
+    """
+
+    def __init__(self, sigmas: Sequence[float]) -> None:
+        self._sigmas = [float(sigma) for sigma in sigmas]
+        self._asked: list[float] = []
+        self._labels: dict[int, tuple[int, int]] = {}
+        self._evaluations: dict[int, int] = {}
+        self._pending: list[int] = []
+        self._last: int | None = None
+        self._late = False
+
+    @property
+    def steps(self) -> int:
+        """Sampler steps of the schedule."""
+        return max(1, len(self._sigmas) - 1)
+
+    def evaluate(self, sigma: float) -> int:
+        """Note a model evaluation; returns its ticket, to be turned into a step by `label` once that is settled."""
+        ticket = len(self._asked)
+        self._asked.append(float(sigma))
+        self._pending.append(ticket)
+        return ticket
+
+    def possible_steps(self) -> frozenset[int]:
+        """The steps that the newest evaluation may turn out to belong to."""
+        if self._last is None:
+            return frozenset({0})
+        return frozenset({self._last + 1} if self._late else {self._last, self._last + 1})
+
+    def step_done(self, step: int) -> None:
+        """Take the sampler's callback for a step."""
+        if self._last is None:
+            self._late = len(self._pending) > 1
+        opening = 0 if self._late or self._last is None else max(0, len(self._pending) - 1)
+        for ticket in self._pending[:opening]:
+            self._settle(ticket, self._last if self._last is not None else step)
+        for ticket in self._pending[opening:]:
+            self._settle(ticket, step)
+        self._pending, self._last = [], step
+
+    def finish(self) -> None:
+        """Settle what is left when sampling has ended."""
+        for ticket in self._pending:
+            self._settle(ticket, self._last if self._last is not None else self._step_at(self._asked[ticket]))
+        self._pending = []
+
+    def label(self, ticket: int) -> tuple[int, int] | None:
+        """The step and the evaluation inside it, or None while it is open."""
+        return self._labels.get(ticket)
+
+    def _settle(self, ticket: int, step: int) -> None:
+        evaluation = self._evaluations.get(step, 0)
+        self._evaluations[step] = evaluation + 1
+        self._labels[ticket] = (step, evaluation)
+
+    def _step_at(self, sigma: float) -> int:
+        reached = [step for step, value in enumerate(self._sigmas[:-1]) if value >= sigma * (1 - 1e-5)]
+        return reached[-1] if reached else 0

@@ -1,0 +1,153 @@
+"""What one sampling run left behind: maps with their addresses. Frozen; safe to share and to cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from torch import Tensor
+
+from ..dims import Grid
+from .selection import Branch, Selection
+from .shapes import BlockShape
+from .sites import Kind, Site
+from .tokens import TokenTable
+
+
+@dataclass(frozen=True, order=True)
+class Address:
+    """Where and when a map was made; heads and images are axes of the map itself.
+
+    Args:
+        step: sampler step of the run, from 0.
+        evaluation: model evaluation inside the step, from 0.
+        branch: `positive`, `negative`, or `other N`.
+        entry: conditioning entry of the branch, from 0 (several with ConditioningCombine, areas, masks).
+        order: place of the block in forward order, from 0.
+        block: the block's name.
+        kind: `cross` or `self`.
+    """
+
+    step: int
+    evaluation: int
+    branch: Branch
+    entry: int
+    order: int
+    block: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """One recorded map.
+
+    Args:
+        address: where and when.
+        maps: (image head query key) shares of attention, each row sums to 1; on the CPU. One head where heads were averaged.
+        heads: how many heads the layer has, whether they were averaged or not.
+        query_grid: the grid of the queries, 1x1 where a region was averaged.
+        key_grid: the grid of the keys for self-attention; None for cross-attention, whose keys are tokens.
+    """
+
+    address: Address
+    maps: Tensor
+    heads: int
+    query_grid: Grid
+    key_grid: Grid | None = None
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Queries and keys of one cross-attention call, kept to ask for new words later.
+
+    Args:
+        query: (image query head*channel).
+        key: (image token head*channel), repeats removed.
+        heads: attention heads.
+        query_grid: the grid of the queries.
+    """
+
+    query: Tensor
+    key: Tensor
+    heads: int
+    query_grid: Grid
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One conditioning entry of the run.
+
+    Args:
+        branch: `positive`, `negative`, or `other N`.
+        index: its place among the branch's entries.
+        tokens: columns of its prompt, before the host repeats them.
+        area: (height, width, top, left) in latent cells, None for the whole picture.
+        strength: the conditioning's strength.
+        masked: whether a mask limits where its prediction counts (its attention covers the whole picture all the same).
+        table: the words, None for a conditioning that carries none.
+    """
+
+    branch: Branch
+    index: int
+    tokens: int
+    area: tuple[int, int, int, int] | None = None
+    strength: float = 1.0
+    masked: bool = False
+    table: TokenTable | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One run's maps and what is needed to read them.
+
+    Args:
+        maps: in order of their addresses.
+        projections: queries and keys by address, where they were kept.
+        sites: the model's attention sites that were chosen.
+        entries: the conditioning entries.
+        latent: the latent's grid.
+        images: pictures of the batch.
+        sigmas: the run's schedule, steps + 1 values.
+        selection: what was asked for.
+        shapes: the per-block shape log of the first evaluation.
+        skipped: calls that could not be recorded: reason -> how many.
+        about: what else is known of the run: seed, sampler, cfg, model.
+    """
+
+    maps: tuple[AttentionMap, ...]
+    sites: tuple[Site, ...]
+    entries: tuple[Entry, ...]
+    latent: Grid
+    images: int
+    sigmas: tuple[float, ...]
+    selection: Selection
+    shapes: tuple[BlockShape, ...] = ()
+    projections: Mapping[Address, Projection] = field(default_factory=lambda: MappingProxyType({}))
+    skipped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    about: Mapping[str, str | int | float] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def steps(self) -> int:
+        """Sampler steps of the run, recorded or not."""
+        return max(1, len(self.sigmas) - 1)
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of all maps, queries and keys."""
+        kept = [item.maps for item in self.maps]
+        for projection in self.projections.values():
+            kept += [projection.query, projection.key]
+        return sum(tensor.numel() * tensor.element_size() for tensor in kept)
+
+    def where(self, keep: Callable[[Address], bool]) -> Recording:
+        """The part of the recording whose addresses are kept; maps are shared, not copied."""
+        return replace(
+            self,
+            maps=tuple(item for item in self.maps if keep(item.address)),
+            projections=MappingProxyType({at: item for at, item in self.projections.items() if keep(at)}),
+        )
+
+    def entry(self, branch: Branch, index: int) -> Entry | None:
+        """The entry at this place, or None."""
+        return next((entry for entry in self.entries if (entry.branch, entry.index) == (branch, index)), None)

@@ -1,0 +1,109 @@
+"""What to record: one selection, the same words everywhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from ..errors import SelectionError
+from .sites import Kind
+
+Heads = Literal["mean", "each"]
+Evaluations = Literal["first", "all"]
+Branch = str  # "positive", "negative", or "other 2", ... for guiders with more conditionings
+
+POSITIVE, NEGATIVE = "positive", "negative"
+
+
+def branch_of(index: int) -> Branch:
+    """Name a position in the host's list of conditionings.
+
+    Source: host contract, ComfyUI 0.33 `samplers.calc_cond_batch`: index 0 is the positive, 1 the negative.
+
+    >>> [branch_of(index) for index in range(3)]
+    ['positive', 'negative', 'other 2']
+    """
+    return (POSITIVE, NEGATIVE)[index] if index < 2 else f"other {index}"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What one run shall keep.
+
+    Args:
+        kinds: cross-attention, self-attention, or both.
+        blocks: `all`, places or block names, as `choose_blocks` reads them.
+        heads: `mean` keeps one map per layer, `each` every head's.
+        steps: sampler steps, as `choose_steps` reads them.
+        branches: conditionings to keep; other guiders' extra ones are kept with `other 2`.
+        evaluations: of a sampler step that asks the model several times keep the `first` answer or `all`.
+        precision: type of the kept maps.
+        self_times: self-attention is reduced to the latent's grid divided by this; 1 keeps the layer's own grid.
+        self_region: (height width) float, a region of the picture; where given, self-attention keeps one map, the mean over the
+            region's queries, instead of one per query.
+        keep_queries: keep queries and keys of cross-attention too, to ask for new words later.
+        budget: bytes that one run may keep.
+    """
+
+    kinds: tuple[Kind, ...] = ("cross",)
+    blocks: str = "all"
+    heads: Heads = "mean"
+    steps: str = "all"
+    branches: tuple[Branch, ...] = (POSITIVE, NEGATIVE)
+    evaluations: Evaluations = "first"
+    precision: torch.dtype = torch.float16
+    self_times: int = 2
+    self_region: torch.Tensor | None = None
+    keep_queries: bool = False
+    budget: int = 2 * 10**9
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one kept number."""
+        return torch.finfo(self.precision).bits // 8
+
+
+def choose_steps(text: str, total: int) -> frozenset[int]:
+    """Read a choice of sampler steps written by a person; the first step is 0, the last one is also -1.
+
+    Args:
+        text: `all`, `first`, `last`, numbers, ranges `2-5`, `every 4`, separated by commas.
+        total: steps of the run.
+
+    Raises:
+        SelectionError: a part is not understood, or nothing of it lies in the run.
+
+    >>> sorted(choose_steps("0-2, last", 20))
+    [0, 1, 2, 19]
+    >>> sorted(choose_steps("every 8", 20))
+    [0, 8, 16]
+    """
+    chosen: set[int] = set()
+    for part in re.split(r"[,;\n]", text.strip().lower() or "all"):
+        if part.strip():
+            chosen |= _steps_called(part.strip(), total)
+    if not chosen:
+        raise SelectionError(
+            f"Steps: {text!r} holds no step of this run; expected some of 0 to {total - 1}. Correct the steps."
+        )
+    return frozenset(chosen)
+
+
+def _steps_called(word: str, total: int) -> set[int]:
+    named = {"all": range(total), "first": range(min(1, total)), "last": range(max(0, total - 1), total)}
+    if word in named:
+        return set(named[word])
+    if match := re.fullmatch(r"every\s+([1-9]\d*)", word):
+        return set(range(0, total, int(match.group(1))))
+    if match := re.fullmatch(r"(-?\d+)", word):
+        step = int(word)
+        return {step + total if step < 0 else step} & set(range(total))
+    if match := re.fullmatch(r"(\d+)\s*(?:-|to|\.\.)\s*(\d+)", word):
+        return set(range(int(match.group(1)), int(match.group(2)) + 1)) & set(range(total))
+    raise SelectionError(
+        f"Steps: {word!r} is not understood; expected all, first, last, a number, a range such as 2-5, or every 4. "
+        "Correct the steps."
+    )

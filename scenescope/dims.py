@@ -1,0 +1,84 @@
+"""The words for dimensions, and the grid that a run of tokens stands for.
+
+| word    | meaning                                                          |
+|---------|------------------------------------------------------------------|
+| batch   | rows of one model call: images x conditioning entries            |
+| image   | pictures of one sampling run                                     |
+| head    | attention heads                                                  |
+| query   | positions of a feature map, row by row: height x width of a grid |
+| token   | keys of cross-attention: the text's columns                      |
+| key     | keys of any attention                                            |
+| channel | features of one position                                         |
+| height, width | always in this order                                       |
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .errors import InputError
+
+
+class Grid(NamedTuple):
+    """A feature map's extent.
+
+    Args:
+        height: rows.
+        width: columns.
+
+    >>> Grid(64, 48).cells
+    3072
+    >>> Grid(33, 45).coarser(2)
+    Grid(height=17, width=23)
+    >>> str(Grid(8, 12))
+    '8x12'
+    """
+
+    height: int
+    width: int
+
+    @property
+    def cells(self) -> int:
+        """Positions of the grid: the number of queries."""
+        return self.height * self.width
+
+    def coarser(self, times: int) -> Grid:
+        """The grid after strided convolutions that divide by `times`, rounding up as the U-Net does."""
+        return Grid(-(-self.height // times), -(-self.width // times))
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"
+
+
+def grid_of(text: str) -> Grid:
+    """Read a grid written as `height x width`, or as one number for a square.
+
+    Raises:
+        InputError: the text is not a grid.
+
+    >>> grid_of("16x24")
+    Grid(height=16, width=24)
+    >>> grid_of(" 32 ")
+    Grid(height=32, width=32)
+    """
+    parts = text.lower().replace("×", "x").split("x")
+    if not 1 <= len(parts) <= 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise InputError(f"Grid: the size is {text!r}; expected `height x width` or one number. Write for example 16x16.")
+    height, width = int(parts[0]), int(parts[-1])
+    return Grid(height, width)
+
+
+def bytes_text(count: int) -> str:
+    """Write a number of bytes as people read it, in units of 1000.
+
+    >>> bytes_text(4_149_376)
+    '4.1 MB'
+    >>> bytes_text(312)
+    '312 B'
+    """
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
