@@ -1,0 +1,55 @@
+"""Find the ComfyUI on this machine, and make its modules importable. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HOW_TO_GET_ONE = "Set COMFYUI_PATH to a ComfyUI folder, or run `python dev.py demo --get-host` to install one."
+
+
+def find_comfyui(root: Path = ROOT) -> Path | None:
+    """Look where a ComfyUI may be: `$COMFYUI_PATH`, around the pack, `~/comfy/ComfyUI`, `~/ComfyUI`.
+
+    Args:
+        root: the pack's folder; if it lies in a `custom_nodes`, that folder's parent is looked at
+
+    Returns:
+        path: the folder that holds ComfyUI's main.py, or None
+
+    Raises:
+        FileNotFoundError: `$COMFYUI_PATH` is set and holds no ComfyUI
+    """
+    named = os.environ.get("COMFYUI_PATH")
+    if named:
+        if not _is_comfyui(Path(named)):
+            raise FileNotFoundError(
+                f"COMFYUI_PATH: the folder is {named}; expected one with ComfyUI's main.py. Correct or unset it."
+            )
+        return Path(named).resolve()
+    around = [root.parent.parent] if root.parent.name == "custom_nodes" else []
+    usual = [Path.home() / "comfy" / "ComfyUI", Path.home() / "ComfyUI"]
+    return next((path.resolve() for path in around + usual if _is_comfyui(path)), None)
+
+
+def use_comfyui(path: Path, *, cpu: bool = True) -> None:
+    """Put ComfyUI's modules on `sys.path`, ahead of everything, and choose the device before they load.
+
+    Host contract (0.33.0): comfy/cli_args.py parses no arguments unless asked to, and comfy/model_management.py reads
+    `args.cpu` when it is first imported.
+
+    Args:
+        path: what `find_comfyui` returned
+        cpu: whether to leave a GPU alone
+    """
+    if str(path) not in sys.path:
+        sys.path.insert(0, str(path))
+    from comfy.cli_args import args
+
+    args.cpu = cpu
+
+
+def _is_comfyui(path: Path) -> bool:
+    return (path / "main.py").is_file() and (path / "comfy").is_dir()

@@ -1,0 +1,66 @@
+"""The host tier: the pack against a real ComfyUI, in this process and in a server of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+
+COMFYUI = find_comfyui()
+if COMFYUI is None:
+    raise pytest.UsageError(f"tests/host: no ComfyUI was found; these tests need one. {HOW_TO_GET_ONE}")
+use_comfyui(COMFYUI)
+
+from pack.tests.host import layouts  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def comfy_path() -> Path:
+    """The folder of the ComfyUI in use."""
+    return COMFYUI
+
+
+@pytest.fixture(autouse=True)
+def as_the_host_runs_nodes() -> Iterator[None]:
+    """Every test runs in inference mode, as nodes do (0.33.0, execution.py, PromptExecutor.execute_async)."""
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_models() -> dict[str, Any]:
+    """One small model for each layout, made once; tests take clones of them."""
+    return {
+        "sd15": layouts.build(layouts.SD15),
+        "sd15_half": layouts.build(layouts.SD15, dtype=torch.float16),
+        "sd2": layouts.build(layouts.SD2),
+        "sdxl": layouts.build(layouts.SDXL),
+    }
+
+
+@pytest.fixture
+def sd15(small_models: dict[str, Any]) -> Any:
+    """A small SD1.5-layout MODEL: 16 transformer blocks, 8 heads, text width 64."""
+    return small_models["sd15"].clone()
+
+
+@pytest.fixture
+def sd15_half(small_models: dict[str, Any]) -> Any:
+    """The same in half precision."""
+    return small_models["sd15_half"].clone()
+
+
+@pytest.fixture
+def sd2(small_models: dict[str, Any]) -> Any:
+    """A small SD2-layout MODEL: heads of a fixed width, linear projections."""
+    return small_models["sd2"].clone()
+
+
+@pytest.fixture
+def sdxl(small_models: dict[str, Any]) -> Any:
+    """A small SDXL-layout MODEL: two and three transformers to a block, a label embedding."""
+    return small_models["sdxl"].clone()
