@@ -16,5 +16,7 @@ async def comfy_entrypoint():
 
         return SceneScope()
     except Exception:
-        logging.exception("SceneScope: the nodes could not be loaded. Please report what follows with your ComfyUI version.")
+        logging.exception(
+            "SceneScope: the nodes could not be loaded. Please report what follows, with ComfyUI's version."
+        )
         raise

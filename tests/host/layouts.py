@@ -62,7 +62,8 @@ SDXL = Layout(
         "transformer_depth_output": [0, 0, 0, 2, 2, 2, 3, 3, 3],
         "transformer_depth_middle": 3,
         "num_classes": "sequential",
-        "adm_in_channels": TEXT_WIDTH + 6 * 256,  # pooled text and six sizes of 256, as model_base.SDXL.encode_adm gives
+        # The pooled text and six sizes, 256 features each (model_base.SDXL.encode_adm).
+        "adm_in_channels": TEXT_WIDTH + 6 * 256,
     },
 )
 

@@ -1,0 +1,86 @@
+"""Turn a workflow as the editor saves it into a prompt as the server runs it. Standard library only.
+
+Enough of the format for this pack's own workflows: widgets, widgets with a link, growing and dynamic inputs.
+Subgraphs, reroutes, and muted or bypassed nodes are refused by name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+NOTES = ("Note", "MarkdownNote")
+AFTER_GENERATE = ("fixed", "increment", "decrement", "randomize")
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
+SOCKETS_ONLY = ("COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3")
+Json = dict[str, Any]
+
+
+def to_prompt(workflow: Json, object_info: Json) -> Json:
+    """Return the prompt that the editor would queue for a saved workflow.
+
+    Args:
+        workflow: with `nodes` and `links`, as the editor saves it
+        object_info: what the server's /object_info answers
+
+    Returns:
+        prompt: node id -> {"class_type", "inputs"}; a link is [node id, slot]
+
+    Raises:
+        ValueError: a node is unknown, is not plainly active, or its values do not fit its inputs
+    """
+    origins = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    prompt: Json = {}
+    for node in workflow["nodes"]:
+        kind, who = node["type"], f"node {node['id']} ({node['type']})"
+        if kind in NOTES:
+            continue
+        if kind not in object_info:
+            raise ValueError(
+                f"{who}: the server has no such node; expected one of its own. Check the pack that has it."
+            )
+        if node.get("mode", 0) != 0:
+            raise ValueError(f"{who}: its mode is {node['mode']}; expected 0, an active node. Delete or activate it.")
+        linked = {
+            slot["name"]: origins[slot["link"]] for slot in node.get("inputs", []) if slot.get("link") is not None
+        }
+        prompt[str(node["id"])] = {"class_type": kind, "inputs": _widgets(node, object_info[kind], who) | linked}
+    return prompt
+
+
+def _widgets(node: Json, info: Json, who: str) -> Json:
+    values = node.get("widgets_values") or []
+    if isinstance(values, dict):
+        return values
+    sockets = {slot["name"] for slot in node.get("inputs", []) if "widget" not in slot}
+    left = list(values)
+    inputs: Json = {}
+    for name, spec in _specs(info["input"], info.get("input_order")):
+        _take(name, spec, sockets, left, inputs)
+    if left:
+        raise ValueError(f"{who}: {len(left)} of its values are left over: {left}; expected none. Save it again.")
+    return inputs
+
+
+def _specs(sections: Json, order: Json | None = None) -> list[tuple[str, list[Any]]]:
+    found = [(name, sections[part][name]) for part in ("required", "optional") for name in sections.get(part, {})]
+    if order is None:
+        return found
+    place = {name: number for number, name in enumerate(order.get("required", []) + order.get("optional", []))}
+    return sorted(found, key=lambda pair: place[pair[0]])
+
+
+def _take(name: str, spec: list[Any], sockets: set[str], left: list[Any], inputs: Json) -> None:
+    """Move the values of one input, and of those that it brings along, from `left` to `inputs`."""
+    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+    if name in sockets or kind in SOCKETS_ONLY or not left:
+        return
+    inputs[name] = left.pop(0)
+    if kind == DYNAMIC_COMBO:
+        chosen = next(option for option in options["options"] if option["key"] == inputs[name])
+        for inner, inner_spec in _specs(chosen["inputs"]):
+            _take(f"{name}.{inner}", inner_spec, sockets, left, inputs)
+    # The editor keeps two values more that the server never sees: what to do with a seed, and an upload button.
+    if kind == "INT" and left and left[0] in AFTER_GENERATE:
+        left.pop(0)
+    if any(key.endswith("_upload") for key in options) and left and left[0] == "image":
+        left.pop(0)

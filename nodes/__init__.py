@@ -1,0 +1,18 @@
+"""The sockets: what ComfyUI shows, and nothing that computes.
+
+Each module here defines `NODES`, the list of its node classes.
+"""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+NODES: list[type[io.ComfyNode]] = []
+
+
+class SceneScope(ComfyExtension):
+    """The pack, as ComfyUI loads it."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """Return every node class of the pack."""
+        return NODES
