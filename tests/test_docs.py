@@ -1,0 +1,45 @@
+"""What the documentation says is run: docstrings, and the README's commands and snippets."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+WITH_EXAMPLES = [
+    ".".join(("pack", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+    for file in sorted((ROOT / "scenescope").rglob("*.py"))
+    if ">>> " in file.read_text("utf-8")
+]
+README = (ROOT / "README.md").read_text("utf-8") if (ROOT / "README.md").exists() else ""
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_the_examples_in_the_docstrings_are_true(name):
+    """Oracle: the results that the docstrings state."""
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    result = doctest.testmod(importlib.import_module(name), optionflags=flags)
+    assert result.failed == 0
+    assert result.attempted > 0
+
+
+def test_the_commands_in_the_readme_are_ones_that_dev_py_takes():
+    """Oracle: the command line's own parser."""
+    commands = re.findall(r"^(?:\$ )?python3? dev\.py ([^\n#]*)", README, re.MULTILINE)
+    for command in commands:
+        script = f"import dev; dev.parser().parse_args({command.split()!r})"
+        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+def test_the_python_in_the_readme_runs():
+    """Oracle: nothing is raised; the snippets share one namespace, from top to bottom."""
+    namespace: dict[str, object] = {}
+    for snippet in re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+        exec(compile(snippet, "README.md", "exec"), namespace)  # noqa: S102 - our own documentation
