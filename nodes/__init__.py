@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-NODES: list[type[io.ComfyNode]] = []
+from . import record
+
+NODES: list[type[io.ComfyNode]] = [*record.NODES]
 
 
 class SceneScope(ComfyExtension):

@@ -63,7 +63,9 @@ def grid_of(text: str) -> Grid:
     """
     parts = text.lower().replace("×", "x").split("x")
     if not 1 <= len(parts) <= 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"Grid: the size is {text!r}; expected `height x width` or one number. Write for example 16x16.")
+        raise InputError(
+            f"Grid: the size is {text!r}; expected `height x width` or one number. Write for example 16x16."
+        )
     height, width = int(parts[0]), int(parts[-1])
     return Grid(height, width)
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 class StepClock:
     """Tell sampler steps from model evaluations.
 
-    A second-order sampler asks the model more than once a step, at sigmas that may or may not be on the schedule, so neither
-    counting nor sigmas can tell. The sampler's callback can: it is called once a step. Samplers differ in when they call it:
-    right after the step's first evaluation (k-diffusion's way), or after all of them. The first step shows which: an
-    early caller has then made exactly one evaluation. From then on the evaluations between two calls are known apart:
-    for an early caller the last one opens the new step and those before it finish the old one; for a late caller all of
-    them belong to the step that is reported.
+    A second-order sampler asks the model more than once a step, at sigmas that may or may not be on the schedule, so
+    neither counting nor sigmas can tell. The sampler's callback can: it is called once a step. Samplers differ in when
+    they call it: right after the step's first evaluation (k-diffusion's way), or after all of them. The first step
+    shows which: an early caller has then made exactly one evaluation. From then on the evaluations between two calls
+    are known apart: for an early caller the last one opens the new step and those before it finish the old one; for a
+    late caller all of them belong to the step that is reported.
 
     Args:
         sigmas: the schedule, steps + 1 values, falling; only used if the sampler never calls back.

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from ..dims import Grid
+from ..dims import Grid, bytes_text
 from .selection import Branch, Selection
 from .shapes import BlockShape
 from .sites import Kind, Site
@@ -44,7 +44,8 @@ class AttentionMap:
 
     Args:
         address: where and when.
-        maps: (image head query key) shares of attention, each row sums to 1; on the CPU. One head where heads were averaged.
+        maps: (image head query key) shares of attention, each row sums to 1; on the CPU. One head where heads were
+            averaged.
         heads: how many heads the layer has, whether they were averaged or not.
         query_grid: the grid of the queries, 1x1 where a region was averaged.
         key_grid: the grid of the keys for self-attention; None for cross-attention, whose keys are tokens.
@@ -139,6 +140,16 @@ class Recording:
         for projection in self.projections.values():
             kept += [projection.query, projection.key]
         return sum(tensor.numel() * tensor.element_size() for tensor in kept)
+
+    def describe(self) -> str:
+        """Say in a few lines what was kept, and what was not."""
+        steps = len({item.address.step for item in self.maps})
+        blocks = len({item.address.block for item in self.maps})
+        images = f"{self.images} image{'s' if self.images > 1 else ''} of {self.latent} latent cells"
+        size = f"{len(self.maps)} maps, {bytes_text(self.bytes_held)}"
+        lines = [f"{size}: {blocks} blocks, {steps} of {self.steps} steps, {images}"]
+        lines += [f"not recorded: {reason} ({count} times)" for reason, count in self.skipped.items()]
+        return "\n".join(lines)
 
     def where(self, keep: Callable[[Address], bool]) -> Recording:
         """The part of the recording whose addresses are kept; maps are shared, not copied."""

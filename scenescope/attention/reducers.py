@@ -138,5 +138,7 @@ class RegionMean:
 
 def _given(kept: Tensor | None) -> Tensor:
     if kept is None:
-        raise InputError("Self-attention reducer: it was given no rows; expected at least one. Add maps before reading.")
+        raise InputError(
+            "Self-attention reducer: it was given no rows; expected at least one. Add maps before reading."
+        )
     return kept

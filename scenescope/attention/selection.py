@@ -38,12 +38,12 @@ class Selection:
         blocks: `all`, places or block names, as `choose_blocks` reads them.
         heads: `mean` keeps one map per layer, `each` every head's.
         steps: sampler steps, as `choose_steps` reads them.
-        branches: conditionings to keep; other guiders' extra ones are kept with `other 2`.
+        branches: conditionings to keep; the extra ones of other guiders (`other 2`, ...) are kept where both are.
         evaluations: of a sampler step that asks the model several times keep the `first` answer or `all`.
         precision: type of the kept maps.
         self_times: self-attention is reduced to the latent's grid divided by this; 1 keeps the layer's own grid.
-        self_region: (height width) float, a region of the picture; where given, self-attention keeps one map, the mean over the
-            region's queries, instead of one per query.
+        self_region: (height width) float, a region of the picture; where given, self-attention keeps one map, the mean
+            over the region's queries, instead of one per query.
         keep_queries: keep queries and keys of cross-attention too, to ask for new words later.
         budget: bytes that one run may keep.
     """
@@ -59,6 +59,10 @@ class Selection:
     self_region: torch.Tensor | None = None
     keep_queries: bool = False
     budget: int = 2 * 10**9
+
+    def keeps(self, branch: Branch) -> bool:
+        """Whether the maps of this branch are kept."""
+        return branch in self.branches or (branch.startswith("other") and len(self.branches) > 1)
 
     @property
     def item_bytes(self) -> int:

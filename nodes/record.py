@@ -1,0 +1,175 @@
+"""Record attention while any sampler runs, and freeze what it recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..host.runs import RunBook
+from ..host.sampling import SamplerSettings, sample
+from ..host.screen import say_on_node
+from ..host.unet import record_attention
+from .selecting import selection_inputs, selection_of
+from .sockets import CATEGORY, AttentionMaps, Recorder
+
+ALIASES = ["daam", "attention map", "attention maps", "heatmap", "cross attention", "self attention", "record", "hook"]
+
+
+class RecordAttention(io.ComfyNode):
+    """MODEL in, a MODEL whose sampling runs are recorded out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the model and what to keep."""
+        return io.Schema(
+            node_id="SceneScope_RecordAttention",
+            display_name="Record Attention",
+            category=CATEGORY,
+            description="Records the attention maps of every sampler that uses the MODEL it gives. It only looks on: "
+            "the picture stays the same, bit for bit. The memory it will need is shown before sampling begins.",
+            search_aliases=ALIASES,
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL to watch: SD1.5, SD2 or SDXL, with any LoRA or patch."),
+                *selection_inputs(),
+            ],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="The same model, watched. Connect it to any sampler."),
+                Recorder.Output(
+                    display_name="RECORDER", tooltip="Where the runs are kept. Connect it to Attention Maps."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, **choices: Any) -> io.NodeOutput:
+        """Clone the model and watch the clone."""
+        return io.NodeOutput(*record_attention(model, selection_of(choices), cls.hidden.unique_id))
+
+
+class GetAttentionMaps(io.ComfyNode):
+    """Takes the record of the run that made a latent."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the recorder, and the sampler's result, which also puts this node after the sampler."""
+        result = io.MatchType.Template("result", [io.Latent, io.Image])
+        return io.Schema(
+            node_id="SceneScope_AttentionMaps",
+            display_name="Attention Maps",
+            category=CATEGORY,
+            description="Takes what Record Attention recorded while a sampler ran. Connect the sampler's LATENT: it "
+            "finds the run that made it, also where several samplers share one recorder.",
+            search_aliases=ALIASES,
+            inputs=[
+                Recorder.Input("recorder", tooltip="From Record Attention."),
+                io.MatchType.Input(
+                    "result",
+                    template=result,
+                    tooltip="The sampler's LATENT, or the IMAGE decoded from it. It makes this node wait for the "
+                    "sampler; a LATENT also tells which run is meant.",
+                ),
+                io.Int.Input(
+                    "run",
+                    default=0,
+                    min=-64,
+                    max=64,
+                    tooltip="0 finds the run that made the latent (the last run for an image). 1 is the first run, 2 "
+                    "the second (hires fix: the second pass), -1 the last.",
+                ),
+            ],
+            outputs=[
+                AttentionMaps.Output(display_name="ATTENTION_MAPS", tooltip="The run's maps; they no longer change."),
+                io.MatchType.Output(template=result, display_name="result", tooltip="The input, passed on."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, recorder: RunBook, result: Any, run: int) -> io.NodeOutput:
+        """Pick the run and say which."""
+        recording, how = recorder.find(result["samples"] if isinstance(result, dict) else None, run)
+        say_on_node(cls.hidden.unique_id, f"{how}\n{recording.describe()}")
+        return io.NodeOutput(recording, result)
+
+
+class SampleAndRecord(io.ComfyNode):
+    """KSampler and recorder in one, so that picture and maps are cached together."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: those of the stock KSampler, and what to keep."""
+        return io.Schema(
+            node_id="SceneScope_SampleAndRecord",
+            display_name="Sample and Record",
+            category=CATEGORY,
+            description="Samples as the stock KSampler does and gives the run's attention maps beside the latent. "
+            "Picture and maps always belong together, whatever is cached.",
+            search_aliases=[*ALIASES, "ksampler"],
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL to sample with and to watch."),
+                io.Conditioning.Input("positive", tooltip="What the picture shall show."),
+                io.Conditioning.Input("negative", tooltip="What it shall not show."),
+                io.Latent.Input("latent_image", tooltip="The latent to start from."),
+                *_sampler_inputs(),
+                *selection_inputs(),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="LATENT", tooltip="The sampled latent."),
+                AttentionMaps.Output(display_name="ATTENTION_MAPS", tooltip="The maps of this very run."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, positive: Any, negative: Any, latent_image: dict[str, Any], **settings: Any
+    ) -> io.NodeOutput:
+        """Watch a clone, sample with it, and take its only run."""
+        watched, book = record_attention(model, selection_of(settings), cls.hidden.unique_id)
+        latent = sample(watched, positive, negative, latent_image, SamplerSettings.of(settings))
+        return io.NodeOutput(latent, book.find(latent["samples"])[0])
+
+
+def _sampler_inputs() -> list[io.Input]:
+    """The stock KSampler's widgets, under the stock ids."""
+    return [
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=2**64 - 1,
+            control_after_generate=True,
+            tooltip="Seed of the starting noise; the same seed gives the same picture and the same maps.",
+        ),
+        io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Sampler steps; more are finer and slower."),
+        io.Float.Input(
+            "cfg",
+            default=7.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            tooltip="Classifier-free guidance; 7 suits SD1.5. At 1 the negative prompt is not evaluated and has no "
+            "maps.",
+        ),
+        io.Combo.Input(
+            "sampler_name",
+            options=SamplerSettings.samplers(),
+            tooltip="The sampler. Second-order ones ask the model several times a step; the maps tell these apart.",
+        ),
+        io.Combo.Input(
+            "scheduler", options=SamplerSettings.schedulers(), tooltip="How the noise falls from step to step."
+        ),
+        io.Float.Input(
+            "denoise",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="1 starts from pure noise; less keeps that much of the latent given (image to image).",
+        ),
+    ]
+
+
+NODES: list[type[io.ComfyNode]] = [RecordAttention, GetAttentionMaps, SampleAndRecord]

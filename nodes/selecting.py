@@ -1,0 +1,119 @@
+"""The widgets that say what to record, shared by the nodes that record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..scenescope.attention.selection import NEGATIVE, POSITIVE, Selection
+
+_KINDS = {"cross": ("cross",), "self": ("self",), "cross and self": ("cross", "self")}
+_BRANCHES = {"both": (POSITIVE, NEGATIVE), "positive": (POSITIVE,), "negative": (NEGATIVE,)}
+_PRECISIONS = {"half": torch.float16, "single": torch.float32}
+_SELF_GRIDS = {"latent": 1, "latent / 2": 2, "latent / 4": 4, "latent / 8": 8}
+
+
+def selection_inputs() -> list[io.Input]:
+    """Widgets for everything that a run can keep."""
+    return [
+        io.Combo.Input(
+            "attention",
+            options=list(_KINDS),
+            default="cross",
+            tooltip="cross: where each word of the prompt goes. self: which parts of the picture look at each other; "
+            "it costs time and memory, and is needed to refine masks.",
+        ),
+        io.String.Input(
+            "blocks",
+            default="all",
+            tooltip="Blocks of the U-Net: all, down, mid, up, or names such as `input 4, middle 0, output 3`. Block "
+            "Shapes lists them.",
+        ),
+        io.Combo.Input(
+            "heads",
+            options=["mean", "each"],
+            default="mean",
+            tooltip="mean keeps one map per layer, 4.1 MB a step and branch at 512x512. each keeps all heads: eight "
+            "times that.",
+        ),
+        io.String.Input(
+            "record_steps",
+            default="all",
+            tooltip="Sampler steps to keep, counted from 0: all, first, last, 0-4, `2, 5, -1`, or every 4.",
+        ),
+        io.Combo.Input(
+            "branch",
+            options=list(_BRANCHES),
+            default="both",
+            tooltip="Whose attention: the positive prompt's, the negative's, or both.",
+        ),
+        io.Int.Input(
+            "budget",
+            default=2000,
+            min=1,
+            max=1_000_000,
+            tooltip="Megabytes of main memory that one run may hold. What a run needs is computed before it starts; if "
+            "it is more, the error says what would fit.",
+        ),
+        *_advanced_inputs(),
+    ]
+
+
+def _advanced_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "evaluations",
+            options=["first", "all"],
+            default="first",
+            advanced=True,
+            tooltip="Second-order samplers ask the model several times a step: keep the first answer, or all of them.",
+        ),
+        io.Combo.Input(
+            "precision",
+            options=list(_PRECISIONS),
+            default="half",
+            advanced=True,
+            tooltip="How maps are kept: half is exact to 0.05 % of a share, single doubles the memory. They are always "
+            "computed in single precision.",
+        ),
+        io.Combo.Input(
+            "self_resolution",
+            options=list(_SELF_GRIDS),
+            default="latent / 2",
+            advanced=True,
+            tooltip="Self-attention is reduced to this grid while it is computed; at the latent's own grid one 512x512 "
+            "map takes 34 MB a layer, step and branch.",
+        ),
+        io.Boolean.Input(
+            "keep_queries",
+            default=False,
+            advanced=True,
+            tooltip="Keep queries and keys too, 23 MB a step and branch at 512x512, so that Ask Again can answer for "
+            "words that were not in the prompt.",
+        ),
+        io.Mask.Input(
+            "self_region",
+            optional=True,
+            tooltip="A region of the picture, of any size: self-attention then keeps only where this region looks.",
+        ),
+    ]
+
+
+def selection_of(choices: dict[str, Any]) -> Selection:
+    """Read the widgets."""
+    region = choices.get("self_region")
+    return Selection(
+        kinds=_KINDS[choices["attention"]],
+        blocks=choices["blocks"],
+        heads=choices["heads"],
+        steps=choices["record_steps"],
+        branches=_BRANCHES[choices["branch"]],
+        evaluations=choices["evaluations"],
+        precision=_PRECISIONS[choices["precision"]],
+        self_times=_SELF_GRIDS[choices["self_resolution"]],
+        self_region=None if region is None else region[0] if region.ndim == 3 else region,
+        keep_queries=choices["keep_queries"],
+        budget=choices["budget"] * 10**6,
+    )
