@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,16 @@ from typing import Any
 import pytest
 import torch
 from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+from pack.devtools.server import Place, Server
 
 COMFYUI = find_comfyui()
 if COMFYUI is None:
     raise pytest.UsageError(f"tests/host: no ComfyUI was found; these tests need one. {HOW_TO_GET_ONE}")
 use_comfyui(COMFYUI)
+torch.set_num_threads(1)  # the models of this tier are small: a second thread costs more than it gives
 
 from pack.tests.host import layouts  # noqa: E402
+from pack.tests.host.checkpoint import checkpoint  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +69,39 @@ def sd2(small_models: dict[str, Any]) -> Any:
 def sdxl(small_models: dict[str, Any]) -> Any:
     """A small SDXL-layout MODEL: two and three transformers to a block, a label embedding."""
     return small_models["sdxl"].clone()
+
+
+@pytest.fixture(scope="session")
+def sd15_checkpoint() -> Path:
+    """A checkpoint file of SD1.5's format and full size, random weights in half precision, made once per machine."""
+    return checkpoint()
+
+
+@pytest.fixture(scope="session")
+def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all the tests that need one; tests take it through `server`."""
+    base = tmp_path_factory.mktemp("comfyui")
+    with Server(Place(COMFYUI, Path(sys.executable), base)) as server:
+        yield server
+
+
+@pytest.fixture
+def server(running_server: Server, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A real ComfyUI on the CPU with this pack alone, in a folder of its own; a failing test shows its log."""
+    before = len(running_server.log)
+    yield running_server
+    request.node.add_report_section("call", "server log", running_server.log[before:])
+
+
+@pytest.fixture
+def served_checkpoint(server: Server, sd15_checkpoint: Path) -> str:
+    """The full-size checkpoint's name in the server's Load Checkpoint."""
+    folder = server.place.base / "models" / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    there = folder / sd15_checkpoint.name
+    if not there.exists():
+        try:
+            there.symlink_to(sd15_checkpoint)
+        except OSError:
+            shutil.copy(sd15_checkpoint, there)
+    return there.name
