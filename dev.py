@@ -204,7 +204,7 @@ def demo(options: argparse.Namespace) -> int:
     if comfyui is None:
         raise SystemExit(f"dev.py demo: no ComfyUI was found; the demo needs one. {HOW_TO_GET_ONE}")
     setup = Setup.make(comfyui)
-    probe = [setup.python, "-c", "import torch; raise SystemExit(not torch.accelerator.is_available())"]
+    probe = [str(setup.python), "-c", "import torch; raise SystemExit(not torch.accelerator.is_available())"]
     on_cpu = options.cpu or subprocess.run(probe, check=False).returncode != 0
     place = Place(comfyui, setup.python, Path(tempfile.mkdtemp(prefix="scenescope-")), ("--cpu",) if on_cpu else ())
     rows, failed = [], 0

@@ -1,0 +1,115 @@
+"""The pack in a real server, over its HTTP and websocket API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+from pack.devtools.comfyui import ROOT
+from pack.nodes import NODES
+
+OURS = [node.GET_SCHEMA().node_id for node in NODES]
+
+
+def described(server) -> dict[str, Any]:
+    """Return what the server says of this pack's nodes."""
+    return {name: info for name, info in server.get_json("/object_info").items() if name in OURS}
+
+
+def options_of(sections: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Return the path and the options of every input, down into the dynamic ones."""
+    for part in ("required", "optional"):
+        for name, spec in sections.get(part, {}).items():
+            options = spec[1] if len(spec) > 1 else {}
+            yield f"{path}.{name}", options
+            for choice in options["options"] if spec[0] == "COMFY_DYNAMICCOMBO_V3" else ():
+                yield from options_of(choice["inputs"], f"{path}.{name}.{choice['key']}")
+
+
+def test_the_server_has_every_node_of_the_pack(server):
+    """Oracle: the pack's own list."""
+    assert sorted(described(server)) == sorted(OURS)
+
+
+def test_every_input_has_a_tooltip(server):
+    """Oracle: the server's description of each node, as the editor reads it."""
+    inputs = [pair for name, info in described(server).items() for pair in options_of(info["input"], name)]
+    assert [path for path, options in inputs if not options.get("tooltip")] == []
+
+
+def test_every_output_has_a_tooltip(server):
+    """Oracle: as above."""
+    outputs = {name: info["output_tooltips"] or [None] for name, info in described(server).items() if info["output"]}
+    assert [name for name, tips in outputs.items() if not all(tips)] == []
+
+
+def test_every_node_has_a_description_a_plain_name_and_words_to_find_it_by(server):
+    """Oracle: as above; a display name carries no prefix."""
+    for name, info in described(server).items():
+        assert info["description"], name
+        assert info["search_aliases"], name
+        assert info["category"].startswith("SceneScope"), name
+        assert "SceneScope" not in info["display_name"], name
+
+
+def test_every_node_has_a_help_page_where_the_editor_looks_for_it(server):
+    """Oracle: the address that the editor asks for (front end 1.49.6): /extensions/<folder>/docs/<node id>.md."""
+    pages = {name: ROOT / "web" / "docs" / f"{name}.md" for name in OURS}
+    assert [name for name, page in pages.items() if not page.exists()] == []
+    for name, page in pages.items():
+        assert server.get(f"/extensions/SceneScope/docs/{name}.md").decode() == page.read_text("utf-8")
+
+
+def test_a_prompt_reports_its_progress_over_the_websocket(server):
+    """Oracle: the server's messages for a prompt of stock nodes: each is announced, then the end."""
+    prompt = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    assert asyncio.run(_announced(server, prompt)) == ["1", "2", None]
+
+
+async def _announced(server, prompt: dict[str, Any]) -> list[str | None]:
+    nodes: list[str | None] = []
+    address = f"ws://127.0.0.1:{server.port}/ws?clientId={server.client}"
+    async with aiohttp.ClientSession() as session, session.ws_connect(address) as socket:
+        await asyncio.to_thread(server.queue, prompt)
+        async for message in socket:
+            event = json.loads(message.data) if message.type is aiohttp.WSMsgType.TEXT else {"type": None}
+            if event["type"] == "executing":
+                nodes.append(event["data"]["node"])
+                if nodes[-1] is None:
+                    break
+    return nodes
+
+
+def test_the_full_size_checkpoint_loads_with_the_stock_loader_and_samples(server, served_checkpoint):
+    """Oracle: the size of the picture. One step at 256x256."""
+    prompt = {
+        "model": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": served_checkpoint}},
+        "text": {"class_type": "CLIPTextEncode", "inputs": {"text": "a cat on a sofa", "clip": ["model", 1]}},
+        "size": {"class_type": "EmptyLatentImage", "inputs": {"width": 256, "height": 256, "batch_size": 1}},
+        "sample": {
+            "class_type": "KSampler",
+            "inputs": {
+                "model": ["model", 0],
+                "positive": ["text", 0],
+                "negative": ["text", 0],
+                "latent_image": ["size", 0],
+                "seed": 1,
+                "steps": 1,
+                "cfg": 1.0,
+                "sampler_name": "euler",
+                "scheduler": "normal",
+                "denoise": 1.0,
+            },
+        },
+        "decode": {"class_type": "VAEDecode", "inputs": {"samples": ["sample", 0], "vae": ["model", 2]}},
+        "show": {"class_type": "PreviewImage", "inputs": {"images": ["decode", 0]}},
+    }
+    entry = server.run(prompt)
+    picture = server.view(entry["outputs"]["show"]["images"][0])
+    assert (int.from_bytes(picture[16:20], "big"), int.from_bytes(picture[20:24], "big")) == (256, 256)  # PNG header
