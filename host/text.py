@@ -21,6 +21,7 @@ _STACKED = {"g", "l"}  # SDXL: both encoders give every column
 _WORD_END = "</w>"
 
 Chunks = list[list[Given]]
+_HOST_CLIP: Any = object  # the class of the CLIP that is traced comes second
 
 
 def trace_words(clip: Any) -> Any:
@@ -33,8 +34,8 @@ def trace_words(clip: Any) -> Any:
         clip: the user's; stays as it is.
 
     Returns:
-        A traced clone. Conditionings that it makes hold a TokenTable under `scenescope_tokens`, where the encoder is one
-        that can be read (SD1.5, SD2, SDXL); others stay as they are.
+        A traced clone. Conditionings that it makes hold a TokenTable under `scenescope_tokens`, where the encoder can
+        be read (SD1.5, SD2, SDXL); others stay as they are.
     """
     if not can_trace(clip):
         logging.warning("SceneScope: Trace Words cannot read this text encoder; its conditionings carry no words.")
@@ -63,8 +64,8 @@ def table_from_prompt(clip: Any, prompt: str) -> TokenTable:
     table = table_of(clip, tokens, prompts=dict.fromkeys(tokens, prompt))
     if table is None:
         raise HostError(
-            f"Words of a prompt: the text encoder gives tokens of {', '.join(tokens)}; expected CLIP tokens of SD1.5, SD2 "
-            "or SDXL alone. Use a CLIP of such a checkpoint."
+            f"Words of a prompt: the text encoder gives tokens of {', '.join(tokens)}; expected CLIP tokens of SD1.5, "
+            "SD2 or SDXL alone. Use a CLIP of such a checkpoint."
         )
     return table
 
@@ -86,7 +87,7 @@ def table_of(clip: Any, tokens: Mapping[str, Chunks], prompts: Mapping[str, str 
     return agreed(read_tokens(prompts.get(key), tokens[key], codecs[key]) for key in sorted(codecs, reverse=True))
 
 
-class TracedChunks(list):
+class TracedChunks(list[list[Given]]):
     """One encoder's tokens, which remember the prompt they were made from.
 
     Nodes that put tokens of two prompts together (CLIP Text Encode SDXL) move these lists between dictionaries and
@@ -109,7 +110,7 @@ class TracedChunks(list):
         return [*numbered, *self[len(numbered) :]]
 
 
-class _Tracing:
+class _Tracing(_HOST_CLIP):
     """What a traced CLIP does besides its own class."""
 
     def clone(self, *args: Any, **kwargs: Any) -> Any:
@@ -138,12 +139,13 @@ class _Tracing:
 def _traced(clip: Any) -> Any:
     """Give a fresh clone the tracing class."""
     if not isinstance(clip, _Tracing):
-        clip.__class__ = _tracing_class(type(clip))
+        own: Any = type(clip)
+        clip.__class__ = _tracing_class(own)
     return clip
 
 
 @lru_cache(maxsize=64)
-def _tracing_class(base: type) -> type:
+def _tracing_class(base: Any) -> Any:
     return type(f"Traced{base.__name__}", (_Tracing, base), {})
 
 
@@ -151,13 +153,14 @@ def _mark(clip: Any, tokens: Any, columns: torch.Tensor, options: dict[str, Any]
     """Put the table into a conditioning's dictionary, if it has as many columns."""
     if _codecs(clip, tokens) is None:
         return
-    numbered = {
-        key: chunks.numbered() if isinstance(chunks, TracedChunks) else chunks for key, chunks in tokens.items()
-    }
-    fitting = {key: _as_encoded(clip, key, chunks) for key, chunks in numbered.items()}
+    fitting = {key: _as_encoded(clip, key, _numbered(chunks)) for key, chunks in tokens.items()}
     table = table_of(clip, fitting, {key: getattr(chunks, "prompt", None) for key, chunks in tokens.items()})
     if table is not None and len(table.tokens) == columns.shape[1]:
         options[TOKENS_KEY] = table
+
+
+def _numbered(chunks: Chunks) -> Chunks:
+    return chunks.numbered() if isinstance(chunks, TracedChunks) else chunks
 
 
 def _tokenize(clip: Any, prompt: str) -> dict[str, Chunks]:

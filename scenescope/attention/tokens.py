@@ -116,8 +116,8 @@ def fold(text: str) -> str:
 def fit_table(table: TokenTable, tokens: int) -> TokenTable:
     """Fit a table to the conditioning it is found in.
 
-    Host contract, ComfyUI 0.33 `nodes.ConditioningConcat`: the tensors are joined, the dictionary is the first's, so the
-    table is shorter than the tensor. What is beyond it is unknown rather than named wrongly.
+    Host contract, ComfyUI 0.33 `nodes.ConditioningConcat`: the tensors are joined, the dictionary is the first's, so
+    the table is shorter than the tensor. What is beyond it is unknown rather than named wrongly.
 
     Args:
         table: as the conditioning carries it.
