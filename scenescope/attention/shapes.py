@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
-from .sites import Kind, Place
+import torch
+from torch import Tensor, nn
+
+from ..dims import Grid, bytes_text
+from .sites import FoundSite, Kind, Place
+
+JSON_FORMAT = 1
+LOSS_LEVEL = 2  # Break-a-Scene reads the cross-attention of both arms where the latent was halved twice: latent / 4
+
+Shape3 = tuple[int, int, int]
+Shape4 = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,12 @@ class BlockShape:
         features_out: the same, leaving it.
         dtype: element type of the features, `float16`.
         attention: the cross and the self layer, as they are there.
+        level: how often the latent was halved before it.
+
+    >>> cross = AttentionShape("cross", (1, 256, 1280), (1, 77, 1280), 8, 160)
+    >>> block = BlockShape(4, "input 7", "down", (1, 1280, 16, 16), (1, 1280, 16, 16), "float16", (cross,), level=2)
+    >>> block.grid, block.tokens, block.map_bytes(cross), block.read_by_loss
+    (Grid(height=16, width=16), 77, 315392, True)
     """
 
     order: int
@@ -52,3 +75,224 @@ class BlockShape:
     features_out: tuple[int, int, int, int]
     dtype: str
     attention: tuple[AttentionShape, ...]
+    level: int = 0
+
+    @property
+    def grid(self) -> Grid:
+        """The feature map's extent."""
+        return Grid(*self.features_in[2:])
+
+    @property
+    def tokens(self) -> int | None:
+        """Keys of the cross layer, or None where there is none."""
+        cross = self.layer("cross")
+        return None if cross is None else cross.key[1]
+
+    @property
+    def read_by_loss(self) -> bool:
+        """Whether Break-a-Scene's attention loss reads this block's cross layer."""
+        return self.level == LOSS_LEVEL and self.place != "middle" and self.layer("cross") is not None
+
+    def layer(self, kind: Kind) -> AttentionShape | None:
+        """The layer of this kind, or None."""
+        return next((layer for layer in self.attention if layer.kind == kind), None)
+
+    def map_bytes(self, layer: AttentionShape) -> int:
+        """Bytes of the layer's attention map, were it built in the features' own type."""
+        item = torch.empty(0, dtype=getattr(torch, self.dtype)).element_size()
+        batch, head, query, key = layer.map
+        return batch * head * query * key * item
+
+
+class ShapeProbe:
+    """Note the shapes of the first model call made inside it; undone on leaving, also by an error.
+
+    Shapes are read, tensors are not kept, nothing is computed: it works on real and on meta tensors alike. Hooks sit on
+    `to_q` and `to_k`, which run whatever attention kernel or replacement follows them.
+
+    Args:
+        found: the sites to observe, as `find_sites` returns them.
+
+    Raises:
+        AttributeError: a site's attention has no `to_q` or `to_k`; no hook is left behind.
+    """
+
+    def __init__(self, found: tuple[FoundSite, ...]) -> None:
+        self._found = found
+        self._queries: dict[int, Shape3] = {}
+        self._keys: dict[int, Shape3] = {}
+        self._features: dict[int, tuple[Shape4, Shape4, str]] = {}
+        self._undo = ExitStack()
+
+    def __enter__(self) -> ShapeProbe:
+        with ExitStack() as undo:
+            for index, found in enumerate(self._found):
+                for name, note in (("to_q", self._note_query), ("to_k", self._note_key)):
+                    hook = _with_index(index, note)
+                    undo.callback(found.attention.get_submodule(name).register_forward_hook(hook).remove)
+            for transformer in {id(found.transformer): found.transformer for found in self._found}.values():
+                undo.callback(transformer.register_forward_hook(self._note_features, with_kwargs=True).remove)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._undo.close()
+
+    def rows(self) -> tuple[BlockShape, ...]:
+        """The blocks that ran, in forward order; SDXL's blocks in one transformer share its feature maps."""
+        seen = [(index, found) for index, found in enumerate(self._found) if index in self._keys]
+        rows = []
+        for order, layers in groupby(sorted(seen, key=_order), key=_order):
+            members = list(layers)
+            site, features = members[0][1].site, self._features.get(id(members[0][1].transformer))
+            if features is not None:
+                attention = tuple(self._attention(index, found) for index, found in members)
+                entering, leaving, dtype = features
+                rows.append(BlockShape(order, site.block, site.place, entering, leaving, dtype, attention, site.level))
+        return tuple(rows)
+
+    def missing(self) -> tuple[str, ...]:
+        """Names of the sites that did not run in the observed call."""
+        ran = {row.block for row in self.rows()}
+        sites = [found.site for found in self._found]
+        return tuple(site.name for i, site in enumerate(sites) if i not in self._keys or site.block not in ran)
+
+    def _attention(self, index: int, found: FoundSite) -> AttentionShape:
+        site = found.site
+        return AttentionShape(site.kind, self._queries[index], self._keys[index], site.heads, site.head_width)
+
+    def _note_query(self, index: int, output: Any) -> None:
+        if index not in self._queries and isinstance(output, Tensor) and output.ndim == 3:
+            self._queries[index] = _shape3(output)
+
+    def _note_key(self, index: int, output: Any) -> None:
+        # Other packs call `to_k` for keys of their own; the layer's own call follows its `to_q`.
+        if index in self._queries and index not in self._keys and isinstance(output, Tensor) and output.ndim == 3:
+            self._keys[index] = _shape3(output)
+
+    def _note_features(self, transformer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        entering = args[0] if args else kwargs.get("x")
+        both = isinstance(entering, Tensor) and isinstance(output, Tensor) and entering.ndim == output.ndim == 4
+        if both and id(transformer) not in self._features:
+            dtype = str(entering.dtype).removeprefix("torch.")
+            self._features[id(transformer)] = _shape4(entering), _shape4(output), dtype
+
+
+def shape_markdown(rows: Sequence[BlockShape], about: str = "") -> str:
+    """Write the log as a Markdown table, a line for each block in forward order.
+
+    Args:
+        rows: the blocks.
+        about: a line to put above the table: where the shapes come from.
+
+    Returns:
+        The text; blocks that the Break-a-Scene attention loss reads carry a dot.
+    """
+    titles = ["block", "place", "feature map in", "tokens", "heads x width", "cross q", "cross k, v", "cross map"]
+    titles += ["cross bytes", "self q", "self k, v", "self map", "self bytes", "feature map out", "type", "loss"]
+    lines = [titles, ["---"] * len(titles), *(_markdown_cells(row) for row in rows)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    types = ", ".join(dict.fromkeys(row.dtype for row in rows))
+    notes = (
+        "Feature maps are (batch, channel, height, width); q, k, v (batch, position, head x channel); attention maps "
+        f"(batch, head, query, key). Bytes are those of the whole map in {types or 'its type'}, were it built; fused "
+        "kernels never build it. A dot marks the cross-attention that the Break-a-Scene attention loss reads."
+    )
+    return "\n\n".join(part for part in (about, table, notes) if part) + "\n"
+
+
+def _markdown_cells(row: BlockShape) -> list[str]:
+    cells = [row.block, row.place, _times(row.features_in), str(row.tokens or "")]
+    cells.append(", ".join(dict.fromkeys(f"{layer.heads} x {layer.head_width}" for layer in row.attention)))
+    for kind in ("cross", "self"):
+        layer = row.layer(kind)
+        if layer is None:
+            cells += [""] * 4
+        else:
+            cells += [_times(layer.query), _times(layer.key), _times(layer.map), bytes_text(row.map_bytes(layer))]
+    return [*cells, _times(row.features_out), row.dtype, "●" if row.read_by_loss else ""]
+
+
+def shape_json(rows: Sequence[BlockShape]) -> str:
+    """Write the log as JSON with a format number; byte counts are exact.
+
+    >>> json.loads(shape_json(()))["format"]
+    1
+    """
+    axes = {
+        "features": ["batch", "channel", "height", "width"],
+        "query": ["batch", "query", "head*channel"],
+        "key": ["batch", "key", "head*channel"],
+        "map": ["batch", "head", "query", "key"],
+    }
+    log = {"what": "SceneScope block shapes", "format": JSON_FORMAT, "axes": axes}
+    return json.dumps({**log, "blocks": [_json(row) for row in rows]}, indent=2)
+
+
+def _json(row: BlockShape) -> dict[str, Any]:
+    return {
+        "order": row.order,
+        "block": row.block,
+        "place": row.place,
+        "level": row.level,
+        "features_in": row.features_in,
+        "features_out": row.features_out,
+        "dtype": row.dtype,
+        "tokens": row.tokens,
+        "read_by_attention_loss": row.read_by_loss,
+        "attention": {
+            layer.kind: {
+                "heads": layer.heads,
+                "head_width": layer.head_width,
+                "query": layer.query,
+                "key": layer.key,
+                "value": layer.key,
+                "map": layer.map,
+                "map_bytes": row.map_bytes(layer),
+            }
+            for layer in row.attention
+        },
+    }
+
+
+def shape_csv(rows: Sequence[BlockShape]) -> str:
+    """Write the log as comma-separated values, a line for each attention layer, numbers bare, bytes exact.
+
+    >>> shape_csv(()).split(",")[:3]
+    ['order', 'block', 'place']
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    where = ["order", "block", "place", "level", "kind"]
+    sizes = ["batch", "channel", "height", "width", "queries", "keys", "heads", "head_width", "map_bytes", "dtype"]
+    leaving = ["out_batch", "out_channel", "out_height", "out_width"]
+    table.writerow([*where, *sizes, *leaving, "read_by_attention_loss"])
+    for row in rows:
+        for layer in row.attention:
+            read = int(row.read_by_loss and layer.kind == "cross")
+            name = [row.order, row.block, row.place, row.level, layer.kind]
+            numbers = [layer.query[1], layer.key[1], layer.heads, layer.head_width, row.map_bytes(layer)]
+            table.writerow([*name, *row.features_in, *numbers, row.dtype, *row.features_out, read])
+    return text.getvalue()
+
+
+def _with_index(index: int, note: Any) -> Any:
+    return lambda module, args, output: note(index, output)
+
+
+def _order(member: tuple[int, FoundSite]) -> int:
+    return member[1].site.order
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return " x ".join(str(size) for size in sizes)
+
+
+def _shape3(tensor: Tensor) -> Shape3:
+    batch, position, channel = tensor.shape
+    return batch, position, channel
+
+
+def _shape4(tensor: Tensor) -> Shape4:
+    batch, channel, height, width = tensor.shape
+    return batch, channel, height, width

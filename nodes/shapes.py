@@ -1,0 +1,107 @@
+"""The per-block shape log: how a picture's latent becomes feature maps, queries, keys and attention maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..host.shapes import shape_log
+from .sockets import CATEGORY, AttentionMaps
+
+ALIASES = [
+    "shape log",
+    "u-net shapes",
+    "unet shapes",
+    "tensor shapes",
+    "attention shape",
+    "block sizes",
+    "architecture",
+]
+
+
+class BlockShapes(io.ComfyNode):
+    """A MODEL and a size, or a recorded run, in; tables and a drawing of the U out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: one of two sources, and the size for the first."""
+        return io.Schema(
+            node_id="SceneScope_BlockShapes",
+            display_name="Block Shapes",
+            category=CATEGORY,
+            description="Shows the sizes in every block of the U-Net: the feature map, the tokens, queries, keys and "
+            "values, the heads, the attention maps and their bytes. From a MODEL and a size nothing is computed and "
+            "no memory is used; from ATTENTION_MAPS it shows what really ran.",
+            search_aliases=ALIASES,
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="A U-Net: SD1.5, SD2 or SDXL. Its shapes are worked out, it does not run. Connect this or "
+                    "the maps, not both.",
+                ),
+                AttentionMaps.Input(
+                    "maps",
+                    optional=True,
+                    tooltip="A recorded run, from Attention Maps or Sample and Record. Shows what really ran, with all "
+                    "patches; the four numbers below are not used then.",
+                ),
+                *_size_inputs(),
+            ],
+            outputs=[
+                io.String.Output(display_name="MARKDOWN", tooltip="The table. Preview as Text shows it."),
+                io.String.Output(display_name="JSON", tooltip="The same with exact byte counts, for programs."),
+                io.String.Output(display_name="CSV", tooltip="One line for each attention layer, for a spreadsheet."),
+                io.Image.Output(display_name="IMAGE", tooltip="The U drawn, with all sizes on it."),
+            ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, model: Any = None, maps: Any = None, **size: int) -> io.NodeOutput:
+        """Find the shapes and write them down in four ways."""
+        log = shape_log(model, maps, **size)
+        picture = log.picture()
+        return io.NodeOutput(log.markdown(), log.json(), log.csv(), picture, ui=ui.PreviewImage(picture, cls=cls))
+
+
+def _size_inputs() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "width",
+            default=512,
+            min=16,
+            max=16384,
+            step=8,
+            tooltip="Width of the picture in pixels, a multiple of 8; 512 is what SD1.5 was trained at.",
+        ),
+        io.Int.Input(
+            "height",
+            default=512,
+            min=16,
+            max=16384,
+            step=8,
+            tooltip="Height of the picture in pixels, a multiple of 8; 512 is what SD1.5 was trained at.",
+        ),
+        io.Int.Input(
+            "batch_size",
+            default=1,
+            min=1,
+            max=4096,
+            tooltip="Rows of one model call. 1 shows the bytes of one picture; sampling with a negative prompt runs "
+            "two rows for each picture.",
+        ),
+        io.Int.Input(
+            "tokens",
+            default=77,
+            min=77,
+            max=77 * 64,
+            step=77,
+            tooltip="Columns of the text: 77 for each chunk of a prompt, so 154 for a long one. A short prompt has 77.",
+        ),
+    ]
+
+
+NODES: list[type[io.ComfyNode]] = [BlockShapes]
