@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from comfy.samplers import CFGGuider
 
 from ..scenescope.attention.observers import Observers
 from ..scenescope.attention.plan import RunShape
 from ..scenescope.attention.recorder import Chunk, Recorder
 from ..scenescope.attention.recording import Entry, Recording
-from ..scenescope.attention.selection import Selection, branch_of
+from ..scenescope.attention.selection import NEGATIVE, Branch, Selection, branch_of
 from ..scenescope.attention.shapes import ShapeProbe
 from ..scenescope.attention.sites import FoundSite, Site, find_sites
 from ..scenescope.dims import Grid
@@ -64,6 +65,7 @@ class _Run:
         self.about: dict[str, str | int | float] = {}
         self.entries: dict[tuple[int, Any], Entry] = {}
         self._latent = Grid(1, 1)
+        self._conds: dict[Branch, Any] = {}
         self._found: dict[int, tuple[FoundSite, ...]] = {}
         self._fresh = False
         self._recording = False
@@ -75,9 +77,10 @@ class _Run:
         refuse_compiled(unet, guider.model_options)
         sites = tuple(item.site for item in self.sites_of(unet))
         self._latent = Grid(*noise.shape[-2:])
+        self._conds = dict(guider.conds)
         entries = tuple(
-            _entry(index, number, item, self._latent)
-            for index, items in enumerate(_evaluated_conditionings(guider))
+            _entry(branch, number, item, self._latent)
+            for branch, items in _evaluated(guider).items()
             for number, item in enumerate(items)
         )
         shape = RunShape(sites, self._latent, noise.shape[0], tuple(sigmas.tolist()), entries)
@@ -117,7 +120,7 @@ class _Run:
         self._recording = first and self.recorder is not None and self.recorder.wants()
         if self._recording:
             self.entries = {
-                (index, item["uuid"]): _entry(index, number, item, self._latent)
+                (index, item["uuid"]): _entry(self._branch(index, items), number, item, self._latent)
                 for index, items in enumerate(conditionings)
                 for number, item in enumerate(items or ())
             }
@@ -127,6 +130,10 @@ class _Run:
             yield
         finally:
             self._recording = outer
+
+    def _branch(self, index: int, items: Any) -> Branch:
+        """The guider's name for a list of conditionings; a guider may ask for them in any order."""
+        return next((name for name, known in self._conds.items() if known is items), branch_of(index))
 
     @contextmanager
     def model_call(self, unet: torch.nn.Module, options: dict[str, Any]) -> Iterator[None]:
@@ -187,7 +194,7 @@ def refuse_compiled(unet: torch.nn.Module, model_options: dict[str, Any]) -> Non
         )
 
 
-def _entry(index: int, number: int, item: dict[str, Any], latent: Grid) -> Entry:
+def _entry(branch: Branch, number: int, item: dict[str, Any], latent: Grid) -> Entry:
     """Describe one of the host's conditionings; its area is clipped to the picture, as the host does."""
     context = item["model_conds"]["c_crossattn"].cond
     area = item.get("area")
@@ -195,7 +202,7 @@ def _entry(index: int, number: int, item: dict[str, Any], latent: Grid) -> Entry
         height, width, top, left = area
         area = (min(height, latent.height - top), min(width, latent.width - left), top, left)
     return Entry(
-        branch=branch_of(index),
+        branch=branch,
         index=number,
         tokens=context.shape[1],
         area=area,
@@ -205,14 +212,13 @@ def _entry(index: int, number: int, item: dict[str, Any], latent: Grid) -> Entry
     )
 
 
-def _evaluated_conditionings(guider: Any) -> list[list[dict[str, Any]]]:
+def _evaluated(guider: Any) -> dict[Branch, list[dict[str, Any]]]:
     """The guider's conditionings as the model will be asked for them; at CFG 1 the host leaves the negative out."""
     conds = dict(guider.conds)
-    positive, negative = conds.pop("positive", []), conds.pop("negative", [])
-    off = math.isclose(getattr(guider, "cfg", 0.0), 1.0) and not guider.model_options.get(
-        "disable_cfg1_optimization", False
-    )
-    return [positive, [] if off else negative, *conds.values()]
+    plain = type(guider).predict_noise is CFGGuider.predict_noise
+    if plain and math.isclose(guider.cfg, 1.0) and not guider.model_options.get("disable_cfg1_optimization", False):
+        conds.pop(NEGATIVE, None)
+    return conds
 
 
 def _outer_sample(key: str, book: RunBook) -> Callable[..., Any]:

@@ -28,7 +28,7 @@ class Chunk:
     """The rows of one conditioning entry in a batched model call.
 
     Args:
-        branch: `positive`, `negative`, or `other N`.
+        branch: `positive`, `negative`, or another guider's name for it.
         entry: its place among the branch's entries.
         tokens: columns of its prompt before the host repeats them.
     """

@@ -22,7 +22,7 @@ class Address:
     Args:
         step: sampler step of the run, from 0.
         evaluation: model evaluation inside the step, from 0.
-        branch: `positive`, `negative`, or `other N`.
+        branch: `positive`, `negative`, or another guider's name for it.
         entry: conditioning entry of the branch, from 0 (several with ConditioningCombine, areas, masks).
         order: place of the block in forward order, from 0.
         block: the block's name.
@@ -80,7 +80,7 @@ class Entry:
     """One conditioning entry of the run.
 
     Args:
-        branch: `positive`, `negative`, or `other N`.
+        branch: `positive`, `negative`, or another guider's name for it.
         index: its place among the branch's entries.
         tokens: columns of its prompt, before the host repeats them.
         area: (height, width, top, left) in latent cells, None for the whole picture.

@@ -13,13 +13,13 @@ from .sites import Kind
 
 Heads = Literal["mean", "each"]
 Evaluations = Literal["first", "all"]
-Branch = str  # "positive", "negative", or "other 2", ... for guiders with more conditionings
+Branch = str  # "positive", "negative", or what a guider with more conditionings calls them: "middle"
 
 POSITIVE, NEGATIVE = "positive", "negative"
 
 
 def branch_of(index: int) -> Branch:
-    """Name a position in the host's list of conditionings.
+    """Name a position in the host's list of conditionings, where the guider does not name it.
 
     Source: host contract, ComfyUI 0.33 `samplers.calc_cond_batch`: index 0 is the positive, 1 the negative.
 
@@ -38,7 +38,7 @@ class Selection:
         blocks: `all`, places or block names, as `choose_blocks` reads them.
         heads: `mean` keeps one map per layer, `each` every head's.
         steps: sampler steps, as `choose_steps` reads them.
-        branches: conditionings to keep; the extra ones of other guiders (`other 2`, ...) are kept where both are.
+        branches: conditionings to keep; further ones that a guider has are kept where both are.
         evaluations: of a sampler step that asks the model several times keep the `first` answer or `all`.
         precision: type of the kept maps.
         self_times: self-attention is reduced to the latent's grid divided by this; 1 keeps the layer's own grid.
@@ -62,7 +62,7 @@ class Selection:
 
     def keeps(self, branch: Branch) -> bool:
         """Whether the maps of this branch are kept."""
-        return branch in self.branches or (branch.startswith("other") and len(self.branches) > 1)
+        return branch in self.branches or (branch not in (POSITIVE, NEGATIVE) and len(self.branches) > 1)
 
     @property
     def item_bytes(self) -> int:

@@ -28,7 +28,11 @@ def recorded(model: Any, run: Run | None = None, selection: Selection = SINGLE, 
     watched, book = record_attention(model, selection)
     options = {name: conds.pop(name) for name in list(conds) if name not in ("positive", "negative")}
     latent = sample(
-        watched, conds.get("positive", conditioning(seed=1)), conds.get("negative", conditioning(seed=2)), run, **options
+        watched,
+        conds.get("positive", conditioning(seed=1)),
+        conds.get("negative", conditioning(seed=2)),
+        run,
+        **options,
     )
     return book.find(latent)[0], latent
 
@@ -144,7 +148,7 @@ def test_combined_area_and_masked_conditionings_are_kept_apart(sd15: Any) -> Non
     assert entries[POSITIVE, 1].area == (4, 6, 2, 6)
     assert entries[POSITIVE, 1].strength == 0.5
     assert entries[POSITIVE, 2].masked
-    counts = {key: 0 for key in entries}
+    counts = dict.fromkeys(entries, 0)
     for item in recording.maps:
         counts[item.address.branch, item.address.entry] += 1
         if (item.address.branch, item.address.entry, item.address.block) == (POSITIVE, 1, "input 1"):

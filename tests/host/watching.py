@@ -15,8 +15,8 @@ from einops import rearrange
 def every_projection(model: Any) -> Iterator[list[dict[str, Any]]]:
     """Note query and key of every attention call by wrapping `CrossAttention.forward`'s own projections.
 
-    This takes another way than the pack: module pre-hooks on `to_out` mark the calls, and the projections are recomputed from
-    the inputs that `to_q` and `to_k` were given.
+    This takes another way than the pack: module pre-hooks on `to_out` mark the calls, and the projections are
+    recomputed from the inputs that `to_q` and `to_k` were given.
 
     Yields:
         calls: in order, each with `name`, `query` and `key` (batch, rows, channels), `heads`
