@@ -173,8 +173,8 @@ def guided_by(guider: Any, latent: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_guider_with_three_prompts_gives_each_its_own_name(sd15: Any) -> None:
-    """Oracle: the host asks DualCFG's prompts in reverse order; each map equals that of a run with that prompt
-    alone.""" prompts = {POSITIVE: conditioning(seed=1), "middle": conditioning(seed=3), NEGATIVE: conditioning(seed=2)}
+    """Oracle: the host asks DualCFG's prompts in reverse; each map equals that of a run with its prompt alone."""
+    prompts = {POSITIVE: conditioning(seed=1), "middle": conditioning(seed=3), NEGATIVE: conditioning(seed=2)}
     watched, book = record_attention(sd15, SINGLE)
     guider = Guider_DualCFG(watched)
     guider.set_conds(*prompts.values())
