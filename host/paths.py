@@ -1,0 +1,228 @@
+"""Paths from widgets: names below the host's own folders, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import folder_paths
+
+from ..scenescope.errors import FileError, InputError
+
+FOLDERS = ("output", "input")
+
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+_LONGEST_PART = 150  # bytes; a file system's limit is 255, and a number and a suffix are added
+_LONGEST_NAME = 600
+_MOST_FILES = 100_000
+_COUNTER = 5
+
+
+def output_file(prefix: str, suffix: str, *, overwrite: bool = False) -> Path:
+    """Choose a file below the output folder, numbered as the host numbers pictures.
+
+    Source: host contract, ComfyUI 0.33 `folder_paths.get_save_image_path`: sub-folders and `%date%` words in the
+    prefix, `name_00001_`, and a refusal to leave the folder.
+
+    Args:
+        prefix: from a widget, `maps/SceneScope`.
+        suffix: of our own, `.maps.safetensors`.
+        overwrite: whether to use the name itself, without a number.
+
+    Returns:
+        A path whose folder is there; no file has it, unless it is to be overwritten.
+
+    Raises:
+        InputError: the name is not one that every system can have, or leads out of the folder.
+        FileError: the folder cannot be made.
+    """
+    check_name(prefix)
+    root = folder_paths.get_output_directory()
+    try:
+        refuse_outside(Path(root), Path(root, *prefix.split("/")).parent, prefix)
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
+    except OSError as error:
+        raise _unusable(prefix, error) from error
+    refuse_outside(Path(root), Path(folder), prefix)
+    if overwrite:
+        return Path(folder, name + suffix)
+    return _first_free(Path(folder), (f"{name}_{number:0{_COUNTER}}_{suffix}" for number in _from(counter)))
+
+
+def model_file(kind: str, name: str, suffix: str, *, overwrite: bool = False) -> Path:
+    """Choose a file in the first of the host's folders for a kind of model.
+
+    Args:
+        kind: the host's word for the folder, `embeddings` or `loras`.
+        name: from a widget, without a suffix; may have sub-folders.
+        suffix: of our own, `.safetensors`.
+        overwrite: whether a file of this name may be replaced; if not, a number is added to the name.
+
+    Returns:
+        A path whose folder is there.
+
+    Raises:
+        InputError: the name is not one that every system can have, or leads out of the folder.
+        FileError: the folder cannot be made.
+    """
+    check_name(name)
+    root = Path(folder_paths.get_folder_paths(kind)[0])
+    path = root.joinpath(*name.split("/"))
+    refuse_outside(root, path.parent, name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(name, error) from error
+    if overwrite:
+        return path.parent / (path.name + suffix)
+    numbers = (f"{path.name}{'' if number == 1 else f'_{number}'}{suffix}" for number in _from(1))
+    return _first_free(path.parent, numbers)
+
+
+def input_choices(suffix: str, folders: Sequence[str] = FOLDERS) -> list[str]:
+    """List the files that a loader offers.
+
+    Args:
+        suffix: how their names end.
+        folders: the host's words for the folders to look in; links that lead out of them are passed over.
+
+    Returns:
+        `maps/SceneScope_00001_.maps.safetensors [output]`, as the host writes a file of a named folder; newest first.
+    """
+    found: list[tuple[float, str]] = []
+    for folder in folders:
+        root = Path(_root(folder))
+        for path, changed in _files(root, suffix):
+            name = path.relative_to(root).as_posix()
+            if _inside(root, path) and _why_not(name, _LONGEST_NAME) is None:
+                found.append((-changed, f"{name} [{folder}]"))
+    return [name for _, name in sorted(found)]
+
+
+def chosen_file(choice: str, suffix: str, folders: Sequence[str] = FOLDERS) -> Path:
+    """Find the file that a loader's widget names.
+
+    Args:
+        choice: one of `input_choices`; without a folder in brackets the first folder is meant.
+        suffix: how its name must end.
+        folders: where it may be.
+
+    Returns:
+        The path of a file that is there.
+
+    Raises:
+        InputError: the name leads out of the folders, or does not end so.
+        FileError: there is no such file.
+    """
+    match = re.fullmatch(r"(.*?)(?: \[(\w+)\])?", choice, re.DOTALL)
+    name, folder = (match.group(1), match.group(2) or folders[0]) if match else (choice, folders[0])
+    check_name(name, longest=_LONGEST_NAME)
+    if folder not in folders or not name.endswith(suffix):
+        raise InputError(
+            f"Load: the file is {choice!r}; expected a name that ends in {suffix}, in {' or '.join(folders)}. "
+            "Choose one from the list."
+        )
+    root = Path(_root(folder))
+    path = root.joinpath(*name.split("/"))
+    refuse_outside(root, path, name)
+    if not path.is_file():
+        raise FileError(
+            f"Load: {name!r} is not in the {folder} folder; expected a file that is there. Press R to refresh the "
+            "list, and choose again."
+        )
+    return path
+
+
+def version_of(path: Path) -> str:
+    """What changes when a file does: its size and the time of its last change."""
+    status = path.stat()
+    return f"{path}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def check_name(name: str, *, longest: int = _LONGEST_PART) -> None:
+    """Refuse what is not a plain name, with `/` between folders, on every system that the host runs on.
+
+    Raises:
+        InputError: it is absolute, climbs, holds a drive letter, a backslash or a control character, is a name that
+            Windows reserves, or is too long.
+    """
+    reason = _why_not(name, longest)
+    if reason is not None:
+        raise InputError(
+            f"File name: {name[:80]!r} {reason}; expected a plain name such as maps/SceneScope, / between folders. "
+            "Correct the name."
+        )
+
+
+def refuse_outside(root: Path, path: Path, name: str) -> None:
+    """Refuse a path that a link leads out of its folder.
+
+    Raises:
+        InputError: it leads out.
+    """
+    if not _inside(root, path):
+        raise InputError(
+            f"File name: {name[:80]!r} leads out of {root.name}, through a link; expected a place inside it. "
+            "Choose another name."
+        )
+
+
+def _unusable(name: str, error: OSError) -> FileError:
+    return FileError(
+        f"Save: the folder of {name!r} cannot be used ({error.strerror}); expected one that can be written. Choose "
+        "another name."
+    )
+
+
+def _why_not(name: str, longest: int) -> str | None:
+    parts = name.split("/")
+    if not name.isprintable() or _FORBIDDEN.search(name):
+        return 'holds a backslash, a colon, a control character or one of <>"|?*'
+    if parts[0] == "":
+        return "is empty or starts at the root"
+    if any(part in ("", ".", "..") for part in parts):
+        return "holds an empty part, . or .."
+    if any(part != part.strip() or part.endswith(".") for part in parts):
+        return "has a part that begins or ends with a space or ends with a point"
+    if any(_RESERVED.fullmatch(part) for part in parts):
+        return "holds a name that Windows reserves"
+    if max(len(part.encode()) for part in parts) > longest or len(name.encode()) > _LONGEST_NAME:
+        return "is too long"
+    return None
+
+
+def _inside(root: Path, path: Path) -> bool:
+    return bool(folder_paths.is_within_directory(str(root), str(path)))
+
+
+def _root(folder: str) -> str:
+    root = folder_paths.get_directory_by_type(folder)
+    if root is None:
+        raise InputError(f"Folder: {folder!r} is no folder of the host; expected {' or '.join(FOLDERS)}. Choose one.")
+    return str(root)
+
+
+def _files(root: Path, suffix: str) -> Iterator[tuple[Path, float]]:
+    """Files below a folder, and when they changed; linked folders are not entered, which also keeps circles out."""
+    seen = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            seen += 1
+            if seen > _MOST_FILES:
+                return
+            if name.endswith(suffix) and (path := Path(folder, name)).is_file():
+                yield path, path.stat().st_mtime
+
+
+def _first_free(folder: Path, names: Iterator[str]) -> Path:
+    return next(path for path in (folder / name for name in names) if not os.path.lexists(path))
+
+
+def _from(start: int) -> Iterator[int]:
+    number = start
+    while True:
+        yield number
+        number += 1
