@@ -215,7 +215,7 @@ def test_frames_over_steps_average_to_the_whole():
         (View(branch="negative"), SelectionError, "expected one of this run's: positive 0"),
         (View(entry=1), SelectionError, "entry is positive 1"),
         (View(evaluation=1), SelectionError, "evaluation"),
-        (View(heads="0"), RecordingError, "Set heads to each"),
+        (View(heads="0"), RecordingError, "set heads to each"),
         (View(heads="2"), SelectionError, "from 0 to 1"),
         (View(image=5), InputError, "expected 0 to 1"),
         (View("sideways"), SelectionError, "expected one of latent"),

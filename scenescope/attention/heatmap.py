@@ -172,7 +172,7 @@ def _columns_of(layers: Sequence[AttentionMap], columns: Tensor, view: View) -> 
             if maps.shape[1] != item.heads:
                 raise RecordingError(
                     f"Attention maps: heads is {view.heads!r}, but {item.address.block} was recorded as the mean "
-                    f"of its {item.heads} heads; expected each. Set heads to each at Record Attention, and sample again."
+                    f"of its {item.heads} heads; expected each. At Record Attention set heads to each, then sample."
                 )
             maps = maps[:, list(chosen)]
         yield maps.index_select(-1, columns), item.query_grid, len(chosen or ()) or item.heads

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -11,6 +15,9 @@ from ..errors import InputError, RecordingError
 from .placement import resize
 from .recording import AttentionMap, Recording
 from .selection import POSITIVE, Branch
+
+Cut = Literal["fraction", "otsu"]
+CUTS: tuple[Cut, ...] = get_args(Cut)
 
 
 def above_fraction(maps: Tensor, fraction: float) -> Tensor:
@@ -110,7 +117,7 @@ def _usable(recording: Recording, item: AttentionMap, branch: Branch) -> bool:
     return whole and item.address.branch == branch and (entry is None or entry.area is None)
 
 
-def refine(maps: Tensor, attention: dict[Grid, Tensor], times: int) -> Tensor:
+def refine(maps: Tensor, attention: Mapping[Grid, Tensor], times: int) -> Tensor:
     """Let every position take the mean of the map over the positions that it attends to.
 
     Source: self-attention refinement as in OVAM (Marcos-Manchon et al. 2024): map <- S map, with S row-stochastic. Here
@@ -172,3 +179,74 @@ def intersection_over_union(masks: Tensor, truth: Tensor) -> Tensor:
     ours = masks >= 0.5
     both, either = (part.sum(dim=(-2, -1)).float() for part in (ours & known, ours | known))
     return torch.where(either > 0, both / either.clamp(min=1), 1.0)
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Masks that were cut from maps.
+
+    Args:
+        masks: (batch height width) float32, 0 or 1.
+        thresholds: (batch) float32, in the maps' numbers.
+        fits: (batch) float32, intersection over union with the known masks; None where there are none.
+    """
+
+    masks: Tensor
+    thresholds: Tensor
+    fits: Tensor | None
+
+    @property
+    def mean_fit(self) -> float:
+        """The mean intersection over union; 0 where there is no known mask."""
+        return 0.0 if self.fits is None else float(self.fits.mean())
+
+    def describe(self) -> str:
+        """Say in a line for each mask where it was cut, how large it is, and how well it fits."""
+        lines = []
+        for index, (mask, threshold) in enumerate(zip(self.masks, self.thresholds.tolist(), strict=True)):
+            fit = "" if self.fits is None else f", IoU {float(self.fits[index]):.3f}"
+            lines.append(f"mask {index}: from {threshold:.3g} up, {float(mask.mean()):.1%} of the picture{fit}")
+        return "\n".join(lines)
+
+
+def cut_masks(maps: Tensor, cut: Cut, fraction: float, truth: Tensor | None = None) -> Masks:
+    """Cut masks from maps and say how well they fit known ones.
+
+    Args:
+        maps: (batch height width) float.
+        cut: `fraction` of each map's own maximum, or each map's own `otsu` threshold.
+        fraction: 0..1, for the first.
+        truth: (batch or 1, height width) known masks of any size.
+
+    Raises:
+        InputError: the cut is neither of the two.
+    """
+    if cut not in CUTS:
+        raise InputError(f"Map to Mask: the method is {cut!r}; expected one of {', '.join(CUTS)}. Choose one of them.")
+    if cut == "otsu":
+        masks, thresholds = above_otsu(maps)
+    else:
+        masks, thresholds = above_fraction(maps, fraction), fraction * maps.amax(dim=(-2, -1)).float()
+    return Masks(masks, thresholds, None if truth is None else intersection_over_union(masks, truth))
+
+
+def refine_by(recording: Recording | None, maps: Tensor, times: int) -> Tensor:
+    """Refine maps by a recording's self-attention, where that is asked for.
+
+    Args:
+        recording: what the run left, with self-attention; may be missing for 0 times.
+        maps: (batch height width) float.
+        times: how often; 0 leaves the maps as they are.
+
+    Raises:
+        InputError: there is no recording.
+        RecordingError: it holds no self-attention.
+    """
+    if not times:
+        return maps.float()
+    if recording is None:
+        raise InputError(
+            f"Map to Mask: refine is {times}, and attention_maps is missing; expected the maps of the same run. "
+            "Connect them, or set refine to 0."
+        )
+    return refine(maps, self_attention(recording), times)
