@@ -80,7 +80,7 @@ class Outcome:
 
 def lint(setup: Setup) -> Outcome:
     """Check the style with ruff."""
-    status = setup.call(setup.script("ruff"), "check", ".")
+    status = setup.call(setup.script("ruff"), "check", "--output-format=concise", ".")
     return Outcome(int(status == 0), int(status != 0))
 
 

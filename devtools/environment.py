@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -25,11 +25,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scenescope"
 
 
-def environment(requirements: list[Path]) -> Path:
+def install(home: Path, requirements: list[Path]) -> None:
+    """Make a virtual environment in `home` and install the packages that the files name."""
+    venv.create(home, with_pip=True, clear=True)
+    wanted = [word for file in requirements for word in ("-r", str(file))]
+    subprocess.run([python_of(home), "-m", "pip", "install", "-qq", *wanted], check=True)
+
+
+def python_of(home: Path) -> Path:
+    """Return the interpreter of a virtual environment."""
+    return home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def environment(requirements: list[Path], *, make: Callable[[Path, list[Path]], None] = install) -> Path:
     """Return a Python that has `requirements`, made on the first call and found again on the next.
 
     Args:
         requirements: files for pip; their contents name the environment
+        make: makes it in a folder
 
     Returns:
         python: the interpreter
@@ -39,15 +52,12 @@ def environment(requirements: list[Path]) -> Path:
         key.update(file.read_bytes())
     home = cache_folder() / f"env-{key.hexdigest()[:12]}"
     complete = home / "complete"
-    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     with one_at_a_time(home.with_suffix(".lock")):
         if not complete.exists():
             print(f"Making an environment in {home}; this takes a few minutes, once.", flush=True)
-            venv.create(home, with_pip=True, clear=True)
-            wanted = [word for file in requirements for word in ("-r", str(file))]
-            subprocess.run([python, "-m", "pip", "install", "-qq", *wanted], check=True)
+            make(home, requirements)
             complete.write_text("complete\n", "utf-8")
-    return python
+    return python_of(home)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,64 @@
+"""The command line says how it went."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_python(*words: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python as a developer does, in the repository's root."""
+    command = [sys.executable, *(str(word) for word in words)]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False)
+
+
+def test_a_required_host_that_is_missing_is_an_error_that_says_what_to_do(tmp_path):
+    """Oracle: the exit status and the message. `HOME` and `USERPROFILE` hold no ComfyUI."""
+    places = {"COMFYUI_PATH": "", "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    done = run_python("dev.py", "test", "--require-host", **places)
+    assert done.returncode != 0
+    assert "no ComfyUI was found" in done.stderr
+    assert "--get-host" in done.stderr
+
+
+def test_a_tier_counts_what_passed_and_what_failed(tmp_path):
+    """Oracle: a test file written by hand: two pass, one fails, one fixture breaks."""
+    (tmp_path / "test_sample.py").write_text(
+        "import pytest\n"
+        "@pytest.fixture\n"
+        "def broken(): raise ValueError\n"
+        "def test_a(): pass\n"
+        "def test_b(): pass\n"
+        "def test_c(): assert False\n"
+        "def test_d(broken): pass\n",
+        "utf-8",
+    )
+    count = "import dev, sys, pathlib; setup = dev.Setup(pathlib.Path(sys.executable), None)\n"
+    count += f"print(dev.pytest_tier({str(tmp_path)!r})(setup))"
+    assert "Outcome(passed=2, failed=2)" in run_python("-c", count).stdout
+
+
+def test_a_tier_that_cannot_start_counts_as_a_failure():
+    """Oracle: pytest's exit status for a folder that is not there."""
+    count = "import dev, sys, pathlib; setup = dev.Setup(pathlib.Path(sys.executable), None)\n"
+    count += "print(dev.pytest_tier('tests/nowhere')(setup))"
+    assert "Outcome(passed=0, failed=1)" in run_python("-c", count).stdout
+
+
+def test_a_script_can_import_the_pack(tmp_path):
+    """Oracle: what the script prints; benchmarks run this way."""
+    script = tmp_path / "script.py"
+    script.write_text("import sys\nfrom pack.scenescope import errors\nprint(errors.__name__, sys.argv[1:])\n", "utf-8")
+    done = run_python("devtools/as_pack.py", script, "first", "second")
+    assert done.stdout.strip() == "pack.scenescope.errors ['first', 'second']", done.stderr
+
+
+def test_an_unknown_benchmark_is_refused_by_name():
+    """Oracle: the message."""
+    done = run_python("dev.py", "bench", "nonesuch")
+    assert done.returncode != 0
+    assert "nonesuch is not among the benchmarks" in done.stderr

@@ -1,0 +1,85 @@
+"""Environments are made once, and found again."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from pack.devtools.environment import cache_folder, environment, one_at_a_time
+
+
+@pytest.fixture(autouse=True)
+def a_cache_of_its_own(tmp_path, monkeypatch):
+    """Nothing here touches the machine's real cache."""
+    monkeypatch.setenv("SCENESCOPE_CACHE", str(tmp_path / "cache"))
+
+
+@dataclass
+class Maker:
+    """Makes folders instead of environments, and remembers them."""
+
+    made: list[Path] = field(default_factory=list)
+
+    def __call__(self, home: Path, requirements: list[Path]) -> None:
+        home.mkdir(exist_ok=True)
+        self.made.append(home)
+
+
+def test_an_environment_is_found_again_while_its_requirements_stay(tmp_path):
+    """Oracle: an invariant; the name follows the contents."""
+    wanted, make = tmp_path / "requirements.txt", Maker()
+    wanted.write_text("torch", "utf-8")
+    first = environment([wanted], make=make)
+    assert environment([wanted], make=make) == first
+    assert len(make.made) == 1
+    wanted.write_text("torch, and more", "utf-8")
+    assert environment([wanted], make=make) != first
+    assert len(make.made) == 2
+
+
+def test_an_environment_that_was_not_completed_is_made_again(tmp_path):
+    """Oracle: an invariant; the marker is written last, so a maker that fails leaves none."""
+    wanted, make = tmp_path / "requirements.txt", Maker()
+    wanted.write_text("torch", "utf-8")
+
+    def fail(home: Path, requirements: list[Path]) -> None:
+        make(home, requirements)
+        raise ConnectionError("no network")
+
+    with pytest.raises(ConnectionError):
+        environment([wanted], make=fail)
+    environment([wanted], make=make)
+    environment([wanted], make=make)
+    assert len(make.made) == 2
+
+
+def test_two_runs_do_not_make_the_same_thing_at_once(tmp_path):
+    """Oracle: an invariant; the lock is there while it is held, and gone after, even after an error."""
+    lock = tmp_path / "cache" / "thing.lock"
+
+    def fail_while_held() -> None:
+        with one_at_a_time(lock):
+            assert lock.exists()
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        fail_while_held()
+    assert not lock.exists()
+
+
+def test_a_lock_that_a_killed_run_left_is_taken_after_an_hour(tmp_path):
+    """Oracle: the hour, by a clock set back."""
+    lock = tmp_path / "thing.lock"
+    lock.touch()
+    two_hours_ago = time.time() - 7200
+    os.utime(lock, (two_hours_ago, two_hours_ago))
+    with one_at_a_time(lock):
+        assert lock.stat().st_mtime > two_hours_ago + 3600
+
+
+def test_the_cache_is_where_the_variable_says(tmp_path):
+    """Oracle: the variable."""
+    assert cache_folder() == (tmp_path / "cache").resolve()
