@@ -164,7 +164,7 @@ def _draw_flow(pen: Pen, layout: Layout, latent: Grid) -> None:
     if layout.up:
         end = layout.up[0]
         pen.arrow([(end.middle[0], end.top), (end.middle[0], _HEAD - 16)], _INK)
-        pen.text((end.middle[0], _HEAD - 28), "predicted noise", 15, fill=_SOFT, anchor="mm")
+        pen.text((end.middle[0], _HEAD - 28), "prediction", 15, fill=_SOFT, anchor="mm")
     if layout.middle is not None:
         _draw_bend(pen, layout, layout.middle, latent)
 

@@ -11,9 +11,11 @@ import comfy.memory_management
 import comfy.model_patcher
 import comfy.supported_models
 import folder_paths
+import numpy as np
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from pack.devtools.comfyui import ROOT
 from pack.host.shapes import log_of_model, log_of_recording, shape_log
 from pack.host.unet import record_attention
 from pack.nodes.shapes import BlockShapes
@@ -24,6 +26,7 @@ from pack.scenescope.dims import Grid
 from pack.scenescope.errors import HostError, InputError, RecordingError
 from pack.tests.host import layouts
 from pack.tests.host.runs import Run, conditioning, sample
+from PIL import Image
 
 SQUARE = {"width": 512, "height": 512, "batch_size": 1, "tokens": 77}
 FULL_SD15 = layouts.SD15.unet | {"model_channels": 320, "context_dim": 768}
@@ -240,6 +243,20 @@ def test_the_node_gives_tables_and_a_picture_that_it_also_shows(sd15, monkeypatc
     assert 0 <= float(image.min()) < float(image.max()) <= 1
     (shown,) = output.ui.as_dict()["images"]
     assert (tmp_path / shown["subfolder"] / shown["filename"]).is_file()
+
+
+def test_the_help_page_shows_what_the_node_gives_today():
+    """Oracle: the page's table and picture against a log made now; the picture's file has fewer colours.
+
+    To renew them, copy the node's MARKDOWN below the page's last heading, and save its IMAGE with 255 colours.
+    """
+    log = log_of_model(weightless(comfy.supported_models.SD15, FULL_SD15), Grid(512, 512))
+    page = (ROOT / "web" / "docs" / "SceneScope_BlockShapes.md").read_text("utf-8")
+    assert page.endswith("\n\n" + log.markdown())
+    file = ROOT / "web" / "docs" / "images" / "block_shapes_512.png"
+    assert file.stat().st_size < 200_000
+    stored = np.asarray(Image.open(file).convert("RGB"), dtype=np.float32) / 255
+    assert np.abs(stored - log.picture()[0].numpy()).mean() < 0.01
 
 
 def test_every_input_and_output_of_the_node_has_a_tooltip():
