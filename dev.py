@@ -113,11 +113,13 @@ def pytest_tier(*words: str) -> Callable[[Setup], Outcome]:
                 return Outcome(0, 1)
             suite = xml.etree.ElementTree.parse(report).getroot().find("testsuite")
         counts = (
-            {name: int(suite.get(name, "0")) for name in ("tests", "failures", "errors")} if suite is not None else {}
+            {name: int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")}
+            if suite is not None
+            else {}
         )
         failed = counts.get("failures", 0) + counts.get("errors", 0)
         crashed = status not in (0, NOTHING_SELECTED) and not failed
-        return Outcome(max(0, counts.get("tests", 0) - failed), failed + int(crashed))
+        return Outcome(max(0, counts.get("tests", 0) - counts.get("skipped", 0) - failed), failed + int(crashed))
 
     return run
 

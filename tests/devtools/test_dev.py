@@ -26,7 +26,7 @@ def test_a_required_host_that_is_missing_is_an_error_that_says_what_to_do(tmp_pa
 
 
 def test_a_tier_counts_what_passed_and_what_failed(tmp_path):
-    """Oracle: a test file written by hand: two pass, one fails, one fixture breaks."""
+    """Oracle: a test file written by hand: two pass, one fails, one fixture breaks, one is not run."""
     (tmp_path / "test_sample.py").write_text(
         "import pytest\n"
         "@pytest.fixture\n"
@@ -34,7 +34,9 @@ def test_a_tier_counts_what_passed_and_what_failed(tmp_path):
         "def test_a(): pass\n"
         "def test_b(): pass\n"
         "def test_c(): assert False\n"
-        "def test_d(broken): pass\n",
+        "def test_d(broken): pass\n"
+        "@pytest.mark.parametrize('nothing', [])\n"
+        "def test_e(nothing): pass\n",
         "utf-8",
     )
     count = "import dev, sys, pathlib; setup = dev.Setup(pathlib.Path(sys.executable), None)\n"
