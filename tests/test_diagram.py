@@ -154,16 +154,23 @@ def test_repeated_blocks_are_one_box_with_their_number():
     assert "input 7.1" not in texts
 
 
-def test_what_the_loss_reads_is_highlighted_and_nothing_else():
-    """Oracle: the colour under each card's corner: amber for the five blocks and no other."""
-    rows = rows_of(SD15, Grid(64, 64))
+@pytest.mark.parametrize(
+    ("layout", "read"),
+    [
+        (SD15, {"input 7", "input 8", "output 3", "output 4", "output 5"}),
+        (SDXL, {"input 7", "input 8", "output 0", "output 1", "output 2"}),  # not the middle, which has the same grid
+    ],
+)
+def test_what_the_loss_reads_is_highlighted_and_nothing_else(layout, read):
+    """Oracle: the colour under each card's corner: amber for the five boxes named by hand and no other."""
+    rows = rows_of(layout, Grid(64, 64))
     pixels = np.asarray(draw_unet(rows, Grid(64, 64)))
     amber = {
         card.blocks[0].block
         for card in lay_out(rows).cards
         if card.blocks and tuple(pixels[round(card.top) + 8, round(card.left) + 8]) == AMBER
     }
-    assert amber == {"input 7", "input 8", "output 3", "output 4", "output 5"}
+    assert amber == read
 
 
 def test_a_feature_map_is_drawn_to_scale():
