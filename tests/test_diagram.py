@@ -43,7 +43,7 @@ CASES = {
     "512x512": (SD15, Grid(64, 64), {}),
     "264x360, four pictures, a long prompt": (SD15, Grid(33, 45), {"batch": 4, "tokens": 154}),
     "a tall picture": (SD15, Grid(256, 64), {"batch": 8, "tokens": 231}),
-    "the largest": (SD15, Grid(2048, 2048), {"batch": 4096, "tokens": 4928}),
+    "the largest": (SD15, Grid(2048, 2048), {"batch": 4096, "tokens": 4928, "heads": 20}),
     "the smallest": (SD15, Grid(2, 2), {}),
     "SDXL": (SDXL, Grid(128, 128), {"depth": (0, 2, 10, 10), "batch": 2, "heads": 10}),
     "two blocks of the down arm": (SD15[:2], Grid(64, 64), {}),
