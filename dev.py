@@ -109,17 +109,12 @@ def pytest_tier(*words: str) -> Callable[[Setup], Outcome]:
             report = Path(place) / "report.xml"
             # The program, not `python -m pytest`: that would put the root, and so our `nodes/`, on sys.path.
             status = setup.call(setup.script("pytest"), *words, f"--junitxml={report}", *setup.pytest_words)
-            if not report.exists():
-                return Outcome(0, 1)
-            suite = xml.etree.ElementTree.parse(report).getroot().find("testsuite")
-        counts = (
-            {name: int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")}
-            if suite is not None
-            else {}
-        )
-        failed = counts.get("failures", 0) + counts.get("errors", 0)
-        crashed = status not in (0, NOTHING_SELECTED) and not failed
-        return Outcome(max(0, counts.get("tests", 0) - counts.get("skipped", 0) - failed), failed + int(crashed))
+            suite = xml.etree.ElementTree.parse(report).getroot().find("testsuite") if report.exists() else None
+        if suite is None:
+            return Outcome(0, 1)
+        tests, skipped, *wrong = (int(suite.get(name, "0")) for name in ("tests", "skipped", "failures", "errors"))
+        crashed = status not in (0, NOTHING_SELECTED) and not sum(wrong)
+        return Outcome(tests - skipped - sum(wrong), sum(wrong) + int(crashed))
 
     return run
 
