@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def _recording(*, steps: int = 2, precision: torch.dtype = torch.float16) -> Recording:
+def full_recording(*, steps: int = 2, precision: torch.dtype = torch.float16) -> Recording:
     """A small recording with a value in every field: two prompts, cross and self, 3x2 latent."""
     noise = torch.Generator().manual_seed(0)
     table = TokenTable("Ünï (cat:1.2)", (Token(0, 0, 0, "start", "", None), Token(1, 0, 1, "text", "cat", 0, 1.2)))
@@ -84,7 +84,7 @@ def same(one: Any, other: Any) -> bool:
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound file."""
     path = tmp_path_factory.mktemp("maps") / "good.safetensors"
-    save_recording(_recording(), path)
+    save_recording(full_recording(), path)
     return path
 
 
@@ -102,7 +102,7 @@ def _parts(path: Path) -> tuple[dict[str, Any], bytes]:
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float32])
 def test_a_saved_recording_comes_back_equal(tmp_path, precision):
     """Oracle: an invariant, compared field by field with types by a walk that knows nothing of the file."""
-    recording = _recording(precision=precision)
+    recording = full_recording(precision=precision)
     save_recording(recording, tmp_path / "maps.safetensors")
     again = load_recording(tmp_path / "maps.safetensors")
     assert same(recording, again)
@@ -120,14 +120,14 @@ def test_the_file_is_ordinary_safetensors_that_other_programs_read(good):
 
 def test_tensors_of_equal_content_are_written_once(tmp_path):
     """Oracle: counted by hand: 8 maps, 4 queries, 1 region, and one key for the four equal ones."""
-    save_recording(_recording(), tmp_path / "maps.safetensors")
+    save_recording(full_recording(), tmp_path / "maps.safetensors")
     header, _ = _parts(tmp_path / "maps.safetensors")
     assert len(header) - 1 == 8 + 4 + 1 + 1
 
 
 def test_views_of_one_tensor_are_saved_as_what_they_show(tmp_path):
     """Oracle: an invariant; parts and reshapes of shared memory come back equal."""
-    recording = _recording()
+    recording = full_recording()
     base = torch.rand(2, 1, 6, 2)
     maps = [replace(item, maps=part) for item, part in zip(recording.maps[::2], base.split(1), strict=False)]
     maps.append(replace(maps[0], maps=base[:1].reshape(1, 1, 12, 1), query_grid=Grid(3, 4)))
@@ -141,7 +141,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, good):
     """Oracle: the bytes before. The new file cannot be written because its description cannot be read back."""
     target = tmp_path / "maps.safetensors"
     target.write_bytes(good.read_bytes())
-    wrong = replace(_recording(), about=MappingProxyType({"seed": True}))
+    wrong = replace(full_recording(), about=MappingProxyType({"seed": True}))
     with pytest.raises(FileError, match="about"):
         save_recording(wrong, target)
     assert target.read_bytes() == good.read_bytes()
@@ -151,7 +151,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, good):
 def test_a_folder_that_is_not_there_is_a_clear_error(tmp_path):
     """Oracle: the sentence."""
     with pytest.raises(FileError, match=r"Save Maps: maps\.safetensors cannot be written"):
-        save_recording(_recording(), tmp_path / "nowhere" / "maps.safetensors")
+        save_recording(full_recording(), tmp_path / "nowhere" / "maps.safetensors")
     with pytest.raises(FileError, match="cannot be read"):
         load_recording(tmp_path / "nowhere.safetensors")
 

@@ -177,6 +177,7 @@ def test_phrases_pass_over_case_weights_and_punctuation():
     assert columns(found, "cat") == [(5, 8)]
     assert columns(found, "cat", 2) == [(8,)]
     assert columns(found, "cat#1, red", 1) == [(5,), (7,)]
+    assert columns(table("Éclair"), "e\u0301clair") == [(1,)]
     for absent in ("blue cat", "cat eyed", "cat red cat cat", "lue"):
         with pytest.raises(WordError):
             find_words(found, absent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -139,7 +140,7 @@ def _places(words: Sequence[Word], text: str) -> list[tuple[Word, ...]]:
     named = [(word,) for word in words if word.embedding and _same_name(word.text, text)]
     if fold(text).startswith(EMBEDDING):
         return named
-    wanted = [fold(piece) for piece in _PIECES.findall(text)]
+    wanted = _pieces(text)
     wanted = [piece for piece in wanted if LETTERS.search(piece)] or wanted
     pool = [word for word in words if not word.punctuation] if any(map(LETTERS.search, wanted)) else list(words)
     starts = range(len(pool) - len(wanted) + 1) if wanted else range(0)
@@ -148,10 +149,13 @@ def _places(words: Sequence[Word], text: str) -> list[tuple[Word, ...]]:
     return sorted(named + spelt, key=lambda run: run[0].columns)
 
 
+def _pieces(text: str) -> list[str]:
+    return [fold(piece) for piece in _PIECES.findall(unicodedata.normalize("NFC", text))]
+
+
 def _compared(word: Word) -> str:
     """How a word is written in a phrase: `<asset0>` may be called asset0."""
-    pieces = _PIECES.findall(fold(word.text))
-    return " ".join(piece for piece in pieces if LETTERS.search(piece)) or fold(word.text)
+    return " ".join(piece for piece in _pieces(word.text) if LETTERS.search(piece)) or fold(word.text)
 
 
 def _same_name(name: str, asked: str) -> bool:

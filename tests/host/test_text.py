@@ -1,0 +1,366 @@
+"""Words with the host's own tokenizers, and conditionings that carry them."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import comfy.sd
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pack.host.text import TOKENS_KEY, can_trace, table_from_prompt, trace_words
+from pack.scenescope.attention.prompt import segments
+from pack.scenescope.attention.tokens import TokenTable
+from pack.scenescope.attention.words import find_words
+from pack.scenescope.errors import HostError, WordError
+from pack.tests.host import encoders
+
+import nodes as host_nodes
+
+WEIGHTED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+VOCABULARY = [
+    "cat", "Photographer", "BREAK", "1girl", "don't", "rock'n'roll", "éclair", "e\u0301clair", "Ünïcödé", "Straße",
+    "ΣΑΣ", "猫", "x²", "4k", "supercalifragilisticexpialidocious", "creature", "it's", "2001", "naïve", "ﬁeld",
+    "🐈", "🧑‍🚀",
+]  # fmt: skip
+WRITINGS = [
+    "{}",
+    "({}:1.2)",
+    "(({}))",
+    "\\({}\\)",
+    "{},",
+    "({}:0.8),",
+    "a {}!",
+    '"{}"',
+    "[{}]",
+    "{}.",
+    "blue {} sky",
+    "{}\n",
+]
+
+
+@pytest.fixture(scope="module")
+def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Embedding files of one and of three vectors, one in a sub-folder, and one of another width."""
+    folder = tmp_path_factory.mktemp("embeddings")
+    (folder / "style").mkdir()
+    vectors = {"moss": 1, "bad-hands_5": 3, "style/ink": 2, "much(too)": 1, "long": 80}
+    for name, count in vectors.items():
+        values = {key: torch.randn(count, encoders.WIDTH) for key in ("clip_l", "clip_g")}
+        safetensors.torch.save_file(values, folder / f"{name}.safetensors")
+    safetensors.torch.save_file({"clip_l": torch.randn(2, 768)}, folder / "wide.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(embeddings: Path) -> Any:
+    """A small CLIP of SD1.5 with the host's vocabulary; never changed by the tests."""
+    return encoders.sd15(embeddings)
+
+
+@pytest.fixture(scope="module")
+def clip_xl(embeddings: Path) -> Any:
+    """A small CLIP of SDXL."""
+    return encoders.sdxl(embeddings)
+
+
+def ids(clip: Any, prompt: str) -> list[Any]:
+    """All ids or vectors of a prompt, chunk after chunk, from the host."""
+    return [given[0] for chunk in clip.tokenize(prompt)["l"] for given in chunk]
+
+
+def runs(clip: Any, prompt: str, word: str) -> list[tuple[int, ...]]:
+    """Where a word's ids stand in a prompt's ids: the host tokenises the word alone."""
+    alone = [given[0] for given in clip.tokenize(word, return_word_ids=True)["l"][0] if given[2]]
+    whole = ids(clip, prompt)
+    starts = range(len(whole) - len(alone) + 1)
+    return [
+        tuple(range(at, at + len(alone)))
+        for at in starts
+        if all(type(a) is type(b) is int and a == b for a, b in zip(whole[at:], alone, strict=False))
+    ]
+
+
+def encode(clip: Any, text: str) -> Any:
+    """The stock CLIP Text Encode."""
+    return host_nodes.CLIPTextEncode().encode(clip, text)[0]
+
+
+def table_in(conditioning: Any) -> TokenTable:
+    """The table that a conditioning carries."""
+    return conditioning[0][1][TOKENS_KEY]
+
+
+@WEIGHTED
+@given(st.lists(st.tuples(st.sampled_from(VOCABULARY), st.sampled_from(WRITINGS)), min_size=1, max_size=40))
+def test_every_word_however_written_stands_where_its_own_tokens_stand(clip, words):
+    """Oracle: the host tokenises each word alone; its ids are sought in the ids of the whole prompt."""
+    prompt = " ".join(writing.format(word) for word, writing in words)
+    found = table_from_prompt(clip, prompt)
+    assert len(found.tokens) == len(ids(clip, prompt))
+    for word in {word for word, _ in words}:
+        if not any(letter.isalnum() for letter in word):
+            continue
+        there = find_words(found, word)[0].occurrences
+        assert len(there) == sum(_spelt(text) == _spelt(word) for text, _ in words)
+        assert set(there) - set(runs(clip, prompt, word)) == set(filter(_split_over_chunks, there))
+    columns = sorted(column for word in found.words() for column in word.columns)
+    special = sorted(column for kind in ("start", "end", "padding") for column in found.columns(kind))
+    assert sorted(columns + special) == list(range(len(found.tokens)))
+
+
+def _spelt(word: str) -> str:
+    return unicodedata.normalize("NFC", word).casefold()
+
+
+def _split_over_chunks(place: tuple[int, ...]) -> bool:
+    return place != tuple(range(place[0], place[-1] + 1))
+
+
+@WEIGHTED
+@given(prompt=st.text(max_size=60) | st.text("()\\: 1.a,<[&;'\"-", max_size=40) | st.text("a(\\):5 ", max_size=60))
+def test_any_text_at_all_has_a_name_for_every_column(clip, prompt):
+    """Oracle: an invariant: the columns are the host's, and words, starts, ends and padding share them out."""
+    found = table_from_prompt(clip, prompt)
+    assert len(found.tokens) == len(ids(clip, prompt))
+    kinds = {token.kind for token in found.tokens}
+    assert kinds <= {"start", "text", "end", "padding"}
+    for word in found.words():
+        if not word.punctuation:
+            assert set(word.columns) <= set(find_words(found, _escaped(word.text))[0].columns), word
+
+
+def _escaped(text: str) -> str:
+    return "".join("\\" + letter if letter in ",#\\()<" else letter for letter in text)
+
+
+@WEIGHTED
+@given(prompt=st.text("ab()\\:1.5 ", max_size=40))
+def test_groups_are_taken_apart_as_the_host_does(prompt):
+    """Oracle: the host's own parser."""
+    from comfy.sd1_clip import escape_important, token_weights, unescape_important
+
+    theirs = [unescape_important(text) for text, _ in token_weights(escape_important(prompt), 1.0)]
+    assert [text for text in segments(prompt) if text] == [text for text in theirs if text]
+
+
+def test_words_are_shown_as_they_were_typed(clip):
+    """Oracle: by hand; the host's ids are in lower case and composed."""
+    found = table_from_prompt(clip, "Photo of a (Blue-Eyed:1.2) 1girl, e\u0301clair ΣΑΣ")
+    words = [(word.text, word.weight) for word in found.words()]
+    assert words == [
+        ("Photo", 1.0), ("of", 1.0), ("a", 1.0), ("Blue", 1.2), ("-", 1.2), ("Eyed", 1.2), ("1girl", 1.0), (",", 1.0),
+        ("éclair", 1.0), ("ΣΑΣ", 1.0),
+    ]  # fmt: skip
+
+
+def test_a_word_whose_parts_lie_in_two_chunks_is_one_word(clip):
+    """Oracle: by hand: the host breaks a run of eight or more tokens at the 75th, wherever that is."""
+    found = table_from_prompt(clip, "cat " * 73 + "supercalifragilisticexpialidocious")
+    (match,) = find_words(found, "supercalifragilisticexpialidocious")
+    assert match.columns[:2] == (74, 75)
+    assert match.columns[2] == 78
+    assert [token.kind for token in found.tokens[76:78]] == ["end", "start"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "names"),
+    [
+        ("embedding:moss", {"moss": 1}),
+        ("a embedding:bad-hands_5, cat", {"bad-hands_5": 3, "cat": 1}),
+        ("(embedding:moss:1.2) embedding:style/ink", {"moss": 1, "style/ink": 2}),
+        ("embedding:gone embedding:moss cat", {"moss": 1, "cat": 1}),
+        ("embedding:gone, embedding:gone embedding:bad-hands_5", {"bad-hands_5": 3}),
+        ("Cat embedding:moss.safetensors<x> dog", {"moss.safetensors": 1, "x": 1, "dog": 1, "Cat": 1}),
+        ("embedding:much\\(too\\) cat", {"much(too)": 1, "cat": 1}),
+        ("notembedding:moss", {"notembedding": None, "moss": None}),
+        ("x embedding:moss embedding:moss", {"x": 1}),
+        ("embedding:long cat", {"long": 80, "cat": 1}),
+    ],
+)
+def test_embeddings_have_their_names(clip, prompt, names):
+    """Oracle: by hand: the file's number of vectors, and where the host puts vectors among its ids."""
+    found = table_from_prompt(clip, prompt)
+    vectors = {at for at, value in enumerate(ids(clip, prompt)) if isinstance(value, torch.Tensor)}
+    assert {token.column for token in found.tokens if token.kind == "embedding"} == vectors
+    for name, count in names.items():
+        (match,) = find_words(found, _escaped(name))
+        assert count is None or len(match.columns) == count
+        assert match.label == name
+    with pytest.raises(WordError):
+        find_words(found, "gone")
+
+
+def test_without_an_embedding_folder_the_name_is_text(embeddings):
+    """Oracle: the host's ids: no vectors."""
+    found = table_from_prompt(encoders.sd15(), "a embedding:moss")
+    assert [word.text for word in found.words()] == ["a", "embedding", ":", "moss"]
+    assert not found.columns("embedding")
+
+
+def test_a_conditioning_carries_its_words_and_is_otherwise_the_same(clip):
+    """Oracle: the conditioning of the untraced CLIP, bit for bit."""
+    prompt = "a (red:1.3) Cat, embedding:bad-hands_5 " + "dog " * 80
+    plain, traced = encode(clip, prompt), encode(trace_words(clip), prompt)
+    assert torch.equal(plain[0][0], traced[0][0])
+    assert torch.equal(plain[0][1]["pooled_output"], traced[0][1]["pooled_output"])
+    assert set(traced[0][1]) - set(plain[0][1]) == {TOKENS_KEY}
+    assert table_in(traced) == table_from_prompt(clip, prompt)
+    assert len(table_in(traced).tokens) == traced[0][0].shape[1] == 154
+
+
+def test_the_users_clip_is_untouched(clip):
+    """Oracle: its attributes before, and a conditioning without words after."""
+    before, kind = dict(vars(clip)), type(clip)
+    traced = trace_words(clip)
+    encode(traced, "cat")
+    assert type(clip) is kind is comfy.sd.CLIP
+    assert isinstance(traced, comfy.sd.CLIP)
+    assert dict(vars(clip)) == before
+    assert TOKENS_KEY not in encode(clip, "cat")[0][1]
+
+
+def test_tracing_lasts_through_the_hosts_own_clip_nodes(clip):
+    """Oracle: the same nodes on the untraced CLIP, bit for bit, and the words."""
+    lora = {"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": torch.randn(64, 1)}
+    lora["lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"] = torch.randn(1, encoders.WIDTH)
+
+    def through(start: Any) -> Any:
+        _, patched = comfy.sd.load_lora_for_models(None, start, lora, 0.0, 1.0)
+        return encode(host_nodes.CLIPSetLastLayer().set_last_layer(patched, -2)[0], "a Cat")
+
+    plain, traced = through(clip), through(trace_words(clip))
+    late = through(clip.clone())
+    assert torch.equal(plain[0][0], traced[0][0])
+    assert torch.equal(plain[0][0], late[0][0])
+    assert not torch.equal(plain[0][0], encode(clip, "a Cat")[0][0])
+    assert find_words(table_in(traced), "cat")[0].columns == (2,)
+
+
+def test_tracing_twice_is_tracing_once(clip):
+    """Oracle: an invariant."""
+    once, twice = trace_words(clip), trace_words(trace_words(clip))
+    assert type(once) is type(twice)
+    assert table_in(encode(twice, "cat")) == table_in(encode(once, "cat"))
+
+
+def test_another_packs_clip_keeps_its_own_ways(clip):
+    """Oracle: a real subclass whose tokenizer adds a word; its clones stay its own."""
+
+    class Louder(comfy.sd.CLIP):
+        def clone(self, *args, **kwargs):
+            return _as(Louder, super().clone(*args, **kwargs))
+
+        def tokenize(self, text, return_word_ids=False, **kwargs):
+            return super().tokenize(f"{text} loud", return_word_ids, **kwargs)
+
+    def _as(kind: type, one: Any) -> Any:
+        one.__class__ = kind
+        return one
+
+    louder = _as(Louder, clip.clone())
+    traced = trace_words(louder).clone()
+    assert isinstance(traced, Louder)
+    assert torch.equal(encode(traced, "cat")[0][0], encode(louder, "cat")[0][0])
+    # The prompt does not spell the tokens, so the words are read off the tokens.
+    assert [word.text for word in table_in(encode(traced, "Cat")).words()] == ["cat", "loud"]
+
+
+def test_what_the_hosts_conditioning_nodes_do_to_the_words(clip):
+    """Oracle: by hand: Combine keeps both, Set Area keeps, Concat and Average keep the first one's."""
+    traced = trace_words(clip)
+    cat, dog = encode(traced, "a cat"), encode(traced, "a red dog")
+    both = host_nodes.ConditioningCombine().combine(cat, dog)[0]
+    assert [find_words(options[TOKENS_KEY], "a")[0].columns for _, options in both] == [(1,), (1,)]
+    area = host_nodes.ConditioningSetArea().append(cat, 64, 64, 0, 0, 1.0)[0]
+    assert table_in(area) is table_in(cat)
+    joined = host_nodes.ConditioningConcat().concat(cat, dog)[0]
+    assert joined[0][0].shape[1] == 154
+    assert table_in(joined) is table_in(cat)
+    mixed = host_nodes.ConditioningAverage().addWeighted(cat, dog, 0.5)[0]
+    assert table_in(mixed) is table_in(cat)
+
+
+def test_tokens_of_two_calls_put_together_keep_what_is_known(clip):
+    """Oracle: by hand: chunks appended to a prompt's chunks, as the host's SDXL node pads."""
+    traced = trace_words(clip)
+    tokens = traced.tokenize("a Cat")
+    tokens["l"] += traced.tokenize("a Dog")["l"]
+    (_, options) = traced.encode_from_tokens_scheduled(tokens)[0]
+    assert [word.text for word in options[TOKENS_KEY].words()] == ["a", "cat", "a", "dog"]
+    foreign = {"l": [list(chunk) for chunk in clip.tokenize("a Cat")["l"]]}
+    assert [word.text for word in traced.encode_from_tokens_scheduled(foreign)[0][1][TOKENS_KEY].words()] == [
+        "a",
+        "cat",
+    ]
+
+
+def test_the_dictionary_form_carries_the_words_and_the_tuple_form_stays_the_hosts(clip):
+    """Oracle: the host's own return types."""
+    traced = trace_words(clip)
+    tokens = traced.tokenize("cat")
+    assert TOKENS_KEY in traced.encode_from_tokens(tokens, return_dict=True)
+    columns, pooled = traced.encode_from_tokens(tokens, return_pooled=True)
+    assert isinstance(columns, torch.Tensor)
+    assert isinstance(pooled, torch.Tensor)
+    assert traced.tokenize("cat") == clip.tokenize("cat")
+    assert traced.tokenize("cat", return_word_ids=True) == clip.tokenize("cat", return_word_ids=True)
+
+
+def test_an_embedding_of_another_width_is_dropped_as_the_host_drops_it(clip):
+    """Oracle: the host's numbers: the word after it stands where it stands without the embedding."""
+    traced = trace_words(clip)
+    with_wide, without = encode(traced, "red embedding:wide cat"), encode(traced, "red cat")
+    torch.testing.assert_close(with_wide[0][0][:, :3], without[0][0][:, :3])
+    assert with_wide[0][0].shape[1] == len(table_in(with_wide).tokens) == 77
+    assert find_words(table_in(with_wide), "cat")[0].columns == find_words(table_in(without), "cat")[0].columns == (2,)
+    assert find_words(table_from_prompt(clip, "red embedding:wide cat"), "cat")[0].columns == (2,)
+
+
+def test_both_encoders_of_sdxl_name_the_columns(clip_xl):
+    """Oracle: by hand; different prompts for the two leave a column unnamed where they differ."""
+    from comfy_extras.nodes_clip_sdxl import CLIPTextEncodeSDXL
+
+    traced = trace_words(clip_xl)
+    assert find_words(table_in(encode(traced, "a Cat embedding:moss")), "cat, moss")[1].columns == (3,)
+    assert [token.kind for token in table_in(encode(traced, "cat")).tokens[:4]] == ["start", "text", "end", "padding"]
+    long = "dog " * 80
+    result = CLIPTextEncodeSDXL.execute(traced, 64, 64, 0, 0, 64, 64, "a red Cat", f"a blue Cat {long}").result[0]
+    table = result[0][1][TOKENS_KEY]
+    assert len(table.tokens) == result[0][0].shape[1] == 154
+    assert find_words(table, "a, cat")[1].columns == (3,)
+    with pytest.raises(WordError, match="carry no known words"):
+        find_words(table, "red")
+
+
+class _Several:
+    """A CLIP of another family: its columns are those of several encoders in a row."""
+
+    def __init__(self, clip: Any) -> None:
+        self._clip, self.tokenizer = clip, clip.tokenizer
+
+    def tokenize(self, text: str, return_word_ids: bool = False, **kwargs: Any) -> Any:
+        tokens = self._clip.tokenize(text, return_word_ids, **kwargs)
+        return tokens | {"t5xxl": tokens["l"]}
+
+    def encode_from_tokens_scheduled(self, tokens: Any, **kwargs: Any) -> Any:
+        return self._clip.encode_from_tokens_scheduled({"l": tokens["l"]}, **kwargs)
+
+    def clone(self) -> Any:
+        return _Several(self._clip)
+
+
+def test_other_families_are_left_alone(clip):
+    """Oracle: the conditioning of the untraced CLIP; asking for words is a clear error."""
+    other = _Several(clip)
+    assert not can_trace(other)
+    assert can_trace(clip)
+    traced = trace_words(other)
+    assert encode(traced, "cat")[0][1].keys() == encode(clip, "cat")[0][1].keys()
+    assert type(traced.tokenize("cat")["l"]) is list
+    with pytest.raises(HostError, match="l, t5xxl"):
+        table_from_prompt(other, "cat")
