@@ -110,6 +110,7 @@ def test_odd_sizes_are_rounded_up_at_each_halving():
     assert grids == [Grid(33, 45), Grid(17, 23), Grid(9, 12), Grid(5, 6)]
     assert {row.tokens for row in log.rows} == {231}
     assert {row.features_in[0] for row in log.rows} == {4}
+    assert log.title == "A 264x360 picture in the U-Net: a latent of 33x45"
 
 
 def test_sdxl_has_seventy_blocks_and_fixed_head_widths():
