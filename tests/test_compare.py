@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pack.scenescope.attention.colormap import colour
 from pack.scenescope.attention.compare import compare, comparison_tiles, difference_scaled, mean_change
 from pack.scenescope.attention.heatmap import Heatmaps, heatmaps
 from pack.scenescope.attention.render import Style, sheet
@@ -15,7 +16,7 @@ from pack.scenescope.errors import InputError
 from pack.tests.recordings import Run, match, record
 
 WORDS = [match("cat", (2,)), match("dog", (5,))]
-STYLE = Style(Grid(64, 96))
+STYLE = Style(Grid(128, 192))
 
 
 def maps(*values):
@@ -43,7 +44,11 @@ def test_a_record_compared_with_itself_shows_no_change():
     assert not same.doublings.any()
     rows = comparison_tiles(same, STYLE)
     assert torch.equal(rows[0][2].levels, torch.full((4, 6), 0.5))
-    assert sheet(rows, STYLE).isfinite().all()
+    picture = (sheet(rows, STYLE)[0] * 255).round()
+    middle = (colour(torch.tensor(0.5), "difference") * 255).round()
+    assert (
+        int((picture == middle).all(-1).sum()) >= 4 * 2 * 128 * 192
+    )  # all of both columns, in the colour of no change
     assert not difference_scaled(same).levels.any()
 
 
@@ -68,14 +73,15 @@ def test_records_of_different_sizes_meet_on_the_first_ones_grid():
 def test_before_and_after_share_a_scale_and_so_do_the_differences_of_all_words():
     """Oracle: invariants of the tiles: one bar for all befores and afters, one for each of the other columns."""
     rows = comparison_tiles(compare(heatmaps(record(), WORDS), heatmaps(record(Run(seed=1)), WORDS)), STYLE)
-    assert [tile.word for tile in rows[0]] == ["cat: before", "cat: after", "cat: difference", "cat: ratio"]
-    assert rows[1][0].word == "dog: before"
+    assert [tile.word for tile in rows[0]] == ["before: cat", "after: cat", "difference: cat", "ratio: cat"]
+    assert rows[1][0].word == "before: dog"
     assert len(rows) == 4  # two pictures of two words
     bars = [{row[column].bar for row in rows} for column in range(4)]
     assert [len(bar) for bar in bars] == [1, 1, 1, 1]
     assert bars[0] == bars[1]
     assert len(bars[0] | bars[2] | bars[3]) == 3
     levels = torch.stack([row[2].levels for row in rows])
+    assert [tile.bar.colours for tile in rows[0]] == ["inferno", "inferno", "difference", "difference"]
     assert (levels - 0.5).abs().max().item() == pytest.approx(0.5)
 
 

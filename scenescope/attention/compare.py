@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .drawing import Bar, number_text
+from .drawing import Bar, number_text, ticks
 from .heatmap import Heatmaps
 from .normalise import SHARE_UNIT, Scaled, normalise
 from .render import Style, Tile, tiles_of
@@ -85,8 +85,8 @@ def comparison_tiles(comparison: Comparison, style: Style) -> list[list[Tile]]:
             [
                 _named(old, "before"),
                 _named(new, "after"),
-                Tile(0.5 + change / most / 2, f"{old.word}: difference", moved, "", _difference_bar(most)),
-                Tile(0.5 + ratio / turns / 2, f"{old.word}: ratio", times, "", _ratio_bar(turns)),
+                Tile(0.5 + change / most / 2, f"difference: {old.word}", moved, "", _difference_bar(most)),
+                Tile(0.5 + ratio / turns / 2, f"ratio: {old.word}", times, "", _ratio_bar(turns)),
             ]
         )
     return rows
@@ -105,11 +105,14 @@ def _flat(rows: Sequence[Sequence[Tile]]) -> list[Tile]:
 
 
 def _named(tile: Tile, when: str) -> Tile:
-    return Tile(tile.levels, f"{tile.word}: {when}", tile.note, tile.doubt, tile.bar)
+    return Tile(tile.levels, f"{when}: {tile.word}", tile.note, tile.doubt, tile.bar)
 
 
 def _difference_bar(most: float) -> Bar:
-    marks = tuple(((part + 1) / 2, f"{part * most:+.2g}" if part else "0") for part in (-1.0, -0.5, 0.0, 0.5, 1.0))
+    up = ticks(most)[1:]
+    marks = tuple(
+        ((value / most + 1) / 2, f"{value:+.2g}" if value else "0") for value in (*(-v for v in up), 0.0, *up)
+    )
     return Bar(marks, "difference of shares", "difference")
 
 

@@ -175,7 +175,7 @@ def _columns_of(layers: Sequence[AttentionMap], columns: Tensor, view: View) -> 
                     f"of its {item.heads} heads; expected each. At Record Attention set heads to each, then sample."
                 )
             maps = maps[:, list(chosen)]
-        yield maps.index_select(-1, columns), item.query_grid, len(chosen or ()) or item.heads
+        yield maps[..., columns], item.query_grid, len(chosen or ()) or item.heads
 
 
 def _image_of(maps: Tensor, image: int) -> Tensor:

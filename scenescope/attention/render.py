@@ -196,7 +196,7 @@ def to_tensor(picture: Image.Image) -> Tensor:
 def _draw_tile(tile: Tile, size: Grid, style: Style, below: int, bar: Image.Image | None) -> Image.Image:
     letters = _letters(size)
     levels = enlarge(tile.levels[None].float(), size, style.enlarging)
-    pixels = (colour(levels, style.colours)[0].numpy() * 255).round().astype(np.uint8)
+    pixels = (colour(levels, tile.bar.colours)[0].numpy() * 255).round().astype(np.uint8)
     width = size.width + (letters // 2 + bar.width if bar else 0)
     picture = Image.new("RGB", (width, size.height + below), PAPER)
     picture.paste(Image.fromarray(pixels), (0, 0))

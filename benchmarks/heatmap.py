@@ -1,0 +1,127 @@
+"""How long a heatmap takes, and what it holds: 20 steps x 16 blocks of SD1.5 at 512x512, 77 tokens, half precision.
+
+`python dev.py bench heatmap`. The maps are random; their sizes, and so the work, are those of a real run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from pack.scenescope.attention.figure import Layouting, draw
+from pack.scenescope.attention.heatmap import heatmaps
+from pack.scenescope.attention.recording import Address, AttentionMap, Entry, Recording
+from pack.scenescope.attention.render import Style
+from pack.scenescope.attention.selection import Selection
+from pack.scenescope.attention.sites import Place, Site
+from pack.scenescope.attention.view import View
+from pack.scenescope.attention.words import WordMatch
+from pack.scenescope.dims import Grid, bytes_text
+from torch.utils._python_dispatch import TorchDispatchMode
+
+STEPS, TOKENS, HEADS, THREADS, REPEATS = 20, 77, 8, 2, 7
+LATENT = Grid(64, 64)
+TARGET_SECONDS = 0.2
+LEVELS = {"input": (0, 0, 1, 1, 2, 2), "middle": (3,), "output": (2, 2, 2, 1, 1, 1, 0, 0, 0)}
+NUMBERS = {"input": (1, 2, 4, 5, 7, 8), "middle": (0,), "output": tuple(range(3, 12))}
+PLACES: dict[str, Place] = {"input": "down", "middle": "middle", "output": "up"}
+WORDS = tuple(
+    WordMatch(name, (columns,)) for name, columns in (("cat", (2,)), ("fluffy hat", (5, 6, 7)), ("sea", (9,)))
+)
+EVERY = tuple(WordMatch(str(column), ((column,),)) for column in range(TOKENS))
+
+
+class BytesHeld(TorchDispatchMode):
+    """Adds up the bytes of the tensors that operations make: the most that could be held at once is never more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = self.total = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        made = function(*args, **(kwargs or {}))
+        for item in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(item, torch.Tensor) and not function.is_view:
+                size = item.numel() * item.element_size()
+                self.largest, self.total = max(self.largest, size), self.total + size
+        return made
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table."""
+
+    name: str
+    run: Callable[[], object]
+    target: bool = False
+
+
+def record(heads: int) -> Recording:
+    """A recording of random shares, each map a tensor of its own."""
+    sites = [
+        Site(0, f"{word} {number}", PLACES[word], "cross", level, HEADS, 40)
+        for word in LEVELS
+        for number, level in zip(NUMBERS[word], LEVELS[word], strict=True)
+    ]
+    sites = [Site(order, *tuple(vars(site).values())[1:]) for order, site in enumerate(sites)]
+    maps = []
+    for step in range(STEPS):
+        for site in sites:
+            grid = site.grid(LATENT)
+            shares = torch.rand(1, heads, grid.cells, TOKENS).div(TOKENS / 2).half()
+            at = Address(step, 0, "positive", 0, site.order, site.block, "cross")
+            maps.append(AttentionMap(at, shares, HEADS, grid))
+    sigmas = tuple(float(STEPS - step) for step in range(STEPS + 1))
+    entries = (Entry("positive", 0, TOKENS),)
+    return Recording(tuple(maps), tuple(sites), entries, LATENT, 1, sigmas, Selection())
+
+
+def fastest(run: Callable[[], object]) -> float:
+    """Seconds of the fastest of several runs, after one that warms up."""
+    run()
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def cases(recording: Recording) -> list[Case]:
+    """What is measured."""
+    whole, exact = View("all", "latent"), View("latent/4")
+    plan = Layouting(Style(Grid(512, 512)))
+    return [
+        Case("3 words, all layers at 64x64", lambda: heatmaps(recording, WORDS, whole), target=True),
+        Case("3 words, latent/4 exactly", lambda: heatmaps(recording, WORDS, exact), target=True),
+        Case("77 columns, all layers at 64x64", lambda: heatmaps(recording, EVERY, whole)),
+        Case("3 words, all layers, with picture", lambda: draw(recording, WORDS, whole, plan)),
+    ]
+
+
+def main() -> None:
+    """Print the table; a target that is missed is an error."""
+    torch.manual_seed(0)
+    torch.set_num_threads(THREADS)
+    print(f"{STEPS} steps x 16 blocks, {LATENT} latent, {TOKENS} tokens, half precision")
+    print(f"{THREADS} threads, best of {REPEATS} runs")
+    print(f"{'heads':<6} {'recording':>10}  {'heatmap':<36} {'seconds':>8}  {'largest made':>12}  {'all made':>9}")
+    slow = []
+    for heads, name in ((1, "mean"), (HEADS, "each")):
+        recording = record(heads)
+        for case in cases(recording)[: 4 if heads == 1 else 2]:
+            seconds = fastest(case.run)
+            with BytesHeld() as made:
+                case.run()
+            held, largest, total = map(bytes_text, (recording.bytes_held, made.largest, made.total))
+            print(f"{name:<6} {held:>10}  {case.name:<36} {seconds:>8.3f}  {largest:>12}  {total:>9}")
+            if case.target and heads == 1 and seconds > TARGET_SECONDS:
+                slow.append(case.name)
+    if slow:
+        raise SystemExit(f"Heatmaps: {', '.join(slow)} took more than {TARGET_SECONDS} s.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Where each word went: maps as pictures, masks and numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..host.heatmaps import picture_size, words_asked
+from ..host.screen import say_on_node
+from ..scenescope.attention.figure import LAYOUTS, draw
+from ..scenescope.attention.normalise import NORMALISATIONS
+from ..scenescope.attention.render import overlay
+from .sockets import CATEGORY, AttentionMaps
+from .viewing import (
+    COLOURS,
+    COLOURS_TIP,
+    WORDS_TIP,
+    foreign_prompt_inputs,
+    layouting_of,
+    more_view_inputs,
+    view_inputs,
+    view_of,
+)
+
+ALIASES = ["daam", "attention map", "attention maps", "heatmap", "heat map", "cross attention", "token map", "saliency"]
+
+
+class TokenHeatmap(io.ComfyNode):
+    """Recorded maps and words in, pictures, masks and numbers out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the maps, the words, which part to look at, and how to draw it."""
+        return io.Schema(
+            node_id="SceneScope_TokenHeatmap",
+            display_name="Token Heatmap",
+            category=CATEGORY,
+            description="Shows where each word of the prompt went: one map for each word, with a colour bar that says "
+            "what the colours mean.",
+            search_aliases=ALIASES,
+            inputs=[
+                AttentionMaps.Input("attention_maps", tooltip="From Attention Maps, Sample and Record, or Load Maps."),
+                io.String.Input("words", default="", multiline=True, tooltip=WORDS_TIP),
+                *view_inputs(),
+                *_drawing_inputs(),
+                *more_view_inputs(),
+                io.Image.Input(
+                    "picture",
+                    optional=True,
+                    tooltip="The decoded picture; the masks take its size in pixels. Without it they are eight times "
+                    "as large as the latent.",
+                ),
+                *foreign_prompt_inputs(),
+            ],
+            outputs=[
+                io.Image.Output(display_name="IMAGE", tooltip="The maps in colour, as the layout says."),
+                io.Mask.Output(
+                    display_name="MASK",
+                    tooltip="The maps, 0 to 1 of the colour bar, at full picture size: words outside, pictures inside.",
+                ),
+                io.String.Output(display_name="REPORT", tooltip="Words, columns, shares and cautions as JSON."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, attention_maps, words, picture=None, clip=None, prompt="", **choices: Any) -> io.NodeOutput:
+        """Find the words, draw, and say what to doubt."""
+        view = view_of(choices)
+        found = words_asked(attention_maps, view, words, clip, prompt)
+        plan = layouting_of(choices, picture_size(attention_maps, picture))
+        figure = draw(attention_maps, found, view, plan)
+        say_on_node(cls.hidden.unique_id, "\n".join(caution.text for caution in figure.cautions))
+        shown = ui.PreviewImage(figure.images, cls=cls)
+        return io.NodeOutput(figure.images, figure.masks, figure.report, ui=shown)
+
+
+class HeatmapOverlay(io.ComfyNode):
+    """Lays maps over pictures."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: pictures and masks."""
+        return io.Schema(
+            node_id="SceneScope_HeatmapOverlay",
+            display_name="Heatmap Overlay",
+            category=CATEGORY,
+            description="Lays maps over pictures, in colour. One picture is used for every map; a batch of pictures "
+            "takes turns.",
+            search_aliases=[*ALIASES, "overlay", "blend mask"],
+            inputs=[
+                io.Image.Input("image", tooltip="The picture, or the batch that was sampled."),
+                io.Mask.Input("mask", tooltip="Maps 0 to 1 of any size, such as Token Heatmap's MASK."),
+                io.Float.Input(
+                    "opacity",
+                    default=0.7,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much the colour covers where the map is 1; half of that where it is 0. 0.7 keeps the "
+                    "picture readable under the brightest spot.",
+                ),
+                io.Combo.Input("colours", options=COLOURS, default="inferno", tooltip=COLOURS_TIP),
+            ],
+            outputs=[io.Image.Output(display_name="IMAGE", tooltip="A picture for each map.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, image: Any, mask: Any, opacity: float, colours: Any) -> io.NodeOutput:
+        """Draw the overlay."""
+        images = overlay(image, mask, opacity=opacity, colours=colours)
+        return io.NodeOutput(images, ui=ui.PreviewImage(images, cls=cls))
+
+
+def _drawing_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "normalisation",
+            options=[name for name in NORMALISATIONS if name != "runs"],
+            default="words",
+            tooltip="What the top of the colour bar is. words: the largest share of all words, so that they can be "
+            "compared (default). maximum: each map's own largest share; shows shapes, never compare colours. share: 1, "
+            "all attention there is. ratio: how many times more than even attention.",
+        ),
+        io.Combo.Input(
+            "layout",
+            options=list(LAYOUTS),
+            default="sheet",
+            tooltip="sheet: all maps on one picture. captioned: a picture for each. plain: the same without any "
+            "letters. animation: a sheet for each step, on one scale, as a batch for any video node.",
+        ),
+        io.Combo.Input("colours", options=COLOURS, default="inferno", tooltip=COLOURS_TIP),
+        io.Int.Input(
+            "image_index",
+            default=-1,
+            min=-1,
+            max=4095,
+            tooltip="Which picture of a batch, from 0; -1 shows each.",
+        ),
+    ]
+
+
+NODES = [TokenHeatmap, HeatmapOverlay]

@@ -1,0 +1,81 @@
+"""From maps to masks that other nodes can use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..host.screen import say_on_node
+from ..scenescope.attention.segment import CUTS, cut_masks, refine_by
+from .sockets import CATEGORY, AttentionMaps
+
+
+class MapToMask(io.ComfyNode):
+    """Cuts masks from maps, and says how well they fit known ones."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: maps, how to cut them, what refines them, and a known mask."""
+        return io.Schema(
+            node_id="SceneScope_MapToMask",
+            display_name="Map to Mask",
+            category=CATEGORY,
+            description="Cuts a mask from each map, for inpainting, for training, or to measure: with a known mask it "
+            "says how well they fit (IoU).",
+            search_aliases=["daam", "segmentation", "threshold", "otsu", "iou", "attention mask", "heatmap to mask"],
+            inputs=[
+                io.Mask.Input(
+                    "mask", tooltip="The map: Token Heatmap's MASK, values 0 to 1. One mask is cut from each."
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=list(CUTS),
+                    default="fraction",
+                    tooltip="fraction keeps what reaches a fraction of each map's own maximum; it is the default "
+                    "because it can be tuned. otsu finds the threshold that parts each map best into two, with nothing "
+                    "to tune.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="For fraction: part of each map's maximum, 0 to 1. Half the maximum is where a blurred "
+                    "edge was.",
+                ),
+                io.Int.Input(
+                    "refine",
+                    default=0,
+                    min=0,
+                    max=20,
+                    tooltip="How many times self-attention spreads the map over what belongs together, before it is "
+                    "cut. 0 is off; 1 to 4 are useful. Needs attention_maps recorded with `cross and self`.",
+                ),
+                AttentionMaps.Input("attention_maps", optional=True, tooltip="The same run's maps, only for refine."),
+                io.Mask.Input(
+                    "truth", optional=True, tooltip="A known mask of any size: one for all, or one for each."
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(display_name="MASK", tooltip="0 or 1, as large as the maps."),
+                io.Float.Output(
+                    display_name="IOU",
+                    tooltip="Intersection over union with truth, 0 to 1, the mean over all masks; 0 without truth.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, mask, method, threshold, refine, attention_maps=None, truth=None) -> io.NodeOutput:
+        """Refine, cut, measure."""
+        maps = refine_by(attention_maps, mask, refine)
+        found = cut_masks(maps, method, threshold, truth)
+        say_on_node(cls.hidden.unique_id, found.describe())
+        return io.NodeOutput(found.masks, found.mean_fit, ui=ui.PreviewMask(found.masks, cls=cls))
+
+
+NODES: list[Any] = [MapToMask]
