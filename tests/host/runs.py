@@ -7,6 +7,8 @@ from typing import Any
 
 import comfy.sample
 import torch
+from pack.host.unet import record_attention
+from pack.scenescope.attention.selection import Selection
 
 from .layouts import TEXT_WIDTH
 
@@ -77,3 +79,23 @@ def sample(model: Any, positive: Any, negative: Any, run: Run | None = None, **o
         seed=run.seed,
         **options,
     )
+
+
+def recorded(model: Any, run: Run | None = None, selection: Any = None, **options: Any) -> tuple[Any, torch.Tensor]:
+    """Sample with `model` recorded.
+
+    Args:
+        model: a patcher
+        run: size, steps, sampler and so on
+        selection: what to keep; everything in single precision where none is given
+        options: `positive` and `negative` conditionings, and what `sample` takes
+
+    Returns:
+        recording: of the run
+        latent: (batch, 4, height, width) float32
+    """
+    watched, book = record_attention(model, selection or Selection(precision=torch.float32))
+    positive = options.pop("positive", None) or conditioning(seed=1)
+    negative = options.pop("negative", None) or conditioning(seed=2)
+    latent = sample(watched, positive, negative, run, **options)
+    return book.find(latent)[0], latent
