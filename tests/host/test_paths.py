@@ -34,8 +34,8 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 BAD_NAMES = [
     "", "/", "/etc/passwd", "..", "../out", "a/../../out", "a/..", "./a", "a//b", "a/", "//server/share", "C:\\x",
     "C:x", "\\\\server\\share", "a\\b", "..\\x", "a\0b", "a\nb", "a\x7fb", "a\u202eb", "a\ud800b", "con", "NUL",
-    "aux.txt", "Com1", "LPT9.x", "a/con/b", "a.", "a ", " a", "a./b", "x" * 151, "é" * 76, "/".join(["abcdefgh"] * 90), "a:b",
-    "a*b", "a?b", 'a"b', "a|b", "<a>", "~/../x/..",
+    "aux.txt", "Com1", "LPT9.x", "a/con/b", "a.", "a ", " a", "a./b", "x" * 151, "é" * 76, "/".join(["abcdefgh"] * 90),
+    "a:b", "a*b", "a?b", 'a"b', "a|b", "<a>", "~/../x/..",
 ]  # fmt: skip
 
 

@@ -177,6 +177,7 @@ def test_a_word_whose_parts_lie_in_two_chunks_is_one_word(clip):
         ("embedding:gone, embedding:gone embedding:bad-hands_5", {"bad-hands_5": 3}),
         ("Cat embedding:moss.safetensors<x> dog", {"moss.safetensors": 1, "x": 1, "dog": 1, "Cat": 1}),
         ("embedding:much\\(too\\) cat", {"much(too)": 1, "cat": 1}),
+        ("embedding:gone embedding:much\\(too\\) cat", {"much(too)": 1, "cat": 1}),
         ("notembedding:moss", {"notembedding": None, "moss": None}),
         ("x embedding:moss embedding:moss", {"x": 1}),
         ("embedding:long cat", {"long": 80, "cat": 1}),
@@ -211,6 +212,12 @@ def test_a_conditioning_carries_its_words_and_is_otherwise_the_same(clip):
     assert set(traced[0][1]) - set(plain[0][1]) == {TOKENS_KEY}
     assert table_in(traced) == table_from_prompt(clip, prompt)
     assert len(table_in(traced).tokens) == traced[0][0].shape[1] == 154
+
+
+def _as(kind: type, clip: Any) -> Any:
+    """Make a fresh clone one of another pack's class."""
+    clip.__class__ = kind
+    return clip
 
 
 def test_the_users_clip_is_untouched(clip):
@@ -257,10 +264,6 @@ def test_another_packs_clip_keeps_its_own_ways(clip):
 
         def tokenize(self, text, return_word_ids=False, **kwargs):
             return super().tokenize(f"{text} loud", return_word_ids, **kwargs)
-
-    def _as(kind: type, one: Any) -> Any:
-        one.__class__ = kind
-        return one
 
     louder = _as(Louder, clip.clone())
     traced = trace_words(louder).clone()
@@ -319,6 +322,23 @@ def test_an_embedding_of_another_width_is_dropped_as_the_host_drops_it(clip):
     assert with_wide[0][0].shape[1] == len(table_in(with_wide).tokens) == 77
     assert find_words(table_in(with_wide), "cat")[0].columns == find_words(table_in(without), "cat")[0].columns == (2,)
     assert find_words(table_from_prompt(clip, "red embedding:wide cat"), "cat")[0].columns == (2,)
+
+
+def test_an_encoder_that_gives_other_columns_than_tokens_gets_no_words(clip):
+    """Oracle: by hand: a real subclass that puts one more column behind the text."""
+
+    class Longer(comfy.sd.CLIP):
+        def clone(self, *args, **kwargs):
+            return _as(Longer, super().clone(*args, **kwargs))
+
+        def encode_from_tokens(self, tokens, return_pooled=False, return_dict=False):
+            encoded = super().encode_from_tokens(tokens, return_pooled=return_pooled, return_dict=return_dict)
+            encoded["cond"] = torch.cat([encoded["cond"], encoded["cond"][:, :1]], dim=1)
+            return encoded
+
+    conditioning = encode(trace_words(_as(Longer, clip.clone())), "cat")
+    assert conditioning[0][0].shape[1] == 78
+    assert TOKENS_KEY not in conditioning[0][1]
 
 
 def test_both_encoders_of_sdxl_name_the_columns(clip_xl):
