@@ -1,0 +1,57 @@
+"""The new tokens' rows: vectors of their own beside the token table, which nothing has to restore."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+WITHOUT_A_WORD, SPREAD = "object", 0.017
+"""Where a row without a starting word begins, and the standard deviation around it (SD1.5's table has about 0.014)."""
+
+
+def first_rows(pieces: Sequence[Tensor], around: Sequence[bool], generator: Generator) -> Tensor:
+    """Begin each row at the mean of its starting word's tokens.
+
+    Source: Break-a-Scene initialises a row with a word's embedding; the code takes the first token of several, and
+    copies rows of unrelated words where no word is given (train.py 785-798). Here all tokens count, and a row without a
+    word begins near `object`.
+
+    Args:
+        pieces: for each concept (token channel) float, the word's rows of the token table.
+        around: for each concept whether noise is added, because the word was not its own.
+        generator: of the noise.
+
+    Returns:
+        (concept channel) float32 on the CPU, detached.
+
+    >>> first_rows([torch.tensor([[1.0, 3.0], [3.0, 5.0]])], [False], Generator()).tolist()
+    [[2.0, 4.0]]
+    """
+    rows = []
+    for tokens, near in zip(pieces, around, strict=True):
+        mean = tokens.detach().float().cpu().mean(dim=0)  # (channel)
+        rows.append(mean + SPREAD * torch.randn(mean.shape, generator=generator) if near else mean)
+    return torch.stack(rows)
+
+
+@torch.no_grad()
+def guard_norm(rows: Tensor, first: Tensor, times: float) -> None:
+    """Shorten in place the rows that are longer than so many times their first length.
+
+    Source: Mix-of-Show stops at a mean length of 0.55, where SD1.5's words have about 0.4; here each row has its limit.
+
+    Args:
+        rows: (concept channel) float32; changed.
+        first: (concept channel) float32, where they began.
+        times: 1 or more.
+
+    >>> rows = torch.tensor([[3.0, 4.0], [0.6, 0.8]])
+    >>> guard_norm(rows, torch.tensor([[1.0, 0.0], [1.0, 0.0]]), 2.0)
+    >>> [[round(value, 4) for value in row] for row in rows.tolist()]
+    [[1.2, 1.6], [0.6, 0.8]]
+    """
+    length = rows.norm(dim=1, keepdim=True)
+    limit = times * first.norm(dim=1, keepdim=True)
+    rows.copy_(torch.where(length > limit, rows * (limit / length.clamp(min=1e-12)), rows))
