@@ -17,7 +17,7 @@ from comfy.samplers import CFGGuider
 
 from ..scenescope.attention.observers import Observers
 from ..scenescope.attention.plan import RunShape
-from ..scenescope.attention.recorder import Chunk, Recorder
+from ..scenescope.attention.recorder import Recorder
 from ..scenescope.attention.recording import Entry, Recording
 from ..scenescope.attention.selection import NEGATIVE, Branch, Selection, branch_of
 from ..scenescope.attention.shapes import ShapeProbe
@@ -69,6 +69,7 @@ class _Run:
         self._found: dict[int, tuple[FoundSite, ...]] = {}
         self._fresh = False
         self._recording = False
+        self._called = False
         self._logged = False
 
     def open(self, guider: Any, sigmas: torch.Tensor, noise: torch.Tensor) -> None:
@@ -107,11 +108,15 @@ class _Run:
             self._found[id(unet)] = find_sites(unet)
         return self._found[id(unet)]
 
-    def begin_evaluation(self, sigma: float) -> None:
+    @contextmanager
+    def evaluation(self, sigma: torch.Tensor) -> Iterator[None]:
         """The sampler asks the model."""
-        self._fresh = True
+        self._fresh, self._called = True, False
         if self.recorder is not None:
             self.recorder.evaluate(sigma)
+        yield
+        if self.recorder is not None and not self._called:
+            self.recorder.skip("an answer that was reused without asking the model (EasyCache or the like)")
 
     @contextmanager
     def conditioning_pass(self, conditionings: Sequence[Sequence[dict[str, Any]] | None]) -> Iterator[None]:
@@ -136,23 +141,27 @@ class _Run:
         return next((name for name, known in self._conds.items() if known is items), branch_of(index))
 
     @contextmanager
-    def model_call(self, unet: torch.nn.Module, options: dict[str, Any]) -> Iterator[None]:
+    def model_call(self, unet: torch.nn.Module, options: dict[str, Any], extent: Grid) -> Iterator[None]:
         """One call of the U-Net."""
-        recorder = self.recorder
+        recorder, self._called = self.recorder, True
         if recorder is None or not self._recording:
             yield
             return
         found = self.sites_of(unet)
-        chunks = self._chunks(options)
-        if chunks is None:
+        entries = self._entries_of(options)
+        if entries is None:
             recorder.skip("a call without the host's list of conditionings")
+            yield
+            return
+        if any(extent != (entry.area[:2] if entry.area else self._latent) for entry in entries):
+            recorder.skip(f"a call for a part of the picture, {extent} of {self._latent} (tiles or the like)")
             yield
             return
         watched = tuple(item for item in found if recorder.wants_site(item.site))
 
         def see(site: Site, query: torch.Tensor, key: torch.Tensor, grid: Grid) -> None:
             try:
-                recorder.observe(site, query, key, grid, chunks)
+                recorder.observe(site, query, key, grid, entries)
             except Exception as error:  # the picture must not suffer from looking: counted, shown, logged once
                 recorder.skip(f"{site.name}: {type(error).__name__}: {error}")
                 if not self._logged:
@@ -169,14 +178,13 @@ class _Run:
         for site in observers.unseen():
             recorder.skip(f"{site.name}: the layer was not called")
 
-    def _chunks(self, options: dict[str, Any]) -> list[Chunk] | None:
+    def _entries_of(self, options: dict[str, Any]) -> list[Entry] | None:
+        """The entries that share a call's batch, in order."""
         order, ids = options.get("cond_or_uncond"), options.get("uuids")
         if not order or not ids or len(order) != len(ids):
             return None
-        entries = [self.entries.get(pair) for pair in zip(order, ids, strict=True)]
-        if any(entry is None for entry in entries):
-            return None
-        return [Chunk(entry.branch, entry.index, entry.tokens) for entry in entries if entry is not None]
+        entries = [self.entries[pair] for pair in zip(order, ids, strict=True) if pair in self.entries]
+        return entries if len(entries) == len(order) else None
 
 
 def refuse_compiled(unet: torch.nn.Module, model_options: dict[str, Any]) -> None:
@@ -237,10 +245,12 @@ def _outer_sample(key: str, book: RunBook) -> Callable[..., Any]:
 
 
 def _sampler_sample(key: str, book: RunBook) -> Callable[..., Any]:
-    def wrapper(executor: Any, guider: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *rest: Any) -> Any:
+    def wrapper(
+        executor: Any, guider: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *rest: Any, **more: Any
+    ) -> Any:
         run: _Run | None = extra["model_options"].get("transformer_options", {}).get(key)
         if run is None:
-            return executor(guider, sigmas, extra, callback, noise, *rest)
+            return executor(guider, sigmas, extra, callback, noise, *rest, **more)
         run.open(guider, sigmas, noise)
         run.about = _about(executor.class_obj, guider, extra)
 
@@ -250,7 +260,7 @@ def _sampler_sample(key: str, book: RunBook) -> Callable[..., Any]:
             if callback is not None:
                 callback(step, denoised, x, total)
 
-        return executor(guider, sigmas, extra, step_done, noise, *rest)
+        return executor(guider, sigmas, extra, step_done, noise, *rest, **more)
 
     return wrapper
 
@@ -286,11 +296,12 @@ def model_hash(model: ModelPatcher) -> str:
 
 
 def _predict_noise(key: str, book: RunBook) -> Callable[..., Any]:
-    def wrapper(executor: Any, x: Any, timestep: torch.Tensor, model_options: Any, *rest: Any) -> Any:
+    def wrapper(executor: Any, x: Any, timestep: torch.Tensor, model_options: Any, *rest: Any, **more: Any) -> Any:
         run: _Run | None = model_options.get("transformer_options", {}).get(key)
-        if run is not None:
-            run.begin_evaluation(float(timestep.flatten()[0]))
-        return executor(x, timestep, model_options, *rest)
+        if run is None:
+            return executor(x, timestep, model_options, *rest, **more)
+        with run.evaluation(timestep.flatten()[0]):
+            return executor(x, timestep, model_options, *rest, **more)
 
     return wrapper
 
@@ -312,7 +323,7 @@ def _apply_model(key: str, book: RunBook) -> Callable[..., Any]:
         run: _Run | None = options.get(key)
         if run is None:
             return executor(*args, **kwargs)
-        with run.model_call(executor.class_obj.diffusion_model, options):
+        with run.model_call(executor.class_obj.diffusion_model, options, Grid(*args[0].shape[-2:])):
             return executor(*args, **kwargs)
 
     return wrapper

@@ -8,8 +8,9 @@ import torch
 from comfy_api.latest import io
 
 from ..scenescope.attention.selection import NEGATIVE, POSITIVE, Selection
+from ..scenescope.attention.sites import Kind
 
-_KINDS = {"cross": ("cross",), "self": ("self",), "cross and self": ("cross", "self")}
+_KINDS: dict[str, tuple[Kind, ...]] = {"cross": ("cross",), "self": ("self",), "cross and self": ("cross", "self")}
 _BRANCHES = {"both": (POSITIVE, NEGATIVE), "positive": (POSITIVE,), "negative": (NEGATIVE,)}
 _PRECISIONS = {"half": torch.float16, "single": torch.float32}
 _SELF_GRIDS = {"latent": 1, "latent / 2": 2, "latent / 4": 4, "latent / 8": 8}

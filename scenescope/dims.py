@@ -62,7 +62,7 @@ def grid_of(text: str) -> Grid:
     Grid(height=32, width=32)
     """
     parts = text.lower().replace("×", "x").split("x")
-    if not 1 <= len(parts) <= 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    if not 1 <= len(parts) <= 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise InputError(
             f"Grid: the size is {text!r}; expected `height x width` or one number. Write for example 16x16."
         )
@@ -80,7 +80,7 @@ def bytes_text(count: int) -> str:
     """
     value, unit = float(count), "B"
     for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
+        if value < (1000 if unit == "B" else 999.95):  # what would be rounded up to 1000.0 takes the larger unit
             break
         value, unit = value / 1000, larger
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import SupportsFloat
 
 
 class StepClock:
@@ -27,7 +28,7 @@ class StepClock:
 
     def __init__(self, sigmas: Sequence[float]) -> None:
         self._sigmas = [float(sigma) for sigma in sigmas]
-        self._asked: list[float] = []
+        self._asked: list[SupportsFloat] = []
         self._labels: dict[int, tuple[int, int]] = {}
         self._evaluations: dict[int, int] = {}
         self._pending: list[int] = []
@@ -39,17 +40,20 @@ class StepClock:
         """Sampler steps of the schedule."""
         return max(1, len(self._sigmas) - 1)
 
-    def evaluate(self, sigma: float) -> int:
-        """Note a model evaluation; returns its ticket, to be turned into a step by `label` once that is settled."""
+    def evaluate(self, sigma: SupportsFloat) -> int:
+        """Note a model evaluation; returns its ticket, to be turned into a step by `label` once that is settled.
+
+        A sigma may be a tensor on a GPU: it is read only where needed, because reading waits for the device.
+        """
         ticket = len(self._asked)
-        self._asked.append(float(sigma))
+        self._asked.append(sigma)
         self._pending.append(ticket)
         return ticket
 
     def possible_steps(self) -> frozenset[int]:
         """The steps that the newest evaluation may turn out to belong to."""
-        if self._last is None:
-            return frozenset({0})
+        if self._last is None:  # the first step, or any step of a sampler that never calls back
+            return frozenset({0, self._step_at(self._asked[-1])} if self._asked else {0})
         return frozenset({self._last + 1} if self._late else {self._last, self._last + 1})
 
     def step_done(self, step: int) -> None:
@@ -78,6 +82,6 @@ class StepClock:
         self._evaluations[step] = evaluation + 1
         self._labels[ticket] = (step, evaluation)
 
-    def _step_at(self, sigma: float) -> int:
-        reached = [step for step, value in enumerate(self._sigmas[:-1]) if value >= sigma * (1 - 1e-5)]
+    def _step_at(self, sigma: SupportsFloat) -> int:
+        reached = [step for step, value in enumerate(self._sigmas[:-1]) if value >= float(sigma) * (1 - 1e-5)]
         return reached[-1] if reached else 0

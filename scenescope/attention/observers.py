@@ -41,8 +41,8 @@ class Observers:
             for transformer in dict.fromkeys(item.transformer for item in self._found):
                 stack.callback(transformer.register_forward_pre_hook(self._note_grid).remove)
             for item in self._found:
-                stack.callback(item.attention.to_q.register_forward_hook(self._note_query(item.site)).remove)
-                stack.callback(item.attention.to_k.register_forward_hook(self._note_key(item)).remove)
+                for name, hook in (("to_q", self._note_query(item.site)), ("to_k", self._note_key(item))):
+                    stack.callback(item.attention.get_submodule(name).register_forward_hook(hook).remove)
             self._hooks = stack.pop_all()
         return self
 
@@ -58,7 +58,8 @@ class Observers:
         return tuple(item.site for item in self._found if item.site not in self._seen)
 
     def _note_grid(self, transformer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._grids[transformer] = Grid(*inputs[0].shape[-2:])
+        if inputs and inputs[0].ndim == 4:
+            self._grids[transformer] = Grid(*inputs[0].shape[-2:])
 
     def _note_query(self, site: Site) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], query: Tensor) -> None:

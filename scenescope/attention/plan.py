@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
 
 from ..dims import Grid, bytes_text
 from ..errors import BudgetError
@@ -123,35 +126,41 @@ def check_budget(run: RunShape, selection: Selection) -> Plan:
 
 def _smaller(run: RunShape, selection: Selection) -> Iterator[tuple[Selection, str]]:
     """Selections that keep less and less, each with the words that tell a person how to choose it."""
-    words: list[str] = []
+    words: dict[str, str] = {}
     for name, value, text in _savings(run, selection):
-        # Each saving replaces an earlier one of the same setting, and adds to those of others.
-        words = [word for word in words if not word.startswith(name.replace("_", " "))] + [
-            f"{name.replace('_', ' ')} {text}"
-        ]
+        words[name] = text  # replaces an earlier saving of the same setting, and adds to those of others
         selection = replace(selection, **{name: value})
-        yield selection, " and ".join(words)
+        yield selection, " and ".join(words.values())
 
 
-def _savings(run: RunShape, selection: Selection) -> Iterator[tuple[str, object, str]]:
+def _savings(run: RunShape, selection: Selection) -> Iterator[tuple[str, Any, str]]:
+    """The setting, its smaller value, and the words for it: the names that the nodes' widgets have."""
     if selection.keep_queries:
-        yield "keep_queries", False, "off"
+        yield "keep_queries", False, "keep_queries `off`"
+    if selection.evaluations == "all":
+        yield "evaluations", "first", "evaluations `first`"
+    if selection.item_bytes > torch.finfo(torch.float16).bits // 8:
+        yield "precision", torch.float16, "precision `half`"
     if selection.heads == "each":
-        yield "heads", "mean", "`mean`"
-    if "self" in selection.kinds and selection.self_region is None:
+        yield "heads", "mean", "heads `mean`"
+    if "self" in selection.kinds:
         for times in (2, 4, 8):
             if times > selection.self_times:
-                yield "self_times", times, f"{times} (self-attention at the latent / {times})"
+                yield "self_times", times, f"self_resolution `latent / {times}`"
     if len(selection.branches) > 1:
-        yield "branches", (POSITIVE,), "`positive` alone"
+        yield "branches", (POSITIVE,), "branch `positive`"
+    yield from _fewer_blocks_and_steps(run, selection)
+
+
+def _fewer_blocks_and_steps(run: RunShape, selection: Selection) -> Iterator[tuple[str, Any, str]]:
     chosen = choose_blocks(selection.blocks, run.sites)
     for level in (1, 2):
         names = list(dict.fromkeys(s.block for s in run.sites if s.level >= level and s.block in chosen))
         if names and len(names) < len(chosen):
-            yield "blocks", ", ".join(names), f"`{', '.join(names)}`"
+            yield "blocks", ", ".join(names), f"blocks `{', '.join(names)}`"
     steps = choose_steps(selection.steps, run.steps)
     for every in (2, 4, 8):
         kept = sorted(steps)[::every]
         if len(kept) < len(steps):
-            yield "steps", ",".join(map(str, kept)), f"`{','.join(map(str, kept))}`"
-    yield "steps", str(max(steps)), f"`{max(steps)}`"
+            yield "steps", ",".join(map(str, kept)), f"record_steps `{','.join(map(str, kept))}`"
+    yield "steps", str(max(steps)), f"record_steps `{max(steps)}`"

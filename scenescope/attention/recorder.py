@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from types import MappingProxyType
+from typing import SupportsFloat
 
+import torch
 from torch import Tensor
 
 from ..dims import Grid
-from ..errors import RecordingError
+from ..errors import InputError, RecordingError
 from .clock import StepClock
 from .plan import RunShape, check_budget, self_grid
 from .recording import Address, AttentionMap, Entry, Projection, Recording
 from .reducers import Pooled, RegionMean, SelfReducer, Whole, reduce_heads
 from .resample import area_mean
 from .scores import attention_in_chunks, fold_repeats
-from .selection import Branch, Selection, choose_steps
+from .selection import Selection, choose_steps
 from .shapes import BlockShape
 from .sites import Site, choose_blocks
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """The rows of one conditioning entry in a batched model call.
+class _Shown:
+    """What one model evaluation, or the run so far, has shown."""
 
-    Args:
-        branch: `positive`, `negative`, or another guider's name for it.
-        entry: its place among the branch's entries.
-        tokens: columns of its prompt before the host repeats them.
-    """
-
-    branch: Branch
-    entry: int
-    tokens: int
+    maps: dict[Address, AttentionMap] = field(default_factory=dict)
+    projections: dict[Address, Projection] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 class Recorder:
@@ -50,20 +47,24 @@ class Recorder:
 
     Raises:
         BudgetError: the selection would not fit its budget.
+        InputError: the self-attention region is empty.
         SelectionError: it names a block or step that is not there.
     """
 
     def __init__(self, run: RunShape, selection: Selection) -> None:
         self.plan = check_budget(run, selection)
+        if selection.self_region is not None and not bool((selection.self_region > 0).any()):
+            raise InputError(
+                "Self-attention region: the region is empty; expected a mask with some white. Paint where to look from."
+            )
         self._run, self._selection = run, selection
         self._clock = StepClock(run.sigmas)
         self._steps = choose_steps(selection.steps, run.steps)
         self._blocks = choose_blocks(selection.blocks, run.sites)
+        self._entries = {(entry.branch, entry.index): entry for entry in run.entries}
         self._ticket = -1
-        self._open: dict[int, list[tuple[Site, Chunk, AttentionMap | Projection]]] = {}
-        self._maps: list[AttentionMap] = []
-        self._projections: dict[Address, Projection] = {}
-        self._skipped: Counter[str] = Counter()
+        self._open: dict[int, _Shown] = {}  # by ticket: kept or dropped once the clock has settled its step
+        self._kept = _Shown()
         self._shapes: tuple[BlockShape, ...] = ()
         self._held = 0
         self._lock = Lock()  # several GPUs may answer parts of one evaluation at the same time
@@ -73,9 +74,10 @@ class Recorder:
         """Bytes of what is kept so far."""
         return self._held
 
-    def evaluate(self, sigma: float) -> None:
+    def evaluate(self, sigma: SupportsFloat) -> None:
         """A new model evaluation begins."""
         self._ticket = self._clock.evaluate(sigma)
+        self._open[self._ticket] = _Shown()
 
     def wants(self) -> bool:
         """Whether the evaluation under way may belong to a chosen step."""
@@ -87,13 +89,15 @@ class Recorder:
 
     def step_done(self, step: int) -> None:
         """The sampler reports a step."""
+        if not self._open and step in self._steps:
+            self._kept.skipped["a step for which the model was not asked (LazyCache or the like)"] += 1
         self._clock.step_done(step)
         self._settle()
 
     def skip(self, reason: str) -> None:
-        """Count something that could not be recorded."""
+        """Count something that could not be recorded, unless its evaluation turns out to be of no interest."""
         with self._lock:
-            self._skipped[reason] += 1
+            self._open.get(self._ticket, self._kept).skipped[reason] += 1
 
     def note_shapes(self, rows: tuple[BlockShape, ...]) -> None:
         """Keep the shape log of the first call."""
@@ -104,28 +108,30 @@ class Recorder:
         """Whether the shape log is known."""
         return bool(self._shapes)
 
-    def observe(self, site: Site, query: Tensor, key: Tensor, grid: Grid, chunks: Sequence[Chunk]) -> None:
+    def observe(self, site: Site, query: Tensor, key: Tensor, grid: Grid, entries: Sequence[Entry]) -> None:
         """Record one site of the evaluation under way.
 
         Args:
             site: the layer.
-            query: (batch query head*channel), batch = chunk x image.
+            query: (batch query head*channel), batch = entry x image.
             key: (batch key head*channel).
             grid: the queries' grid.
-            chunks: the batch's entries, in order.
+            entries: the conditioning entries that share the batch, in order.
         """
-        images = query.shape[0] // max(1, len(chunks))
-        if query.shape[0] != images * len(chunks) or images != self._run.images or key.shape[0] != query.shape[0]:
+        images = self._run.images
+        # How many keys the host itself makes: see `fold_repeats`. More are another patch's, a multiple of them too.
+        keys = math.lcm(*(entry.tokens for entry in entries)) if site.kind == "cross" else grid.cells
+        if not query.shape[0] == key.shape[0] == images * len(entries):
             self.skip(f"{site.name}: another patch changed the batch (rows are {query.shape[0]} and {key.shape[0]})")
-            return
-        for index, chunk in enumerate(chunks):
-            if not self._selection.keeps(chunk.branch):
-                continue
-            if site.kind == "cross" and key.shape[1] % chunk.tokens:
-                self.skip(f"{site.name}: another patch gave {key.shape[1]} keys for a prompt of {chunk.tokens} tokens")
-                continue
-            rows = slice(index * images, (index + 1) * images)
-            self._record(site, query[rows].detach(), key[rows].detach(), grid, chunk)
+        elif query.shape[1] != grid.cells:
+            self.skip(f"{site.name}: another patch gave {query.shape[1]} queries for a grid of {grid}")
+        elif key.shape[1] != keys:
+            self.skip(f"{site.name}: another patch gave {key.shape[1]} keys instead of {keys}")
+        else:
+            for index, entry in enumerate(entries):
+                if self._selection.keeps(entry.branch):
+                    rows = slice(index * images, (index + 1) * images)
+                    self._record(site, query[rows].detach(), key[rows].detach(), grid, entry)
 
     def finish(self, about: Mapping[str, str | int | float]) -> Recording:
         """Close the run.
@@ -138,46 +144,48 @@ class Recorder:
         """
         self._clock.finish()
         self._settle()
-        if not self._maps:
-            raise RecordingError(
-                "Record Attention: nothing was recorded; expected at least one map. "
-                + (
-                    f"Reasons: {reasons_text(self._skipped)}."
-                    if self._skipped
-                    else "The chosen steps were never reached."
-                )
+        kept = self._kept
+        if not kept.maps:
+            why = (
+                f"Reasons: {reasons_text(kept.skipped)}. Take away what interferes, or choose other blocks."
+                if kept.skipped
+                else "The chosen steps or branches were never evaluated: choose others."
             )
+            raise RecordingError(f"Record Attention: nothing was recorded; expected at least one map. {why}")
         return Recording(
-            maps=tuple(sorted(self._maps, key=lambda item: item.address)),
-            projections=MappingProxyType(self._projections),
+            maps=tuple(kept.maps[at] for at in sorted(kept.maps)),
+            projections=MappingProxyType(kept.projections),
             sites=tuple(site for site in self._run.sites if self.wants_site(site)),
-            entries=self._run.entries,
+            entries=tuple(self._entries.values()),
             latent=self._run.latent,
             images=self._run.images,
             sigmas=self._run.sigmas,
             selection=self._selection,
             shapes=self._shapes,
-            skipped=MappingProxyType(dict(self._skipped)),
+            skipped=MappingProxyType(dict(kept.skipped)),
             about=MappingProxyType(dict(about)),
         )
 
-    def _record(self, site: Site, query: Tensor, key: Tensor, grid: Grid, chunk: Chunk) -> None:
+    def _record(self, site: Site, query: Tensor, key: Tensor, grid: Grid, entry: Entry) -> None:
+        now = self._open[self._ticket]
+        self._entries.setdefault((entry.branch, entry.index), entry)  # a guider may ask for more than was planned
+        at = Address(-1, -1, entry.branch, entry.index, site.order, site.block, site.kind)  # its step comes later
         if self._held > self._selection.budget:  # more evaluations a step than the plan assumed
             self.skip(f"{site.name}: the memory budget was reached")
-            return
-        kept: list[AttentionMap | Projection] = []
-        open_address = Address(-1, -1, chunk.branch, chunk.entry, site.order, site.block, site.kind)
-        if site.kind == "cross":
-            maps, grids = self._cross(query, key, site, chunk.tokens), (grid, None)
+        elif at in now.maps:
+            self.skip(f"{site.name}: the layer was called again in the same evaluation")
+        elif site.kind == "cross":
+            now.maps[at] = AttentionMap(at, self._cross(query, key, site, entry.tokens), site.heads, grid)
             if self._selection.keep_queries:
-                precision = self._selection.precision
-                own = key[:, : chunk.tokens]
-                kept.append(Projection(_own(query, precision), _own(own, precision), site.heads, grid))
+                own, precision = key[:, : entry.tokens], self._selection.precision  # the repeats say nothing new
+                now.projections[at] = Projection(_own(query, precision), _own(own, precision), site.heads, grid)
         else:
-            maps, grids = self._self(query, key, site, grid, chunk)
-        kept.append(AttentionMap(open_address, maps, site.heads, *grids))
-        with self._lock:
-            self._open.setdefault(self._ticket, []).extend((site, chunk, item) for item in kept)
+            region = self._region(entry)
+            if region is not None and not bool((region > 0).any()):
+                self.skip(f"{site.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
+                return
+            maps, target = self._self(query, key, site, grid, entry, region)
+            now.maps[at] = AttentionMap(at, maps, site.heads, Grid(1, 1) if region is not None else target, target)
 
     def _cross(self, query: Tensor, key: Tensor, site: Site, tokens: int) -> Tensor:
         whole = Whole(query.shape[1], self._selection.precision)
@@ -186,11 +194,10 @@ class Recorder:
         return whole.result()
 
     def _self(
-        self, query: Tensor, key: Tensor, site: Site, grid: Grid, chunk: Chunk
-    ) -> tuple[Tensor, tuple[Grid, Grid]]:
-        entry = next(item for item in self._run.entries if (item.branch, item.index) == (chunk.branch, chunk.entry))
+        self, query: Tensor, key: Tensor, site: Site, grid: Grid, entry: Entry, region: Tensor | None
+    ) -> tuple[Tensor, Grid]:
         latent = Grid(*entry.area[:2]) if entry.area else self._run.latent
-        target, region = self_grid(grid, latent, self._selection), self._region(entry)
+        target = self_grid(grid, latent, self._selection)
         reducer: SelfReducer
         if region is not None:
             reducer = RegionMean(region, grid, target)
@@ -200,8 +207,8 @@ class Recorder:
             reducer = Pooled(grid, target)
         for rows, maps in attention_in_chunks(query, key, site.heads):
             reducer.add(rows, reduce_heads(maps, self._selection.heads))
-        kept = reducer.result().to(device="cpu", dtype=self._selection.precision)
-        return kept, (Grid(1, 1) if region is not None else target, target)
+        # To the CPU at once: the cross maps of a whole evaluation may wait on the device for their step, these not.
+        return reducer.result().to(device="cpu", dtype=self._selection.precision), target
 
     def _region(self, entry: Entry) -> Tensor | None:
         """The region to look from, cropped to the entry's area."""
@@ -213,22 +220,25 @@ class Recorder:
 
     def _settle(self) -> None:
         """Move what now has a step to the CPU, and drop what turned out not to be wanted."""
-        for ticket in [ticket for ticket in self._open if self._clock.label(ticket) is not None]:
-            step, evaluation = self._clock.label(ticket) or (0, 0)
-            for site, chunk, item in self._open.pop(ticket):
-                if step in self._steps and (evaluation == 0 or self._selection.evaluations == "all"):
-                    at = Address(step, evaluation, chunk.branch, chunk.entry, site.order, site.block, site.kind)
-                    self._keep(at, item)
+        for ticket in list(self._open):
+            label = self._clock.label(ticket)
+            if label is None:
+                continue
+            shown, (step, evaluation) = self._open.pop(ticket), label
+            if step not in self._steps or (evaluation > 0 and self._selection.evaluations == "first"):
+                continue
+            self._kept.skipped.update(shown.skipped)
+            for open_at, item in shown.maps.items():
+                at = replace(open_at, step=step, evaluation=evaluation)
+                self._kept.maps[at] = replace(item, address=at, maps=self._count(item.maps.cpu()))
+            for open_at, pair in shown.projections.items():
+                at = replace(open_at, step=step, evaluation=evaluation)
+                query, key = self._count(pair.query.cpu()), self._count(pair.key.cpu())
+                self._kept.projections[at] = replace(pair, query=query, key=key)
 
-    def _keep(self, at: Address, item: AttentionMap | Projection) -> None:
-        if isinstance(item, AttentionMap):
-            maps = item.maps.cpu()
-            self._maps.append(AttentionMap(at, maps, item.heads, item.query_grid, item.key_grid))
-            self._held += maps.numel() * maps.element_size()
-        else:
-            query, key = item.query.cpu(), item.key.cpu()
-            self._projections[at] = Projection(query, key, item.heads, item.query_grid)
-            self._held += (query.numel() + key.numel()) * query.element_size()
+    def _count(self, kept: Tensor) -> Tensor:
+        self._held += kept.numel() * kept.element_size()
+        return kept
 
 
 def reasons_text(skipped: Mapping[str, int]) -> str:
@@ -240,6 +250,6 @@ def reasons_text(skipped: Mapping[str, int]) -> str:
     return "; ".join(f"{reason} ({count} times)" for reason, count in skipped.items())
 
 
-def _own(tensor: Tensor, precision: object) -> Tensor:
+def _own(tensor: Tensor, precision: torch.dtype) -> Tensor:
     """A copy with storage of its own: the model may reuse the memory."""
-    return tensor.to(dtype=precision, copy=True).contiguous()  # type: ignore[call-overload]
+    return tensor.to(dtype=precision, copy=True).contiguous()

@@ -106,7 +106,7 @@ def _steps_called(word: str, total: int) -> set[int]:
         step = int(word)
         return {step + total if step < 0 else step} & set(range(total))
     if match := re.fullmatch(r"(\d+)\s*(?:-|to|\.\.)\s*(\d+)", word):
-        return set(range(int(match.group(1)), int(match.group(2)) + 1)) & set(range(total))
+        return set(range(int(match.group(1)), min(int(match.group(2)) + 1, total)))
     raise SelectionError(
         f"Steps: {word!r} is not understood; expected all, first, last, a number, a range such as 2-5, or every 4. "
         "Correct the steps."

@@ -152,7 +152,7 @@ def choose_blocks(text: str, sites: Iterable[Site]) -> frozenset[str]:
         The names of the chosen blocks.
 
     Raises:
-        SelectionError: a name is not among the model's blocks; the message lists those that are.
+        SelectionError: a name is not among the model's blocks, or none is named; the message lists those that are.
 
     >>> site = Site(0, "input 1", "down", "cross", 0, 8, 40)
     >>> sorted(choose_blocks("down", [site]))
@@ -172,6 +172,10 @@ def choose_blocks(text: str, sites: Iterable[Site]) -> frozenset[str]:
                 f"{', '.join(known)}. Correct the name."
             )
         chosen |= matching
+    if not chosen:
+        raise SelectionError(
+            f"Blocks: {text!r} names no block; expected all, down, mid, up, or some of {', '.join(known)}. Name one."
+        )
     return frozenset(chosen)
 
 

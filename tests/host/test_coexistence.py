@@ -151,7 +151,7 @@ def test_a_patch_with_keys_of_its_own_is_counted_with_its_reason(sd15: Any) -> N
     watched, book = record_attention(owner, SINGLE)
     recording = book.find(run(watched))[0]
     assert list(recording.skipped.items()) == [
-        ("middle 0 cross: another patch gave 80 keys for a prompt of 77 tokens", 4)
+        ("middle 0 cross: another patch gave 80 keys instead of 77", 2)
     ]
     assert "middle 0" not in {item.address.block for item in recording.maps}
 
