@@ -8,6 +8,7 @@ from typing import Any
 import comfy.sd
 import comfy.sd1_clip
 import comfy.sdxl_clip
+import safetensors.torch
 import torch
 
 WIDTH = 32
@@ -85,3 +86,14 @@ def sd15(embeddings: Path | None = None) -> Any:
 def sdxl(embeddings: Path | None = None) -> Any:
     """A small CLIP of SDXL."""
     return build(SmallSDXL, comfy.sdxl_clip.SDXLTokenizer, embeddings)
+
+
+def write_embeddings(folder: Path) -> Path:
+    """Write embedding files of one, two, three and eighty vectors, one in a sub-folder, and one of another width."""
+    (folder / "style").mkdir()
+    vectors = {"moss": 1, "bad-hands_5": 3, "style/ink": 2, "much(too)": 1, "long": 80}
+    for name, count in vectors.items():
+        values = {key: torch.randn(count, WIDTH) for key in ("clip_l", "clip_g")}
+        safetensors.torch.save_file(values, folder / f"{name}.safetensors")
+    safetensors.torch.save_file({"clip_l": torch.randn(2, 768)}, folder / "wide.safetensors")
+    return folder
