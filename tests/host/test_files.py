@@ -11,7 +11,7 @@ import folder_paths
 import pytest
 from pack.nodes.files import LoadMaps, SaveMaps
 from pack.scenescope.errors import FileError, InputError
-from pack.tests.test_mapfile import full_recording, same
+from pack.tests.saved import full_recording, same
 
 
 @pytest.fixture
