@@ -1,0 +1,152 @@
+"""What the demo model can do, in numbers: does it draw what it is told, and does it look where the things are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..host.sampling import SamplerSettings, sample
+from ..host.text import trace_words
+from ..host.unet import record_attention
+from ..scenescope.attention.heatmap import heatmaps
+from ..scenescope.attention.recording import Recording
+from ..scenescope.attention.segment import above_otsu, intersection_over_union
+from ..scenescope.attention.selection import Selection
+from ..scenescope.attention.view import View
+from ..scenescope.attention.words import find_words
+from ..scenescope.world.checker import Verdict, find_things, judge
+from ..scenescope.world.scene import Drawing, Layout, draw, full_caption, random_layout
+
+SETTINGS = SamplerSettings(seed=0, steps=20, cfg=3.0, sampler_name="dpmpp_2m", scheduler="karras")
+"""How the figures' pictures are sampled."""
+SIDE = 128
+"""Of the figures' pictures, in pixels: the size of training."""
+VIEW = View(resolution="all", size="latent", steps="all")
+"""Which maps make the figures' heatmaps: every block, brought to the latent's grid."""
+
+
+@dataclass(frozen=True)
+class Following:
+    """How many pictures show everything asked for; and the shares of right shapes, colours, backgrounds, counts."""
+
+    pictures: int
+    follows: float
+    shapes: float
+    colours: float
+    background: float
+    count: float
+
+    @classmethod
+    def of(cls, verdicts: list[Verdict]) -> Following:
+        """Average verdicts; shapes and colours are shares of things."""
+        rows = [(v.follows, v.shapes, v.colours, v.background, v.count) for v in verdicts]
+        return cls(len(rows), *(round(float(part), 3) for part in np.mean(rows, axis=0)))
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Mean IoU of the heatmap of a thing's word with the thing itself, and with the other thing (shuffled words)."""
+
+    things: int
+    own: float
+    shuffled: float
+
+    @classmethod
+    def of(cls, fits: list[tuple[float, float]]) -> Looking:
+        """Average pairs of (own, shuffled); nothing measured counts as nothing met."""
+        own, shuffled = np.mean(fits, axis=0) if fits else (0.0, 0.0)
+        return cls(len(fits), round(float(own), 3), round(float(shuffled), 3))
+
+
+def layouts(seed: int, number: int, count: int) -> list[Layout]:
+    """Invent layouts of held-out combinations, `count` things each."""
+    return [random_layout(np.random.default_rng([seed, count, i]), count=count, held_out=True) for i in range(number)]
+
+
+class Sitter:
+    """The three parts of the model, posing for its figures.
+
+    Args:
+        parts: MODEL, CLIP and VAE.
+    """
+
+    def __init__(self, parts: tuple[Any, Any, Any]) -> None:
+        self.model, self.clip, self.vae = parts[0], trace_words(parts[1]), parts[2]
+        self.negative = self._encode("")
+
+    def _encode(self, prompt: str) -> Any:
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt))
+
+    def _sample(self, latent: torch.Tensor, prompt: str, settings: SamplerSettings) -> tuple[torch.Tensor, Recording]:
+        watched, book = record_attention(self.model, Selection(branches=("positive",)))
+        result = sample(watched, self._encode(prompt), self.negative, {"samples": latent}, settings)["samples"]
+        return result, book.find(None)[0]
+
+    def picture(self, layout: Layout, seed: int, settings: SamplerSettings = SETTINGS) -> tuple[np.ndarray, Recording]:
+        """Generate the picture of a layout's caption: (height, width, 3) float32, and what was recorded."""
+        blank = torch.zeros(1, 4, SIDE // 8, SIDE // 8)
+        latent, recording = self._sample(blank, full_caption(layout), replace(settings, seed=seed))
+        return self.vae.decode(latent)[0].numpy(), recording
+
+    def look(self, drawing: Drawing, seed: int) -> Recording:
+        """Record one look at a drawn picture, noised to the middle of the schedule."""
+        latent = self.vae.encode(torch.from_numpy(drawing.picture)[None])
+        # Two steps at denoise 0.5 are the second half of four: the first starts in the middle.
+        settings = SamplerSettings(seed, steps=2, cfg=1.0, sampler_name="euler", scheduler="normal", denoise=0.5)
+        return self._sample(latent, full_caption(drawing.layout), settings)[1]
+
+
+def following(sitter: Sitter, wanted: list[Layout], on_picture: Callable[[], None] = lambda: None) -> Following:
+    """Generate a picture for each layout and judge it.
+
+    Args:
+        sitter: the model.
+        wanted: what to ask for.
+        on_picture: called after each picture.
+    """
+    verdicts = []
+    for index, layout in enumerate(wanted):
+        verdicts.append(judge(sitter.picture(layout, index)[0], layout))
+        on_picture()
+    return Following.of(verdicts)
+
+
+def fits(recording: Recording, layout: Layout, masks: torch.Tensor) -> Iterator[tuple[float, float]]:
+    """Compare the heatmap of each thing's shape word with its own mask and with its neighbour's.
+
+    Args:
+        recording: of the layout's caption.
+        layout: two or more things.
+        masks: (thing height width) float, in the layout's order.
+    """
+    table = next(entry.table for entry in recording.entries if entry.table is not None)
+    words = find_words(table, ", ".join(thing.shape for thing in layout.things))
+    values = heatmaps(recording, words, VIEW).values[0].permute(2, 0, 1)  # (word height width)
+    cut, _ = above_otsu(values)
+    own, other = (intersection_over_union(cut, m).tolist() for m in (masks, masks.roll(1, dims=0)))
+    return zip(own, other, strict=True)
+
+
+def looking_at_drawings(sitter: Sitter, number: int, *, seed: int = 21) -> Looking:
+    """Measure on drawn pictures of two things, held-out combinations."""
+    found: list[tuple[float, float]] = []
+    for index, layout in enumerate(layouts(seed, number, 2)):
+        drawing = draw(layout, height=SIDE, width=SIDE)
+        found += fits(sitter.look(drawing, index), layout, torch.from_numpy(drawing.masks))
+    return Looking.of(found)
+
+
+def looking_at_own(sitter: Sitter, number: int, *, seed: int = 22) -> Looking:
+    """Measure on pictures that the model made itself, where both things came out: there the true masks are known."""
+    found: list[tuple[float, float]] = []
+    for index, layout in enumerate(layouts(seed, number, 2)):
+        picture, recording = sitter.picture(layout, index)
+        seen = {(thing.colour): thing.mask for thing in find_things(picture)}
+        if all(thing.colour in seen for thing in layout.things):
+            masks = torch.from_numpy(np.float32([seen[thing.colour] for thing in layout.things]))
+            found += fits(recording, layout, masks)
+    return Looking.of(found)

@@ -1,0 +1,176 @@
+"""One drawn picture: its things, its background, its caption and the true mask of each thing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .shapes import coverage
+from .surfaces import PITCH, SHADE, background, texture
+from .vocabulary import BACKGROUNDS, COLOURS, GENERIC, SHAPES, TEXTURES, is_held_out
+
+SIZES = {1: (0.42, 0.62), 2: (0.36, 0.48), 3: (0.3, 0.4)}
+"""Number of things -> smallest and largest size, in shorter picture sides."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One thing: what it is, and where it stands (centre in picture widths and heights, size in shorter sides)."""
+
+    shape: str
+    colour: str
+    texture: str
+    centre: tuple[float, float] = (0.5, 0.5)
+    size: float = 0.5
+
+    def words(self) -> list[str]:
+        """Name the thing: texture unless plain, colour, shape.
+
+        >>> Thing("star", "green", "striped").words()
+        ['striped', 'green', 'star']
+        """
+        return ([] if self.texture == "plain" else [self.texture]) + [self.colour, self.shape]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a picture shows, before it is drawn: things from left to right, a background key, a seed for its details."""
+
+    things: tuple[Thing, ...]
+    background: str
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawn layout.
+
+    picture: (height, width, 3) float32, 0 to 1. masks: (thing, height, width) float32, 0 to 1, in the layout's order.
+    """
+
+    picture: np.ndarray
+    masks: np.ndarray
+    layout: Layout
+
+
+def draw(layout: Layout, *, height: int, width: int) -> Drawing:
+    """Draw a layout; the same layout gives the same picture on every machine.
+
+    Args:
+        layout: what to draw; later things lie in front of earlier ones.
+        height: pixels.
+        width: pixels.
+
+    Returns:
+        The picture and the visible part of each thing.
+
+    >>> drawing = draw(Layout((Thing("ring", "red", "plain"),), "snow"), height=64, width=96)
+    >>> drawing.picture.shape, drawing.masks.shape
+    ((64, 96, 3), (1, 64, 96))
+    """
+    picture = background(layout.background, height=height, width=width, rng=np.random.default_rng(layout.seed))
+    short = min(height, width)
+    masks: list[np.ndarray] = []
+    for thing in layout.things:
+        mask, stroke = coverage(thing.shape, centre=thing.centre, size=thing.size, height=height, width=width)
+        columns = (np.arange(width) + 0.5 - thing.centre[0] * width)[None, :] / (PITCH * short)
+        rows = (np.arange(height) + 0.5 - thing.centre[1] * height)[:, None] / (PITCH * short)
+        columns, rows = np.broadcast_arrays(columns, rows)
+        dark = texture(thing.texture, columns=columns, rows=rows, edge=1 / (PITCH * short))
+        shade = (1 - (1 - SHADE) * dark)[..., None] * (np.array(COLOURS[thing.colour], dtype=np.float32) / 255)
+        skin = shade * (1 - 0.85 * stroke[..., None])
+        picture = picture * (1 - mask[..., None]) + skin * mask[..., None]
+        masks = [other * (1 - mask) for other in masks] + [mask]
+    stack = np.stack(masks) if masks else np.zeros((0, height, width), np.float32)
+    return Drawing(picture.astype(np.float32), stack.astype(np.float32), layout)
+
+
+def _inside(size: float, rng: np.random.Generator) -> tuple[float, float]:
+    column, row = (float(rng.uniform(size * 0.54, 1 - size * 0.54)) for _ in range(2))
+    return column, row
+
+
+def place(count: int, rng: np.random.Generator) -> list[tuple[tuple[float, float], float]]:
+    """Find places for things that do not touch each other.
+
+    Args:
+        count: 1 to 3 things.
+        rng: source of places.
+
+    Returns:
+        (centre, size) of each, from left to right.
+    """
+    low, high = SIZES[count]
+    shrink = 1.0
+    while True:
+        sizes = [shrink * float(rng.uniform(low, high)) for _ in range(count)]
+        spots = [(_inside(size, rng), size) for size in sizes]
+        clear = all(
+            max(abs(a[0][0] - b[0][0]), abs(a[0][1] - b[0][1])) > 0.56 * (a[1] + b[1])
+            for i, a in enumerate(spots)
+            for b in spots[:i]
+        )
+        if clear:
+            return sorted(spots)
+        shrink = max(0.8, shrink * 0.998)
+
+
+def random_layout(rng: np.random.Generator, *, count: int, held_out: bool = False) -> Layout:
+    """Invent a layout of known words.
+
+    Args:
+        rng: source of everything.
+        count: 1 to 3 things, no two of the same shape or colour.
+        held_out: take only combinations that training never saw; otherwise only those that it did.
+
+    Returns:
+        The layout, its things ordered from left to right.
+    """
+    spots = place(count, rng)
+    while True:
+        shapes = rng.choice(SHAPES, count, replace=False)
+        colours = rng.choice(list(COLOURS), count, replace=False)
+        # A plain skin is as common as the three textures together.
+        skins = ["plain" if rng.random() < 0.5 else str(rng.choice(TEXTURES[1:])) for _ in range(count)]
+        kinds = [(str(s), str(c), t) for s, c, t in zip(shapes, colours, skins, strict=True)]
+        if all(is_held_out(*kind) == held_out for kind in kinds):
+            break
+    things = tuple(Thing(*kind, centre=centre, size=size) for kind, (centre, size) in zip(kinds, spots, strict=True))
+    return Layout(things, str(rng.choice(list(BACKGROUNDS))), int(rng.integers(2**31)))
+
+
+def noun_phrase(words: list[str]) -> str:
+    """Put the article before a thing's words.
+
+    >>> noun_phrase(["orange", "star"])
+    'an orange star'
+    """
+    return ("an " if words[0][0] in "aeiou" else "a ") + " ".join(words)
+
+
+def caption(phrases: list[str], background_key: str) -> str:
+    """Join noun phrases and a background into the sentence that the model was trained on.
+
+    >>> caption(["a red circle", "a striped green star"], "snow")
+    'a photo of a red circle and a striped green star in the snow'
+    """
+    *first, last = phrases
+    listed = (", ".join(first) + " and " if first else "") + last
+    return f"a photo of {listed} {BACKGROUNDS[background_key]}"
+
+
+def full_caption(layout: Layout) -> str:
+    """Caption a layout with all its words, from left to right."""
+    return caption([noun_phrase(thing.words()) for thing in layout.things], layout.background)
+
+
+def training_words(thing: Thing, rng: np.random.Generator) -> list[str]:
+    """Name a thing as training does: now and then without its colour or texture, or as just a thing."""
+    words = thing.words()
+    draw_of_luck = rng.random()
+    if draw_of_luck < 0.06:
+        words[-1] = GENERIC
+    elif draw_of_luck < 0.14:
+        words.remove(thing.colour)
+    return words
