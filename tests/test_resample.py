@@ -84,7 +84,7 @@ def test_weights_made_while_sampling_serve_training_too():
     """Oracle: the gradient by hand; the host samples in inference mode, and the weights are remembered."""
     area_overlap.cache_clear()
     with torch.inference_mode():
-        area_mean(torch.rand(2, 4, 6), Grid(2, 3))
-    maps = torch.rand(2, 4, 6, requires_grad=True)
-    area_mean(maps, Grid(2, 3)).sum().backward()
-    assert torch.allclose(maps.grad, torch.full((2, 4, 6), 0.25))
+        area_sum(torch.rand(2, 4, 6), Grid(3, 4))
+    maps = torch.rand(2, 4, 6, dtype=torch.float64, requires_grad=True)  # the weights' own type: no copy is made
+    (3 * area_sum(maps, Grid(3, 4))).sum().backward()
+    assert torch.allclose(maps.grad, torch.full((2, 4, 6), 3.0, dtype=torch.float64))

@@ -90,6 +90,7 @@ def test_steps_outside_the_run_are_refused(text: str):
         ((POSITIVE, NEGATIVE), [POSITIVE, NEGATIVE, "middle", "other 2"]),
         ((POSITIVE,), [POSITIVE]),
         ((NEGATIVE,), [NEGATIVE]),
+        ((POSITIVE, "middle"), [POSITIVE, "middle", "other 2"]),
     ],
 )
 def test_further_branches_are_kept_where_both_are(branches: tuple[str, ...], kept: list[str]):
