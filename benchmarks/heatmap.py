@@ -107,9 +107,8 @@ def main() -> None:
     torch.manual_seed(0)
     print(f"{STEPS} steps x 16 blocks, {LATENT} latent, {TOKENS} tokens, half precision")
     print(f"seconds on 1 and on 2 threads, best of {REPEATS} runs; on a busy machine threads wait for each other")
-    print(
-        f"{'heads':<6} {'recording':>10}  {'heatmap':<36} {'1 thread':>9} {'2 threads':>9}  {'largest made':>12}  {'all made':>9}"
-    )
+    titles = f"{'heatmap':<36} {'1 thread':>9} {'2 threads':>9}  {'largest made':>12}  {'all made':>9}"
+    print(f"{'heads':<6} {'recording':>10}  {titles}")
     slow = []
     for heads, name in ((1, "mean"), (HEADS, "each")):
         recording = record(heads)

@@ -36,7 +36,7 @@ def ticks(top: float) -> tuple[float, ...]:
     >>> ticks(0.11)
     (0.0, 0.02, 0.04, 0.06, 0.08, 0.11)
     """
-    rough = top / 5
+    rough = top / 5.5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(times * power for times in (1, 2, 5, 10) if times * power >= rough * (1 - 1e-9))
     inner = [round(index * step, 12) for index in range(math.floor(top / step) + 1)]
