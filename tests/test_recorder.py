@@ -67,7 +67,7 @@ def test_the_recording_is_sorted_and_describes_the_run():
     addresses = [item.address for item in recording.maps]
     assert addresses == sorted(addresses)
     assert [site.block for site in recording.sites] == ["input 1", "input 3", "input 3.1"]
-    assert (recording.latent, recording.images, recording.sigmas) == (LATENT, IMAGES, (2.0, 1.0, 0.0))
+    assert (recording.latent, recording.images, recording.sigmas) == (LATENT, 2, (2.0, 1.0, 0.0))
     assert recording.entries == (POSITIVE, NEGATIVE)
     assert dict(recording.about) == {"seed": 7}
     assert dict(recording.skipped) == {}
