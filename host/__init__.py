@@ -11,6 +11,17 @@ unet.py
     `comfy/samplers.py`, `KSAMPLER.sample`: the sampler calls back once a step with the step's index.
     `comfy/conds.py`, `CONDCrossAttn.concat`: prompts of different length are repeated to their least common multiple.
     `comfy_api/torch_helpers/torch_compile.py`, `COMPILE_KEY`: how a compiled model is known.
+shapes.py
+    `comfy/model_base.py`, `BaseModel.model_config.unet_config`: what the U-Net was built with.
+    `comfy/ldm/modules/attention.py`, `wrap_attn`: how an attention override is called.
+text.py
+    `comfy/sd.py`, `CLIP.clone`, `tokenize`, `encode_from_tokens`, `encode_from_tokens_scheduled`.
+    `comfy/sd1_clip.py`, `SDTokenizer.tokenize_with_weights`, `inv_vocab`; `SDClipModel.process_tokens`.
+    `comfy/sampler_helpers.py`, `convert_cond`: unknown entries of a conditioning's dictionary reach the sampler.
+ask.py
+    `comfy/model_management.py`, `load_models_gpu`: weights with their patches, where they run.
+paths.py
+    `folder_paths.py`, `get_save_image_path`, `is_within_directory`, `get_directory_by_type`.
 runs.py
     `comfy_execution/utils.py`, `get_executing_context`: the prompt and the node that are running.
 screen.py

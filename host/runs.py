@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from comfy_execution.utils import get_executing_context
@@ -15,6 +15,12 @@ from ..scenescope.errors import RecordingError
 from .screen import say_on_node
 
 KEPT_RUNS = 8
+REMEMBERED_RUNS = 256  # of older ones only the latent is kept, to say what became of their maps
+
+_DROPPED = RecordingError(
+    f"Attention Maps: this run's maps made room for newer ones; expected one of the last {KEPT_RUNS} runs of the "
+    "recorder. Use Sample and Record, which keeps a record of each run, or record fewer runs in one queue."
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,9 @@ class RunBook:
         context = get_executing_context()
         prompt, node = (context.prompt_id, context.node_id) if context is not None else (None, None)
         self._runs = [run for run in self._runs if node is None or run.node != node or run.prompt == prompt]
-        self._runs = [*self._runs, FinishedRun(recording, output.detach().cpu().clone(), prompt, node)][-KEPT_RUNS:]
+        older = [replace(run, recording=_DROPPED) for run in self._runs[: 1 - KEPT_RUNS]]
+        newest = FinishedRun(recording, output.detach().cpu().clone(), prompt, node)
+        self._runs = [*older, *self._runs[1 - KEPT_RUNS :], newest][-REMEMBERED_RUNS:]
         if isinstance(recording, RecordingError):
             say_on_node(self.node, str(recording))
             return

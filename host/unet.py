@@ -22,10 +22,12 @@ from ..scenescope.attention.recording import Entry, Recording
 from ..scenescope.attention.selection import NEGATIVE, Branch, Selection, branch_of
 from ..scenescope.attention.shapes import ShapeProbe
 from ..scenescope.attention.sites import FoundSite, Site, find_sites
+from ..scenescope.attention.tokens import fit_table
 from ..scenescope.dims import Grid
 from ..scenescope.errors import HostError, RecordingError
 from .runs import RunBook
 from .screen import say_on_node
+from .text import TOKENS_KEY
 
 _COMPILE_KEY = "torch.compile"  # host contract, 0.33 comfy_api/torch_helpers/torch_compile.py: COMPILE_KEY
 
@@ -204,7 +206,7 @@ def refuse_compiled(unet: torch.nn.Module, model_options: dict[str, Any]) -> Non
 
 def _entry(branch: Branch, number: int, item: dict[str, Any], latent: Grid) -> Entry:
     """Describe one of the host's conditionings; its area is clipped to the picture, as the host does."""
-    context = item["model_conds"]["c_crossattn"].cond
+    context, table = item["model_conds"]["c_crossattn"].cond, item.get(TOKENS_KEY)
     area = item.get("area")
     if area is not None:
         height, width, top, left = area
@@ -216,7 +218,7 @@ def _entry(branch: Branch, number: int, item: dict[str, Any], latent: Grid) -> E
         area=area,
         strength=float(item.get("strength", 1.0)),
         masked="mask" in item,
-        table=item.get("scenescope_tokens"),
+        table=None if table is None else fit_table(table, context.shape[1]),
     )
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import record
+from . import ask, demo, files, heatmap, masks, record, shapes, text
 
-NODES: list[type[io.ComfyNode]] = [*record.NODES]
+MODULES = (demo, record, shapes, text, heatmap, masks, ask, files)
+NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]
 
 
 class SceneScope(ComfyExtension):

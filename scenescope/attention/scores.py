@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES = 16 * 2**20
 
 
 def attention_scores(query: Tensor, key: Tensor, heads: int) -> Tensor:

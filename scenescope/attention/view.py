@@ -40,7 +40,7 @@ class View:
         blocks: `all`, places or block names, as `choose_blocks` reads them.
         heads: `mean`, or numbers and ranges `0, 3-5`.
         steps: sampler steps, as `choose_steps` reads them.
-        branch: `positive`, `negative`, or `other N`.
+        branch: `positive`, `negative`, or another guider's name for it.
         entry: conditioning entry of the branch, from 0.
         evaluation: model evaluation inside a step, from 0; None takes all that were recorded.
         image: picture of the batch, from 0; None takes each.

@@ -187,6 +187,16 @@ def test_the_run_is_described(sd15: Any) -> None:
     assert len(str(recording.about["model_hash"])) == 16
 
 
+def test_a_run_whose_maps_were_dropped_says_so(sd15: Any) -> None:
+    """Oracle: counted by hand: nine runs, of which the newest eight are kept."""
+    watched, book = record_attention(sd15, Selection(blocks="middle 0", steps="0"))
+    latents = [sample(watched, conditioning(seed=1), conditioning(seed=2), Run(seed=seed)) for seed in range(9)]
+    with pytest.raises(RecordingError, match="made room for newer ones; expected one of the last 8 runs"):
+        book.find(latents[0])
+    assert book.find(latents[1])[1] == "run 2 of 9, the one that made this latent"
+    assert book.find(latents[8])[1] == "run 9 of 9, the one that made this latent"
+
+
 def test_older_runs_of_the_same_sampler_make_room(sd15: Any) -> None:
     """Oracle: counted by hand; the host hands out the same recorder in every prompt."""
     from comfy_execution.utils import CurrentNodeContext

@@ -1,0 +1,186 @@
+"""What recording costs: time over sampling without it, memory held, and the peak that self-attention adds.
+
+Time is measured on the full-size U-Net with random weights, a run without and a run with recording in turn, as CPU
+seconds of the process (on a GPU: as wall seconds between synchronised ends). Memory is measured on a small U-Net with
+SD1.5's heads and grids, whose maps are as large as the full-size one's.
+
+    python dev.py bench recording
+    python devtools/as_pack.py benchmarks/recording.py --pixels 256 --repeats 1      (a quick look)
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+
+BACKENDS = ("attention_sub_quad", "attention_split", "attention_pytorch")
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reader.add_argument("--pixels", type=int, default=512, help="side of the picture")
+    reader.add_argument("--steps", type=int, default=1, help="sampler steps of one run")
+    reader.add_argument("--repeats", type=int, default=3, help="pairs of runs")
+    reader.add_argument("--only", choices=("time", "memory"), help="one part alone")
+    reader.add_argument("--added-by", choices=("reduced", "whole"), help=argparse.SUPPRESS)
+    return reader.parse_args()
+
+
+def seconds(run: Any) -> float:
+    """Time a run: CPU seconds where there is no GPU, else wall seconds up to the GPU's end."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        run()
+        torch.cuda.synchronize()
+        return time.perf_counter() - start
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def overheads(options: argparse.Namespace) -> list[tuple[str, float, float, float]]:
+    """Compare runs with all 16 cross layers, both branches and every step recorded with runs without.
+
+    Returns:
+        rows: back-end, seconds without, seconds with, ratio; medians over the pairs
+    """
+    import comfy.ldm.modules.attention as host_attention
+    import comfy.sd
+    from pack.host.unet import record_attention
+    from pack.scenescope.attention.selection import Selection
+    from pack.tests.host.checkpoint import checkpoint
+
+    model = comfy.sd.load_checkpoint_guess_config(str(checkpoint()), output_clip=False, output_vae=False)[0]
+    watched, _ = record_attention(model, Selection())
+    rows = []
+    for backend in BACKENDS if torch.cuda.is_available() else BACKENDS[:1]:
+        host_attention.optimized_attention = getattr(host_attention, backend)
+        sample_once(model, options)  # loads the weights, warms the caches
+        pairs = []
+        for _ in range(options.repeats):
+            without, with_it = (seconds(lambda m=m: sample_once(m, options)) for m in (model, watched))
+            pairs.append((without, with_it, with_it / without))
+        rows.append((backend, *(statistics.median(column) for column in zip(*pairs, strict=True))))
+    return rows
+
+
+def sample_once(model: Any, options: argparse.Namespace) -> None:
+    """One run at the chosen size, CFG 7, a prompt of 77 tokens on either side."""
+    from pack.tests.host.runs import Run, conditioning, sample
+
+    side = options.pixels // 8
+    width = model.model.model_config.unet_config["context_dim"]
+    positive, negative = conditioning(seed=1, width=width), conditioning(seed=2, width=width)
+    sample(model, positive, negative, Run(size=(side, side), steps=options.steps))
+
+
+def held() -> list[tuple[int, int, int]]:
+    """Record runs of different length.
+
+    Returns:
+        rows: steps, bytes of the maps, growth of the process's resident memory in bytes
+    """
+    from pack.host.unet import record_attention
+    from pack.scenescope.attention.selection import Selection
+
+    model, rows = small_model(), []
+    for steps in (2, 2, 6):  # the first one warms up
+        watched, book = record_attention(model, Selection())
+        before = resident()
+        sample_small(watched, steps)
+        rows.append((steps, book.find(None)[0].bytes_held, resident() - before))
+    return rows[1:]
+
+
+def small_model() -> Any:
+    """A small U-Net with SD1.5's 16 blocks and 8 heads, on the back-end that needs least memory of its own."""
+    import comfy.ldm.modules.attention as host_attention
+    from pack.tests.host import layouts
+
+    host_attention.optimized_attention = host_attention.attention_pytorch
+
+    return layouts.build(layouts.SD15)
+
+
+def sample_small(model: Any, steps: int) -> None:
+    """One run on 64x64 latents."""
+    from pack.tests.host.runs import Run, conditioning, sample
+
+    sample(model, conditioning(seed=1), conditioning(seed=2), Run(size=(64, 64), steps=steps))
+
+
+def resident() -> int:
+    """Resident memory of this process now, in bytes."""
+    import psutil
+
+    return psutil.Process().memory_info().rss
+
+
+def added_by(kind: str) -> int:
+    """Peak that a recorded run adds to the same run without, in bytes; measured in a fresh process."""
+    loader = Path(__file__).parent.parent / "devtools" / "as_pack.py"
+    command = [sys.executable, str(loader), __file__, "--added-by", kind]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def print_added(kind: str) -> None:
+    """Sample without and with recording, and print the difference of the peaks."""
+    from pack.host.unet import record_attention
+    from pack.scenescope.attention.selection import Selection
+
+    model = small_model()
+    blocks, times = ("input 1", 1) if kind == "whole" else ("all", 2)
+    watched, _ = record_attention(model, Selection(kinds=("self",), self_times=times, blocks=blocks))
+    sample_small(model, 1)  # warms up
+    without = peak_during(lambda: sample_small(model, 1))
+    print(peak_during(lambda: sample_small(watched, 1)) - without)
+
+
+def peak_during(run: Any) -> int:
+    """The most that tensors take at one time while something runs, counted at the allocator, in bytes."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    changes = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    ordered = sorted(changes, key=lambda event: event.start_ns())
+    return max(accumulate(event.nbytes() for event in ordered))
+
+
+def main() -> None:
+    """Measure and print."""
+    options = arguments()
+    path = find_comfyui()
+    if path is None:
+        sys.exit(f"bench recording: no ComfyUI was found; expected one to measure. {HOW_TO_GET_ONE}")
+    use_comfyui(path, cpu=not torch.cuda.is_available())
+    torch.set_num_threads(1)  # on a CPU: threads that wait for each other burn time of their own
+    with torch.inference_mode():
+        if options.added_by:
+            print_added(options.added_by)
+            return
+        if options.only != "time":
+            print("| steps | maps held | per step and branch | process grew by |\n|---|---|---|---|")
+            for steps, count, grown in held():
+                print(f"| {steps} | {count / 1e6:.1f} MB | {count / steps / 2e6:.2f} MB | {grown / 1e6:.1f} MB |")
+            print("\n| self-attention at 64x64 | peak above the same run without |\n|---|---|")
+            print(f"| 16 layers, reduced to 32x32, both branches | {added_by('reduced') / 1e6:.0f} MB |")
+            print(f"| one layer whole, 4096x4096, both branches | {added_by('whole') / 1e6:.0f} MB |")
+        if options.only != "memory":
+            where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+            print(f"\n| {where}, {options.pixels}x{options.pixels} | without | with | ratio |\n|---|---|---|---|")
+            for backend, without, with_it, ratio in overheads(options):
+                print(f"| {backend} | {without:.2f} s | {with_it:.2f} s | {ratio:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
