@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
@@ -39,7 +39,8 @@ class Settings:
         attention_weight: of the attention loss; 0.01. 0 is without.
         detach_maximum: whether the map's maximum counts as a constant in the gradient; code False.
         normalise: `none` is the mean over the whole latent (paper and code), `area` over the mask.
-        prior: `class` pictures (code), the `frozen` model outside the masks, or `off` (paper's text).
+        prior: `class` pictures (code), the `frozen` model outside the masks, or `off` (paper's text). In phase 2 only:
+            in phase 1 the code's has no effect but on the clipping, since its prompt names no concept.
         prior_weight: of the prior loss; code 1.0.
         flip: probability that picture and masks are mirrored; code 0.5.
         batch: pictures in a step; 1.
@@ -84,6 +85,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            if str(field.type).startswith("float") and type(getattr(self, field.name)) is int:
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))  # 1 and 1.0 are one setting
         rates = ("phase1_rows_rate", "phase2_rows_rate", "weights_rate", "adam_epsilon")
         amounts = ("weight_decay", "clip", "attention_weight", "prior_weight", "outside_noise")
         for name in ("phase1_steps", "phase2_steps"):

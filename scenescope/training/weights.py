@@ -1,0 +1,72 @@
+"""What of a model is trained, as a contract; and a model that is held still meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """A low-rank addition to one layer's weight: alpha / rank times up @ down.
+
+    Args:
+        down: (rank in) float, or (rank in 1 1) for a convolution.
+        up: (out rank) float, or (out rank 1 1).
+        alpha: strength before it is divided by the rank.
+    """
+
+    down: Tensor
+    up: Tensor
+    alpha: float
+
+
+class Weights(Protocol):
+    """Trains weights while entered, and leaves the modules as they were."""
+
+    @property
+    def trained(self) -> Mapping[str, nn.Parameter]:
+        """What the optimiser moves, float32, by name."""
+
+    def __enter__(self) -> Weights:
+        """Put what is trained to work in the modules."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Take it out again."""
+
+    def disabled(self) -> AbstractContextManager[None]:
+        """For a while the modules compute as they were given."""
+
+    def low_rank(self) -> Mapping[str, LowRank]:
+        """Low-rank additions by layer, copied to the CPU."""
+
+    def differences(self) -> Mapping[str, Tensor]:
+        """Differences from the given parameters by parameter, float32 on the CPU."""
+
+
+@contextmanager
+def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """While entered, no parameter of the modules asks for a gradient.
+
+    >>> layer = nn.Linear(1, 1)
+    >>> with frozen([layer]):
+    ...     layer.weight.requires_grad
+    False
+    >>> layer.weight.requires_grad
+    True
+    """
+    asking = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        for parameter in asking:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
