@@ -30,7 +30,7 @@ def arguments() -> argparse.Namespace:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--pixels", type=int, default=512, help="side of the picture")
     reader.add_argument("--steps", type=int, default=1, help="sampler steps of one run")
-    reader.add_argument("--repeats", type=int, default=3, help="pairs of runs")
+    reader.add_argument("--repeats", type=int, default=5, help="pairs of runs")
     reader.add_argument("--only", choices=("time", "memory"), help="one part alone")
     reader.add_argument("--added-by", choices=("reduced", "whole"), help=argparse.SUPPRESS)
     return reader.parse_args()
@@ -68,9 +68,10 @@ def overheads(options: argparse.Namespace) -> list[tuple[str, float, float, floa
         host_attention.optimized_attention = getattr(host_attention, backend)
         sample_once(model, options)  # loads the weights, warms the caches
         pairs = []
-        for _ in range(options.repeats):
-            without, with_it = (seconds(lambda m=m: sample_once(m, options)) for m in (model, watched))
-            pairs.append((without, with_it, with_it / without))
+        for turn in range(options.repeats):
+            order = (model, watched) if turn % 2 == 0 else (watched, model)  # what drifts falls on both alike
+            spent = {id(m): seconds(lambda m=m: sample_once(m, options)) for m in order}
+            pairs.append((spent[id(model)], spent[id(watched)], spent[id(watched)] / spent[id(model)]))
         rows.append((backend, *(statistics.median(column) for column in zip(*pairs, strict=True))))
     return rows
 
