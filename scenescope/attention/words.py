@@ -137,7 +137,7 @@ def _find_term(table: TokenTable, term: str, occurrence: int | None) -> WordMatc
 
 def _places(words: Sequence[Word], text: str) -> list[tuple[Word, ...]]:
     """Where a word, a phrase or an embedding stands."""
-    named = [(word,) for word in words if word.embedding and _same_name(word.text, text)]
+    named: list[tuple[Word, ...]] = [(word,) for word in words if word.embedding and _same_name(word.text, text)]
     if fold(text).startswith(EMBEDDING):
         return named
     wanted = _pieces(text)
