@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
@@ -10,6 +10,7 @@ import torch
 from pack.scenescope.attention.heatmap import aggregate_on_grid
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import HostError, InputError
+from pack.scenescope.training.losses import fits
 from pack.scenescope.training.objective import Frozen, Measured, Objective
 from pack.scenescope.training.ports import Ports
 from pack.scenescope.training.prompts import choose_template, draw_union, generator_at, sentence
@@ -200,6 +201,49 @@ def test_the_frozen_prior_compares_with_the_given_model_outside_the_masks():
     moved, _, kept = learn(settings, step=1, second=True)
     assert moved.prior > 0
     assert kept == [pytest.approx(moved.masked + moved.prior, rel=1e-5)]
+
+
+def test_the_frozen_pass_runs_without_what_is_trained_and_counts_outside_the_masks():
+    """Oracle: the two passes as the U-Net computed them, in order; the squares summed over what no mask covers."""
+    scene, running, passes = toy_scene(), [], []
+    ports = toy_ports(scene)
+    ports.denoiser.unet.register_forward_hook(
+        lambda module, inputs, output: passes.append((bool(running), inputs[0], output.detach()))
+    )
+
+    @contextmanager
+    def off():
+        running.append(True)
+        yield
+        running.clear()
+
+    rows = rows_of(scene, ports)
+    first = Frozen({handle: row.detach() + 0.5 for handle, row in rows.items()}, off)
+    settings = full_settings(prior="frozen", flip=0.0, single=1.0)
+    measured = Objective(scene, ports, settings).learn(0, rows, Kept(), first)
+    (base_off, base_noisy, base), (off_later, noisy, predicted) = passes
+    assert (base_off, off_later) == (True, False)
+    assert torch.equal(base_noisy, noisy)
+    (handle,) = measured.maps
+    mask = scene.masks_on(scene.latent)[0, scene.handles.index(handle)]
+    assert mask.unique().tolist() == [0, 1]
+    outside = ((base - predicted).double() ** 2)[..., mask == 0].sum() / base.numel()
+    assert measured.prior == pytest.approx(float(outside), rel=1e-5)
+
+
+def test_maps_are_shown_as_the_picture_was_given():
+    """Oracle: the fits, which are measured in the mirrored picture: upright maps fit upright masks as well."""
+    scene, uneven = toy_scene(), False
+    goals = dict(zip(scene.handles, scene.masks_on(scene.loss_grid)[0], strict=True))
+    ports = toy_ports(scene)
+    ports.text.table *= 30  # attention that is far from even
+    for step in range(6):
+        measured, _, _ = learn(full_settings(flip=1.0), step=step, scene=scene, ports=ports)
+        for handle, upright in measured.maps.items():
+            goal = goals[handle][None]
+            assert fits(upright[None], goal).tolist() == [pytest.approx(measured.fits[handle])]
+            uneven |= bool((fits(upright[None].flip(-1), goal) - measured.fits[handle]).abs() > 0.01)
+    assert uneven
 
 
 def test_the_class_prior_is_a_pass_of_its_own_on_pictures_of_any_size():

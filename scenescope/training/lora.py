@@ -77,7 +77,7 @@ class Lora:
                     f"Low-rank layers: {name} is a {type(layer).__name__}; expected a linear layer or a 1x1 "
                     "convolution. Choose others."
                 )
-            shape = layer.weight.shape
+            shape = layer.get_parameter("weight").shape
             first = torch.rand((rank, shape[1], *shape[2:]), generator=generator) * 2 - 1
             self.trained[f"{name}.down"] = nn.Parameter((first / math.sqrt(shape[1])).to(device))
             self.trained[f"{name}.up"] = nn.Parameter(torch.zeros((shape[0], rank, *shape[2:]), device=device))

@@ -174,7 +174,8 @@ class Objective:
     def _measured(
         self, costs: tuple[Tensor, Tensor, Tensor | None], items: list[Item], maps: list[Tensor], goals: list[Tensor]
     ) -> Measured:
-        shown, fitting = {}, {}
+        shown: dict[str, Tensor] = {}
+        fitting: dict[str, float] = {}
         for item, own, goal in zip(items, maps, goals, strict=True):
             own, names = own.detach(), [self._scene.handles[concept] for concept in item.drawn]
             fitting |= dict(zip(names, fits(own, goal).tolist(), strict=True))

@@ -1,0 +1,102 @@
+"""Dataclasses with tensors as safetensors files that are there whole or not at all, and believed only after checks."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..attention.container import HEADER_LIMIT, read_container
+from ..attention.plain import MisfitError, from_plain, to_plain
+from ..errors import FileError
+
+Value = TypeVar("Value")
+
+
+def write_value(value: Any, path: Path, kind: str, who: str) -> None:
+    """Write a dataclass to one file.
+
+    Args:
+        value: what `from_plain` can build again; lists of tensors or texts may be long, not deep.
+        path: the file; one that is there is replaced.
+        kind: what the file calls itself, with its format number, such as `scenescope-concepts 1`.
+        who: the beginning of an error message.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+
+    def keep(tensor: Tensor) -> str:
+        name = f"tensor_{len(tensors)}"
+        tensors[name] = tensor
+        return name
+
+    text = json.dumps(to_plain(value, keep), allow_nan=False, separators=(",", ":"))
+    write_tensors(tensors, path, {"format": kind, "value": text}, who)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str], who: str) -> None:
+    """Write tensors to one safetensors file: to a name beside it first, which then becomes the file.
+
+    Args:
+        tensors: by name.
+        path: the file; one that is there is replaced.
+        metadata: texts for its header.
+        who: the beginning of an error message.
+
+    Raises:
+        FileError: it cannot be written; a file that was there is as it was.
+    """
+    if 2 * sum(map(len, metadata.values())) > HEADER_LIMIT:
+        raise FileError(
+            f"{who}: the description is too long to be read again; expected a shorter one. Learn less at once."
+        )
+    aside = path.with_name(f".{uuid4().hex}.tmp")
+    try:
+        save_file({name: _alone(tensor) for name, tensor in tensors.items()}, aside, metadata)
+        os.replace(aside, path)
+    except (OSError, SafetensorError) as error:
+        raise FileError(
+            f"{who}: {path.name} cannot be written ({error}); expected a folder with room. Free some space, or choose "
+            "another name."
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_value(shape: type[Value], path: Path, kind: str, who: str) -> Value:
+    """Read a dataclass; whatever the file holds, a sound value comes back or none.
+
+    Args:
+        shape: the dataclass.
+        path: a file that `write_value` wrote, perhaps.
+        kind: what the file calls itself.
+        who: the beginning of an error message.
+
+    Returns:
+        The value, its tensors on the CPU. A value that its own class refuses is refused here too.
+
+    Raises:
+        FileError: the file is missing, damaged, hostile, foreign, or of another format.
+    """
+    container = read_container(path, {"format": kind}, who)
+    try:
+        value = from_plain(shape, json.loads(container.metadata.get("value", "null")), container.tensors, "value")
+    except (ValueError, RecursionError) as error:
+        reason = str(error)[:300] if isinstance(error, MisfitError) else f"{type(error).__name__}: {error}"[:300]
+        raise FileError(f"{who}: what {path.name} describes is wrong: {reason}. Write the file anew.") from error
+    return value
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """On the CPU, in memory of its own; the writer refuses tensors that share memory."""
+    held = tensor.detach().cpu().contiguous()
+    own = held.untyped_storage().nbytes() == held.numel() * held.element_size()
+    return held if own else held.clone()
