@@ -16,7 +16,7 @@ from ..scenescope.world.scene import draw, random_layout
 from .initial import set_first_weights
 from .state import Averaged, load_average, load_state, save_state
 
-STEPS, BATCH, CROP = 2200, 4, 9
+STEPS, BATCH, CROP = 1100, 4, 9
 """CROP is the side of a training crop in latent cells."""
 SMOOTH = torch.tensor([1.0, 2.0, 1.0])
 

@@ -36,12 +36,12 @@ class Stage:
 
 STAGES = (
     Stage(500, 10, 24, (1, 0, 0)),
-    Stage(1500, 12, 20, (0.45, 0.55, 0)),
+    Stage(2200, 12, 20, (0.45, 0.55, 0)),
     Stage(float("inf"), 16, 16, (0.35, 0.5, 0.15)),
 )
 """From close-ups of one thing to whole pictures: a step of the last costs three times one of the first."""
 PEAK_RATE, WARM_UP = 1.5e-3, 150
-ATTENTION_WEIGHT, ATTENTION_BLOCKS = 0.05, 3
+ATTENTION_WEIGHT, ATTENTION_BLOCKS = 0.25, 4
 """Weight of the attention loss, and how many cross-attention blocks a step reads for it."""
 POOL = 500
 """Pictures kept at hand; every step replaces a few, so none is seen for long."""
@@ -86,9 +86,9 @@ class Watch:
     def __init__(self, layers: list[torch.nn.Module]) -> None:
         self.seen: list[list[torch.Tensor]] = [[] for _ in layers]
         self.handles = [
-            part.register_forward_hook(lambda _m, _i, out, kept=kept: kept.append(out))
+            layer.get_submodule(part).register_forward_hook(lambda _m, _i, out, kept=kept: kept.append(out))
             for layer, kept in zip(layers, self.seen, strict=True)
-            for part in (layer.to_q, layer.to_k)
+            for part in ("to_q", "to_k")
         ]
 
     def loss(self, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -123,7 +123,7 @@ def prompt_length(tokens: torch.Tensor) -> int:
 def losses(
     model: Denoiser, batch: Batch, signal: torch.Tensor, blocks: list[torch.nn.Module]
 ) -> tuple[torch.Tensor, ...]:
-    """Noise loss with min-SNR-5 weights, and the attention loss, of one batch."""
+    """Weighted noise loss, attention loss and plain noise loss of one batch."""
     count = len(batch.latents)
     steps = timesteps(count)
     share = signal[steps][:, None, None, None]
@@ -137,7 +137,8 @@ def losses(
         watch.close()
     snr = (share / (1 - share)).flatten()
     error = ((predicted - noise) ** 2).mean(dim=(1, 2, 3))
-    main = (error * snr.clamp(max=5) / snr).mean()
+    # Errors of the picture count by the root of the signal-to-noise ratio, up to 5: between min-SNR and even weights.
+    main = (error * snr.clamp(max=5).sqrt() / snr).mean()
     return main, watch.loss(batch.targets[:, :length], signal[steps].clamp(min=0.05)), error.mean()
 
 

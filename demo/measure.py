@@ -145,8 +145,8 @@ def looking_at_own(sitter: Sitter, number: int, *, seed: int = 22) -> Looking:
     found: list[tuple[float, float]] = []
     for index, layout in enumerate(layouts(seed, number, 2)):
         picture, recording = sitter.picture(layout, index)
-        seen = {(thing.colour): thing.mask for thing in find_things(picture)}
+        seen = {thing.colour: thing.mask for thing in find_things(picture)}
         if all(thing.colour in seen for thing in layout.things):
-            masks = torch.from_numpy(np.float32([seen[thing.colour] for thing in layout.things]))
+            masks = torch.from_numpy(np.stack([seen[thing.colour] for thing in layout.things]).astype(np.float32))
             found += fits(recording, layout, masks)
     return Looking.of(found)

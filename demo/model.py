@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.ops
 import torch
 from comfy.clip_model import CLIPLayer, CLIPTextModel
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import nn
 
+from ..host.demo import widen_groups
 from .initial import set_first_weights
 
 WIDTH = 128
@@ -27,7 +30,7 @@ TEXT = {
 """The host's CLIP configuration: SD1.5's, but for widths and depth."""
 
 
-def _layer_forward(layer: CLIPLayer, x: torch.Tensor, mask: torch.Tensor, attention) -> torch.Tensor:
+def _layer_forward(layer: CLIPLayer, x: torch.Tensor, mask: torch.Tensor, attention: Any) -> torch.Tensor:
     # The host's own adds in place (comfy/clip_model.py, CLIPLayer.forward), which autograd refuses.
     x = x + layer.self_attn(layer.layer_norm1(x), mask, attention)
     return x + layer.mlp(layer.layer_norm2(x))
@@ -44,6 +47,7 @@ class Denoiser(nn.Module):
         super().__init__()
         ops = comfy.ops.disable_weight_init
         self.unet = UNetModel(**UNET, dtype=torch.float32, device="cpu", operations=ops)
+        widen_groups(self.unet)
         self.text = CLIPTextModel(TEXT, torch.float32, "cpu", ops)
         self.text.text_projection = nn.Identity()
         self.text.set_input_embeddings(ops.Embedding(len(known) + 1, WIDTH))

@@ -95,8 +95,20 @@ def _model(weights: dict[str, torch.Tensor], unet: dict[str, Any], disable_dynam
     patchers = comfy.model_patcher
     kind = patchers.ModelPatcher if disable_dynamic else patchers.CoreModelPatcher
     patcher = kind(model, load_device=device, offload_device=manage.unet_offload_device())
+    widen_groups(model.diffusion_model)
     model.load_model_weights(state, "", assign=patcher.is_dynamic())
     return patcher
+
+
+def widen_groups(unet: torch.nn.Module) -> None:
+    """Let each group of a U-Net's group norms span four channels at least, in place.
+
+    The host's 32 groups are of ten channels and more at SD1.5's widths. At a width of 32 they would be single channels,
+    each robbed of its mean, so that the U-Net could not tell, or undo, the mean colour of the noise.
+    """
+    for norm in unet.modules():
+        if isinstance(norm, torch.nn.GroupNorm):
+            norm.num_groups = min(32, norm.num_channels // 4)
 
 
 def _clip(weights: dict[str, torch.Tensor], text: dict[str, Any], disable_dynamic: bool) -> Any:

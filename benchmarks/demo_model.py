@@ -1,0 +1,58 @@
+"""The demo model's figures: does it draw what it is told, does it look where the things are, how fast is it.
+
+`python dev.py bench demo_model` prints them and writes `demo/figures.json`, which its card and its tests are held to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+
+import torch
+from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui, use_comfyui
+
+COMFYUI = find_comfyui()
+if COMFYUI is None:
+    raise SystemExit(f"Demo model: no ComfyUI was found; the figures need one. {HOW_TO_GET_ONE}")
+use_comfyui(COMFYUI)
+
+from pack.demo.measure import SIDE, Sitter, following, layouts, looking_at_drawings, looking_at_own  # noqa: E402
+from pack.host.demo import DEMO_FILE, load_demo_model  # noqa: E402
+
+PICTURES = int(os.environ.get("SCENESCOPE_PICTURES", "60"))
+"""Generated for each figure."""
+
+
+def main() -> None:
+    """Measure, print, and write the figures."""
+    torch.set_num_threads(2)
+    began = time.perf_counter()
+    parts = load_demo_model()
+    figures: dict[str, object] = {"bytes": DEMO_FILE.stat().st_size, "load seconds": time.perf_counter() - began}
+    with torch.inference_mode():
+        sitter = Sitter(parts)
+        layout = layouts(41, 1, 2)[0]
+        sitter.picture(layout, 0)
+        began = time.perf_counter()
+        sitter.picture(layout, 1)
+        figures["picture seconds"] = round(time.perf_counter() - began, 2)
+        figures["side"] = SIDE
+        for count, name in ((1, "one thing"), (2, "two things")):
+            wanted = layouts(40, PICTURES, count)
+            figures[name] = asdict(following(sitter, wanted, lambda: print(".", end="", file=sys.stderr, flush=True)))
+        figures["looking at drawings"] = asdict(looking_at_drawings(sitter, PICTURES // 2))
+        figures["looking at own"] = asdict(looking_at_own(sitter, PICTURES // 2))
+    figures["load seconds"] = round(float(str(figures["load seconds"])), 2)
+    text = json.dumps(figures, indent=2)
+    print(text)
+    target = ROOT / "demo" / "figures.json"
+    aside = target.with_suffix(".partial")
+    aside.write_text(text + "\n", "utf-8")
+    os.replace(aside, target)
+
+
+if __name__ == "__main__":
+    main()
