@@ -114,6 +114,26 @@ def test_the_given_modules_are_left_bit_identical(settings, step):
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
+def test_pictures_that_were_born_in_inference_mode_are_trained_on():
+    """Oracle: the run outside; a host calls in that mode, and what it gets back must be ordinary tensors."""
+    snapshots = []
+    with torch.inference_mode():
+        scene = toy_scene()
+    ports = toy_ports()
+    with torch.inference_mode():
+        latents, classes = ports.latents.clone(), ports.class_pictures
+        classes = replace(classes, latents=classes.latents.clone())
+        ports = replace(ports, latents=latents, flipped=latents.flip(-1), class_pictures=classes)
+        result = train(
+            scene, ports, FULL, on_step=torch.inference_mode()(lambda report: snapshots.append(report.concepts()))
+        )
+    assert scene.masks.is_inference()
+    assert ports.latents.is_inference()
+    assert bits(result) == bits(learned(FULL))
+    for concepts in (result, *snapshots):
+        assert not any(tensor.is_inference() for tensor in (concepts.rows, *concepts.differences.values()))
+
+
 def test_the_given_modules_are_left_after_an_error_in_the_model():
     """Oracle: as above, for a denoiser that fails in the second phase, and for ports that do not fit."""
     scene = toy_scene()

@@ -81,7 +81,7 @@ def _read_header(file: BinaryIO, size: int, who: str) -> tuple[dict[str, Any], i
     if start.startswith(_PICKLES):
         raise FileError(
             f"{who}: the file is a pickle or a zip archive; expected safetensors. It was not opened, because pickles "
-            "can run code. Save the maps again with Save Maps."
+            "can run code. Save it again with SceneScope."
         )
     length = int.from_bytes(start, "little")
     if len(start) < 8 or not 2 <= length <= min(HEADER_LIMIT, size - 8):
@@ -93,7 +93,7 @@ def _read_header(file: BinaryIO, size: int, who: str) -> tuple[dict[str, Any], i
     except (ValueError, RecursionError) as error:
         raise FileError(
             f"{who}: the header is not sound JSON ({type(error).__name__}); expected the header of a safetensors file. "
-            "Save the maps again, or copy the file anew."
+            "Save it again, or copy the file anew."
         ) from error
     if not isinstance(header, dict):
         _refuse(who, f"a header that is a {type(header).__name__}", "a JSON object")

@@ -292,6 +292,7 @@ class Run:
             )
         return loss
 
+    @torch.inference_mode(False)  # a host that samples in `on_step` may be in inference mode, and the copies outlive it
     def _concepts_at(self, step: int) -> Concepts:
         weights = self._weights
         return Concepts(
