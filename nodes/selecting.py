@@ -91,7 +91,7 @@ def _advanced_inputs() -> list[io.Input]:
             "keep_queries",
             default=False,
             advanced=True,
-            tooltip="Keep queries and keys too, 23 MB a step and branch at 512x512, so that Ask Again can answer for "
+            tooltip="Keep queries and keys too, 25 MB a step and branch at 512x512, so that Ask Again can answer for "
             "words that were not in the prompt.",
         ),
         io.Mask.Input(
