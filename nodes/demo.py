@@ -80,7 +80,7 @@ def _scene_inputs() -> list[io.Input]:
             min=0,
             max=2**32 - 1,
             control_after_generate=True,
-            tooltip="Which scene. The same number draws the same picture everywhere; 0 is the one in the examples.",
+            tooltip="Which scene. The same number draws the same picture everywhere.",
         ),
         io.Combo.Input(
             "things",
