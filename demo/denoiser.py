@@ -148,14 +148,41 @@ def timesteps(count: int) -> torch.Tensor:
     return torch.where(even < 0.1, even * 1500, 150 + (even - 0.1) / 0.9 * 850).long().clamp(max=999)
 
 
-def batch_for(step: int, pools: list[Pool], ids_of: Callable[[str], list[int]], seed: int, share: Share) -> Batch:
-    """Make this process's part of the batch of one step; one step in seven is of an earlier stage."""
-    rng = np.random.default_rng([seed, 7, step])
-    stage = next(index for index, stage in enumerate(STAGES) if step < stage.until)
-    pool = pools[int(rng.integers(stage + 1)) if rng.random() < 0.14 else stage]
-    rng = np.random.default_rng([seed, 9, step, share.rank])
-    pool.draw(3 if pool.stock else POOL)
-    return collate(pool.pick(pool.stage.batch // share.workers, rng), ids_of, rng)
+class Work:
+    """One process's part of the training: draws its pictures and adds up their gradients.
+
+    Args:
+        model: whose gradients.
+        ids_of: token ids of one word.
+        seed: of pictures and noise.
+        share: which part.
+        step: where training goes on.
+    """
+
+    def __init__(self, model: Denoiser, ids_of: Callable[[str], list[int]], seed: int, share: Share, step: int) -> None:
+        self.model, self.ids_of, self.seed, self.share = model, ids_of, seed, share
+        self.signal = noise_levels()
+        self.layers = [layer for name, layer in model.unet.named_modules() if name.endswith("attn2")]
+        self.pools = [Pool(seed + index + 100 * share.rank, step * 3, stage) for index, stage in enumerate(STAGES)]
+
+    def batch(self, step: int) -> Batch:
+        """Make this process's part of the batch of one step; one step in seven is of an earlier stage."""
+        rng = np.random.default_rng([self.seed, 7, step])
+        stage = next(index for index, stage in enumerate(STAGES) if step < stage.until)
+        pool = self.pools[int(rng.integers(stage + 1)) if rng.random() < 0.14 else stage]
+        rng = np.random.default_rng([self.seed, 9, step, self.share.rank])
+        pool.draw(3 if pool.stock else POOL)
+        return collate(pool.pick(pool.stage.batch // self.share.workers, rng), self.ids_of, rng)
+
+    def gradients(self, step: int) -> tuple[float, ...]:
+        """Compute the gradients of one step; returns the losses."""
+        torch.manual_seed(self.seed * 1_000_003 + step * 16 + self.share.rank)
+        rng = np.random.default_rng([self.seed, 8, step])
+        blocks = [self.layers[i] for i in rng.choice(len(self.layers), ATTENTION_BLOCKS, replace=False)]
+        parts = losses(self.model, self.batch(step), self.signal, blocks)
+        self.model.zero_grad(set_to_none=False)
+        (parts[0] + ATTENTION_WEIGHT * parts[1]).backward()
+        return tuple(part.item() for part in parts)
 
 
 def shared_mean(model: Denoiser, more: float) -> float:
@@ -195,24 +222,18 @@ def train_denoiser(
     torch.manual_seed(seed)
     model = Denoiser(known)
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    average, path, signal = Averaged(model, 0.997), folder / "denoiser.safetensors", noise_levels()
+    average, path = Averaged(model, 0.997), folder / "denoiser.safetensors"
     step = int(load_state(path, model, optimiser, average).get("step", 0))
-    layers = [m for name, m in model.unet.named_modules() if name.endswith("attn2")]
-    pools = [Pool(seed + index + 100 * share.rank, step * 3, stage) for index, stage in enumerate(STAGES)]
+    work = Work(model, ids_of, seed, share, step)
     asked_to_stop: list[int] = []
     signal_module.signal(signal_module.SIGTERM, lambda number, _frame: asked_to_stop.append(number))
     begun = saved = time.monotonic()
     past: list[tuple[float, ...]] = []
     spent = 0.0
     while spent < 1:
-        torch.manual_seed(seed * 1_000_003 + step * 16 + share.rank)
         for group in optimiser.param_groups:
-            group["lr"] = PEAK_RATE * min(1.0, (step + 1) / WARM_UP) * max(0.0, min(1.0, 7 * (1 - spent) + 0.02))
-        rng = np.random.default_rng([seed, 8, step])
-        blocks = [layers[i] for i in rng.choice(len(layers), ATTENTION_BLOCKS, replace=False)]
-        parts = losses(model, batch_for(step, pools, ids_of, seed, share), signal, blocks)
-        optimiser.zero_grad(set_to_none=False)
-        (parts[0] + ATTENTION_WEIGHT * parts[1]).backward()
+            group["lr"] = PEAK_RATE * min(1.0, (step + 1) / WARM_UP, 7 * (1 - spent) + 0.02)
+        past.append(work.gradients(step))
         spent = shared_mean(model, math.inf if asked_to_stop else (time.monotonic() - begun) / 60 / minutes)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
@@ -221,12 +242,9 @@ def train_denoiser(
             continue
         if step % 2 == 0:
             average.add(model, step // 2)
-        past.append(tuple(p.item() for p in parts))
         if step % 25 == 0:
-            means = " ".join(f"{v:.4f}" for v in np.mean(past, axis=0))
-            print(
-                f"denoiser {step} loss/attention/raw {means} {time.strftime('%H:%M:%S')}", file=sys.stderr, flush=True
-            )
+            means = " ".join(f"{value:.4f}" for value in np.mean(past, axis=0))
+            print(f"denoiser {step} loss/attention/raw {means} {time.ctime()}", file=sys.stderr, flush=True)
             past.clear()
         if time.monotonic() - saved > 150 or spent >= 1:
             save_state(path, model, optimiser, average, {"step": step})

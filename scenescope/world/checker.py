@@ -7,7 +7,7 @@ from functools import cache
 from itertools import permutations
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from .scene import Layout
 from .shapes import coverage
@@ -76,27 +76,34 @@ def _pieces(mask: np.ndarray) -> list[np.ndarray]:
     return [labels == name for _, name in kept]
 
 
-def _outline(mask: np.ndarray) -> np.ndarray:
-    """Bring a mask's bounding box to GRID x GRID, values 0 to 1."""
+def _outline(mask: np.ndarray) -> tuple[np.ndarray, float]:
+    """Bring a mask's bounding box to GRID x GRID, values 0 to 1; the second value is its width over its height."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     small = Image.fromarray(np.uint8(box * 255)).resize((GRID, GRID), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32) / 255
+    return np.asarray(small, dtype=np.float32) / 255, box.shape[1] / box.shape[0]
 
 
 @cache
-def _templates() -> list[tuple[str, np.ndarray]]:
+def _templates() -> list[tuple[str, np.ndarray, float]]:
     found = []
     for shape in SHAPES:
         for size in (0.32, 0.42, 0.56):
             mask, stroke = coverage(shape, centre=(0.5, 0.5), size=size, height=128, width=128)
-            found.append((shape, _outline(mask * (1 - stroke) > 0.5)))
+            inside = Image.fromarray(np.uint8(mask * (1 - stroke) * 255))
+            # An autoencoder rounds corners; a rounded star is nearer to a circle than to a sharp star.
+            for blur in (0, 2):
+                found.append((shape, *_outline(np.asarray(inside.filter(ImageFilter.GaussianBlur(blur))) > 127)))
     return found
 
 
 def _shape_of(mask: np.ndarray) -> tuple[str, float]:
-    seen = _outline(mask)
-    fits = [(float(np.minimum(seen, t).sum() / np.maximum(seen, t).sum()), shape) for shape, t in _templates()]
+    """Name the shape whose outline fits best: IoU in the bounding box times how alike the boxes' proportions are."""
+    seen, proportion = _outline(mask)
+    fits = []
+    for shape, outline, its in _templates():
+        overlap = float(np.minimum(seen, outline).sum() / np.maximum(seen, outline).sum())
+        fits.append((overlap * min(proportion / its, its / proportion), shape))
     fit, shape = max(fits)
     return shape, fit
 
