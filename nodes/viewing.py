@@ -113,7 +113,6 @@ def foreign_prompt_inputs() -> list[io.Input]:
         io.String.Input(
             "prompt",
             default="",
-            multiline=True,
             optional=True,
             advanced=True,
             tooltip="Only together with clip: the prompt, exactly as it was encoded.",

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 from pack.scenescope.attention.ask import Question, ask, asked_columns
+from pack.scenescope.attention.figure import footer_of
 from pack.scenescope.attention.heatmap import heatmaps
 from pack.scenescope.attention.selection import Selection
-from pack.scenescope.attention.tokens import Token
+from pack.scenescope.attention.tokens import Token, fit_table
 from pack.scenescope.attention.view import View
 from pack.scenescope.attention.words import find_words
 from pack.scenescope.errors import InputError, RecordingError
@@ -73,6 +74,9 @@ def test_the_answer_is_a_recording_whose_table_says_what_was_asked():
     assert bird.columns == (9,)
     assert asked_columns(answer, bird.columns)
     assert not asked_columns(answer, (2,))
+    found = find_words(fit_table(answer.entries[0].table, answer.entries[0].tokens), "bird")
+    maps = heatmaps(answer, found, View("latent"))
+    assert footer_of(answer, View("latent"), maps, found).endswith("; not in the prompt: bird")
     assert heatmaps(answer, [bird], View("latent/4")).values.shape == (2, 4, 6, 1)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pack.scenescope.attention.segment import (
     above_fraction,
     above_otsu,
+    cut_masks,
     intersection_over_union,
     otsu,
     refine,
@@ -141,3 +142,12 @@ def test_a_truth_of_another_size_is_brought_to_the_mask():
     assert intersection_over_union(masks, truth).tolist() == pytest.approx([1, 2 / 3])
     with pytest.raises(InputError, match="2 masks and 3 truth masks"):
         intersection_over_union(masks, truth.expand(3, -1, -1))
+
+
+def test_the_mean_fit_stands_above_the_masks_own_lines():
+    """Oracle: by hand: one mask fits whole, the other half; a node shows only the first lines."""
+    maps = torch.tensor([[[1.0, 1.0]], [[1.0, 1.0]]])
+    truth = torch.tensor([[[1.0, 1.0]], [[1.0, 0.0]]])
+    lines = cut_masks(maps, "fraction", 0.5, truth).describe().split("\n")
+    assert lines[0] == "IoU 0.750, the mean of 1.000, 0.500"
+    assert len(lines) == 3

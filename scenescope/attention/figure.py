@@ -84,7 +84,7 @@ def draw(recording: Recording, words: Sequence[WordMatch], view: View, plan: Lay
         images, masks = _animation(recording, words, view, plan)
         return Figure(images, masks, report, cautions)
     (scaled,) = normalise([whole], plan.how)
-    tiles, footer = tiles_of(scaled, cautions, style), footer_of(recording, view, whole)
+    tiles, footer = tiles_of(scaled, cautions, style), footer_of(recording, view, whole, words)
     if plan.layout == "plain":
         images = plain(scaled, style)
     else:
@@ -109,7 +109,9 @@ def draw_comparison(
     first = heatmaps(recordings[0], words[0], view, merge=plan.merge)
     second = heatmaps(recordings[1], words[1], view, merge=plan.merge)
     found = compare(first, replace(second, words=first.words))
-    images = sheet(comparison_tiles(found, plan.style), plan.style, footer=footer_of(recordings[0], view, first))
+    images = sheet(
+        comparison_tiles(found, plan.style), plan.style, footer=footer_of(recordings[0], view, first, words[0])
+    )
     masks = masks_of(difference_scaled(found), plan.style.size, plan.style.enlarging)
     parts = [
         _report(run, match, maps, view, "runs", cautions_of(maps))
@@ -121,13 +123,15 @@ def draw_comparison(
     return Figure(images, masks, json.dumps(report, indent=2, ensure_ascii=False), ()), found
 
 
-def footer_of(recording: Recording, view: View, maps: Heatmaps) -> str:
-    """Say in a line which part of the recording a picture shows."""
+def footer_of(recording: Recording, view: View, maps: Heatmaps, words: Sequence[WordMatch]) -> str:
+    """Say in a line which part of the recording a picture shows, and which words were asked for only afterwards."""
+    late = [name for name, word in zip(maps.words, words, strict=True) if asked_columns(recording, word.columns)]
+    asked = f"; not in the prompt: {', '.join(late)}" if late else ""
     first, last = maps.steps[0], maps.steps[-1]
     steps = f"step {first}" if len(maps.steps) == 1 else f"{len(maps.steps)} steps from {first} to {last}"
     blocks = maps.blocks[0] if len(maps.blocks) == 1 else f"{len(maps.blocks)} blocks"
     heads = "" if view.heads.strip().lower() in ("", "mean", "all") else f", heads {view.heads.strip()}"
-    return f"{view.branch} {view.resolution} {maps.grid}, {steps} of {recording.steps}, {blocks}{heads}"
+    return f"{view.branch} {view.resolution} {maps.grid}, {steps} of {recording.steps}, {blocks}{heads}{asked}"
 
 
 def _animation(recording: Recording, words: Sequence[WordMatch], view: View, plan: Layouting) -> tuple[Tensor, Tensor]:
@@ -138,7 +142,7 @@ def _animation(recording: Recording, words: Sequence[WordMatch], view: View, pla
         top = torch.stack([frame.top for frame in scaled]).amax(dim=0)
         scaled = tuple(replace(frame, top=top) for frame in scaled)
     pictures = [
-        sheet(tiles_of(one, (), plan.style), plan.style, footer=footer_of(recording, view, frame))
+        sheet(tiles_of(one, (), plan.style), plan.style, footer=footer_of(recording, view, frame, words))
         for one, frame in zip(scaled, frames, strict=True)
     ]
     return joined(pictures), torch.cat([_masks(one, plan.style) for one in scaled])

@@ -201,8 +201,9 @@ class Masks:
         return 0.0 if self.fits is None else float(self.fits.mean())
 
     def describe(self) -> str:
-        """Say in a line for each mask where it was cut, how large it is, and how well it fits."""
-        lines = []
+        """Say how well the masks fit; then, a line for each, where it was cut, how large it is, and its own fit."""
+        fits = [] if self.fits is None else [f"{fit:.3f}" for fit in self.fits.tolist()]
+        lines = [f"IoU {self.mean_fit:.3f}, the mean of {', '.join(fits)}"] if len(fits) > 1 else []
         for index, (mask, threshold) in enumerate(zip(self.masks, self.thresholds.tolist(), strict=True)):
             fit = "" if self.fits is None else f", IoU {float(self.fits[index]):.3f}"
             lines.append(f"mask {index}: from {threshold:.3g} up, {float(mask.mean()):.1%} of the picture{fit}")
