@@ -59,7 +59,8 @@ class Plan:
 
     def __str__(self) -> str:
         detail = ", ".join(f"{name} {bytes_text(count)}" for name, count in self.parts if count)
-        return f"{bytes_text(self.total)} for {self.steps} steps ({bytes_text(self.per_step)} a step: {detail})"
+        steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
+        return f"{bytes_text(self.total)} for {steps} ({bytes_text(self.per_step)} a step: {detail})"
 
 
 def plan_run(run: RunShape, selection: Selection) -> Plan:

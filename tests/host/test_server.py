@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 from pack.devtools.comfyui import ROOT
 from pack.nodes import NODES
+from pack.scenescope.dims import bytes_text
 
 OURS = [node.GET_SCHEMA().node_id for node in NODES]
 
@@ -86,30 +87,49 @@ async def _announced(server, prompt: dict[str, Any]) -> list[str | None]:
     return nodes
 
 
-def test_the_full_size_checkpoint_loads_with_the_stock_loader_and_samples(server, served_checkpoint):
-    """Oracle: the size of the picture. One step at 256x256."""
+def node(info: dict, kind: str, **inputs) -> dict:
+    """One node of a prompt: the inputs given, and the defaults of the other required widgets."""
+    widgets = {name: more for name, (_, *more) in info[kind]["input"]["required"].items()}
+    defaults = {name: more[0]["default"] for name, more in widgets.items() if more and "default" in more[0]}
+    return {"class_type": kind, "inputs": {**defaults, **inputs}}
+
+
+def test_the_full_size_checkpoint_of_the_stock_loader_is_recorded(server, served_checkpoint):
+    """Oracle: by hand, for one step at 256x256 without CFG: 16 maps of 5 x 1024 + 5 x 256 + 5 x 64 + 16 queries."""
+    info = server.get_json("/object_info")
     prompt = {
-        "model": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": served_checkpoint}},
-        "text": {"class_type": "CLIPTextEncode", "inputs": {"text": "a cat on a sofa", "clip": ["model", 1]}},
-        "size": {"class_type": "EmptyLatentImage", "inputs": {"width": 256, "height": 256, "batch_size": 1}},
-        "sample": {
-            "class_type": "KSampler",
-            "inputs": {
-                "model": ["model", 0],
-                "positive": ["text", 0],
-                "negative": ["text", 0],
-                "latent_image": ["size", 0],
-                "seed": 1,
-                "steps": 1,
-                "cfg": 1.0,
-                "sampler_name": "euler",
-                "scheduler": "normal",
-                "denoise": 1.0,
-            },
-        },
-        "decode": {"class_type": "VAEDecode", "inputs": {"samples": ["sample", 0], "vae": ["model", 2]}},
-        "show": {"class_type": "PreviewImage", "inputs": {"images": ["decode", 0]}},
+        "model": node(info, "CheckpointLoaderSimple", ckpt_name=served_checkpoint),
+        "words": node(info, "SceneScope_TraceWords", clip=["model", 1]),
+        "text": node(info, "CLIPTextEncode", text="a cat on a sofa", clip=["words", 0]),
+        "size": node(info, "EmptyLatentImage", width=256, height=256, batch_size=1),
+        "record": node(info, "SceneScope_RecordAttention", model=["model", 0]),
+        "sample": node(
+            info,
+            "KSampler",
+            model=["record", 0],
+            positive=["text", 0],
+            negative=["text", 0],
+            latent_image=["size", 0],
+            steps=1,
+            cfg=1.0,
+            sampler_name="euler",
+            scheduler="normal",
+        ),
+        "decode": node(info, "VAEDecode", samples=["sample", 0], vae=["model", 2]),
+        "maps": node(info, "SceneScope_AttentionMaps", recorder=["record", 1], result=["sample", 0]),
+        "heatmap": node(info, "SceneScope_TokenHeatmap", attention_maps=["maps", 0], words="cat, sofa"),
+        "report": node(info, "PreviewAny", source=["heatmap", 2]),
+        "shapes": node(info, "SceneScope_BlockShapes", maps=["maps", 0]),
+        "log": node(info, "PreviewAny", source=["shapes", 1]),
+        "show": node(info, "PreviewImage", images=["decode", 0]),
     }
-    entry = server.run(prompt)
-    picture = server.view(entry["outputs"]["show"]["images"][0])
+    outputs = server.run(prompt)["outputs"]
+    picture = server.view(outputs["show"]["images"][0])
     assert (int.from_bytes(picture[16:20], "big"), int.from_bytes(picture[20:24], "big")) == (256, 256)  # PNG header
+    report = json.loads(outputs["report"]["text"][0])
+    assert [word["word"] for word in report["words"]] == ["cat", "sofa"]
+    assert (report["grid"], len(report["blocks"])) == ("8x8", 5)
+    log = json.loads(outputs["log"]["text"][0])
+    assert len(log["blocks"]) == 16
+    held = 77 * 2 * (5 * 1024 + 5 * 256 + 5 * 64 + 16)
+    assert f"Recording {bytes_text(held)} for 1 step " in server.log
