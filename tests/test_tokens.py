@@ -43,6 +43,17 @@ def test_every_word_however_written_is_found_at_its_columns(made: Written):
             find_words(found, name, len(places) + 1)
 
 
+def test_an_embedding_that_is_not_there_leaves_its_neighbours_their_vectors():
+    """Oracle: the columns noted while the prompt was built: one vector for `<asset0>`, three for `bad-hands_5`."""
+    made = Written(SmallTokenizer([1]))
+    made.prompt = "a "
+    made.add(made.tokenizer.spell("a"), 1.0)
+    made.vectors("embedding:", "gone", 0)
+    made.vectors("", "<asset0>", 1)
+    made.vectors("embedding:", "bad-hands_5", 3)
+    assert columns(made.close(), "<asset0>, bad-hands_5") == [(2,), (3, 4, 5)]
+
+
 @settings(deadline=None)
 @given(made=written())
 def test_words_start_end_and_padding_share_out_all_columns(made: Written):

@@ -158,6 +158,9 @@ def _name_vectors(content: list[_Column], part: Vectors, word: int) -> list[_Nam
     vectors = [column for column in content[:count] if column.token.kind == "embedding"]
     if not count or len(vectors) < count:
         return None
+    following = content[count : count + 1]
+    if following and following[0].group is not None and following[0].group == vectors[-1].group:
+        return None  # a name never takes a part of another one's vectors
     return [_Name(part.name, word, vector, count) for vector in range(count)]
 
 
