@@ -51,7 +51,8 @@ class MapToMask(io.ComfyNode):
                     min=0,
                     max=20,
                     tooltip="How many times self-attention spreads the map over what belongs together, before it is "
-                    "cut. 0 is off; 1 to 4 are useful. Needs attention_maps recorded with `cross and self`.",
+                    "cut. 0 is off, the default: it can make masks worse, as it did on the demo model; "
+                    "compare with and without. Needs attention_maps recorded with `cross and self`.",
                 ),
                 AttentionMaps.Input("attention_maps", optional=True, tooltip="The same run's maps, only for refine."),
                 io.Mask.Input(
