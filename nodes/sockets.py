@@ -8,3 +8,6 @@ CATEGORY = "SceneScope"
 
 Recorder = io.Custom("SCENESCOPE_RECORDER")
 AttentionMaps = io.Custom("SCENESCOPE_ATTENTION_MAPS")
+Scene = io.Custom("SCENESCOPE_SCENE")
+Concepts = io.Custom("SCENESCOPE_CONCEPTS")
+Settings = io.Custom("SCENESCOPE_SETTINGS")
