@@ -54,14 +54,14 @@ def _neighbours(values: np.ndarray) -> list[np.ndarray]:
     return [padded[1:-1, 1:-1], padded[2:, 1:-1], padded[:-2, 1:-1], padded[1:-1, 2:], padded[1:-1, :-2]]
 
 
-def _grow(mask: np.ndarray, pixels: int) -> np.ndarray:
+def grow(mask: np.ndarray, pixels: int) -> np.ndarray:
     """Widen a (height, width) bool mask by `pixels` along rows and columns."""
     for _ in range(pixels):
         mask = np.any(_neighbours(mask), axis=0)
     return mask
 
 
-def _pieces(mask: np.ndarray) -> list[np.ndarray]:
+def pieces_of(mask: np.ndarray) -> list[np.ndarray]:
     """Split a (height, width) bool mask into its connected pieces, largest first, stains left out."""
     labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
     while True:
@@ -76,7 +76,7 @@ def _pieces(mask: np.ndarray) -> list[np.ndarray]:
     return [labels == name for _, name in kept]
 
 
-def _outline(mask: np.ndarray) -> tuple[np.ndarray, float]:
+def outline_of(mask: np.ndarray) -> tuple[np.ndarray, float]:
     """Bring a mask's bounding box to GRID x GRID, values 0 to 1; the second value is its width over its height."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -93,13 +93,13 @@ def _templates() -> list[tuple[str, np.ndarray, float]]:
             inside = Image.fromarray(np.uint8(mask * (1 - stroke) * 255))
             # An autoencoder rounds corners; a rounded star is nearer to a circle than to a sharp star.
             for blur in (0, 2):
-                found.append((shape, *_outline(np.asarray(inside.filter(ImageFilter.GaussianBlur(blur))) > 127)))
+                found.append((shape, *outline_of(np.asarray(inside.filter(ImageFilter.GaussianBlur(blur))) > 127)))
     return found
 
 
 def _shape_of(mask: np.ndarray) -> tuple[str, float]:
     """Name the shape whose outline fits best: IoU in the bounding box times how alike the boxes' proportions are."""
-    seen, proportion = _outline(mask)
+    seen, proportion = outline_of(mask)
     fits = []
     for shape, outline, its in _templates():
         overlap = float(np.minimum(seen, outline).sum() / np.maximum(seen, outline).sum())
@@ -134,7 +134,7 @@ def find_things(picture: np.ndarray) -> list[Found]:
     """
     chroma = 2 * (picture.max(-1) - picture.min(-1))
     things = []
-    for piece in _pieces(chroma > CHROMA):
+    for piece in pieces_of(chroma > CHROMA):
         shape, fit = _shape_of(piece)
         things.append(Found(shape, _colour_of(picture[piece]), fit, piece))
     return things
@@ -152,8 +152,32 @@ def _prototypes(height: int, width: int) -> tuple[list[str], np.ndarray]:
     return names, np.array(rows, dtype=np.float32)
 
 
+def background_distances(picture: np.ndarray) -> dict[str, float]:
+    """Say how far a picture's background is from each: by the mean colours of horizontal bands away from all things.
+
+    Args:
+        picture: (height, width, 3) float, 0 to 1.
+
+    Returns:
+        For each key of BACKGROUNDS the sum over the bands of the RGB distance; all 0 where no background is to be seen.
+    """
+    height, width, _ = picture.shape
+    chroma = 2 * (picture.max(-1) - picture.min(-1))
+    things = np.zeros((height, width), bool)
+    for piece in pieces_of(chroma > CHROMA):
+        things |= piece
+    free = ~grow(things, max(2, min(height, width) // 26))
+    names, wanted = _prototypes(height, width)
+    distance = np.zeros(len(names))
+    bands = zip(np.array_split(picture, BANDS), np.array_split(free, BANDS), strict=True)
+    for index, (band, open_to_view) in enumerate(bands):
+        if open_to_view.sum() > 0.05 * open_to_view.size:
+            distance += np.linalg.norm(wanted[:, index] - band[open_to_view].mean(0), axis=1)
+    return {name: min(float(d) for d, n in zip(distance, names, strict=True) if n == name) for name in BACKGROUNDS}
+
+
 def find_background(picture: np.ndarray) -> str:
-    """Name the background of a picture, by the mean colours of its horizontal bands away from all things.
+    """Name the background of a picture, by `background_distances`.
 
     Args:
         picture: (height, width, 3) float, 0 to 1.
@@ -161,19 +185,8 @@ def find_background(picture: np.ndarray) -> str:
     Returns:
         A key of BACKGROUNDS.
     """
-    height, width, _ = picture.shape
-    chroma = 2 * (picture.max(-1) - picture.min(-1))
-    things = np.zeros((height, width), bool)
-    for piece in _pieces(chroma > CHROMA):
-        things |= piece
-    free = ~_grow(things, max(2, min(height, width) // 26))
-    names, wanted = _prototypes(height, width)
-    distance = np.zeros(len(names))
-    bands = zip(np.array_split(picture, BANDS), np.array_split(free, BANDS), strict=True)
-    for index, (band, open_to_view) in enumerate(bands):
-        if open_to_view.sum() > 0.05 * open_to_view.size:
-            distance += np.linalg.norm(wanted[:, index] - band[open_to_view].mean(0), axis=1)
-    return names[int(distance.argmin())]
+    distances = background_distances(picture)
+    return min(distances, key=lambda name: distances[name])
 
 
 def judge(picture: np.ndarray, layout: Layout) -> Verdict:

@@ -1,0 +1,216 @@
+"""How like the things of a scene the things in a picture are, in closed forms and without a learned judge.
+
+Break-a-Scene's two measures, for the drawn world: prompt similarity (there CLIP's) and identity similarity (there
+DINO's inside masks). All are 0 to 1 and graded, so that blurred pictures of a small model can still be told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from .checker import CHROMA, background_distances, find_things, grow, outline_of, pieces_of
+from .scene import Drawing
+
+COLOUR_REACH = 0.8
+"""Distance of two colours, each divided by its largest channel, from which they are nothing alike."""
+OVERLAP_BASE = 0.3
+"""Overlap in the bounding box times the likeness of its proportions that any two shapes have."""
+WEAVE_REACH = 0.19
+"""How far a texture is compared with itself moved, in shorter picture sides: one period."""
+LEAST_CONTRAST = 0.03
+"""Standard deviation of the brightness, as a share of the brightest, below which a skin counts as half plain."""
+MOST_FOUND = 6
+"""Pieces of a picture that are looked at, largest first."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How one thing looks.
+
+    outline: (24, 24) float, 0 to 1, in its bounding box; proportion: of the box, width over height. hue: (3) float,
+    largest 1. weave: (lag lag) float, the brightness against itself moved, divided by its standard deviation; pairs:
+    (lag lag) float, 0 to 1, the share of the thing that this was read from.
+    """
+
+    outline: np.ndarray
+    proportion: float
+    hue: np.ndarray
+    weave: np.ndarray
+    pairs: np.ndarray
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How like each other two things are, 0 to 1."""
+
+    shape: float
+    colour: float
+    texture: float
+
+    @property
+    def whole(self) -> float:
+        """The mean of the three."""
+        return (self.shape + self.colour + self.texture) / 3
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The things of a scene as they are to be found again, in the scene's order."""
+
+    things: tuple[Looks, ...]
+
+    @classmethod
+    def of(cls, drawing: Drawing) -> Truth:
+        """Read the things of a drawing inside their true masks, as things in a picture are read."""
+        chroma = 2 * (drawing.picture.max(-1) - drawing.picture.min(-1))
+        read = []
+        for mask in drawing.masks > 0.5:
+            pieces = pieces_of(mask & (chroma > CHROMA))
+            read.append(looks_of(drawing.picture, pieces[0] if pieces else mask))
+        return cls(tuple(read))
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a picture answers a prompt that asks for some things of a scene, each 0 to 1.
+
+    Args:
+        background: how near its background is to the one asked for, against the nearest other one.
+        count: how near the number of things is to the number asked for.
+        handles: of the things asked for or found, the share that is both.
+        shape: of the true things in those found, as colour and texture; 0 for one that is not there.
+        leakage: how like a thing that was not asked for something found is, beyond how like the things asked for are;
+            None where everything was asked for.
+    """
+
+    background: float
+    count: float
+    handles: float
+    shape: float
+    colour: float
+    texture: float
+    leakage: float | None
+
+    @property
+    def prompt(self) -> float:
+        """Prompt similarity: the things asked for, and no others, in front of the background asked for."""
+        return self.background * (self.count + self.handles) / 2
+
+    @property
+    def identity(self) -> float:
+        """Identity similarity: the mean of shape, colour and texture."""
+        return (self.shape + self.colour + self.texture) / 3
+
+
+def looks_of(picture: np.ndarray, mask: np.ndarray) -> Looks:
+    """Read how a thing looks.
+
+    Args:
+        picture: (height, width, 3) float, 0 to 1.
+        mask: (height, width) bool, some of it true.
+    """
+    outline, proportion = outline_of(mask)
+    pixels = picture[mask]
+    top = pixels.max(-1)
+    mean = pixels[top >= np.median(top)].mean(0)  # the brighter half: textures only darken
+    weave, pairs = _weave_of(picture.max(-1), mask)
+    return Looks(outline, proportion, mean / max(float(mean.max()), 1e-6), weave, pairs)
+
+
+def likeness(one: Looks, other: Looks) -> Likeness:
+    """Compare two things wherever they stand, and of whatever size.
+
+    Args:
+        one: a thing.
+        other: another, of a picture of the same size.
+    """
+    overlap = float(np.minimum(one.outline, other.outline).sum() / np.maximum(one.outline, other.outline).sum())
+    overlap *= min(one.proportion / other.proportion, other.proportion / one.proportion)
+    shape = max(0.0, (overlap - OVERLAP_BASE) / (1 - OVERLAP_BASE))
+    colour = max(0.0, 1 - float(np.linalg.norm(one.hue - other.hue)) / COLOUR_REACH)
+    weight = np.minimum(one.pairs, other.pairs)
+    apart = float((weight * np.abs(one.weave - other.weave)).sum())
+    together = float((weight * (np.abs(one.weave) + np.abs(other.weave))).sum())
+    plain = LEAST_CONTRAST * float(weight.sum())
+    return Likeness(shape, colour, 1 - apart / (together + plain))
+
+
+def score(picture: np.ndarray, truth: Truth, asked: Sequence[int], background: str) -> Score:
+    """Score a picture that was asked to show some things of a scene in front of a background.
+
+    Args:
+        picture: (height, width, 3) float, 0 to 1, of the size of the scene's own.
+        truth: the scene's things.
+        asked: which of them the prompt names.
+        background: a key of BACKGROUNDS.
+
+    >>> from .scene import Layout, Thing, draw
+    >>> drawn = draw(Layout((Thing("star", "green", "grid"),), "beach"), height=128, width=128)
+    >>> seen = score(drawn.picture, Truth.of(drawn), [0], "beach")
+    >>> round(seen.identity, 2), seen.prompt > 0.9
+    (1.0, True)
+    """
+    found = [looks_of(picture, thing.mask) for thing in find_things(picture)[:MOST_FOUND]]
+    alike = [[likeness(one, thing) for thing in truth.things] for one in found]  # found, thing
+    best = _assigned(alike, asked)
+    count = min(len(found), len(asked)) / max(len(found), len(asked), 1)
+    there = {max(range(len(row)), key=lambda thing: row[thing].whole) for row in alike}
+    handles = len(there & set(asked)) / len(there | set(asked))
+    shape, colour, texture = (
+        sum(getattr(one, part) for one in best) / len(asked) for part in ("shape", "colour", "texture")
+    )
+    return Score(
+        _background_score(picture, background), count, handles, shape, colour, texture, _leakage(alike, truth, asked)
+    )
+
+
+def _assigned(alike: list[list[Likeness]], asked: Sequence[int]) -> list[Likeness]:
+    """What is found for each thing asked for, no piece twice: the best of all ways."""
+    seen: list[list[Likeness] | None] = [*alike, *[None] * max(0, len(asked) - len(alike))]
+    ways = (
+        [row[thing] for row, thing in zip(order, asked, strict=True) if row is not None]
+        for order in permutations(seen, len(asked))
+    )
+    return max(ways, key=lambda way: sum(one.whole for one in way))
+
+
+def _leakage(alike: list[list[Likeness]], truth: Truth, asked: Sequence[int]) -> float | None:
+    others = [thing for thing in range(len(truth.things)) if thing not in asked]
+    if not others:
+        return None
+    beyond = []
+    for thing in others:
+        base = max(likeness(truth.things[own], truth.things[thing]).whole for own in asked)
+        most = max((row[thing].whole for row in alike), default=0.0)
+        beyond.append(max(0.0, most - base) / max(1 - base, 1e-6))
+    return sum(beyond) / len(beyond)
+
+
+def _background_score(picture: np.ndarray, wanted: str) -> float:
+    """1 at the wanted background, 0.5 half-way to the nearest other one, 0 there."""
+    distances = background_distances(picture)
+    own = distances[wanted]
+    other = min(value for name, value in distances.items() if name != wanted)
+    return other**2 / (own**2 + other**2) if own or other else 0.0
+
+
+def _weave_of(brightness: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Brightness against itself moved, by the theorem of Wiener and Khinchin: as `Looks` describes."""
+    reach = max(1, round(WEAVE_REACH * min(mask.shape)))
+    inner = ~grow(~mask, 2)  # without the edge
+    kept = inner if inner.sum() > 0.2 * mask.sum() else mask
+    top = np.quantile(brightness[kept], 0.9)
+    values = np.where(kept, brightness / max(float(top), 1e-6), 0)
+    values = np.where(kept, values - values[kept].mean(), 0)
+    size = [side + reach for side in mask.shape]  # room, so that nothing meets itself around the edge
+    spectra = [np.fft.rfft2(field, size) for field in (values, kept.astype(float))]
+    products, pairs = (np.fft.irfft2(np.abs(spectrum) ** 2, size) for spectrum in spectra)
+    deviation = float(values[kept].std())
+    rows, columns = np.arange(0, reach + 1, 2), np.arange(-reach, reach + 1, 2)
+    products, pairs = (field[rows][:, columns] for field in (products, pairs))
+    weave = products / np.maximum(pairs, 1) / max(deviation, 1e-6)
+    return weave, pairs / max(float(kept.sum()), 1.0)
