@@ -37,7 +37,7 @@ class Measured:
     """What a step was found to cost, each part before it is weighted.
 
     Args:
-        masked: the error inside the masks.
+        masked: the error inside the masks; over all of the picture where the settings say so.
         attention: the attention loss.
         prior: the prior loss; None where there was none.
         maps: of the concepts drawn, on the supervised grid (height width), 0..1, not mirrored, detached on the CPU.
@@ -119,7 +119,8 @@ class Objective:
         maps = aggregate_on_grid(sight.layers(), self._scene.loss_grid)  # (batch height width token)
         own = [self._concept_maps(*pair, encoded, index) for index, pair in enumerate(zip(maps, items, strict=True))]
         goals = [self._goals[pick][list(item.drawn)] for pick, item in zip(picks, items, strict=True)]
-        masked = masked_loss(predicted, noise, union, settings.normalise)
+        learned = union if settings.masked else torch.ones_like(union)
+        masked = masked_loss(predicted, noise, learned, settings.normalise)
         attention = attention_loss(own, goals)
         prior = None if base is None else masked_loss(predicted, base, 1 - union, settings.normalise)
         total = masked + settings.attention_weight * attention

@@ -38,6 +38,7 @@ class Settings:
         clip: largest norm of all gradients together; code 1.0. 0 is no limit.
         attention_weight: of the attention loss; 0.01. 0 is without.
         detach_maximum: whether the map's maximum counts as a constant in the gradient; code False.
+        masked: whether the pictures are learned inside the drawn concepts' masks only; paper and code True.
         normalise: `none` is the mean over the whole latent (paper and code), `area` over the mask.
         prior: `class` pictures (code), the `frozen` model outside the masks, or `off` (paper's text). In phase 2 only:
             in phase 1 the code's has no effect but on the clipping, since its prompt names no concept.
@@ -72,6 +73,7 @@ class Settings:
     clip: float = 1.0
     attention_weight: float = 1e-2
     detach_maximum: bool = False
+    masked: bool = True
     normalise: Area
     prior: Prior
     prior_weight: float = 1.0
