@@ -18,6 +18,10 @@ text.py
     `comfy/sd.py`, `CLIP.clone`, `tokenize`, `encode_from_tokens`, `encode_from_tokens_scheduled`.
     `comfy/sd1_clip.py`, `SDTokenizer.tokenize_with_weights`, `inv_vocab`; `SDClipModel.process_tokens`.
     `comfy/sampler_helpers.py`, `convert_cond`: unknown entries of a conditioning's dictionary reach the sampler.
+concepts.py
+    `comfy/sd1_clip.py`, `SDTokenizer._try_get_embedding`: the vectors behind `embedding:name`; a tensor in place of an
+    id is taken as it is (`SDClipModel.process_tokens`).
+    `comfy/lora.py`, `load_lora`, and `ModelPatcher.add_patches`: changes of weights.
 ask.py
     `comfy/model_management.py`, `load_models_gpu`: weights with their patches, where they run.
 paths.py

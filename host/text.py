@@ -234,9 +234,13 @@ def _ends_word(entry: str) -> bool:
 
 
 def _same_chunk(one: list[Given], other: list[Given]) -> bool:
-    return len(one) == len(other) and all(
-        a[0] is b[0] or (isinstance(a[0], int) and a[0] == b[0]) for a, b in zip(one, other, strict=True)
-    )
+    return len(one) == len(other) and all(_same_value(a[0], b[0]) for a, b in zip(one, other, strict=True))
+
+
+def _same_value(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):  # the host reads a file at each mention
+        return one is other or torch.equal(one, other)
+    return one is other or (isinstance(one, int) and one == other)
 
 
 @lru_cache(maxsize=1)

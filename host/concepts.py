@@ -1,0 +1,198 @@
+"""Learned concepts in the host's MODEL and CLIP: handles become words, changes of weights become ordinary patches.
+
+Host contracts, ComfyUI 0.33.0: `sd1_clip.SDTokenizer._try_get_embedding` gives the vectors behind `embedding:name`, the
+name and the text that is left; `lora.load_lora` and `ModelPatcher.add_patches` take changes of weights by the weights'
+names in the state dictionary; clones of a CLIP share one tokenizer (`sd.CLIP.clone`).
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Literal
+
+import comfy.lora
+import torch
+from torch import Tensor
+
+from ..scenescope.errors import HostError, InputError
+from ..scenescope.training.concepts import Concepts, weight_tensors
+from .text import LEARNED_ATTRIBUTE
+
+BaseCheck = Literal["must match", "any"]
+
+_TEXT_PLACES = ("", "clip_l.", "clip_l.transformer.", "clip_l.transformer.text_model.")
+_UNET_PLACE = "diffusion_model."
+_OURS = "\U000f0003"  # a private character, so that no file and no number has the name of a handle
+_HOST_TOKENIZER: Any = object  # the class of the tokenizer that is derived from comes second
+
+
+def apply_concepts(
+    model: Any, clip: Any, concepts: Concepts, *, strength: float = 1.0, base: BaseCheck = "must match"
+) -> tuple[Any, Any]:
+    """Make a MODEL and a CLIP that know the concepts.
+
+    The stock CLIP Text Encode then takes a handle for its row, wherever it stands: weighted, glued to punctuation, in
+    any chunk of a long prompt, beside `embedding:` names. Trace Words before or after finds the handles as words.
+
+    Args:
+        model: the base model; stays as it is.
+        clip: its text encoder; stays as it is.
+        concepts: learned with this base model.
+        strength: of the changes of weights; the rows are always whole.
+        base: whether concepts of another base model are refused. Rows of another width are refused always.
+
+    Returns:
+        Clones: the model with patches, the text encoder with patches and a tokenizer of its own.
+
+    Raises:
+        InputError: the base model is another one, a handle is taken, or rows or weights do not fit.
+        HostError: the text encoder is not one that can be read.
+    """
+    learned_clip = learn_words(clip, {handle: concepts.row(handle) for handle in concepts.handles})
+    learned_model = model.clone()
+    if strength:
+        learned_model.add_patches(_patches(concepts, unet_places(model)), strength)
+        learned_clip.add_patches(_patches(concepts, text_places(clip)), strength)
+    return learned_model, learned_clip
+
+
+def learn_words(clip: Any, rows: Mapping[str, Tensor]) -> Any:
+    """Make a CLIP whose prompts hold rows where handles stand.
+
+    Args:
+        clip: of SD1.5; stays as it is.
+        rows: handle -> (channel) float.
+
+    Returns:
+        A clone with a tokenizer of its own.
+
+    Raises:
+        InputError: a handle is taken, or the rows have another width than the encoder's.
+        HostError: the text encoder is not one that can be read.
+    """
+    name = str(getattr(clip.tokenizer, "clip", ""))
+    tokenizer = getattr(clip.tokenizer, name, None)
+    if name != "clip_l" or not callable(getattr(tokenizer, "_try_get_embedding", None)):
+        raise HostError(
+            f"Apply Concepts: the text encoder has the tokenizer {type(clip.tokenizer).__name__}; expected SD1.5's. "
+            "Connect the CLIP of an SD1.5 checkpoint."
+        )
+    known = dict(getattr(clip.tokenizer, LEARNED_ATTRIBUTE, {}))
+    _check_rows(clip, rows, known)
+    inner: Any = copy.copy(tokenizer)
+    inner.scenescope_rows = {**getattr(inner, "scenescope_rows", {}), **_own_rows(rows)}
+    if not isinstance(inner, _Learned):
+        own: Any = type(inner)
+        inner.__class__ = _learned_class(own)
+    outer = copy.copy(clip.tokenizer)
+    setattr(outer, name, inner)
+    setattr(outer, LEARNED_ATTRIBUTE, known | dict.fromkeys(rows, 1))
+    learned = clip.clone()
+    learned.tokenizer = outer
+    return learned
+
+
+class _Learned(_HOST_TOKENIZER):
+    """What a tokenizer that knows handles does besides its own class: a handle is an embedding without a file."""
+
+    scenescope_rows: dict[str, Tensor]
+
+    def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> Any:
+        longest_first = sorted(self.scenescope_rows, key=len, reverse=True)
+        handle = re.compile("|".join(map(re.escape, longest_first)))
+        marked = handle.sub(lambda found: f" {self.embedding_identifier}{_OURS}{found.group()} ", text)
+        return super().tokenize_with_weights(marked, *args, **kwargs)
+
+    def _try_get_embedding(self, embedding_name: str) -> Any:
+        name, *left = embedding_name.split(maxsplit=1) or [""]
+        row = self.scenescope_rows.get(name.removeprefix(_OURS)) if name.startswith(_OURS) else None
+        if row is not None:
+            return row, name, left[0] if left else ""
+        if not name:  # `embedding:` and then a handle: the host would look for a first word that is not there
+            return None, "", ""
+        return super()._try_get_embedding(embedding_name)
+
+
+@lru_cache(maxsize=64)
+def _learned_class(base: Any) -> Any:
+    return type(f"Learned{base.__name__}", (_Learned, base), {})
+
+
+def _own_rows(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {handle: row.detach().float().cpu().clone() for handle, row in rows.items()}
+
+
+def _check_rows(clip: Any, rows: Mapping[str, Tensor], known: Mapping[str, int]) -> None:
+    if taken := sorted(known.keys() & rows.keys()):
+        raise InputError(
+            f"Apply Concepts: the CLIP already knows {', '.join(taken)}; expected handles of their own for each scene. "
+            "Give the concepts other handles, or connect the CLIP of the checkpoint."
+        )
+    table = clip.cond_stage_model.clip_l.transformer.get_input_embeddings().weight  # (token channel)
+    for handle, row in rows.items():
+        if row.shape[-1] != table.shape[-1]:
+            raise InputError(
+                f"Apply Concepts: {handle} has {row.shape[-1]} channels; expected {table.shape[-1]}, as the words of "
+                "this CLIP. Connect the base model that the concepts were learned with."
+            )
+
+
+def unet_places(model: Any) -> dict[str, torch.Size]:
+    """The U-Net's parameters by their names in the host, with their shapes."""
+    return {name: value.shape for name, value in model.model.state_dict().items() if name.startswith(_UNET_PLACE)}
+
+
+def text_places(clip: Any) -> dict[str, torch.Size]:
+    """The text encoder's parameters by their names in the host, with their shapes."""
+    return {name: value.shape for name, value in clip.cond_stage_model.state_dict().items()}
+
+
+def place_of(name: str, places: Iterable[str]) -> str | None:
+    """Find a parameter's name in the host.
+
+    Args:
+        name: as concepts have it, `unet.` or `text.` and the module's own name for it.
+        places: names in the host's state dictionaries.
+
+    Returns:
+        The name in the host; None for one that is not there, as all of the text encoder in the U-Net's.
+    """
+    part, _, own = name.partition(".")
+    prefixes = {"unet": (_UNET_PLACE,), "text": _TEXT_PLACES}.get(part, ())
+    return next((prefix + own for prefix in prefixes if prefix + own in places), None)
+
+
+def _patches(concepts: Concepts, places: Mapping[str, torch.Size]) -> dict[str, Any]:
+    """What `add_patches` takes, for one of the two models; the same that a core loader makes of the exported file."""
+    part = "unet." if any(name.startswith(_UNET_PLACE) for name in places) else "text."
+    layers = {layer: pair for layer, pair in concepts.low_rank.items() if layer.startswith(part)}
+    keys = {layer: _fitting(f"{layer}.weight", _size(pair.up, pair.down), places) for layer, pair in layers.items()}
+    low_rank = weight_tensors(replace(concepts, low_rank=layers, differences={}), {layer: layer for layer in layers})
+    patches = dict(comfy.lora.load_lora(low_rank, keys, log_missing=False))
+    for name, difference in concepts.differences.items():
+        if name.startswith(part):
+            patches[_fitting(name, difference.shape, places)] = ("diff", (difference,))
+    return patches
+
+
+def _size(up: Tensor, down: Tensor) -> torch.Size:
+    return torch.Size((up.shape[0], *down.shape[1:]))
+
+
+def _fitting(name: str, shape: torch.Size, places: Mapping[str, torch.Size]) -> str:
+    place = place_of(name, places)
+    if place is None or places[place] != shape:
+        there = "not there" if place is None else f"of {_by(places[place])} numbers"
+        raise InputError(
+            f"Apply Concepts: the weights {name} are {there} in this model; expected {_by(shape)} numbers. Connect the "
+            "base model that the concepts were learned with."
+        )
+    return place
+
+
+def _by(shape: torch.Size) -> str:
+    return "x".join(map(str, shape))
