@@ -73,8 +73,8 @@ class MapToMask(io.ComfyNode):
     @classmethod
     def execute(cls, mask, method, threshold, refine, attention_maps=None, truth=None) -> io.NodeOutput:
         """Refine, cut, measure."""
-        maps = refine_by(attention_maps, mask, refine)
-        found = cut_masks(maps, method, threshold, truth)
+        maps, caution = refine_by(attention_maps, mask, refine)
+        found = cut_masks(maps, method, threshold, truth, caution)
         say_on_node(cls.hidden.unique_id, found.describe())
         return io.NodeOutput(found.masks, found.mean_fit, ui=ui.PreviewMask(found.masks, cls=cls))
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pack.scenescope.attention.cautions import refining_caution
 from pack.scenescope.attention.segment import (
     above_fraction,
     above_otsu,
@@ -151,3 +152,12 @@ def test_the_mean_fit_stands_above_the_masks_own_lines():
     lines = cut_masks(maps, "fraction", 0.5, truth).describe().split("\n")
     assert lines[0] == "IoU 0.750, the mean of 1.000, 0.500"
     assert len(lines) == 3
+
+
+def test_refining_by_flat_self_attention_is_warned_of() -> None:
+    """Oracle: by hand; uniform rows blur, also beside others, rows that look at themselves alone do not."""
+    masks = torch.ones(1, 2, 2)
+    flat, sharp = torch.full((1, 4, 4), 0.25), torch.eye(4)[None]
+    assert "nearly flat (2x2: 0%, 4x1: 75%" in refining_caution({Grid(2, 2): flat, Grid(4, 1): sharp})
+    assert not refining_caution({Grid(4, 1): sharp})
+    assert cut_masks(masks, "otsu", 0.5, caution="Doubt it.").describe().endswith("\nDoubt it.")

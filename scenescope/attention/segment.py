@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..dims import Grid
 from ..errors import InputError, RecordingError
+from .cautions import refining_caution
 from .placement import resize
 from .recording import AttentionMap, Recording
 from .selection import POSITIVE, Branch
@@ -189,11 +190,13 @@ class Masks:
         masks: (batch height width) float32, 0 or 1.
         thresholds: (batch) float32, in the maps' numbers.
         fits: (batch) float32, intersection over union with the known masks; None where there are none.
+        caution: what to doubt about how the maps were refined; empty for nothing.
     """
 
     masks: Tensor
     thresholds: Tensor
     fits: Tensor | None
+    caution: str = ""
 
     @property
     def mean_fit(self) -> float:
@@ -207,10 +210,11 @@ class Masks:
         for index, (mask, threshold) in enumerate(zip(self.masks, self.thresholds.tolist(), strict=True)):
             fit = "" if self.fits is None else f", IoU {float(self.fits[index]):.3f}"
             lines.append(f"mask {index}: from {threshold:.3g} up, {float(mask.mean()):.1%} of the picture{fit}")
+        lines += [self.caution] if self.caution else []
         return "\n".join(lines)
 
 
-def cut_masks(maps: Tensor, cut: Cut, fraction: float, truth: Tensor | None = None) -> Masks:
+def cut_masks(maps: Tensor, cut: Cut, fraction: float, truth: Tensor | None = None, caution: str = "") -> Masks:
     """Cut masks from maps and say how well they fit known ones.
 
     Args:
@@ -218,6 +222,7 @@ def cut_masks(maps: Tensor, cut: Cut, fraction: float, truth: Tensor | None = No
         cut: `fraction` of each map's own maximum, or each map's own `otsu` threshold.
         fraction: 0..1, for the first.
         truth: (batch or 1, height width) known masks of any size.
+        caution: what to doubt about the maps.
 
     Raises:
         InputError: the cut is neither of the two.
@@ -228,10 +233,10 @@ def cut_masks(maps: Tensor, cut: Cut, fraction: float, truth: Tensor | None = No
         masks, thresholds = above_otsu(maps)
     else:
         masks, thresholds = above_fraction(maps, fraction), fraction * maps.amax(dim=(-2, -1)).float()
-    return Masks(masks, thresholds, None if truth is None else intersection_over_union(masks, truth))
+    return Masks(masks, thresholds, None if truth is None else intersection_over_union(masks, truth), caution)
 
 
-def refine_by(recording: Recording | None, maps: Tensor, times: int) -> Tensor:
+def refine_by(recording: Recording | None, maps: Tensor, times: int) -> tuple[Tensor, str]:
     """Refine maps by a recording's self-attention, where that is asked for.
 
     Args:
@@ -239,15 +244,19 @@ def refine_by(recording: Recording | None, maps: Tensor, times: int) -> Tensor:
         maps: (batch height width) float.
         times: how often; 0 leaves the maps as they are.
 
+    Returns:
+        The maps (batch height width) float32, and what to doubt about them, empty for nothing.
+
     Raises:
         InputError: there is no recording.
         RecordingError: it holds no self-attention.
     """
     if not times:
-        return maps.float()
+        return maps.float(), ""
     if recording is None:
         raise InputError(
             f"Map to Mask: refine is {times}, and attention_maps is missing; expected the maps of the same run. "
             "Connect them, or set refine to 0."
         )
-    return refine(maps, self_attention(recording), times)
+    attention = self_attention(recording)
+    return refine(maps, attention, times), refining_caution(attention)
