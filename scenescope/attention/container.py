@@ -1,4 +1,4 @@
-"""Reading safetensors from strangers: every number in the header is checked before anything is allocated."""
+"""Safetensors files: written whole or not at all; read from strangers, every number checked before it is believed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
+from uuid import uuid4
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import FileError
@@ -74,6 +77,31 @@ def read_container(path: Path, expected: Mapping[str, str], who: str) -> Contain
             f"{who}: the file cannot be read ({error.strerror}); expected a readable one. Check it."
         ) from error
     return Container(tensors, metadata)
+
+
+def write_container(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str], who: str) -> None:
+    """Write a safetensors file: to a name beside it first, which then becomes the file.
+
+    Args:
+        tensors: by name; on the CPU, contiguous, each in memory of its own.
+        path: the file; one that is there is replaced.
+        metadata: the header's own words.
+        who: the beginning of an error message.
+
+    Raises:
+        FileError: it cannot be written; a file that was there is as it was.
+    """
+    aside = path.with_name(f".{uuid4().hex}.tmp")
+    try:
+        save_file(dict(tensors), aside, dict(metadata))
+        os.replace(aside, path)
+    except (OSError, SafetensorError) as error:
+        raise FileError(
+            f"{who}: {path.name} cannot be written ({error}); expected a folder with room. Free some space, or choose "
+            "another name."
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _read_header(file: BinaryIO, size: int, who: str) -> tuple[dict[str, Any], int]:

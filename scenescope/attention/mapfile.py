@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import FileError
-from .container import HEADER_LIMIT, read_container
+from .container import HEADER_LIMIT, read_container, write_container
 from .plain import MisfitError, from_plain, to_plain
 from .recording import AttentionMap, Projection, Recording
 
@@ -50,15 +45,7 @@ def save_recording(recording: Recording, path: Path) -> None:
             f"Save Maps: the description of {len(recording.maps)} maps is {len(text)} bytes; expected at most "
             f"{HEADER_LIMIT // 2}. Record fewer steps or blocks."
         )
-    metadata = {"format": FORMAT, "version": VERSION, "recording": text}
-    try:
-        with _moved_into(path) as temporary:
-            save_file(tensors.kept, temporary, metadata)
-    except (OSError, SafetensorError) as error:
-        raise FileError(
-            f"Save Maps: {path.name} cannot be written ({error}); expected a folder with room. Free "
-            "some space, or choose another name."
-        ) from error
+    write_container(tensors.kept, path, {"format": FORMAT, "version": VERSION, "recording": text}, "Save Maps")
 
 
 def load_recording(path: Path) -> Recording:
@@ -113,17 +100,6 @@ class _Tensors:
         first = storage.data_ptr() not in self._storages
         self._storages.add(storage.data_ptr())
         return not first or storage.nbytes() != tensor.numel() * tensor.element_size()
-
-
-@contextmanager
-def _moved_into(path: Path) -> Iterator[Path]:
-    """A name beside the file; it becomes the file if all goes well, and is gone if not."""
-    temporary = path.with_name(f".{uuid4().hex}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check(recording: Recording) -> None:

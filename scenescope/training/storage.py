@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ..attention.container import HEADER_LIMIT, read_container
+from ..attention.container import HEADER_LIMIT, read_container, write_container
 from ..attention.plain import MisfitError, from_plain, to_plain
 from ..errors import FileError
 
@@ -58,17 +54,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, st
         raise FileError(
             f"{who}: the description is too long to be read again; expected a shorter one. Learn less at once."
         )
-    aside = path.with_name(f".{uuid4().hex}.tmp")
-    try:
-        save_file({name: _alone(tensor) for name, tensor in tensors.items()}, aside, metadata)
-        os.replace(aside, path)
-    except (OSError, SafetensorError) as error:
-        raise FileError(
-            f"{who}: {path.name} cannot be written ({error}); expected a folder with room. Free some space, or choose "
-            "another name."
-        ) from error
-    finally:
-        aside.unlink(missing_ok=True)
+    write_container({name: _alone(tensor) for name, tensor in tensors.items()}, path, metadata, who)
 
 
 def read_value(shape: type[Value], path: Path, kind: str, who: str) -> Value:
