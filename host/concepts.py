@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -21,11 +21,11 @@ from torch import Tensor
 from ..scenescope.errors import HostError, InputError
 from ..scenescope.training.concepts import Concepts, weight_tensors
 from .text import LEARNED_ATTRIBUTE
+from .training import base_name
 
 BaseCheck = Literal["must match", "any"]
 
-_TEXT_PLACES = ("", "clip_l.", "clip_l.transformer.", "clip_l.transformer.text_model.")
-_UNET_PLACE = "diffusion_model."
+_PLACES = {"unet": "diffusion_model.", "text": "clip_l.transformer."}
 _OURS = "\U000f0003"  # a private character, so that no file and no number has the name of a handle
 _HOST_TOKENIZER: Any = object  # the class of the tokenizer that is derived from comes second
 
@@ -53,11 +53,35 @@ def apply_concepts(
         HostError: the text encoder is not one that can be read.
     """
     learned_clip = learn_words(clip, {handle: concepts.row(handle) for handle in concepts.handles})
+    name = check_base(model, clip, concepts) if base == "must match" else None
     learned_model = model.clone()
     if strength:
         learned_model.add_patches(_patches(concepts, unet_places(model)), strength)
         learned_clip.add_patches(_patches(concepts, text_places(clip)), strength)
+    if name is not None:
+        learned_clip.tokenizer.scenescope_base = (base_name(learned_model, learned_clip), name)
     return learned_model, learned_clip
+
+
+def check_base(model: Any, clip: Any, concepts: Concepts) -> str:
+    """Refuse concepts of another base model; that of other concepts which were applied before counts as theirs.
+
+    Returns:
+        The base model's name.
+
+    Raises:
+        InputError: it is another one.
+    """
+    name = base_name(model, clip)
+    applied, before = getattr(clip.tokenizer, "scenescope_base", ("", ""))
+    name = before if name == applied else name
+    if name != concepts.base:
+        raise InputError(
+            f"Apply Concepts: the base model is {name[:8]}; expected {concepts.base[:8]}, which {concepts.handles[0]} "
+            "was learned with. Connect that checkpoint, with other LoRAs after this node only, or set base_model to "
+            "any."
+        )
+    return name
 
 
 def learn_words(clip: Any, rows: Mapping[str, Tensor]) -> Any:
@@ -142,33 +166,33 @@ def _check_rows(clip: Any, rows: Mapping[str, Tensor], known: Mapping[str, int])
 
 
 def unet_places(model: Any) -> dict[str, torch.Size]:
-    """The U-Net's parameters by their names in the host, with their shapes."""
-    return {name: value.shape for name, value in model.model.state_dict().items() if name.startswith(_UNET_PLACE)}
+    """The U-Net's parameters by their names in concepts, with their shapes."""
+    return _places("unet", model.model)
 
 
 def text_places(clip: Any) -> dict[str, torch.Size]:
-    """The text encoder's parameters by their names in the host, with their shapes."""
-    return {name: value.shape for name, value in clip.cond_stage_model.state_dict().items()}
+    """The text encoder's parameters by their names in concepts, with their shapes."""
+    return _places("text", clip.cond_stage_model)
 
 
-def place_of(name: str, places: Iterable[str]) -> str | None:
-    """Find a parameter's name in the host.
+def place_of(name: str) -> str:
+    """The name in the host's state dictionaries of a layer or parameter.
 
-    Args:
-        name: as concepts have it, `unet.` or `text.` and the module's own name for it.
-        places: names in the host's state dictionaries.
-
-    Returns:
-        The name in the host; None for one that is not there, as all of the text encoder in the U-Net's.
+    >>> place_of("unet.middle_block.1.proj_in"), place_of("text.text_model.final_layer_norm.bias")
+    ('diffusion_model.middle_block.1.proj_in', 'clip_l.transformer.text_model.final_layer_norm.bias')
     """
     part, _, own = name.partition(".")
-    prefixes = {"unet": (_UNET_PLACE,), "text": _TEXT_PLACES}.get(part, ())
-    return next((prefix + own for prefix in prefixes if prefix + own in places), None)
+    return _PLACES[part] + own
+
+
+def _places(part: str, module: torch.nn.Module) -> dict[str, torch.Size]:
+    prefix, state = _PLACES[part], module.state_dict()
+    return {f"{part}.{key[len(prefix) :]}": value.shape for key, value in state.items() if key.startswith(prefix)}
 
 
 def _patches(concepts: Concepts, places: Mapping[str, torch.Size]) -> dict[str, Any]:
     """What `add_patches` takes, for one of the two models; the same that a core loader makes of the exported file."""
-    part = "unet." if any(name.startswith(_UNET_PLACE) for name in places) else "text."
+    part = next(iter(places)).partition(".")[0] + "."
     layers = {layer: pair for layer, pair in concepts.low_rank.items() if layer.startswith(part)}
     keys = {layer: _fitting(f"{layer}.weight", _size(pair.up, pair.down), places) for layer, pair in layers.items()}
     low_rank = weight_tensors(replace(concepts, low_rank=layers, differences={}), {layer: layer for layer in layers})
@@ -184,14 +208,13 @@ def _size(up: Tensor, down: Tensor) -> torch.Size:
 
 
 def _fitting(name: str, shape: torch.Size, places: Mapping[str, torch.Size]) -> str:
-    place = place_of(name, places)
-    if place is None or places[place] != shape:
-        there = "not there" if place is None else f"of {_by(places[place])} numbers"
+    if places.get(name) != shape:
+        there = f"of {_by(places[name])} numbers" if name in places else "not there"
         raise InputError(
             f"Apply Concepts: the weights {name} are {there} in this model; expected {_by(shape)} numbers. Connect the "
             "base model that the concepts were learned with."
         )
-    return place
+    return place_of(name)
 
 
 def _by(shape: torch.Size) -> str:

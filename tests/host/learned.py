@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pack.host.training import base_name
 from pack.scenescope.training.concepts import Concepts
 from pack.scenescope.training.scene import Concept
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
@@ -17,17 +18,21 @@ UNET_LAYERS = (
     "output_blocks.11.1.transformer_blocks.0.ff.net.0.proj",
     "output_blocks.11.1.proj_out",
 )
-TEXT_LAYERS = ("encoder.layers.0.self_attn.q_proj", "encoder.layers.1.mlp.fc1")
+TEXT_LAYERS = ("text_model.encoder.layers.0.self_attn.q_proj", "text_model.encoder.layers.1.mlp.fc1")
 UNET_PARAMETERS = ("out.2.bias", "input_blocks.0.0.weight", "middle_block.1.norm.weight", "time_embed.0.weight")
-TEXT_PARAMETERS = ("final_layer_norm.bias", "encoder.layers.0.mlp.fc2.weight")
+TEXT_PARAMETERS = (
+    "text_model.final_layer_norm.bias",
+    "text_model.encoder.layers.0.mlp.fc2.weight",
+    "text_model.embeddings.position_embedding.weight",
+)
 RANK = 2
 
 
-def made_up(models: tuple[Any, Any, Any], kind: str = "rows", *, base: str = "", amount: float = 0.1) -> Concepts:
+def made_up(models: tuple[Any, Any, Any], kind: str = "rows", *, amount: float = 0.1) -> Concepts:
     """`<asset0>` and `<asset1>` for some models: `rows` alone, `lora`, or differences as `full` leaves them."""
     model, clip, _ = models
     generator = torch.Generator().manual_seed(3)
-    unet, text = model.model.diffusion_model, clip.cond_stage_model.clip_l.transformer.text_model
+    unet, text = model.model.diffusion_model, clip.cond_stage_model.clip_l.transformer
 
     def noise(shape: Any) -> torch.Tensor:
         return torch.randn(shape, generator=generator) * amount
@@ -47,4 +52,4 @@ def made_up(models: tuple[Any, Any, Any], kind: str = "rows", *, base: str = "",
         differences = {name: noise(parameter.shape) for name, parameter in parameters.items()}
     rows = torch.randn((2, table.shape[1]), generator=generator) * table.float().std()
     concepts = (Concept("<asset0>", "star"), Concept("<asset1>"))
-    return Concepts(concepts, rows, low_rank, differences, base, settings, settings.steps)
+    return Concepts(concepts, rows, low_rank, differences, base_name(model, clip), settings, settings.steps)

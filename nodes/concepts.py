@@ -1,0 +1,207 @@
+"""Learned concepts in use: applied to a model, kept in files, and exported for use without the pack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..host.concepts import apply_concepts
+from ..host.exports import export_concepts
+from ..host.paths import chosen_file, input_choices, output_file, version_of
+from ..host.screen import say_on_node
+from ..scenescope.dims import bytes_text
+from ..scenescope.errors import SceneScopeError
+from ..scenescope.training.concepts import Concepts as Learned
+from ..scenescope.training.concepts import load_concepts, save_concepts
+from .sockets import CATEGORY, Concepts
+
+SUFFIX = ".concepts.safetensors"
+ALIASES = ["learned tokens", "textual inversion", "embedding", "break-a-scene", "dreambooth", "lora"]
+EXPORTS = ("own file", "own file and exports")
+
+
+class ApplyConcepts(io.ComfyNode):
+    """MODEL and CLIP that know the learned tokens."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the base model, the concepts, and how strongly."""
+        return io.Schema(
+            node_id="SceneScope_ApplyConcepts",
+            display_name="Apply Concepts",
+            category=CATEGORY,
+            description="Teaches a MODEL and a CLIP the learned tokens: the stock CLIP Text Encode then understands "
+            "<asset0> and the other handles, with weights, in long prompts and beside embeddings. The models given "
+            "stay as they are.",
+            search_aliases=[*ALIASES, "apply tokens", "load concepts", "use concepts"],
+            inputs=[
+                io.Model.Input("model", tooltip="The base model that the concepts were learned with."),
+                io.Clip.Input("clip", tooltip="Its CLIP; with or without Trace Words."),
+                Concepts.Input("concepts", tooltip="From Train Concepts or Load Concepts."),
+                *applying_inputs(),
+            ],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="The model with the learned changes as patches."),
+                io.Clip.Output(display_name="CLIP", tooltip="The CLIP whose prompts understand the handles."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, clip: Any, concepts: Learned, strength: float, base_model: Any) -> io.NodeOutput:
+        """Apply and say what to type."""
+        applied = apply_concepts(model, clip, concepts, strength=strength, base=base_model)
+        say_on_node(cls.hidden.unique_id, f"Type {', '.join(concepts.handles)}")
+        return io.NodeOutput(*applied)
+
+
+class SaveConcepts(io.ComfyNode):
+    """CONCEPTS in, files out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the concepts and names."""
+        return io.Schema(
+            node_id="SceneScope_SaveConcepts",
+            display_name="Save Concepts",
+            category=CATEGORY,
+            description="Writes learned concepts to one safetensors file in the output folder, which Load Concepts "
+            "reads back. On request also to files that work without this pack: an embedding for each token, and a "
+            "LoRA.",
+            search_aliases=[*ALIASES, "save tokens", "export embedding", "export lora", "kohya"],
+            inputs=[
+                Concepts.Input("concepts", tooltip="From Train Concepts or Load Concepts."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="concepts/SceneScope",
+                    tooltip="Where in the output folder, with / between folders; %year%, %month%, %day%, %hour%, "
+                    "%minute% and %second% are filled in. A number is added, so nothing is ever overwritten. The "
+                    "default keeps concepts in a folder of their own.",
+                ),
+                *_export_inputs(),
+            ],
+            outputs=[
+                Concepts.Output(display_name="CONCEPTS", tooltip="The input, passed on."),
+                io.String.Output(display_name="REPORT", tooltip="What was written, and what to type for each token."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls, concepts: Learned, filename_prefix: str, write: str, export_name: str, overwrite_exports: bool
+    ) -> io.NodeOutput:
+        """Save and say where."""
+        path = output_file(filename_prefix, SUFFIX)
+        save_concepts(concepts, path)
+        report = f"Saved {path.name} ({bytes_text(path.stat().st_size)})"
+        if write == EXPORTS[1]:
+            report += f"\n{export_concepts(concepts, export_name, overwrite=overwrite_exports).describe()}"
+        say_on_node(cls.hidden.unique_id, report)
+        return io.NodeOutput(concepts, report)
+
+
+class LoadConcepts(io.ComfyNode):
+    """A file in, CONCEPTS out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Input: one of the files that are there."""
+        return io.Schema(
+            node_id="SceneScope_LoadConcepts",
+            display_name="Load Concepts",
+            category=CATEGORY,
+            description="Reads concepts that Save Concepts wrote. Nothing in the file is run, and a file that is "
+            "damaged or of another kind is refused.",
+            search_aliases=[*ALIASES, "load tokens"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=input_choices(SUFFIX),
+                    tooltip="A file in the output or input folder whose name ends in .concepts.safetensors, newest "
+                    "first. Press R to look again.",
+                )
+            ],
+            outputs=[Concepts.Output(display_name="CONCEPTS", tooltip="The concepts, as they were saved.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str) -> bool | str:
+        """Whether the file is there, in a sentence if not."""
+        try:
+            chosen_file(file, SUFFIX)
+        except SceneScopeError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> str:
+        """Another file under the same name is loaded again."""
+        return version_of(chosen_file(file, SUFFIX))
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        """Load and say what it is."""
+        concepts = load_concepts(chosen_file(file, SUFFIX))
+        say_on_node(cls.hidden.unique_id, describe(concepts))
+        return io.NodeOutput(concepts)
+
+
+def applying_inputs() -> list[io.Input]:
+    """How concepts meet a model: the strength of the changed weights, and the check of the base model."""
+    return [
+        io.Float.Input(
+            "strength",
+            default=1.0,
+            min=-4.0,
+            max=4.0,
+            step=0.05,
+            tooltip="How much of the learned changes of weights is applied; 1 is as they were learned, 0 leaves the "
+            "tokens' vectors alone. The vectors themselves are always whole: weigh them in the prompt, (<asset0>:1.2).",
+        ),
+        io.Combo.Input(
+            "base_model",
+            options=["must match", "any"],
+            default="must match",
+            tooltip="must match refuses every model but the one that the concepts were learned with, because they fit "
+            "no other exactly. any tries them on another SD1.5 model, such as a fine-tune, or after a LoRA.",
+        ),
+    ]
+
+
+def describe(concepts: Learned) -> str:
+    """Say in two lines what concepts hold."""
+    words = ", ".join(f"{one.handle} ({one.word})" if one.word else one.handle for one in concepts.concepts)
+    changed = len(concepts.low_rank) or len(concepts.differences)
+    weights = f"{changed} {'layers' if concepts.low_rank else 'parameters'} changed" if changed else "rows only"
+    return f"{words}\n{concepts.settings.mode}, {concepts.steps} steps, {weights}, base model {concepts.base[:8]}"
+
+
+def _export_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "write",
+            options=list(EXPORTS),
+            default=EXPORTS[0],
+            tooltip="own file: all in one, for Load Concepts. exports: also an embedding for each token in "
+            "models/embeddings and a LoRA in models/loras, for the stock nodes and other programs.",
+        ),
+        io.String.Input(
+            "export_name",
+            default="scenescope",
+            tooltip="Name of the exports, / between folders: scenescope makes embedding:scenescope-asset0 and the LoRA "
+            "scenescope. Without blanks, commas, colons and brackets, which end a name in a prompt.",
+        ),
+        io.Boolean.Input(
+            "overwrite_exports",
+            default=False,
+            advanced=True,
+            tooltip="Replace exports of the same name. Off by default: a number is added, and the report says which.",
+        ),
+    ]
+
+
+NODES: list[type[io.ComfyNode]] = [ApplyConcepts, SaveConcepts, LoadConcepts]

@@ -1,0 +1,278 @@
+"""Concepts applied, saved, loaded and exported: the same picture by every way."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import comfy.lora
+import comfy.supported_models
+import folder_paths
+import pytest
+import torch
+from pack.host.concepts import apply_concepts
+from pack.host.demo import load_demo_model
+from pack.host.exports import export_concepts, lora_keys
+from pack.host.text import TOKENS_KEY, trace_words
+from pack.nodes.concepts import ApplyConcepts, LoadConcepts, SaveConcepts
+from pack.scenescope.attention.words import find_words
+from pack.scenescope.errors import FileError, InputError
+from pack.scenescope.training.concepts import Concepts
+from pack.scenescope.training.lora import UNET_LAYERS, layers_of
+from pack.scenescope.training.scene import Concept
+from pack.scenescope.training.settings import lora_settings
+from pack.scenescope.training.weights import LowRank
+from pack.tests.host.checkpoint import FULL_UNET
+from pack.tests.host.learned import made_up
+from safetensors.torch import load_file, save_file
+
+import nodes as host_nodes
+
+from .runs import Run, sample
+
+KINDS = ("rows", "lora", "full")
+QUICK = Run(size=(16, 8), steps=2, cfg=3.0)
+PROMPT = "a photo of {} and ({}:1.2) in the snow"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The host with folders of its own for outputs, inputs, embeddings and LoRAs."""
+    place = tmp_path_factory.mktemp("host")
+    before = folder_paths.get_output_directory(), folder_paths.get_input_directory()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("output", "input", "embeddings", "loras"):
+            (place / name).mkdir()
+        for kind in ("embeddings", "loras"):
+            patch.setitem(folder_paths.folder_names_and_paths, kind, ([str(place / kind)], {".safetensors"}))
+        folder_paths.set_output_directory(str(place / "output"))
+        folder_paths.set_input_directory(str(place / "input"))
+        yield place
+    folder_paths.set_output_directory(before[0])
+    folder_paths.set_input_directory(before[1])
+
+
+@pytest.fixture(scope="module")
+def demo(folders: Path) -> Iterator[tuple[Any, Any, Any]]:
+    """MODEL, CLIP and VAE of the demo model; never changed by the tests."""
+    with torch.inference_mode():
+        yield load_demo_model()
+
+
+def call(node: type, **inputs: Any) -> tuple[Any, ...]:
+    """Run a node as the host does, on its locked clone."""
+    return node.PREPARE_CLASS_CLONE(None).execute(**inputs).result
+
+
+def picture(model: Any, clip: Any, prompt: str) -> torch.Tensor:
+    """Sample with the stock nodes."""
+    encode = host_nodes.CLIPTextEncode().encode
+    return sample(model, encode(clip, prompt)[0], encode(clip, "")[0], QUICK)
+
+
+def with_handles(model: Any, clip: Any) -> torch.Tensor:
+    """Sample a prompt with both handles."""
+    return picture(model, clip, PROMPT.format("<asset0>", "<asset1>"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_core_loaders_of_the_exports_give_the_same_picture(demo, folders, kind):
+    """Oracle: Load LoRA and `embedding:` against Apply Concepts, bit for bit; and neither is the base model's."""
+    model, clip, _ = demo
+    learned = made_up(demo, kind)
+    ours = with_handles(*apply_concepts(model, clip, learned))
+    exported = export_concepts(learned, f"mine/{kind}")
+    assert [file.is_file() for file in exported.files] == [True] * (2 if kind == "rows" else 3)
+    if kind != "rows":
+        (lora,) = (file.relative_to(folders / "loras").as_posix() for file in exported.files[2:])
+        model, clip = host_nodes.LoraLoader().load_lora(model, clip, lora, 1.0, 1.0)
+        rows_alone = with_handles(*apply_concepts(*demo[:2], made_up(demo, kind), strength=0.0))
+        assert not torch.equal(ours, rows_alone)
+    theirs = picture(model, clip, PROMPT.format(*exported.embeddings.values()))
+    assert torch.equal(ours, theirs)
+    assert not torch.equal(ours, with_handles(*demo[:2]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_and_loaded_concepts_give_the_same_picture(demo, folders, kind):
+    """Oracle: the concepts before they were saved; the file is offered in the list."""
+    learned = made_up(demo, kind)
+    passed, report = call(
+        SaveConcepts, concepts=learned, filename_prefix=f"c/{kind}", write="own file", export_name="x",
+        overwrite_exports=False,
+    )  # fmt: skip
+    assert passed is learned
+    assert report.startswith(f"Saved {kind}_00001_.concepts.safetensors (")
+    file = f"c/{kind}_00001_.concepts.safetensors [output]"
+    assert file in LoadConcepts.INPUT_TYPES()["required"]["file"][1]["options"]
+    assert LoadConcepts.validate_inputs(file) is True
+    loaded = call(LoadConcepts, file=file)[0]
+    before, after = (with_handles(*apply_concepts(*demo[:2], one)) for one in (learned, loaded))
+    assert torch.equal(before, after)
+
+
+def test_the_users_models_stay_as_they_are(demo):
+    """Oracle: a picture of the base model before and after, bit for bit, and no patch on it."""
+    before = with_handles(*demo[:2])
+    for kind in KINDS:
+        with_handles(*apply_concepts(*demo[:2], made_up(demo, kind)))
+    assert torch.equal(with_handles(*demo[:2]), before)
+    assert (demo[0].patches, demo[1].patcher.patches) == ({}, {})
+
+
+def test_strength_scales_the_weights_and_not_the_rows(demo):
+    """Oracle: twice the additions at half the strength; the powers of two leave the arithmetic exact."""
+    learned = made_up(demo, "lora")
+    twice = {name: replace(pair, alpha=2 * pair.alpha) for name, pair in learned.low_rank.items()}
+    halved = apply_concepts(*demo[:2], replace(learned, low_rank=twice), strength=0.5)
+    assert torch.equal(with_handles(*halved), with_handles(*apply_concepts(*demo[:2], learned)))
+    none = apply_concepts(*demo[:2], learned, strength=0.0)
+    rows = apply_concepts(*demo[:2], replace(learned, low_rank={}))
+    assert torch.equal(with_handles(*none), with_handles(*rows))
+
+
+def test_traced_before_or_after_the_handles_are_words_of_the_conditioning(demo):
+    """Oracle: by hand: start, a, photo, of, the first handle, and, (, the second."""
+    learned = made_up(demo, "lora")
+    after = trace_words(apply_concepts(*demo[:2], learned)[1])
+    before = apply_concepts(demo[0], trace_words(demo[1]), learned)[1]
+    for clip in (after, before):
+        prompt = PROMPT.format("<asset0>", "<asset1>")
+        table = host_nodes.CLIPTextEncode().encode(clip, prompt)[0][0][1][TOKENS_KEY]
+        assert [match.columns for match in find_words(table, "<asset0>, <asset1>")] == [(4,), (6,)]
+
+
+def test_another_base_model_is_refused_unless_it_is_asked_for(demo):
+    """Oracle: the message; the same weights count as the same model, also after other concepts were applied."""
+    learned = made_up(demo, "lora")
+    foreign = replace(learned, base="0123456789")
+    inputs = {"model": demo[0], "clip": demo[1], "concepts": foreign, "strength": 1.0}
+    with pytest.raises(InputError, match=r"Apply Concepts: the base model is \w{8}; expected 01234567, which <asset0>"):
+        call(ApplyConcepts, **inputs, base_model="must match")
+    anyway = call(ApplyConcepts, **inputs, base_model="any")
+    assert torch.equal(with_handles(*anyway), with_handles(*apply_concepts(*demo[:2], learned)))
+    once = apply_concepts(*demo[:2], learned)
+    renamed = replace(learned, concepts=tuple(replace(one, handle=f"{one.handle}b") for one in learned.concepts))
+    apply_concepts(*once, renamed)
+    merged = demo[0].clone()
+    merged.add_patches({"diffusion_model.out.2.bias": ("diff", (torch.ones(4),))})
+    with pytest.raises(InputError, match="the base model is"):
+        apply_concepts(merged, demo[1], learned)
+
+
+def test_concepts_of_another_layout_are_refused_whatever_is_asked_for(demo):
+    """Oracle: the messages: rows too wide, a layer that is not there, a layer of another size."""
+    learned = made_up(demo, "lora")
+    width = learned.rows.shape[1]
+    with pytest.raises(InputError, match=f"<asset0> has {width * 2} channels; expected {width}, as the words"):
+        apply_concepts(*demo[:2], replace(learned, rows=learned.rows.repeat(1, 2)), base="any")
+    name, pair = next(iter(learned.low_rank.items()))
+    with pytest.raises(InputError, match=r"the weights unet\.gone\.weight are not there in this model; expected"):
+        apply_concepts(*demo[:2], replace(learned, low_rank={"unet.gone": pair}), base="any")
+    wide = replace(pair, up=pair.up.repeat(2, 1))
+    with pytest.raises(
+        InputError, match=rf"the weights {name}\.weight are of 32x32 numbers in this model; expected 64x"
+    ):
+        apply_concepts(*demo[:2], replace(learned, low_rank={name: wide}), base="any")
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_core_knows_every_name_of_an_exported_lora(demo, folders, kind, caplog):
+    """Oracle: the host's map of names, which leads back to the very parameters; nothing is reported as not loaded."""
+    exported = export_concepts(made_up(demo, kind), f"names/{kind}")
+    tensors = load_file(exported.files[2])
+    known = comfy.lora.model_lora_keys_clip(
+        demo[1].cond_stage_model, comfy.lora.model_lora_keys_unet(demo[0].model, {})
+    )
+    loaded = comfy.lora.load_lora(tensors, known)
+    learned = made_up(demo, kind)
+    places = {"unet.": "diffusion_model.", "text.": "clip_l.transformer."}
+    changed = [f"{name}.weight" for name in learned.low_rank] + list(learned.differences)
+    assert set(loaded) == {places[name[:5]] + name[5:] for name in changed}
+    assert "not loaded" not in caplog.text
+
+
+def test_the_names_are_those_of_lora_files_of_sd15():
+    """Oracle: the host's map of names for SD1.5 at full size, and four names as kohya's trainer writes them."""
+    with torch.device("meta"):
+        model = comfy.supported_models.SD15(FULL_UNET).get_model({}, "")
+        text = comfy.sd1_clip.SD1ClipModel(device="meta")
+    layers = layers_of(model.diffusion_model, "unet.", UNET_LAYERS)
+    layers |= layers_of(text.clip_l.transformer.text_model.encoder, "text.text_model.encoder.")
+    pair = LowRank(torch.ones(1, 1), torch.ones(1, 1), 1.0)
+    learned = Concepts((Concept("<a>"),), torch.ones(1, 768), dict.fromkeys(layers, pair), {}, "", lora_settings(), 1)
+    keys = lora_keys(learned)
+    known = comfy.lora.model_lora_keys_clip(text, comfy.lora.model_lora_keys_unet(model, {}))
+    assert len(keys) == len(layers) == 16 * (8 + 2 + 2) + 12 * 6
+    for layer, key in keys.items():
+        assert known[key].split(".", 1)[1].endswith(f"{layer.removeprefix('unet.').removeprefix('text.')}.weight")
+    assert {
+        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q",
+        "lora_unet_mid_block_attentions_0_proj_in",
+        "lora_unet_up_blocks_3_attentions_2_transformer_blocks_0_ff_net_0_proj",
+        "lora_te_text_model_encoder_layers_0_self_attn_q_proj",
+    } <= set(keys.values())
+
+
+def test_exports_are_named_by_their_handles_and_never_overwrite_unasked(demo, folders):
+    """Oracle: by hand."""
+    rows = made_up(demo, "rows")
+    stems = []
+    for names in (("<ä>", "c+.b"), ("<a>", "*a*"), ("***", "<..>")):
+        renamed = replace(rows, concepts=tuple(map(Concept, names)))
+        stems.append([file.stem for file in export_concepts(renamed, "n/t").files])
+    assert stems == [["t-ä", "t-c+.b"], ["t-a-0", "t-a-1"], ["t-0", "t-1"]]
+    twice = [export_concepts(rows, "again", overwrite=replaced) for replaced in (False, False, True)]
+    typed = [one.embeddings["<asset0>"] for one in twice]
+    assert typed == ["embedding:again-asset0", "embedding:again-asset0_2", "embedding:again-asset0"]
+    assert "<asset1> is embedding:again-asset1" in twice[0].describe()
+
+
+@pytest.mark.parametrize("name", ["a b", "a,b", "a<b", "a(b", "a:b", "../x", "/x", ""])
+def test_a_name_that_no_prompt_can_hold_is_refused(demo, folders, name):
+    """Oracle: the message, and that nothing was written."""
+    before = sorted(folders.rglob("*"))
+    with pytest.raises(InputError, match="expected"):
+        export_concepts(made_up(demo, "lora"), name)
+    assert sorted(folders.rglob("*")) == before
+
+
+def test_foreign_and_hostile_files_are_refused_by_the_node(demo, folders):
+    """Oracle: the messages; the pickle would write a file if it were read."""
+
+    class Nasty:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (open, (str(folders / "owned"), "w"))
+
+    kind = ".concepts.safetensors"
+    exported = export_concepts(made_up(demo, "lora"), "foreign")
+    good = call(
+        SaveConcepts, concepts=made_up(demo, "lora"), filename_prefix="good", write="own file and exports",
+        export_name="good", overwrite_exports=True,
+    )[1]  # fmt: skip
+    assert "weights: good.safetensors, with Load LoRA at strength 1" in good
+    whole = (folders / "output" / f"good_00001_{kind}").read_bytes()
+    (folders / "input" / f"lora{kind}").write_bytes(exported.files[2].read_bytes())
+    (folders / "input" / f"pickle{kind}").write_bytes(pickle.dumps(Nasty()))
+    (folders / "input" / f"short{kind}").write_bytes(whole[: len(whole) // 2])
+    (folders / "input" / f"huge{kind}").write_bytes((2**62).to_bytes(8, "little") + whole[8:])
+    later = {"format": "scenescope-concepts 2", "value": json.dumps({})}
+    save_file({"t": torch.zeros(1)}, folders / "input" / f"later{kind}", later)
+    reasons = {
+        "lora": "format is not there; expected 'scenescope-concepts 1'",
+        "pickle": "pickle or a zip archive",
+        "short": "damaged or no safetensors file",
+        "huge": "a header of",
+        "later": "format is 'scenescope-concepts 2'; expected 'scenescope-concepts 1'",
+    }
+    for name, reason in reasons.items():
+        assert LoadConcepts.validate_inputs(f"{name}{kind} [input]") is True
+        with pytest.raises(FileError, match=reason):
+            call(LoadConcepts, file=f"{name}{kind} [input]")
+    assert not (folders / "owned").exists()
+    for name in ("gone", "../good", "/etc/x"):
+        assert "expected" in str(LoadConcepts.validate_inputs(f"{name}{kind} [input]"))
