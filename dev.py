@@ -25,6 +25,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from devtools.browser import HOW_TO_GET_ONE as HOW_TO_GET_A_BROWSER
+from devtools.browser import find_browser
 from devtools.comfyui import HOW_TO_GET_ONE, find_comfyui
 from devtools.environment import cache_folder, environment
 from devtools.server import Place, Server, WorkflowError
@@ -33,7 +35,6 @@ from devtools.workflow import to_prompt
 ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 TYPED = ("__init__.py", "dev.py", "devtools", "scenescope", "host", "nodes")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 NOTHING_SELECTED = 5  # pytest's exit status
 HOST_HOME = Path.home() / "comfy" / "ComfyUI"
 
@@ -136,8 +137,8 @@ def why_not(tier: str, comfyui: Path | None) -> str | None:
         return f"there are no tests in tests/{tier} yet"
     if tier in ("host", "web", "gpu") and comfyui is None:
         return f"no ComfyUI was found. {HOW_TO_GET_ONE}"
-    if tier == "web" and not (os.environ.get("CHROMIUM_PATH") or any(map(shutil.which, BROWSERS))):
-        return "no Chromium was found. Install one, or set CHROMIUM_PATH to it."
+    if tier == "web" and find_browser() is None:
+        return f"no Chromium was found. {HOW_TO_GET_A_BROWSER}"
     if tier == "gpu" and not shutil.which("nvidia-smi"):
         return "no GPU was found. Run it on a machine that has one."
     return None

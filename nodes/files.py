@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..host.paths import chosen_file, input_choices, output_file, version_of
 from ..host.screen import say_on_node
+from ..host.viewer import viewer_ui
 from ..scenescope.attention.mapfile import MAPS_SUFFIX, load_recording, save_recording
 from ..scenescope.attention.recording import Recording
 from ..scenescope.dims import bytes_text
@@ -96,7 +97,7 @@ class LoadMaps(io.ComfyNode):
         """Load and say what it is."""
         recording = load_recording(chosen_file(file, MAPS_SUFFIX))
         say_on_node(cls.hidden.unique_id, recording.describe())
-        return io.NodeOutput(recording)
+        return io.NodeOutput(recording, ui=viewer_ui(recording))
 
 
 NODES = [SaveMaps, LoadMaps]

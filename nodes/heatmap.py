@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..host.heatmaps import picture_size, words_asked
 from ..host.screen import say_on_node
+from ..host.viewer import viewer_ui
 from ..scenescope.attention.figure import LAYOUTS, draw
 from ..scenescope.attention.normalise import NORMALISATIONS
 from ..scenescope.attention.render import overlay
@@ -73,7 +74,11 @@ class TokenHeatmap(io.ComfyNode):
         plan = layouting_of(choices, picture_size(attention_maps, picture))
         figure = draw(attention_maps, found, view, plan)
         say_on_node(cls.hidden.unique_id, "\n".join(caution.text for caution in figure.cautions))
-        shown = ui.PreviewImage(figure.images, cls=cls)
+        asked = found if words.strip() else ()
+        viewer = viewer_ui(
+            attention_maps, words=asked, picture=picture, resolution=view.resolution, branch=view.branch
+        )
+        shown = ui.PreviewImage(figure.images, cls=cls).as_dict() | viewer
         return io.NodeOutput(figure.images, figure.masks, figure.report, ui=shown)
 
 

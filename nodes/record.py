@@ -10,6 +10,7 @@ from ..host.runs import RunBook
 from ..host.sampling import SamplerSettings, sample
 from ..host.screen import say_on_node
 from ..host.unet import record_attention
+from ..host.viewer import viewer_ui
 from .selecting import selection_inputs, selection_of
 from .sockets import CATEGORY, AttentionMaps, Recorder
 
@@ -91,7 +92,8 @@ class GetAttentionMaps(io.ComfyNode):
         """Pick the run and say which."""
         recording, how = recorder.find(result["samples"] if isinstance(result, dict) else None, run)
         say_on_node(cls.hidden.unique_id, f"{how}\n{recording.describe()}")
-        return io.NodeOutput(recording, result)
+        picture = None if isinstance(result, dict) else result
+        return io.NodeOutput(recording, result, ui=viewer_ui(recording, picture=picture))
 
 
 class SampleAndRecord(io.ComfyNode):
@@ -129,7 +131,8 @@ class SampleAndRecord(io.ComfyNode):
         """Watch a clone, sample with it, and take its only run."""
         watched, book = record_attention(model, selection_of(settings), cls.hidden.unique_id)
         latent = sample(watched, positive, negative, latent_image, SamplerSettings.of(settings))
-        return io.NodeOutput(latent, book.find(latent["samples"])[0])
+        recording = book.find(latent["samples"])[0]
+        return io.NodeOutput(latent, recording, ui=viewer_ui(recording))
 
 
 def _sampler_inputs() -> list[io.Input]:

@@ -1,0 +1,71 @@
+"""The web tier: the pack's panels in a real editor, in a real browser, in both of the editor's node renderers."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pack.devtools.browser import HOW_TO_GET_ONE as HOW_TO_GET_A_BROWSER
+from pack.devtools.browser import find_browser
+from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui
+from pack.devtools.server import Place, Server
+from pack.tests.web.editor import Editor
+from playwright.sync_api import Browser, sync_playwright
+
+ARTIFACTS = ROOT / "artifacts" / "web"  # screenshots; git ignores the folder
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-proxy-server"]
+RENDERERS = {"classic": False, "vue": True}  # the setting Comfy.VueNodes.Enabled
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.UseNewMenu": "Top",
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+    "Comfy.Locale": "en",
+}
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One ComfyUI on the CPU with this pack alone."""
+    comfyui = find_comfyui()
+    if comfyui is None:
+        raise pytest.UsageError(f"tests/web: no ComfyUI was found; these tests need one. {HOW_TO_GET_ONE}")
+    with Server(Place(comfyui, Path(sys.executable), tmp_path_factory.mktemp("comfyui"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests."""
+    path = find_browser()
+    if path is None:
+        raise pytest.UsageError(f"tests/web: no Chromium was found; these tests need one. {HOW_TO_GET_A_BROWSER}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session", params=RENDERERS)
+def opened(served: Server, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Editor]:
+    """The editor, opened once for each renderer; tests take it through `editor`."""
+    served.post("/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": RENDERERS[request.param]})
+    context = browser.new_context(viewport={"width": 1600, "height": 1000}, accept_downloads=True)
+    editor = Editor(context.new_page(), served, request.param)
+    editor.open()
+    yield editor
+    context.close()
+
+
+@pytest.fixture
+def editor(opened: Editor, request: pytest.FixtureRequest) -> Iterator[Editor]:
+    """The editor; what stands on its screen at the end is kept, and an error in its console fails the test."""
+    opened.errors.clear()
+    yield opened
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^\w-]+", "_", request.node.name.removeprefix("test_")).strip("_")
+    opened.page.screenshot(path=ARTIFACTS / f"{name}.png")
+    assert opened.errors == []

@@ -1,0 +1,26 @@
+"""The scripts reach the browser, and the editor takes them."""
+
+from __future__ import annotations
+
+import re
+
+from pack.devtools.comfyui import ROOT
+
+SCRIPTS = sorted((ROOT / "web" / "js").glob("*.js"))
+
+
+def test_every_script_is_served_and_loads_without_an_error(editor):
+    """Oracle: the list of files; each is imported once more, which answers with the module that is there."""
+    addresses = [name for name in editor.server.get_json("/extensions") if "/js/" in name and "SceneScope" in name]
+    assert sorted(name.rpartition("/")[2] for name in addresses) == [file.name for file in SCRIPTS]
+    for address in addresses:
+        assert editor.page.evaluate("async address => typeof await import(address)", address) == "object"
+
+
+def test_every_script_is_type_checked_and_names_no_folder_of_the_pack(editor):
+    """Oracle: the text. The folder's name is the user's choice, so a script finds its neighbours by its own address."""
+    for file in SCRIPTS:
+        text = file.read_text("utf-8")
+        assert text.startswith("// @ts-check\n"), file.name
+        assert not re.search(r"extensions/(?i:scenescope)", text), file.name
+        assert len(text.splitlines()) <= 350, file.name

@@ -1,0 +1,212 @@
+// @ts-check
+/**
+ * The one place that knows the editor. A panel is a part of a node that shows what the node's last run returned;
+ * `registerPanel` keeps it alive through everything that the editor does to nodes.
+ *
+ * Every .js file below web/ is imported by the host, in any order: a module may define things, and may register panels,
+ * but does nothing else when it is loaded.
+ */
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+
+/**
+ * @typedef {object} Panel
+ * @property {(output: any) => void} show  Show what the last run returned under the plan's key; null where there is none.
+ * @property {() => void} [dispose]  Let go of observers and listeners.
+ */
+/**
+ * @typedef {object} PanelPlan
+ * @property {string} name  The extension's and the widget's name, unique in the pack.
+ * @property {string[]} nodes  Ids of the nodes that have it.
+ * @property {string} key  Which of the node's `ui` outputs it shows.
+ * @property {number} height  Its least height in pixels.
+ * @property {[number, number]} [size]  The least size of a new node.
+ * @property {(node: any, root: HTMLElement) => Panel} create  Fill the root.
+ */
+
+/** @type {Map<any, {plan: PanelPlan, panel: Panel, shown: any}>} */
+const live = new Map();
+/** What was shown last, by the mark in a node's properties: a copy, or a node that undo makes again, finds it here. */
+const remembered = new Map();
+const MARK = "scenescope_mark";
+
+loadStyle();
+
+/**
+ * Give nodes a panel.
+ * @param {PanelPlan} plan
+ */
+export function registerPanel(plan) {
+  app.registerExtension({
+    name: `SceneScope.${plan.name}`,
+    nodeCreated(/** @type {any} */ node) {
+      if (plan.nodes.includes(node.comfyClass)) attach(node, plan);
+    },
+    onNodeOutputsUpdated(/** @type {Record<string, any>} */ outputs) {
+      for (const [node, entry] of live) {
+        const output = entry.plan === plan && outputs[locatorOf(node)]?.[plan.key]?.[0];
+        if (output) show(node, output);
+      }
+    },
+    afterConfigureGraph() {
+      if ([...live.values()].some((entry) => entry.plan === plan)) void restore(plan);
+    },
+  });
+}
+
+/** The address of a file that an output names. @param {{filename: string, subfolder: string, type: string}} file */
+export function viewAddress(file) {
+  const { filename, subfolder, type } = file;
+  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+}
+
+/** A setting of the editor. @param {string} name */
+export function setting(name) {
+  return /** @type {any} */ (app).extensionManager?.setting?.get(name);
+}
+
+/**
+ * Remember a choice with the node, so that it is saved, copied and undone with it.
+ * @param {any} node @param {string} name @param {any} value
+ */
+export function keep(node, name, value) {
+  node.properties ??= {};
+  node.properties[name] = value;
+}
+
+/** Listen to a message of the server until the node is gone. @param {any} node @param {string} event @param {(detail: any) => void} on */
+export function listen(node, event, on) {
+  const handler = (/** @type {any} */ message) => on(message.detail);
+  /** @type {any} */ (api).addEventListener(event, handler);
+  chain(node, "onRemoved", () => /** @type {any} */ (api).removeEventListener(event, handler));
+}
+
+/** Whether a server's message about an execution id means this node, also inside subgraphs. @param {any} node @param {string} id */
+export function isMeant(node, id) {
+  return nodeOf(String(id)) === node;
+}
+
+/** @param {any} node @param {PanelPlan} plan */
+function attach(node, plan) {
+  const root = document.createElement("div");
+  root.className = `scenescope scenescope-${plan.name}`;
+  root.dataset.scenescope = plan.name;
+  root.style.minHeight = `${plan.height}px`;
+  // Keys that mean something here must not move or delete nodes.
+  for (const kind of ["keydown", "keyup", "copy", "paste"]) root.addEventListener(kind, (event) => event.stopPropagation());
+  const widget = node.addDOMWidget(`scenescope_${plan.name}`, `scenescope_${plan.name}`, root, {
+    getMinHeight: () => plan.height,
+    hideOnZoom: false,
+    serialize: false,
+    getValue: () => "",
+    setValue: () => {},
+  });
+  widget.serialize = false;
+  const panel = plan.create(node, root);
+  live.set(node, { plan, panel, shown: null });
+  chain(node, "onExecuted", (/** @type {any} */ output) => {
+    if (output?.[plan.key]?.[0]) show(node, output[plan.key][0]);
+  });
+  chain(node, "onConfigure", () => refresh(node));
+  chain(node, "onRemoved", () => {
+    live.delete(node);
+    panel.dispose?.();
+  });
+  if (plan.size) node.setSize([Math.max(node.size[0], plan.size[0]), Math.max(node.size[1], plan.size[1])]);
+  panel.show(null);
+  requestAnimationFrame(() => refresh(node));
+}
+
+/** Look for something to show in what the editor and this page still know. @param {any} node */
+function refresh(node) {
+  const entry = live.get(node);
+  if (!entry || entry.shown) return;
+  const known = /** @type {any} */ (app).nodeOutputs?.[locatorOf(node)]?.[entry.plan.key]?.[0];
+  const output = known ?? remembered.get(`${entry.plan.name} ${node.properties?.[MARK]}`);
+  if (output) show(node, output);
+}
+
+/** @param {any} node @param {any} output */
+function show(node, output) {
+  const entry = live.get(node);
+  if (!entry || JSON.stringify(entry.shown) === JSON.stringify(output)) return;
+  entry.shown = output;
+  node.properties ??= {};
+  const mark = node.properties[MARK];
+  const shared = [...live.keys()].some((other) => other !== node && other.properties?.[MARK] === mark);
+  const moved = remembered.get(`${entry.plan.name} ${mark}`) !== output;
+  if (!mark || (shared && moved)) node.properties[MARK] = Math.random().toString(36).slice(2, 10);
+  remembered.set(`${entry.plan.name} ${node.properties[MARK]}`, output);
+  entry.panel.show(output);
+}
+
+/**
+ * After a reload of the page the editor has no outputs: take them from the server's history of this workflow.
+ * @param {PanelPlan} plan
+ */
+async function restore(plan) {
+  const missing = () => [...live].filter(([node, entry]) => entry.plan === plan && !entry.shown && node.graph);
+  missing().forEach(([node]) => refresh(node));
+  if (!missing().length) return;
+  const workflow = /** @type {any} */ (app).rootGraph?.id ?? /** @type {any} */ (app).graph?.id;
+  for (const entry of (await history()).reverse()) {
+    if (entry.prompt?.[3]?.extra_pnginfo?.workflow?.id !== workflow) continue;
+    for (const [id, output] of Object.entries(entry.outputs ?? {})) {
+      const node = nodeOf(id);
+      if (node && plan.nodes.includes(entry.prompt[2]?.[id]?.class_type) && node.comfyClass === entry.prompt[2][id].class_type) {
+        const held = live.get(node);
+        if (held?.plan === plan && !held.shown && output?.[plan.key]?.[0]) show(node, output[plan.key][0]);
+      }
+    }
+  }
+}
+
+/** @type {{at: number, entries: Promise<any[]>} | null} */
+let asked = null;
+
+/** The server's last runs, oldest first; several panels ask at once and share the answer. @returns {Promise<any[]>} */
+async function history() {
+  if (!asked || performance.now() - asked.at > 2000) {
+    const entries = api
+      .fetchApi("/history?max_items=24")
+      .then((answer) => (answer.ok ? answer.json() : {}))
+      .then((found) => Object.values(found))
+      .catch(() => []); // without a connection there is nothing to restore
+    asked = { at: performance.now(), entries };
+  }
+  return [...(await asked.entries)];
+}
+
+/** The node that an execution id such as `5:7` means. @param {string} id @returns {any} */
+function nodeOf(id) {
+  /** @type {any} */
+  let graph = /** @type {any} */ (app).rootGraph ?? app.graph;
+  let node = null;
+  for (const part of id.split(":")) {
+    node = graph?.nodes?.find((/** @type {any} */ one) => String(one.id) === part) ?? null;
+    graph = node?.subgraph;
+  }
+  return node;
+}
+
+/** How the editor names a node's outputs: its id, or `<subgraph>:<id>`. @param {any} node */
+function locatorOf(node) {
+  return node.graph && node.graph.isRootGraph === false ? `${node.graph.id}:${node.id}` : String(node.id);
+}
+
+/** Call something after a node's own handler. @param {any} node @param {string} name @param {(...args: any[]) => void} then */
+function chain(node, name, then) {
+  const before = node[name];
+  node[name] = function (/** @type {any[]} */ ...args) {
+    const result = before?.apply(this, args);
+    then(...args);
+    return result;
+  };
+}
+
+function loadStyle() {
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = new URL("./scenescope.css", import.meta.url).href;
+  document.head.append(link);
+}
