@@ -94,9 +94,7 @@ def draw_scatter(spots: Sequence[Spot], axes: Axes) -> Image.Image:
     sheet = Image.new("RGB", (WIDTH * SHARPER, HEIGHT * SHARPER), PAPER)
     draw = ImageDraw.Draw(sheet)
     _draw_axes(sheet, draw, axes, across, up)
-    taken: list[tuple[float, float, float, float]] = [
-        (x - DOT, y - DOT, x + DOT, y + DOT) for x, y in (place_of(spot, across, up) for spot in spots)
-    ]
+    taken = [box for spot in spots for box in _boxes(spot, across, up)]
     for index, spot in enumerate(spots):
         _draw_spot(draw, spot, (across, up), COLOURS[index % len(COLOURS)])
     for index, spot in enumerate(spots):
@@ -129,16 +127,25 @@ def label_box(
     tries = []
     for far in (DOT + 4.0, DOT + 18.0, DOT + 34.0):
         for left, middle in (
-            (column + far, row - far / 2),
-            (column - far - width, row - far / 2),
-            (column + far, row + far / 2 + 6),
-            (column - far - width, row + far / 2 + 6),
+            (column + far / 2, row - far / 2 - 8),
+            (column - far / 2 - width, row - far / 2 - 8),
+            (column + far / 2, row + far / 2 + 8),
+            (column - far / 2 - width, row + far / 2 + 8),
             (column - width / 2, row - far - 6),
             (column - width / 2, row + far + 6),
         ):
             tries.append((left, middle - height / 2, left + width, middle + height / 2))
     inside = [box for box in tries if box[0] >= LEFT and box[2] <= WIDTH - 4 and box[1] >= TOP - 20]
     return min(inside or tries, key=lambda box: sum(_common(box, other) for other in taken))
+
+
+def _boxes(spot: Spot, across: Span, up: Span) -> list[tuple[float, float, float, float]]:
+    """What a point and its two intervals cover."""
+    column, row = place_of(spot, across, up)
+    left, right = (_column(across.share(value)) for value in spot.across_range)
+    bottom, top = (_row(up.share(value)) for value in spot.up_range)
+    point = (column - DOT, row - DOT, column + DOT, row + DOT)
+    return [point, (left, row - 1, right, row + 1), (column - 1, top, column + 1, bottom)]
 
 
 def _common(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:

@@ -1,0 +1,196 @@
+"""The paper's own ablation in small, on the demo model's drawn world: what each part of the method is there for.
+
+    python dev.py bench ablation                             the README's table, plot and numbers
+    python dev.py bench ablation --scenes 1 --only full lora a look at two of its rows
+    python dev.py bench ablation --tune weights_rate=3e-4,1e-3 rank=4,16   lora with every combination of these
+
+Protocol, after Avrahami et al. 2023, section 4.1: on each scene of two and of three unseen things, templates x all
+subsets of the tokens x seeds. Each trial is one file in the folder; a run that was broken off goes on with what is
+missing, and a change of settings begins new files. One process for each core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from pack.benchmarks.lab.tables import differences, markdown, spots, summary
+from pack.benchmarks.lab.variants import DEFAULT, UNTRAINED, Length, settings_of
+from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui, use_comfyui
+from pack.devtools.environment import cache_folder
+from pack.scenescope.attention.scatter import Axes, draw_scatter
+from pack.scenescope.world.vocabulary import WORLD_VERSION
+
+MODEL_FILE = ROOT / "demo" / "scenescope-demo.safetensors"
+AXES = Axes("The demo model's ablation", "prompt similarity", "identity similarity")
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    reader = argparse.ArgumentParser(prog="dev.py bench ablation", description=__doc__)
+    reader.formatter_class = argparse.RawDescriptionHelpFormatter
+    reader.add_argument("--scenes", type=int, default=4, help="of two and of three things, each (4)")
+    reader.add_argument("--things", type=int, nargs="+", default=[2, 3], choices=[2, 3], help="things in a scene")
+    reader.add_argument("--seeds", type=int, default=1, help="trainings of each scene (1)")
+    reader.add_argument("--steps", type=int, nargs=2, default=[150, 150], metavar=("ONE", "TWO"), help="of the phases")
+    reader.add_argument("--templates", type=int, default=3, help="backgrounds asked for, for each scene (3)")
+    reader.add_argument("--pictures", type=int, default=1, help="of each prompt (1)")
+    reader.add_argument("--only", nargs="+", default=list(DEFAULT), metavar="VARIANT", help=" ".join(DEFAULT))
+    reader.add_argument("--tune", nargs="+", metavar="FIELD=A,B", help="every combination, on top of --base")
+    reader.add_argument("--base", default="lora", metavar="VARIANT", help="what --tune changes (lora)")
+    reader.add_argument("--folder", type=Path, default=cache_folder() / "ablation", help="where all is written")
+    reader.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    reader.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    options = reader.parse_args()
+    if options.tune:
+        options.only = [UNTRAINED, *combinations(options.base, options.tune)]
+        options.tune = None
+    return options
+
+
+def combinations(base: str, sweeps: Sequence[str]) -> list[str]:
+    """Every combination of values as a variant.
+
+    >>> combinations("lora", ["rank=4,8", "prior=off"])
+    ['lora:rank=4,prior=off', 'lora:rank=8,prior=off']
+    """
+    choices = []
+    for sweep in sweeps:
+        name, _, values = sweep.partition("=")
+        choices.append([f"{name}={value}" for value in values.split(",")])
+    joint = "," if ":" in base else ":"
+    return [base + joint + ",".join(picks) for picks in itertools.product(*choices)]
+
+
+def planned(options: argparse.Namespace) -> list[tuple[tuple[str, int, int, int], Path]]:
+    """All trials (variant, things, scene, seed), scene by scene, and the file of each."""
+    length = Length(*options.steps)
+    weights = hashlib.blake2b(MODEL_FILE.read_bytes(), digest_size=8).hexdigest()
+    trials = []
+    scenes = itertools.product(range(options.seeds), range(options.scenes), options.things, options.only)
+    for seed, scene, things, variant in scenes:
+        method = "" if variant == UNTRAINED else repr(settings_of(variant, length, seed))
+        content = repr((weights, WORLD_VERSION, options.templates, options.pictures, method))
+        digest = hashlib.blake2b(content.encode(), digest_size=6).hexdigest()
+        name = f"{variant.partition(':')[0]}-{things}-{scene}-{seed}-{digest}.json"
+        trials.append(((variant, things, scene, seed), options.folder / "trials" / name))
+    return trials
+
+
+def work(options: argparse.Namespace) -> None:
+    """Run the trials of one process, each written whole or not at all."""
+    path = find_comfyui()
+    if path is None:
+        raise SystemExit(f"bench ablation: no ComfyUI was found; expected one to train in. {HOW_TO_GET_ONE}")
+    use_comfyui(path)
+    torch.set_num_threads(1)
+    from pack.benchmarks.lab.trial import Protocol, Studio, Trial, run_trial
+    from pack.host.demo import load_demo_model
+
+    protocol = Protocol(Length(*options.steps), options.templates, options.pictures)
+    studio = Studio(load_demo_model())
+    for trial, file in planned(options)[options.worker :: options.processes]:
+        if file.exists():
+            continue
+        result = run_trial(studio, Trial(*trial), protocol)
+        write(file, json.dumps(result))
+        print(f"done {trial[0]}, {trial[1]} things, scene {trial[2]}, seed {trial[3]}", flush=True)
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    aside = file.with_suffix(".partial")
+    aside.write_text(text, "utf-8")
+    os.replace(aside, file)
+
+
+def run_all(options: argparse.Namespace, missing: int) -> bool:
+    """Start the processes, show what they finish, and say whether all went well."""
+    words = [sys.executable, ROOT / "devtools" / "as_pack.py", __file__, *sys.argv[1:]]
+    said: queue.Queue[str | None] = queue.Queue()
+
+    def follow(process: subprocess.Popen[str]) -> None:
+        for line in process.stdout or ():
+            said.put(line)
+        said.put(None)
+
+    started = []
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for number in range(options.processes):
+        with (options.folder / f"process-{number}.log").open("w", encoding="utf-8") as log:
+            own = [*map(str, words), "--worker", str(number), "--processes", str(options.processes)]
+            started.append(subprocess.Popen(own, stdout=subprocess.PIPE, stderr=log, text=True, env=environment))
+        threading.Thread(target=follow, args=(started[-1],), daemon=True).start()
+    began, done, ended = time.monotonic(), 0, 0
+    try:
+        while ended < len(started):
+            line = said.get()
+            if line is None:
+                ended += 1
+            elif line.startswith("done "):
+                done += 1
+                left = (time.monotonic() - began) / done * (missing - done) / 60
+                print(f"{done}/{missing} {line[5:].strip()}; {left:.0f} min left", flush=True)
+    finally:
+        for process in started:
+            process.terminate()
+    return not any(process.wait() for process in started)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write and print the tables, the numbers and the plot of all trials that are there."""
+    results = [json.loads(file.read_text("utf-8")) for _, file in planned(options) if file.exists()]
+    if not results:
+        raise SystemExit("bench ablation: no trial is done; expected some. Read the logs in the folder.")
+    table = markdown(results, options.only)
+    figures = {
+        "model": hashlib.blake2b(MODEL_FILE.read_bytes(), digest_size=8).hexdigest(),
+        "steps": options.steps,
+        "figures": _plain(summary(results, options.only)),
+        "minus full": _plain(differences(results, options.only, "full")),
+    }
+    write(options.folder / "ablation.md", table)
+    write(options.folder / "ablation.json", json.dumps(figures, indent=1))
+    draw_scatter(spots(results, options.only), AXES).save(options.folder / "ablation.png")
+    pictures = sum(len(result["pictures"]) for result in results)
+    print(f"\n{len(results)} trials, {pictures} pictures, {options.steps[0]} + {options.steps[1]} steps\n")
+    print(table)
+    print(f"In {options.folder}: ablation.md, ablation.json, ablation.png")
+
+
+def _plain(figures: dict) -> dict:  # type: ignore[type-arg]
+    return {
+        variant: {name: {key: round(value, 4) for key, value in asdict(one).items()} for name, one in own.items()}
+        for variant, own in figures.items()
+    }
+
+
+def main() -> None:
+    """Run what is missing, then report."""
+    options = arguments()
+    (options.folder / "trials").mkdir(parents=True, exist_ok=True)
+    if options.worker is not None:
+        work(options)
+        return
+    missing = sum(not file.exists() for _, file in planned(options))
+    print(f"{len(planned(options))} trials, {missing} to do, on {options.processes} processes", flush=True)
+    whole = run_all(options, missing) if missing else True
+    report(options)
+    if not whole:
+        raise SystemExit(f"bench ablation: a process failed; its words are in {options.folder}. Run it again.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""What all trials say: means over scenes with their intervals, as Markdown, JSON and a plot's points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pack.benchmarks.lab.variants import title_of
+from pack.scenescope.attention.scatter import Spot
+
+DRAWS = 4000
+"""Resamplings of the scenes for an interval."""
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over scenes, the interval in which it lies in 95 of 100 resamplings, and the number of scenes."""
+
+    mean: float
+    low: float
+    high: float
+    scenes: int
+
+    @property
+    def half(self) -> float:
+        """Half of the interval's length."""
+        return (self.high - self.low) / 2
+
+    def text(self) -> str:
+        """Write it as a table holds it.
+
+        >>> Figure(0.5, 0.44, 0.58, 8).text()
+        '0.50 ± 0.07'
+        """
+        return f"{self.mean:.2f} ± {self.half:.2f}"
+
+
+MEASURES: dict[str, tuple[str, Callable[[Mapping[str, Any]], float | None]]] = {
+    "prompt": ("prompt similarity", lambda picture: picture["prompt"]),
+    "identity": ("identity similarity", lambda picture: picture["identity"]),
+    "several": (
+        "identity, two and more",
+        lambda picture: picture["identity"] if len(picture["asked"]) > 1 else None,
+    ),
+    "leakage": ("leakage", lambda picture: picture["leakage"]),
+    "background": ("background", lambda picture: picture["background"]),
+    "count": ("count", lambda picture: picture["count"]),
+    "handles": ("handles", lambda picture: picture["handles"]),
+    "shape": ("shape", lambda picture: picture["shape"]),
+    "colour": ("colour", lambda picture: picture["colour"]),
+    "texture": ("texture", lambda picture: picture["texture"]),
+}
+"""Measure -> its title, and how a picture tells it; None where a picture cannot."""
+FIRST = ("prompt", "identity", "several", "leakage")
+
+
+def figure_of(values: Sequence[float]) -> Figure:
+    """Average over scenes, with a bootstrap interval over scenes.
+
+    >>> figure_of([0.5, 0.5]).low
+    0.5
+    """
+    array = np.array(values, dtype=float)
+    picks = np.random.default_rng(0).integers(len(array), size=(DRAWS, len(array)))
+    low, high = np.quantile(array[picks].mean(axis=1), [0.025, 0.975])
+    return Figure(float(array.mean()), float(low), float(high), len(array))
+
+
+def by_scene(results: Sequence[Result], tell: Callable[[Result], list[float]]) -> dict[tuple[int, int], float]:
+    """Average what trials tell over seeds and pictures: (things, scene) -> mean."""
+    told: dict[tuple[int, int], list[float]] = {}
+    for result in results:
+        told.setdefault((result["things"], result["scene"]), []).extend(tell(result))
+    return {scene: float(np.mean(values)) for scene, values in told.items() if values}
+
+
+def of_pictures(name: str) -> Callable[[Result], list[float]]:
+    """How a trial tells a measure: one value for each picture that can."""
+    tell = MEASURES[name][1]
+    return lambda result: [value for value in map(tell, result["pictures"]) if value is not None]
+
+
+def of_looks(name: str, moment: int) -> Callable[[Result], list[float]]:
+    """How a trial tells what a look found, before (0) or after (1) training."""
+    return lambda result: [result[name][moment]] if name in result else []
+
+
+def summary(results: Sequence[Result], variants: Sequence[str]) -> dict[str, dict[str, Figure]]:
+    """All figures: variant -> measure -> figure; what was not measured is left out."""
+    tellers = {name: of_pictures(name) for name in MEASURES}
+    for name in ("fit", "masked"):
+        tellers |= {f"{name} before": of_looks(name, 0), f"{name} after": of_looks(name, 1)}
+    tellers["seconds"] = lambda result: [sum(result["seconds"][part] for part in ("train", "draw"))]
+    found: dict[str, dict[str, Figure]] = {}
+    for variant in variants:
+        own = [result for result in results if result["variant"] == variant]
+        scenes = {name: by_scene(own, tell) for name, tell in tellers.items()}
+        found[variant] = {name: figure_of(list(values.values())) for name, values in scenes.items() if values}
+    return {variant: figures for variant, figures in found.items() if figures}
+
+
+def differences(results: Sequence[Result], variants: Sequence[str], base: str) -> dict[str, dict[str, Figure]]:
+    """Each variant minus another, scene by scene: what the scenes have in common drops out."""
+    found: dict[str, dict[str, Figure]] = {}
+    for variant in variants:
+        for name in FIRST:
+            sides = [
+                by_scene([item for item in results if item["variant"] == which], of_pictures(name))
+                for which in (variant, base)
+            ]
+            common = [sides[0][scene] - sides[1][scene] for scene in sides[0] if scene in sides[1]]
+            if variant != base and common:
+                found.setdefault(variant, {})[name] = figure_of(common)
+    return found
+
+
+def markdown(results: Sequence[Result], variants: Sequence[str]) -> str:
+    """Write the tables: the ablation, what makes it up, and what was learned."""
+    figures = summary(results, variants)
+    apart = differences(results, variants, "full")
+    columns = [*FIRST, "fit after"]
+    titles = [*(MEASURES[name][0] for name in FIRST), "map-against-mask IoU", "scenes"]
+    lines = [_row(["", *titles]), _row(["---"] * (len(titles) + 1))]
+    for variant, own in figures.items():
+        cells = [_cell(own, name) + _star(apart, variant, name) for name in columns]
+        lines.append(_row([title_of(variant), *cells, str(own["prompt"].scenes)]))
+    lines += ["", "Mean over scenes ± half of the 95 % bootstrap interval over scenes; * differs from full, scene by"]
+    lines += ["scene, by more than the interval of the difference. Leakage: less is better.", ""]
+    parts = [name for name in MEASURES if name not in FIRST]
+    lines += [_row(["", *parts, "seconds"]), _row(["---"] * (len(parts) + 2))]
+    for variant, own in figures.items():
+        cells = [_cell(own, name) for name in parts] + [f"{own['seconds'].mean:.0f}"]
+        lines.append(_row([title_of(variant), *cells]))
+    learned = [name for name in figures if "fit after" in figures[name]]
+    lines += ["", _row(["", "IoU before", "IoU after", "masked loss before", "masked loss after"])]
+    lines.append(_row(["---"] * 5))
+    for variant in learned:
+        names = ("fit before", "fit after", "masked before", "masked after")
+        lines.append(_row([title_of(variant), *(_cell(figures[variant], name, 3) for name in names)]))
+    return "\n".join(lines) + "\n"
+
+
+def spots(results: Sequence[Result], variants: Sequence[str]) -> list[Spot]:
+    """Each variant as a point: prompt similarity across, identity similarity up."""
+    return [
+        Spot(
+            title_of(variant),
+            own["prompt"].mean,
+            own["identity"].mean,
+            (own["prompt"].low, own["prompt"].high),
+            (own["identity"].low, own["identity"].high),
+        )
+        for variant, own in summary(results, variants).items()
+    ]
+
+
+def _cell(own: Mapping[str, Figure], name: str, digits: int = 2) -> str:
+    if name not in own:
+        return "-"
+    return own[name].text() if digits == 2 else f"{own[name].mean:.{digits}f} ± {own[name].half:.{digits}f}"
+
+
+def _star(apart: Mapping[str, Mapping[str, Figure]], variant: str, name: str) -> str:
+    figure = apart.get(variant, {}).get(name)
+    return " *" if figure is not None and not figure.low <= 0 <= figure.high else ""
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,100 @@
+"""The ways to train that are compared, each written as a short text: a name, and what differs from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pack.scenescope.training.settings import Settings, full_settings, lora_settings
+
+UNTRAINED = "untrained"
+"""No training: the prompt names the words that the concepts would begin as."""
+DEMO_ROWS, DEMO_WEIGHTS = 5e-3, 1e-4
+"""Rates of the demo model, whose rows are longer and whose weights are fewer than SD1.5's: `full` in both phases."""
+WITHOUT: dict[str, dict[str, Any]] = {
+    "": {},
+    "masks": {"masked": False},
+    "attention": {"attention_weight": 0.0},
+    "union": {"single": 1.0},
+    "phase1": {},
+}
+"""What is left out, and the settings that leave it out; without phase 1 see `settings_of`."""
+TITLES = {
+    "full": "full",
+    "full-masks": "full without masked loss",
+    "full-attention": "full without attention loss",
+    "full-union": "full without union sampling",
+    "full-phase1": "full without phase 1",
+    "lora": "lora",
+    "lora-masks": "lora without masked loss",
+    "lora-attention": "lora without attention loss",
+    "lora-union": "lora without union sampling",
+    "lora-phase1": "lora without phase 1",
+    UNTRAINED: "no training, starting words",
+}
+DEFAULT = ("full", "full-masks", "full-attention", "full-union", "full-phase1", "lora", UNTRAINED)
+
+
+@dataclass(frozen=True)
+class Length:
+    """Steps of the two phases."""
+
+    first: int
+    second: int
+
+
+def title_of(variant: str) -> str:
+    """What the table calls a way to train.
+
+    >>> title_of("full-masks"), title_of("lora:rank=4")
+    ('full without masked loss', 'lora, rank=4')
+    """
+    name, _, changes = variant.partition(":")
+    return ", ".join([TITLES[name], *(changes.split(",") if changes else [])])
+
+
+def settings_of(variant: str, length: Length, seed: int) -> Settings:
+    """Read a way to train.
+
+    Without phase 1 means one phase: as many steps in all, the rows at their first rate and the weights from the start.
+
+    Args:
+        variant: `full` or `lora`, perhaps `-` and what is left out, perhaps `:` and changes `field=value`, with commas.
+        length: the steps.
+        seed: of the training.
+
+    >>> settings_of("lora-phase1:rank=4,prior=off", Length(10, 20), 0).phase2_steps
+    30
+    """
+    name, _, changes = variant.partition(":")
+    mode, _, without = name.partition("-")
+    preset: dict[str, Any] = {"seed": seed, "phase1_steps": length.first, "phase2_steps": length.second}
+    preset |= {"phase1_rows_rate": DEMO_ROWS}
+    if mode == "full":
+        preset |= {"weights_rate": DEMO_WEIGHTS, "phase2_rows_rate": DEMO_WEIGHTS}
+    make = {"full": full_settings, "lora": lora_settings}[mode]
+    if without == "phase1":
+        preset |= {"phase1_steps": 0, "phase2_steps": length.first + length.second, "phase2_rows_rate": DEMO_ROWS}
+    return make(**{**preset, **WITHOUT[without], **read_changes(changes)})
+
+
+def read_changes(text: str) -> dict[str, Any]:
+    """Read `field=value` pairs with commas between, each value of its field's type.
+
+    >>> read_changes("rank=4,weights_rate=1e-3,text_encoder=true,single=none")
+    {'rank': 4, 'weights_rate': 0.001, 'text_encoder': True, 'single': None}
+    """
+    kinds = {field.name: str(field.type) for field in fields(Settings)}
+    read: dict[str, Any] = {}
+    for pair in filter(None, text.split(",")):
+        name, _, value = pair.partition("=")
+        if name not in kinds:
+            raise SystemExit(f"bench ablation: the field is {name!r}; expected one of {', '.join(kinds)}.")
+        kind = kinds[name].split(" ")[0]
+        if value == "none" and "None" in kinds[name]:
+            read[name] = None
+        elif kind == "bool":
+            read[name] = value == "true"
+        else:
+            read[name] = {"int": int, "float": float}.get(kind, str)(value)
+    return read

@@ -1,0 +1,97 @@
+"""The ablation's own arithmetic: the ways to train as written, and what many trials say together."""
+
+from __future__ import annotations
+
+import pytest
+from pack.benchmarks.lab.tables import MEASURES, by_scene, differences, figure_of, markdown, of_pictures, spots, summary
+from pack.benchmarks.lab.variants import DEFAULT, TITLES, UNTRAINED, Length, read_changes, settings_of, title_of
+from pack.scenescope.attention.scatter import Spot
+
+LENGTH = Length(30, 70)
+
+
+def trial(variant: str, scene: int, identity: float, *, things: int = 2, asked: tuple[int, ...] = (0, 1)) -> dict:
+    """One trial of one picture in which everything has one value."""
+    picture = dict.fromkeys(MEASURES, identity) | {"asked": asked, "leakage": None if len(asked) == 2 else 0.25}
+    seconds = {"train": 3.0, "draw": 1.0, "step": [0.1, 0.2]}
+    looked = {} if variant == UNTRAINED else {"fit": [0.5, 0.75], "masked": [0.2, 0.125]}
+    return {"variant": variant, "things": things, "scene": scene, "seed": 0, "seconds": seconds, **looked} | {
+        "pictures": [picture]
+    }
+
+
+@pytest.mark.parametrize("variant", [name for name in TITLES if name != UNTRAINED])
+def test_each_way_to_train_differs_from_its_mode_in_what_its_name_says(variant):
+    """Oracle: by hand."""
+    mode, _, without = variant.partition("-")
+    own, whole = settings_of(variant, LENGTH, 3), settings_of(mode, LENGTH, 3)
+    changed = {name for name in vars(own) if getattr(own, name) != getattr(whole, name)}
+    assert (
+        changed
+        == {
+            "": set(),
+            "masks": {"masked"},
+            "attention": {"attention_weight"},
+            "union": {"single"},
+            "phase1": {"phase1_steps", "phase2_steps", "phase2_rows_rate"},
+        }[without]
+    )
+    assert (own.mode, own.steps, own.seed) == (mode, 100, 3)
+    if without == "phase1":
+        assert (own.phase1_steps, own.phase2_rows_rate) == (0, whole.phase1_rows_rate)
+
+
+def test_the_table_holds_the_papers_rows():
+    """Oracle: by hand: the method, its four ablations, the other mode, and where it all begins."""
+    assert set(DEFAULT) == {"full", "full-masks", "full-attention", "full-union", "full-phase1", "lora", UNTRAINED}
+    assert all(title_of(variant) for variant in DEFAULT)
+
+
+def test_an_unknown_field_is_refused():
+    """Oracle: the message."""
+    with pytest.raises(SystemExit, match="the field is 'speed'; expected one of mode"):
+        read_changes("speed=3")
+
+
+def test_scenes_count_the_same_however_many_pictures_they_have():
+    """Oracle: by hand: scene 0 has two trials of 0.25 and 0.75, scene 1 one of 0.75: 0.625, not 0.583."""
+    results = [trial("lora", 0, 0.25), trial("lora", 0, 0.75), trial("lora", 1, 0.75)]
+    assert by_scene(results, of_pictures("identity")) == {(2, 0): 0.5, (2, 1): 0.75}
+    assert summary(results, ["lora"])["lora"]["identity"].mean == 0.625
+
+
+def test_the_interval_is_the_spread_of_resampled_scenes():
+    """Oracle: closed form: of n scenes the mean spreads by deviation / sqrt(n), and 95 of 100 lie within 1.96."""
+    values = [0.3, 0.5, 0.4, 0.6, 0.45, 0.55, 0.35, 0.65] * 4
+    figure = figure_of(values)
+    deviation = (sum((value - 0.475) ** 2 for value in values) / len(values)) ** 0.5
+    assert figure.mean == pytest.approx(0.475)
+    assert figure.half == pytest.approx(1.96 * deviation / len(values) ** 0.5, rel=0.06)
+    assert figure.scenes == 32
+
+
+def test_a_difference_is_taken_scene_by_scene():
+    """Oracle: by hand: scenes differ by much, the ways by 0.1 on each: an interval of no length."""
+    results = [trial("full", scene, 0.2 * scene) for scene in range(4)]
+    results += [trial("lora", scene, 0.2 * scene + 0.1) for scene in range(4)]
+    apart = differences(results, ["full", "lora"], "full")
+    assert set(apart) == {"lora"}
+    assert apart["lora"]["identity"].mean == pytest.approx(0.1)
+    assert apart["lora"]["identity"].half == pytest.approx(0)
+
+
+def test_the_table_marks_what_differs_and_leaves_out_what_was_not_measured():
+    """Oracle: by hand."""
+    results = [trial("full", scene, 0.5) for scene in range(3)]
+    results += [trial(UNTRAINED, scene, 0.25, asked=(0,)) for scene in range(3)]
+    lines = markdown(results, ["full", "lora", UNTRAINED]).splitlines()
+    assert lines[2] == "| full | 0.50 ± 0.00 | 0.50 ± 0.00 | 0.50 ± 0.00 | - | 0.75 ± 0.00 | 3 |"
+    assert lines[3] == "| no training, starting words | 0.25 ± 0.00 * | 0.25 ± 0.00 * | - | 0.25 ± 0.00 | - | 3 |"
+    assert "| full | 0.500 ± 0.000 | 0.750 ± 0.000 | 0.200 ± 0.000 | 0.125 ± 0.000 |" in lines
+    assert not any("lora" in line for line in lines)
+
+
+def test_each_way_is_one_point_of_the_plot():
+    """Oracle: by hand."""
+    results = [trial("full", scene, 0.5) for scene in range(3)]
+    assert spots(results, ["full"]) == [Spot("full", 0.5, 0.5, (0.5, 0.5), (0.5, 0.5))]
