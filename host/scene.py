@@ -1,0 +1,120 @@
+"""A scene out of what sockets and widgets carry, with the host's tokenizer for the doubts about words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import comfy.sd1_clip
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..scenescope.dims import Grid
+from ..scenescope.errors import FileError
+from ..scenescope.training.doubts import doubts, size_doubts
+from ..scenescope.training.preview import describe, facts, preview
+from ..scenescope.training.scene import Scene, build_scene
+from ..scenescope.training.things import Marks, gather, name_things
+from .paths import chosen_file, version_of
+
+STROKES = ".png"
+"""How the painter's files end; they lie in the host's input folder."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The texts of the widgets: handles and words, one a line, and the background's handle."""
+
+    handles: str = ""
+    words: str = ""
+    background: str = ""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What Build Scene gives.
+
+    Args:
+        scene: the scene.
+        sheet: (image height width 3) float32, 0..1.
+        report: the scene and its warnings in words.
+        facts: the same for the front end.
+    """
+
+    scene: Scene
+    sheet: Tensor
+    report: str
+    facts: dict[str, Any]
+
+    @property
+    def warnings(self) -> str:
+        """The warnings alone, one a line."""
+        return "\n".join(warning["message"] for warning in self.facts["warnings"]) or "No warnings."
+
+
+def built_scene(pictures: Tensor, marks: Marks, naming: Naming, resolution: int) -> Built:
+    """Build a scene and say what to doubt about it.
+
+    Args:
+        pictures: (image height width channel) float, 0..1.
+        marks: where the things are.
+        naming: what they are called.
+        resolution: side of a square with as many pixels; 0 keeps the pictures' size.
+
+    Raises:
+        InputError: pictures, masks and texts do not fit.
+    """
+    masks = gather(marks, len(pictures))
+    concepts, background = name_things(len(masks), naming.handles, naming.words, naming.background)
+    scene = build_scene(pictures, masks, concepts, resolution=resolution or None, background=background)
+    found = (*size_doubts(masks, Grid(*pictures.shape[1:3])), *doubts(scene, pieces))
+    return Built(scene, preview(scene, found), describe(scene, found), facts(scene, found))
+
+
+def painted_strokes(name: str) -> Tensor | None:
+    """Read what was painted in the node.
+
+    Source: host contract, ComfyUI 0.33 `comfy_extras/nodes_painter.py`: the widget's value names a picture with
+    transparent ground in the input folder, or is empty.
+
+    Args:
+        name: the widget's value.
+
+    Returns:
+        (height width 4) float32, 0..1, or None where nothing was painted.
+
+    Raises:
+        FileError: the file is gone, or is no picture.
+    """
+    if not name.strip():
+        return None
+    try:
+        with Image.open(chosen_file(name.strip(), STROKES, ("input",))) as file:
+            pixels = np.asarray(file.convert("RGBA"), dtype=np.float32) / 255
+    except (FileError, OSError) as error:
+        raise FileError(
+            f"Build Scene: the painted masks are {name!r}, which cannot be read; expected a picture in the input "
+            "folder. Clear the painter and paint again."
+        ) from error
+    return torch.from_numpy(pixels)
+
+
+def strokes_version(name: str) -> str:
+    """What changes when the painted file does; empty where there is none."""
+    try:
+        return version_of(chosen_file(name.strip(), STROKES, ("input",))) if name.strip() else ""
+    except FileError:
+        return ""
+
+
+def pieces(text: str) -> int:
+    """How many tokens SD1.5's text encoder makes of a text."""
+    return len(_tokenizer().tokenizer(text)["input_ids"]) - 2  # without start and end
+
+
+@lru_cache(maxsize=1)
+def _tokenizer() -> Any:
+    return comfy.sd1_clip.SDTokenizer()

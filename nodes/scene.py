@@ -1,0 +1,138 @@
+"""From pictures, masks and words to a scene that concepts are learned from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..host.scene import Naming, built_scene, painted_strokes, strokes_version
+from ..host.screen import say_on_node
+from ..scenescope.training.scene import MOST_CONCEPTS
+from ..scenescope.training.things import Marks
+from .sockets import CATEGORY, Scene
+
+
+class BuildScene(io.ComfyNode):
+    """Pictures, a mask for each thing, handles and starting words in; a scene and a look at it out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the picture first (the painter draws over slot 0), marks, then names and size."""
+        return io.Schema(
+            node_id="SceneScope_BuildScene",
+            display_name="Build Scene",
+            category=CATEGORY,
+            description="Puts a picture, a mask for each thing in it, and names together: what Train Concepts learns "
+            "from. Draws the masks on the picture at every size that training uses, and warns of what would go wrong.",
+            search_aliases=["break-a-scene", "textual inversion", "training data", "masks", "dataset", "concepts"],
+            inputs=[*_mark_inputs(), *_name_inputs()],
+            outputs=[
+                Scene.Output(display_name="SCENE", tooltip="Pictures, masks, handles and words, of one size."),
+                io.Image.Output(
+                    display_name="PREVIEW",
+                    tooltip="A sheet for each picture: the masks on the picture, on the latent's grid and on the "
+                    "attention loss's grid, in one colour for each handle, with all warnings.",
+                ),
+                io.String.Output(
+                    display_name="REPORT", tooltip="Sizes, one line for each handle, and one for each warning."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, mask: str | None = "", **_others: Any) -> str:
+        """A painting that was changed under its old name counts as new."""
+        return strokes_version(mask or "")
+
+    @classmethod
+    def execute(cls, image, masks=None, coloured=None, mask="", **texts: Any) -> io.NodeOutput:
+        """Gather the marks, build, show."""
+        marks = Marks([each for each in (masks or {}).values() if each is not None], coloured, painted_strokes(mask))
+        resolution = texts.pop("resolution")
+        built = built_scene(image, marks, Naming(**texts), resolution)
+        say_on_node(cls.hidden.unique_id, built.warnings)
+        shown = ui.PreviewImage(built.sheet, cls=cls).as_dict() | {"scenescope_scene": [built.facts]}
+        return io.NodeOutput(built.scene, built.sheet, built.report, ui=shown)
+
+
+def _mark_inputs() -> list[io.Input]:
+    return [
+        io.Image.Input(
+            "image", tooltip="The picture, of any size; or a batch with several pictures of the same things."
+        ),
+        io.Autogrow.Input(
+            "masks",
+            template=io.Autogrow.TemplatePrefix(
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where one thing is, 0 to 1, loosely; soft edges count. A batch is several things. With "
+                    "n pictures, every n masks are one thing: its mask in each picture.",
+                ),
+                prefix="mask",
+                min=0,
+                max=MOST_CONCEPTS,
+            ),
+            optional=True,
+            tooltip="One socket for each thing; a new one appears when the last is connected.",
+        ),
+        io.Image.Input(
+            "coloured",
+            optional=True,
+            tooltip="A painted picture in which each colour is a thing and black is none; row by row from the top, "
+            "each new colour is the next thing. Colours that cover less than 1 % are taken for soft edges.",
+        ),
+        io.String.Input(
+            "mask",  # host contract, ComfyUI 0.33: the painter looks for a widget of this name
+            default="",
+            display_name="painted masks",
+            optional=True,
+            socketless=True,
+            extra_dict={"widgetType": "PAINTER", "image_upload": True},
+            tooltip="Paint over the picture (Nodes 2.0 only), one colour for each thing. Painting in the colour that "
+            "the preview shows for a thing adds to its mask; any other colour is a new thing.",
+        ),
+    ]
+
+
+def _name_inputs() -> list[io.Input]:
+    return [
+        io.String.Input(
+            "handles",
+            default="",
+            multiline=True,
+            placeholder="handles, one a line; empty: <asset0>, <asset1>, ...",
+            tooltip="What prompts will call each thing, one a line, in the order of the masks. Empty is <asset0>, "
+            "<asset1> and so on, as in the paper: names that are no words.",
+        ),
+        io.String.Input(
+            "words",
+            default="",
+            multiline=True,
+            placeholder="starting words, one a line; may stay empty",
+            tooltip="The ordinary word that each thing begins as, one a line; one token each works best. What is "
+            "missing begins near `object`. One line more is the background's.",
+        ),
+        io.String.Input(
+            "background",
+            default="",
+            tooltip="A handle such as <background> for what no mask covers, learned as one thing more, as in the "
+            "paper. Empty, the default: the background is not learned.",
+        ),
+        io.Int.Input(
+            "resolution",
+            default=512,
+            min=0,
+            max=2048,
+            step=8,
+            tooltip="Size of the training picture in pixels: the side of a square with as many pixels. The aspect is "
+            "kept, and less than 8 pixels of a side are cut off. 512 is what SD1.5 was trained at; the Demo Model "
+            "wants 128. 0 keeps the picture's size.",
+        ),
+    ]
+
+
+NODES: list[Any] = [BuildScene]
