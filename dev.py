@@ -2,7 +2,7 @@
 """One command for each thing a developer or a visitor does; each sets itself up. Standard library only.
 
     python dev.py test     lint, types, core tests, doctests, and the tests that need a ComfyUI or a browser
-    python dev.py bench    the figures that the README quotes
+    python dev.py bench    the figures that the README quotes; `bench NAME --help` for a benchmark's own options
     python dev.py demo     every example workflow in a real ComfyUI, and where its pictures are
 
 The Python environment is kept outside the repository, in `$SCENESCOPE_CACHE` or the user's cache folder, under a name
@@ -175,6 +175,10 @@ def test(options: argparse.Namespace) -> int:
 def bench(options: argparse.Namespace) -> int:
     """Run the benchmarks, each in a process of its own; each prints a table."""
     found = {file.stem: file for file in sorted((ROOT / "benchmarks").glob("[!_]*.py"))}
+    if "--checkpoint" in options.words and not options.names:
+        options.names = ["checkpoint"]
+    if options.words and len(options.names) != 1:
+        raise SystemExit(f"dev.py bench: {' '.join(options.words)} is for one benchmark; expected its name before it.")
     if options.list:
         print("\n".join(found) or "There are no benchmarks yet.")
         return 0
@@ -186,7 +190,7 @@ def bench(options: argparse.Namespace) -> int:
     failed = 0
     for name in options.names or found:
         print(f"\n== {name} " + "=" * 70, flush=True)
-        failed += setup.call(setup.python, ROOT / "devtools" / "as_pack.py", found[name]) != 0
+        failed += setup.call(setup.python, ROOT / "devtools" / "as_pack.py", found[name], *options.words) != 0
     return int(failed > 0)
 
 
@@ -254,7 +258,7 @@ def parser() -> argparse.ArgumentParser:
     benching = commands.add_parser("bench", help=bench.__doc__)
     benching.add_argument("names", nargs="*", help="which; all of them if none is named")
     benching.add_argument("--list", action="store_true", help="name them and stop")
-    benching.set_defaults(run=bench)
+    benching.set_defaults(run=bench, words=[])
     showing = commands.add_parser("demo", help=demo.__doc__)
     showing.add_argument("--get-host", action="store_true", help=f"install a ComfyUI into {HOST_HOME} if there is none")
     showing.add_argument("--cpu", action="store_true", help="leave a GPU alone")
@@ -263,6 +267,16 @@ def parser() -> argparse.ArgumentParser:
     return reader
 
 
+def read(words: list[str]) -> argparse.Namespace:
+    """Read the command line; after the names of benchmarks, options are the benchmark's own."""
+    own = next((place for place, word in enumerate(words) if word.startswith("--") and word != "--list"), 0)
+    if words[:1] != ["bench"] or not own or words[1] == "--help":
+        return parser().parse_args(words)
+    chosen = parser().parse_args(words[:own])
+    chosen.words = words[own:]
+    return chosen
+
+
 if __name__ == "__main__":
-    chosen = parser().parse_args()
+    chosen = read(sys.argv[1:])
     sys.exit(chosen.run(chosen))

@@ -15,6 +15,7 @@ from pack.benchmarks.lab.variants import UNTRAINED, Length, settings_of
 from pack.host.concepts import apply_concepts
 from pack.host.sampling import SamplerSettings, sample
 from pack.host.training import training_ports
+from pack.scenescope.dims import Grid
 from pack.scenescope.training.concepts import Concepts
 from pack.scenescope.training.ports import ClassPictures, Ports
 from pack.scenescope.training.scene import Concept, Scene, build_scene
@@ -26,9 +27,26 @@ from pack.scenescope.world.unseen import STARTING_WORDS, loosened, unseen_layout
 from pack.scenescope.world.vocabulary import BACKGROUNDS
 
 SIDE = 128
-SAMPLING = SamplerSettings(seed=0, steps=12, cfg=3.0, sampler_name="dpmpp_2m", scheduler="karras")
-CLASS_PROMPT, CLASS_PICTURES = "a photo of a thing at the beach", 16
-"""The paper's code: `a photo at the beach`, 100 pictures; the demo model knows no picture without a thing."""
+LATENT = Grid(SIDE // 8, SIDE // 8)
+SAMPLING = SamplerSettings(0, steps=12, cfg=3.0, sampler_name="dpmpp_2m", scheduler="karras")
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How pictures are made.
+
+    Args:
+        latent: their grid.
+        sampling: the sampler's settings; the seed is replaced.
+        class_prompt: of the pictures for the prior; the paper's code has `a photo at the beach`, but the demo model
+            knows no picture without a thing.
+        class_pictures: how many; the code has 100.
+    """
+
+    latent: Grid = LATENT
+    sampling: SamplerSettings = SAMPLING
+    class_prompt: str = "a photo of a thing at the beach"
+    class_pictures: int = 16
 
 
 @dataclass(frozen=True)
@@ -63,35 +81,37 @@ class Stand:
 
 
 class Studio:
-    """The demo model, and what of its work is used by many trials.
+    """A model, and what of its work is used by many trials.
 
     Args:
         parts: MODEL, CLIP and VAE.
+        manner: how it makes pictures.
     """
 
-    def __init__(self, parts: tuple[Any, Any, Any]) -> None:
+    def __init__(self, parts: tuple[Any, Any, Any], manner: Manner | None = None) -> None:
         comfy.utils.set_progress_bar_enabled(False)
         self.model, self.clip, self.vae = parts
+        self.manner = manner or Manner()
         self._class_pictures: ClassPictures | None = None
 
     def pictures(self, stand: Stand, prompt: str, seeds: range) -> list[np.ndarray]:
         """Generate pictures (height width 3) float32, 0 to 1, one for each seed."""
-        positive, negative = (_encode(stand.clip, text) for text in (prompt, ""))
+        positive, negative = (encode(stand.clip, text) for text in (prompt, ""))
         made = []
         for seed in seeds:
-            blank = {"samples": torch.zeros(1, 4, SIDE // 8, SIDE // 8)}
-            latent = sample(stand.model, positive, negative, blank, replace(SAMPLING, seed=seed))["samples"]
+            settings, blank = replace(self.manner.sampling, seed=seed), torch.zeros(1, 4, *self.manner.latent)
+            latent = sample(stand.model, positive, negative, {"samples": blank}, settings)["samples"]
             made.append(self.vae.decode(latent)[0].float().numpy())
         return made
 
     def class_pictures(self, ports: Ports) -> ClassPictures:
         """The base model's own pictures, made once."""
         if self._class_pictures is None:
-            base = Stand(self.model, self.clip, ())
+            base, prompt = Stand(self.model, self.clip, ()), self.manner.class_prompt
             with torch.inference_mode():
-                pixels = np.stack(self.pictures(base, CLASS_PROMPT, range(1000, 1000 + CLASS_PICTURES)))
+                pixels = np.stack(self.pictures(base, prompt, range(1000, 1000 + self.manner.class_pictures)))
                 latents = self.model.model.process_latent_in(self.vae.encode(torch.from_numpy(pixels)))
-            self._class_pictures = ClassPictures(latents.clone().to(ports.latents), CLASS_PROMPT)
+            self._class_pictures = ClassPictures(latents.clone().to(ports.latents), prompt)
         return self._class_pictures
 
 
@@ -103,8 +123,8 @@ def run_trial(studio: Studio, trial: Trial, protocol: Protocol) -> dict[str, Any
     """
     drawing = draw(unseen_layout(trial.scene, trial.things), height=SIDE, width=SIDE)
     began = time.perf_counter()
-    stand = _untrained(studio, drawing) if trial.variant == UNTRAINED else _trained(studio, drawing, trial, protocol)
-    trained = time.perf_counter()
+    stand = _untrained(studio, drawing) if trial.variant == UNTRAINED else _learned(studio, drawing, trial, protocol)
+    drawing_began = time.perf_counter()
     with torch.inference_mode():
         pictures = _scores(studio, stand, drawing, trial, protocol)
     ended = time.perf_counter()
@@ -116,7 +136,7 @@ def run_trial(studio: Studio, trial: Trial, protocol: Protocol) -> dict[str, Any
             "masked": [stand.before.masked, stand.after.masked],
         }
     )
-    times = {"train": trained - began, "draw": ended - trained, "step": stand.seconds_per_step}
+    times = {"train": drawing_began - began, "draw": ended - drawing_began, "step": stand.seconds_per_step}
     return {**asdict(trial), **looked, "seconds": times, "pictures": pictures}
 
 
@@ -148,8 +168,12 @@ def _untrained(studio: Studio, drawing: Drawing) -> Stand:
     return Stand(studio.model, studio.clip, names)
 
 
-def _trained(studio: Studio, drawing: Drawing, trial: Trial, protocol: Protocol) -> Stand:
-    scene, settings = scene_of(drawing), settings_of(trial.variant, protocol.length, trial.seed)
+def _learned(studio: Studio, drawing: Drawing, trial: Trial, protocol: Protocol) -> Stand:
+    return trained(studio, scene_of(drawing), settings_of(trial.variant, protocol.length, trial.seed))
+
+
+def trained(studio: Studio, scene: Scene, settings: Settings) -> Stand:
+    """Learn a scene and apply what was learned."""
     with training_ports(
         studio.model, studio.clip, studio.vae, scene, settings, class_pictures=studio.class_pictures
     ) as ports:
@@ -196,5 +220,6 @@ def _scores(studio: Studio, stand: Stand, drawing: Drawing, trial: Trial, protoc
     return rows
 
 
-def _encode(clip: Any, prompt: str) -> Any:
+def encode(clip: Any, prompt: str) -> Any:
+    """A prompt as the sampler reads it."""
     return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
 
 UNTRAINED = "untrained"
 """No training: the prompt names the words that the concepts would begin as."""
-DEMO_ROWS, DEMO_WEIGHTS = 5e-3, 1e-4
-"""Rates of the demo model, whose rows are longer and whose weights are fewer than SD1.5's: `full` in both phases."""
+Rates = Mapping[str, Mapping[str, Any]]
+DEMO_RATES: Rates = {
+    "full": {"phase1_rows_rate": 5e-3, "weights_rate": 1e-4, "phase2_rows_rate": 1e-4},
+    "lora": {"phase1_rows_rate": 5e-3},
+}
+"""Mode -> what the demo model wants otherwise: its rows are longer, and its weights are fewer, than SD1.5's."""
+OWN_RATES: Rates = {"full": {}, "lora": {}}
+"""Of SD1.5: the settings' own."""
 WITHOUT: dict[str, dict[str, Any]] = {
     "": {},
     "masks": {"masked": False},
@@ -53,7 +60,7 @@ def title_of(variant: str) -> str:
     return ", ".join([TITLES[name], *(changes.split(",") if changes else [])])
 
 
-def settings_of(variant: str, length: Length, seed: int) -> Settings:
+def settings_of(variant: str, length: Length, seed: int, rates: Rates = DEMO_RATES) -> Settings:
     """Read a way to train.
 
     Without phase 1 means one phase: as many steps in all, the rows at their first rate and the weights from the start.
@@ -62,20 +69,19 @@ def settings_of(variant: str, length: Length, seed: int) -> Settings:
         variant: `full` or `lora`, perhaps `-` and what is left out, perhaps `:` and changes `field=value`, with commas.
         length: the steps.
         seed: of the training.
+        rates: for each mode, what the model wants otherwise.
 
     >>> settings_of("lora-phase1:rank=4,prior=off", Length(10, 20), 0).phase2_steps
     30
     """
     name, _, changes = variant.partition(":")
     mode, _, without = name.partition("-")
-    preset: dict[str, Any] = {"seed": seed, "phase1_steps": length.first, "phase2_steps": length.second}
-    preset |= {"phase1_rows_rate": DEMO_ROWS}
-    if mode == "full":
-        preset |= {"weights_rate": DEMO_WEIGHTS, "phase2_rows_rate": DEMO_WEIGHTS}
     make = {"full": full_settings, "lora": lora_settings}[mode]
+    preset = {**rates[mode], "seed": seed, "phase1_steps": length.first, "phase2_steps": length.second}
+    whole = make(**{**preset, **read_changes(changes)})
     if without == "phase1":
-        preset |= {"phase1_steps": 0, "phase2_steps": length.first + length.second, "phase2_rows_rate": DEMO_ROWS}
-    return make(**{**preset, **WITHOUT[without], **read_changes(changes)})
+        return replace(whole, phase1_steps=0, phase2_steps=whole.steps, phase2_rows_rate=whole.phase1_rows_rate)
+    return replace(whole, **WITHOUT[without])
 
 
 def read_changes(text: str) -> dict[str, Any]:

@@ -23,6 +23,8 @@ WEAVE_REACH = 0.19
 """How far a texture is compared with itself moved, in shorter picture sides: one period."""
 LEAST_CONTRAST = 0.03
 """Standard deviation of the brightness, as a share of the brightest, below which a skin counts as half plain."""
+COLOUR_BINS = 6
+"""Along each of red, green and blue, where only histograms are compared."""
 MOST_FOUND = 6
 """Pieces of a picture that are looked at, largest first."""
 
@@ -137,6 +139,29 @@ def likeness(one: Looks, other: Looks) -> Likeness:
     together = float((weight * (np.abs(one.weave) + np.abs(other.weave))).sum())
     plain = LEAST_CONTRAST * float(weight.sum())
     return Likeness(shape, colour, 1 - apart / (together + plain))
+
+
+def colour_overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Compare what colours two things have, for pictures of which nothing else is known.
+
+    Source: Swain and Ballard 1991, histogram intersection.
+
+    Args:
+        one: (pixel, 3) float, 0 to 1.
+        other: (pixel, 3) float, 0 to 1.
+
+    Returns:
+        0 to 1; 0 where one of them is empty.
+
+    >>> reds = np.full((4, 3), 0.9)
+    >>> colour_overlap(reds, reds), colour_overlap(reds, 0 * reds), colour_overlap(reds, reds[:0])
+    (1.0, 0.0, 0.0)
+    """
+    if not len(one) or not len(other):
+        return 0.0
+    edges = [np.linspace(0, 1, COLOUR_BINS + 1)] * 3
+    shares = [np.histogramdd(np.clip(pixels, 0, 1), edges)[0] / len(pixels) for pixels in (one, other)]
+    return float(np.minimum(*shares).sum())
 
 
 def score(picture: np.ndarray, truth: Truth, asked: Sequence[int], background: str) -> Score:
