@@ -114,7 +114,7 @@ class SampleAndRecord(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="What the picture shall show."),
                 io.Conditioning.Input("negative", tooltip="What it shall not show."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from."),
-                *_sampler_inputs(),
+                *sampler_inputs(),
                 *selection_inputs(),
             ],
             outputs=[
@@ -135,7 +135,7 @@ class SampleAndRecord(io.ComfyNode):
         return io.NodeOutput(latent, recording, ui=viewer_ui(recording))
 
 
-def _sampler_inputs() -> list[io.Input]:
+def sampler_inputs() -> list[io.Input]:
     """The stock KSampler's widgets, under the stock ids."""
     return [
         io.Int.Input(

@@ -1,0 +1,145 @@
+"""Pictures of learned tokens: every prompt with every seed, as the stock nodes would make them, recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+import nodes as host_nodes  # ComfyUI's own nodes.py
+
+from ..scenescope.attention.joining import join_images
+from ..scenescope.attention.labelled import labelled_grid
+from ..scenescope.attention.recording import Recording
+from ..scenescope.attention.selection import Selection
+from ..scenescope.errors import InputError
+from ..scenescope.training.concepts import Concepts
+from ..scenescope.training.subsets import Which, prompts_of
+from .concepts import BaseCheck, apply_concepts
+from .sampling import SamplerSettings, sample
+from .screen import say_on_node
+from .text import trace_words
+from .unet import record_attention
+
+_MOST_SEEDS = 2**64
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to generate.
+
+    Args:
+        prompt: a prompt, or a template with `{tokens}`.
+        which: subsets of the tokens stand in a template.
+        negative: the negative prompt of all pictures.
+        seeds: how many, from the sampler's seed on.
+        sampler: the stock KSampler's widgets.
+        latent: LATENT that every picture starts from; its first picture counts, with its mask.
+        selection: what to record.
+        row: the prompt whose maps are given, from 1; -1 for the last.
+        strength: of the changed weights.
+        base: whether another base model is refused.
+    """
+
+    prompt: str
+    which: Which
+    negative: str
+    seeds: int
+    sampler: SamplerSettings
+    latent: dict[str, Any]
+    selection: Selection
+    row: int = -1
+    strength: float = 1.0
+    base: BaseCheck = "must match"
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was generated.
+
+    Args:
+        images: (prompt*seed height width 3) float32 0..1, seeds inside.
+        grid: (1 height width 3) float32 0..1, all of them with prompts and seeds.
+        recording: the maps of one prompt, a picture for each seed.
+        recorded: (seed height width 3), the pictures of the maps.
+        prompts: one for each row.
+    """
+
+    images: Tensor
+    grid: Tensor
+    recording: Recording
+    recorded: Tensor
+    prompts: tuple[str, ...]
+
+
+def empty_latent(width: int, height: int) -> dict[str, Any]:
+    """A LATENT of one empty picture; width and height in pixels."""
+    (latent,) = host_nodes.EmptyLatentImage().generate(width, height, 1)
+    return latent
+
+
+def generate(models: tuple[Any, Any, Any], concepts: Concepts, request: Request, node: str | None) -> Generated:
+    """Sample every prompt with every seed, one picture at a time, so that each is what the stock nodes would make.
+
+    Args:
+        models: MODEL, CLIP and VAE; stay as they are.
+        concepts: learned with these.
+        request: what to generate.
+        node: id of the node that says how far it is.
+
+    Raises:
+        InputError: there are too many pictures, there is no such row, or the concepts do not fit the models.
+    """
+    prompts = prompts_of(request.prompt, concepts.handles, request.which, request.seeds)
+    chosen = _row(request.row, len(prompts))
+    model, clip = apply_concepts(models[0], models[1], concepts, strength=request.strength, base=request.base)
+    clip = trace_words(clip)
+    watched, book = record_attention(model, request.selection)
+    negative, start = _encode(clip, request.negative), _first(request.latent)
+    seeds = [(request.sampler.seed + place) % _MOST_SEEDS for place in range(request.seeds)]
+    images: list[Tensor] = []
+    recordings: list[Recording] = []
+    for row, prompt in enumerate(prompts):
+        positive = _encode(clip, prompt)
+        for seed in seeds:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            say_on_node(node, f"Picture {len(images) + 1} of {len(prompts) * len(seeds)}: {prompt}, seed {seed}")
+            using = watched if row == chosen else model
+            latent = sample(using, positive, negative, start, replace(request.sampler, seed=seed))
+            if row == chosen:
+                recordings.append(book.find(latent["samples"], -1)[0])
+            images.append(_decoded(models[2], latent["samples"]))
+    pictures = torch.cat(images)
+    grid = labelled_grid(pictures, prompts, [f"seed {seed}" for seed in seeds])
+    recorded = pictures[chosen * len(seeds) : (chosen + 1) * len(seeds)]
+    return Generated(pictures, grid, join_images(recordings), recorded, prompts)
+
+
+def _row(row: int, rows: int) -> int:
+    index = row - 1 if row > 0 else rows + row
+    if row == 0 or not 0 <= index < rows:
+        raise InputError(
+            f"Generate from Tokens: the maps of prompt {row} were asked for; expected 1 to {rows}, or -1 for the last. "
+            "Choose one that is made."
+        )
+    return index
+
+
+def _encode(clip: Any, text: str) -> Any:
+    (conditioning,) = host_nodes.CLIPTextEncode().encode(clip, text)
+    return conditioning
+
+
+def _first(latent: dict[str, Any]) -> dict[str, Any]:
+    """The first picture of a LATENT, with its mask."""
+    found = {"samples": latent["samples"][:1]}
+    return found | ({"noise_mask": latent["noise_mask"][:1]} if "noise_mask" in latent else {})
+
+
+def _decoded(vae: Any, samples: Tensor) -> Tensor:
+    """One picture (1 height width 3) float32 on the CPU, as the stock VAE Decode gives it."""
+    (picture,) = host_nodes.VAEDecode().decode(vae, {"samples": samples})
+    return picture[:1].float().cpu()

@@ -1,0 +1,155 @@
+"""Pictures from learned tokens in one node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..host.generate import Request, empty_latent, generate
+from ..host.sampling import SamplerSettings
+from ..host.screen import say_on_node
+from ..host.viewer import viewer_ui
+from ..scenescope.attention.selection import POSITIVE, Selection
+from ..scenescope.training.concepts import Concepts as Learned
+from ..scenescope.training.subsets import MOST_PICTURES, WHICH
+from .concepts import applying_inputs
+from .record import sampler_inputs
+from .sockets import CATEGORY, AttentionMaps, Concepts
+
+
+class GenerateFromTokens(io.ComfyNode):
+    """Models, concepts and a template in; pictures, a labelled grid and attention maps out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: what knows, what to say, how often, how to sample."""
+        return io.Schema(
+            node_id="SceneScope_GenerateFromTokens",
+            display_name="Generate from Tokens",
+            category=CATEGORY,
+            description="Makes pictures of learned tokens: of one prompt, or of a template with all subsets of the "
+            "tokens, each with several seeds. Gives the pictures, a grid with prompts and seeds, and the attention "
+            "maps that show where each token went.",
+            search_aliases=["learned tokens", "break-a-scene", "template", "subsets", "xy grid", "textual inversion"],
+            inputs=[*_model_inputs(), *_prompt_inputs(), *sampler_inputs(), *_size_inputs(), *_last_inputs()],
+            outputs=[
+                io.Image.Output(display_name="IMAGE", tooltip="All pictures: prompt after prompt, seeds inside."),
+                io.Image.Output(display_name="GRID", tooltip="One sheet: a row for each prompt, a column per seed."),
+                AttentionMaps.Output(
+                    display_name="ATTENTION_MAPS",
+                    tooltip="The maps of one prompt (maps_of), with a picture for each seed, for Token Heatmap.",
+                ),
+                io.String.Output(display_name="PROMPTS", tooltip="The prompts, a line for each row of the grid."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model, clip, vae, concepts: Learned, **widgets: Any) -> io.NodeOutput:
+        """Generate and show the grid."""
+        made = generate((model, clip, vae), concepts, request_of(widgets), cls.hidden.unique_id)
+        say_on_node(cls.hidden.unique_id, f"{len(made.images)} pictures of {len(made.prompts)} prompts")
+        outputs = (made.images, made.grid, made.recording, "\n".join(made.prompts))
+        shown = ui.PreviewImage(made.grid, cls=cls).as_dict() | viewer_ui(made.recording, picture=made.recorded)
+        return io.NodeOutput(*outputs, ui=shown)
+
+
+def request_of(widgets: dict[str, Any]) -> Request:
+    """Read the widgets."""
+    latent = widgets.get("latent_image")
+    return Request(
+        prompt=widgets["prompt"],
+        which=widgets["subsets"],
+        negative=widgets["negative"],
+        seeds=widgets["seeds"],
+        sampler=SamplerSettings.of(widgets),
+        latent=empty_latent(widgets["width"], widgets["height"]) if latent is None else latent,
+        selection=Selection(branches=(POSITIVE,), precision=torch.float16),
+        row=widgets["maps_of"],
+        strength=widgets["strength"],
+        base=widgets["base_model"],
+    )
+
+
+def _model_inputs() -> list[io.Input]:
+    return [
+        io.Model.Input(
+            "model", tooltip="The base model that the concepts were learned with; not one from Apply Concepts."
+        ),
+        io.Clip.Input("clip", tooltip="Its CLIP, without the concepts."),
+        io.Vae.Input("vae", tooltip="Its VAE, to decode the pictures."),
+        Concepts.Input("concepts", tooltip="From Train Concepts or Load Concepts."),
+    ]
+
+
+def _prompt_inputs() -> list[io.Input]:
+    return [
+        io.String.Input(
+            "prompt",
+            multiline=True,
+            default="a photo of {tokens} at the beach",
+            tooltip="A prompt with handles such as <asset0>; or a template: {tokens} stands for a subset of the "
+            "tokens, joined by `and`, as in training. The default is the first of the paper's ten templates.",
+        ),
+        io.String.Input(
+            "negative",
+            multiline=True,
+            default="",
+            tooltip="What the pictures shall not show. Empty by default, as in training.",
+        ),
+        io.Combo.Input(
+            "subsets",
+            options=list(WHICH),
+            default="all",
+            tooltip="What {tokens} stands for: all subsets, small ones first (3 prompts for two tokens, 7 for three, "
+            "15 for four), each token alone, or all of them together. Without {tokens} it has no effect.",
+        ),
+        io.Int.Input(
+            "seeds",
+            default=2,
+            min=1,
+            max=MOST_PICTURES,
+            tooltip="How many seeds each prompt has: the seed below and those after it. 2 shows at a glance what is "
+            f"learned and what is chance. Prompts times seeds are at most {MOST_PICTURES}.",
+        ),
+    ]
+
+
+def _size_inputs() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            name,
+            default=512,
+            min=64,
+            max=4096,
+            step=8,
+            tooltip=f"{name.capitalize()} of the pictures in pixels, a multiple of 8; 512 is SD1.5's own, 128 the Demo "
+            "Model's. Not used where a latent is connected.",
+        )
+        for name in ("width", "height")
+    ]
+
+
+def _last_inputs() -> list[io.Input]:
+    return [
+        *applying_inputs(),
+        io.Int.Input(
+            "maps_of",
+            default=-1,
+            min=-MOST_PICTURES,
+            max=MOST_PICTURES,
+            tooltip="The prompt whose attention maps are given: 1 is the grid's first row, -1 the last, which for all "
+            "subsets names every token.",
+        ),
+        io.Latent.Input(
+            "latent_image",
+            optional=True,
+            tooltip="A latent that every picture starts from, in place of an empty one; with a mask from Set Latent "
+            "Noise Mask only the mask is made anew. Lower denoise keeps more of it. Its first picture is used.",
+        ),
+    ]
+
+
+NODES: list[type[io.ComfyNode]] = [GenerateFromTokens]
