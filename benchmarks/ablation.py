@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from pack.benchmarks.lab.tables import differences, markdown, spots, summary
 from pack.benchmarks.lab.variants import DEFAULT, UNTRAINED, Length, settings_of
@@ -32,6 +33,7 @@ from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui, use_comfyu
 from pack.devtools.environment import cache_folder
 from pack.scenescope.attention.scatter import Axes, draw_scatter
 from pack.scenescope.world.vocabulary import WORLD_VERSION
+from PIL import Image
 
 MODEL_FILE = ROOT / "demo" / "scenescope-demo.safetensors"
 AXES = Axes("The demo model's ablation", "prompt similarity", "identity similarity")
@@ -104,9 +106,15 @@ def work(options: argparse.Namespace) -> None:
     for trial, file in planned(options)[options.worker :: options.processes]:
         if file.exists():
             continue
-        result = run_trial(studio, Trial(*trial), protocol)
+        sheet = file.with_suffix(".png")
+        result = run_trial(studio, Trial(*trial), protocol, lambda pictures, sheet=sheet: save_sheet(pictures, sheet))
         write(file, json.dumps(result))
         print(f"done {trial[0]}, {trial[1]} things, scene {trial[2]}, seed {trial[3]}", flush=True)
+
+
+def save_sheet(pictures: Sequence[np.ndarray], file: Path) -> None:
+    """Save a trial's pictures side by side: the scene, then what was generated, prompt by prompt."""
+    Image.fromarray(np.uint8(np.concatenate(pictures, axis=1) * 255)).save(file)
 
 
 def write(file: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -115,8 +116,17 @@ class Studio:
         return self._class_pictures
 
 
-def run_trial(studio: Studio, trial: Trial, protocol: Protocol) -> dict[str, Any]:
+Keep = Callable[[list[np.ndarray]], None]
+
+
+def run_trial(studio: Studio, trial: Trial, protocol: Protocol, keep: Keep = lambda pictures: None) -> dict[str, Any]:
     """Train, look, generate and score.
+
+    Args:
+        studio: the model.
+        trial: what is tried.
+        protocol: how much is trained and drawn.
+        keep: is handed the scene's picture and all that were generated, each (height width 3) float.
 
     Returns:
         What JSON can hold: the trial, and what was measured.
@@ -126,7 +136,7 @@ def run_trial(studio: Studio, trial: Trial, protocol: Protocol) -> dict[str, Any
     stand = _untrained(studio, drawing) if trial.variant == UNTRAINED else _learned(studio, drawing, trial, protocol)
     drawing_began = time.perf_counter()
     with torch.inference_mode():
-        pictures = _scores(studio, stand, drawing, trial, protocol)
+        pictures = _scores(studio, stand, drawing, trial, protocol, keep)
     ended = time.perf_counter()
     looked = (
         {}
@@ -206,17 +216,21 @@ def _rows(concepts: Concepts) -> dict[str, torch.Tensor]:
     return dict(zip(concepts.handles, concepts.rows, strict=True))
 
 
-def _scores(studio: Studio, stand: Stand, drawing: Drawing, trial: Trial, protocol: Protocol) -> list[dict[str, Any]]:
-    truth, rows = Truth.of(drawing), []
+def _scores(
+    studio: Studio, stand: Stand, drawing: Drawing, trial: Trial, protocol: Protocol, keep: Keep
+) -> list[dict[str, Any]]:
+    truth, rows, all_pictures = Truth.of(drawing), [], [drawing.picture]
     for place in backgrounds(drawing, trial.scene, protocol.templates):
         for asked in subsets(trial.things):
             prompt = f"a photo of {' and '.join(stand.names[thing] for thing in asked)} {BACKGROUNDS[place]}"
             first = 100 * trial.seed
             for picture in studio.pictures(stand, prompt, range(first, first + protocol.pictures)):
-                seen = score(np.clip(picture, 0, 1), truth, asked, place)
+                all_pictures.append(picture.clip(0, 1))
+                seen = score(all_pictures[-1], truth, asked, place)
                 rows.append(
                     {**asdict(seen), "prompt": seen.prompt, "identity": seen.identity, "asked": asked, "place": place}
                 )
+    keep(all_pictures)
     return rows
 
 
