@@ -7,6 +7,10 @@
 Protocol, after Avrahami et al. 2023, section 4.1: on each scene of two and of three unseen things, templates x all
 subsets of the tokens x seeds. Each trial is one file in the folder; a run that was broken off goes on with what is
 missing, and a change of settings begins new files. One process for each core.
+
+A variant is `full` or `lora`, perhaps `-masks`, `-attention`, `-union` or `-phase1` (left out), perhaps `:field=value`
+with commas (settings of the training). Similarities and leakage: scenescope/world/likeness.py. Map-against-mask IoU and
+masked loss: of the scene itself, noised ten times at fixed places of the schedule, with a prompt that names everything.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from pack.benchmarks.lab.tables import differences, markdown, spots, summary
-from pack.benchmarks.lab.variants import DEFAULT, UNTRAINED, Length, settings_of
+from pack.benchmarks.lab.variants import DEFAULT, TITLES, UNTRAINED, Length, settings_of
 from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui, use_comfyui
 from pack.devtools.environment import cache_folder
 from pack.scenescope.attention.scatter import Axes, draw_scatter
@@ -59,6 +63,8 @@ def arguments() -> argparse.Namespace:
     if options.tune:
         options.only = [UNTRAINED, *combinations(options.base, options.tune)]
         options.tune = None
+    if unknown := [variant for variant in options.only if variant.partition(":")[0] not in TITLES]:
+        reader.error(f"no way to train is called {unknown[0]}; expected one of {', '.join(TITLES)}")
     return options
 
 
