@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import ask, demo, files, heatmap, masks, record, scene, shapes, text
+from . import ask, concepts, demo, files, generate, heatmap, masks, record, scene, shapes, text
 
-MODULES = (demo, record, shapes, text, heatmap, masks, ask, files, scene)
+MODULES = (demo, record, shapes, text, heatmap, masks, ask, files, scene, concepts, generate)
 NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]
 
 
