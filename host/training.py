@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import comfy.ldm.modules.attention
 import comfy.model_management
 import comfy.model_sampling
 import torch
+from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..scenescope.errors import HostError
 from ..scenescope.training.ports import ClassPictures, Ports
@@ -29,11 +33,16 @@ class HostDenoiser:
     """The copied U-Net, asked directly: latents come noised and scaled, as the U-Net wants them.
 
     Args:
-        unet: host contract, ComfyUI 0.33 `openaimodel.UNetModel`.
+        unet: host contract, ComfyUI 0.33 `openaimodel.UNetModel`; a copy.
+        checkpointing: compute blocks again in the backward pass instead of keeping what they computed.
     """
 
-    def __init__(self, unet: nn.Module) -> None:
+    def __init__(self, unet: nn.Module, *, checkpointing: bool = False) -> None:
         self.unet = unet
+        if checkpointing:
+            for module in unet.modules():
+                if isinstance(module, ResBlock | SpatialTransformer):
+                    module.forward = partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False)
 
     def __call__(self, latents: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
         """Predict the noise; the attention is the fused kernel's, whatever the host samples with."""
@@ -49,6 +58,7 @@ def training_ports(
     scene: Scene,
     settings: Settings,
     *,
+    checkpointing: bool = False,
     class_pictures: Callable[[Ports], ClassPictures] | None = None,
     on_progress: Say = lambda text: None,
 ) -> Iterator[Ports]:
@@ -63,6 +73,7 @@ def training_ports(
         vae: its VAE.
         scene: what is learned from; encoded once, upright and mirrored.
         settings: the method's.
+        checkpointing: save memory for time: blocks are computed twice. The numbers are the same.
         class_pictures: makes the pictures for the prior `class` with the ports; called only where they are needed.
         on_progress: told in a few words what is being done.
 
@@ -84,7 +95,7 @@ def training_ports(
             upright, mirrored = _latents(model, vae, scene, device)
             on_progress("Copying the model")
             manage.free_memory(memory_wanted(model, scene, settings), device)
-            text, denoiser = _copies(model, clip, settings, device)
+            text, denoiser = _copies(model, clip, settings, device, checkpointing)
             ports = Ports(text, denoiser, _schedule(model), upright, mirrored, base)
             if class_pictures is not None and settings.prior == "class" and settings.phase2_steps:
                 made = class_pictures(ports)
@@ -145,7 +156,9 @@ ACTIVATIONS = 1200
 """Values that one step keeps for its gradients, for each latent cell and channel of the first level."""
 
 
-def _copies(model: Any, clip: Any, settings: Settings, device: torch.device) -> tuple[HostText, HostDenoiser]:
+def _copies(
+    model: Any, clip: Any, settings: Settings, device: torch.device, checkpointing: bool
+) -> tuple[HostText, HostDenoiser]:
     """Trainable copies of text encoder and U-Net, where they compute."""
     copy = copy_patcher(clip.patcher, "CLIP")
     bake(copy)
@@ -155,7 +168,7 @@ def _copies(model: Any, clip: Any, settings: Settings, device: torch.device) -> 
     bake(copy)
     unet = copy.model.diffusion_model
     prepare(unet, model.model.diffusion_model, device, types_for(settings))
-    return text, HostDenoiser(unet)
+    return text, HostDenoiser(unet, checkpointing=checkpointing)
 
 
 def _latents(model: Any, vae: Any, scene: Scene, device: torch.device) -> tuple[Tensor, Tensor]:

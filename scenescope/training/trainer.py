@@ -41,6 +41,7 @@ class Report:
         measured: the losses apart, and each drawn concept's map and fit.
         gradient_norm: of all gradients together, before it is clipped.
         concepts: what has been learned so far, copied when it is called. The modules compute with it meanwhile.
+        rows: the row (channel) float32 of each handle, the run's own.
     """
 
     step: int
@@ -49,6 +50,7 @@ class Report:
     measured: Measured
     gradient_norm: float
     concepts: Callable[[], Concepts]
+    rows: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ class Run:
             guard_norm(self._rows, self._first, settings.norm_guard)
         self.step += 1
         self.between_steps = True
-        return Report(self.step, settings.steps, phase, measured, float(norm), partial(self._concepts_at, self.step))
+        learned, rows = partial(self._concepts_at, self.step), self._by_handle(self._rows.detach())
+        return Report(self.step, settings.steps, phase, measured, float(norm), learned, rows)
 
     def concepts(self) -> Concepts:
         """What has been learned so far, copied to the CPU."""

@@ -1,0 +1,186 @@
+"""Learning: the settings, and the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..host.training_run import Plan, train_concepts
+from ..scenescope.training.settings import lora_settings
+from .knobs import PRESETS, knobs, settings_of
+from .sockets import CATEGORY, Concepts, Scene, Settings
+
+
+class TrainSettings(io.ComfyNode):
+    """Every knob of the method."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Input: a preset, and the knobs that it sets, each with its value."""
+        options = [io.DynamicCombo.Option(name, knobs(preset)) for name, preset in PRESETS.items()]
+        return io.Schema(
+            node_id="SceneScope_TrainSettings",
+            display_name="Train Settings",
+            category=CATEGORY,
+            description="How Train Concepts learns: a preset, and every knob of it. lora is the default; full is the "
+            "Break-a-Scene reference. Without this node Train Concepts uses lora as it is.",
+            search_aliases=["break-a-scene", "training settings", "learning rate", "hyperparameters", "lora rank"],
+            inputs=[
+                io.DynamicCombo.Input(
+                    "preset",
+                    options=options,
+                    tooltip="lora: the new tokens and small additions to the U-Net; megabytes of state, and the "
+                    "default. full: the reference, which trains all weights; 16 bytes for each, about 15 GB for SD1.5. "
+                    "Choosing one sets all knobs below to its values.",
+                )
+            ],
+            outputs=[Settings.Output(display_name="SETTINGS", tooltip="For Train Concepts.")],
+        )
+
+    @classmethod
+    def execute(cls, preset: dict[str, Any]) -> io.NodeOutput:
+        """Read the knobs."""
+        return io.NodeOutput(settings_of(preset))
+
+
+class TrainConcepts(io.ComfyNode):
+    """MODEL, CLIP, VAE and a scene in; learned tokens out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the base model, the scene, settings, and what to show and keep meanwhile."""
+        return io.Schema(
+            node_id="SceneScope_TrainConcepts",
+            display_name="Train Concepts",
+            category=CATEGORY,
+            description="Learns a token for each thing of a scene (Break-a-Scene), so that prompts can name it: first "
+            "the tokens, then the model with them. Cancel at any time and queue again: it goes on where it was. MODEL, "
+            "CLIP and VAE stay as they are.",
+            search_aliases=["break-a-scene", "textual inversion", "dreambooth", "train lora", "embedding", "fine-tune"],
+            inputs=[
+                io.Model.Input("model", tooltip="SD1.5, noise prediction. LoRAs that are on it are part of the base."),
+                io.Clip.Input("clip", tooltip="The CLIP of the same checkpoint."),
+                io.Vae.Input("vae", tooltip="Its VAE. The pictures are encoded once."),
+                Scene.Input("scene", tooltip="From Build Scene."),
+                Settings.Input("settings", optional=True, tooltip="From Train Settings; without it lora as it is."),
+                *_keeping_inputs(),
+                *_sample_inputs(),
+                *_class_inputs(),
+            ],
+            outputs=[
+                Concepts.Output(display_name="CONCEPTS", tooltip="The learned tokens and changes of weights."),
+                io.LossMap.Output(
+                    display_name="LOSS_MAP", tooltip="The weighted loss of each step, for the stock Plot Loss Graph."
+                ),
+                io.Image.Output(display_name="CURVES", tooltip="Losses, fits, and each concept's map beside its mask."),
+                io.Image.Output(
+                    display_name="SAMPLES", tooltip="All sample pictures in order of their steps; the curves if none."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, model, clip, vae, scene, settings=None, **widgets: Any) -> io.NodeOutput:
+        """Train, or go on."""
+        plan = Plan(**widgets)
+        done = train_concepts((model, clip, vae), scene, settings or lora_settings(), plan, cls.hidden.unique_id)
+        shown = ui.PreviewImage(done.curves, cls=cls).as_dict() | {"scenescope_training": [done.told]}
+        return io.NodeOutput(done.concepts, {"loss": done.losses}, done.curves, done.samples, ui=shown)
+
+
+def _keeping_inputs() -> list[io.Input]:
+    return [
+        io.String.Input(
+            "run_name",
+            default="",
+            tooltip="Name of the run's folder below output/training: its state, curves and samples. Empty, the "
+            "default, names it after scene, settings and base model, so that whatever you change begins a new run, and "
+            "the same one goes on or, once finished, is returned at once.",
+        ),
+        io.Int.Input(
+            "save_every",
+            default=50,
+            min=1,
+            max=100_000,
+            advanced=True,
+            tooltip="Steps from one writing of the state to the next. A cancelled run saves its last step anyway; this "
+            "is for a crash. The state of lora is some 40 MB at rank 16, that of full 12 GB.",
+        ),
+        io.Boolean.Input(
+            "checkpointing",
+            default=False,
+            advanced=True,
+            tooltip="Compute blocks twice instead of keeping what they computed: less memory, about a third more time, "
+            "the same result. Off; switch it on where memory is short.",
+        ),
+    ]
+
+
+def _sample_inputs() -> list[io.Input]:
+    return [
+        io.String.Input(
+            "sample_prompt",
+            default="a photo of {}",
+            tooltip="What the sample pictures show; {} stands for all handles joined by `and`, or write them yourself.",
+        ),
+        io.Int.Input(
+            "sample_every",
+            default=100,
+            min=0,
+            max=100_000,
+            tooltip="Steps from one set of sample pictures to the next; 0 makes one at the end only. The same noise "
+            "each time, so that sets compare.",
+        ),
+        io.Int.Input("sample_count", default=2, min=0, max=16, tooltip="Pictures in a set; 0 makes none."),
+        io.Int.Input(
+            "sample_seed",
+            default=0,
+            min=0,
+            max=2**32 - 1,
+            advanced=True,
+            tooltip="Of the samples' noise. Fixed on purpose.",
+        ),
+        io.Int.Input(
+            "sample_steps",
+            default=20,
+            min=1,
+            max=1000,
+            advanced=True,
+            tooltip="Sampler steps (DDIM) of sample and class pictures. 20 is enough to judge; the reference takes 50.",
+        ),
+        io.Float.Input(
+            "sample_cfg",
+            default=5.0,
+            min=1.0,
+            max=30.0,
+            step=0.5,
+            advanced=True,
+            tooltip="Guidance of sample and class pictures. The reference takes 7.5, more than the demo model bears.",
+        ),
+    ]
+
+
+def _class_inputs() -> list[io.Input]:
+    return [
+        io.String.Input(
+            "class_prompt",
+            default="a photo at the beach",
+            advanced=True,
+            tooltip="Only for the prior `class`: what the pictures show that the model is held to. The reference's.",
+        ),
+        io.Int.Input(
+            "class_count",
+            default=100,
+            min=1,
+            max=10_000,
+            advanced=True,
+            tooltip="Only for the prior `class`: how many pictures, made once by the base model and kept. The "
+            "reference's 100.",
+        ),
+    ]
+
+
+NODES: list[type[io.ComfyNode]] = [TrainSettings, TrainConcepts]
