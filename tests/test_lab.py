@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
+from pack.benchmarks.ablation import combinations, planned
 from pack.benchmarks.lab.tables import MEASURES, by_scene, differences, figure_of, markdown, of_pictures, spots, summary
 from pack.benchmarks.lab.variants import DEFAULT, TITLES, UNTRAINED, Length, read_changes, settings_of, title_of
 from pack.scenescope.attention.scatter import Spot
@@ -95,3 +98,27 @@ def test_each_way_is_one_point_of_the_plot():
     """Oracle: by hand."""
     results = [trial("full", scene, 0.5) for scene in range(3)]
     assert spots(results, ["full"]) == [Spot("full", 0.5, 0.5, (0.5, 0.5), (0.5, 0.5))]
+
+
+def test_a_trial_has_a_file_of_its_own_which_a_change_of_settings_leaves_alone(tmp_path):
+    """Oracle: an invariant: the same plan gives the same files, other steps give others, and no training has none."""
+
+    def files(first: int) -> dict[tuple, str]:
+        options = argparse.Namespace(steps=[first, 5], seeds=2, scenes=2, things=[2, 3], only=["lora", "lora:rank=4"])
+        options.only, options.templates, options.pictures = [*options.only, UNTRAINED], 3, 1
+        options.folder = tmp_path
+        return {trial: file.name for trial, file in planned(options)}
+
+    first, other = files(10), files(11)
+    assert files(10) == first
+    assert len(set(first.values())) == 2 * 2 * 2 * 3
+    for trial, name in first.items():
+        assert (name == other[trial]) == (trial[0] == UNTRAINED)
+
+
+def test_every_combination_is_tried():
+    """Oracle: by hand."""
+    assert combinations("full:prior=off", ["rank=4,8", "clip=1"]) == [
+        "full:prior=off,rank=4,clip=1",
+        "full:prior=off,rank=8,clip=1",
+    ]
