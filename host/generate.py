@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +16,13 @@ from ..scenescope.attention.joining import join_images
 from ..scenescope.attention.labelled import labelled_grid
 from ..scenescope.attention.recording import Recording
 from ..scenescope.attention.selection import Selection
+from ..scenescope.attention.view import View
+from ..scenescope.attention.words import WordMatch
 from ..scenescope.errors import InputError
 from ..scenescope.training.concepts import Concepts
 from ..scenescope.training.subsets import Which, prompts_of
 from .concepts import BaseCheck, apply_concepts
+from .heatmaps import words_asked
 from .sampling import SamplerSettings, sample
 from .screen import say_on_node
 from .text import trace_words
@@ -65,6 +69,7 @@ class Generated:
         grid: (1 height width 3) float32 0..1, all of them with prompts and seeds.
         recording: the maps of one prompt, a picture for each seed.
         recorded: (seed height width 3), the pictures of the maps.
+        words: the tokens that the recorded prompt names.
         prompts: one for each row.
     """
 
@@ -72,6 +77,7 @@ class Generated:
     grid: Tensor
     recording: Recording
     recorded: Tensor
+    words: tuple[WordMatch, ...]
     prompts: tuple[str, ...]
 
 
@@ -115,7 +121,8 @@ def generate(models: tuple[Any, Any, Any], concepts: Concepts, request: Request,
     pictures = torch.cat(images)
     grid = labelled_grid(pictures, prompts, [f"seed {seed}" for seed in seeds])
     recorded = pictures[chosen * len(seeds) : (chosen + 1) * len(seeds)]
-    return Generated(pictures, grid, join_images(recordings), recorded, prompts)
+    whole = join_images(recordings)
+    return Generated(pictures, grid, whole, recorded, _words(whole, prompts[chosen], concepts), prompts)
 
 
 def _row(row: int, rows: int) -> int:
@@ -126,6 +133,12 @@ def _row(row: int, rows: int) -> int:
             "Choose one that is made."
         )
     return index
+
+
+def _words(recording: Recording, prompt: str, concepts: Concepts) -> tuple[WordMatch, ...]:
+    named = [handle for handle in concepts.handles if handle in prompt]
+    query = ", ".join(re.sub(r"([#<])", r"\\\1", handle) for handle in named)  # what means something in a query
+    return words_asked(recording, View(), query) if named else ()
 
 
 def _encode(clip: Any, text: str) -> Any:

@@ -52,8 +52,8 @@ class GenerateFromTokens(io.ComfyNode):
         made = generate((model, clip, vae), concepts, request_of(widgets), cls.hidden.unique_id)
         say_on_node(cls.hidden.unique_id, f"{len(made.images)} pictures of {len(made.prompts)} prompts")
         outputs = (made.images, made.grid, made.recording, "\n".join(made.prompts))
-        shown = ui.PreviewImage(made.grid, cls=cls).as_dict() | viewer_ui(made.recording, picture=made.recorded)
-        return io.NodeOutput(*outputs, ui=shown)
+        viewer = viewer_ui(made.recording, words=made.words, picture=made.recorded)
+        return io.NodeOutput(*outputs, ui=ui.PreviewImage(made.grid, cls=cls).as_dict() | viewer)
 
 
 def request_of(widgets: dict[str, Any]) -> Request:

@@ -69,6 +69,7 @@ def test_every_picture_is_what_the_stock_nodes_make(demo):
     assert len({picture.sum().item() for picture in found.images}) == 6
     assert found.grid.shape[0] == 1
     assert torch.equal(found.recorded, found.images[4:])
+    assert [(word.label, word.columns) for word in found.words] == [("<asset0>", (4,)), ("<asset1>", (6,))]
 
 
 @pytest.mark.parametrize(
