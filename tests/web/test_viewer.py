@@ -1,0 +1,252 @@
+"""The attention viewer in the editor: what a person hovers, clicks and types, and what is seen then."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pack.devtools.comfyui import ROOT
+from pack.tests.viewfiles import read
+from pack.tests.web.editor import Editor
+from PIL import Image
+from playwright.sync_api import ElementHandle
+
+HEATMAP, SAMPLER = "SceneScope_TokenHeatmap", "SceneScope_SampleAndRecord"
+PROMPT = "a photo of a red circle and a striped green star in the snow"
+WORDS = PROMPT.split()
+PIXELS = "(panel, at) => [...panel.querySelectorAll('.ss-tile:not([hidden]) canvas')][at].toDataURL()"
+TIDY = """
+type => {
+  const node = app.canvas.graph.nodes.filter(node => node.type === type).at(-1);
+  node.setSize([560, node.size[1]]);
+  node.pos = [node.pos[0], type.length * 100];
+  app.canvas.ds.offset[0] = 120 - node.pos[0];
+  const widget = node.widgets.find(widget => widget.name === 'scenescope_viewer');
+  app.canvas.ds.offset[1] = 160 - node.pos[1] - (widget.y ?? 500);
+  app.canvas.setDirty(true, true);
+}
+"""
+
+
+@pytest.fixture
+def viewer(editor: Editor) -> ElementHandle:
+    """Token Heatmap's viewer after a run of the first example, in view; the run itself is cached by the server."""
+    editor.load("first_heatmap")
+    editor.run()
+    return shown(editor, HEATMAP)
+
+
+def shown(editor: Editor, node_type: str) -> ElementHandle:
+    """A node's viewer, in view, when it has its words."""
+    editor.look_at(node_type)
+    editor.page.evaluate(TIDY, node_type)
+    panel = editor.panel(node_type, "viewer")
+    editor.page.wait_for_function("panel => panel.querySelector('.ss-chip') && panel.dataset.ms", arg=panel)
+    editor.page.wait_for_timeout(300)
+    panel.scroll_into_view_if_needed()
+    return panel
+
+
+def chip(panel: ElementHandle, word: str) -> ElementHandle:
+    """The chip of a word."""
+    return next(one for one in panel.query_selector_all(".ss-chip") if one.inner_text().strip() == word)
+
+
+def names(panel: ElementHandle) -> list[str]:
+    """What the maps on the screen are called."""
+    return [name.inner_text() for name in panel.query_selector_all(".ss-tile:not([hidden]) b")]
+
+
+def file_of(editor: Editor, node_type: str) -> Path:
+    """The file that a node's viewer shows."""
+    outputs = editor.page.evaluate("() => app.nodeOutputs")
+    node = editor.page.evaluate("type => app.graph.nodes.filter(node => node.type === type).at(-1).id", node_type)
+    return editor.server.place.base / "temp" / outputs[str(node)]["scenescope_view"][0]["filename"]
+
+
+def test_the_prompt_s_words_are_chips_and_the_words_asked_for_are_pinned(viewer):
+    """Oracle: the example's prompt, and its `red circle, green star, snow`."""
+    chips = [one.inner_text().strip() for one in viewer.query_selector_all(".ss-chip")]
+    assert chips == ["<start>", *WORDS, "<end>", "<padding>"]
+    assert names(viewer) == ["red", "circle", "green", "star", "snow"]
+
+
+def test_hovering_a_word_shows_its_map(viewer, editor):
+    """Oracle: the pixels change and come back, and the caption names the word; nothing is fetched meanwhile."""
+    requests: list[str] = []
+    editor.page.on("request", lambda request: requests.append(request.url))
+    chip(viewer, "circle").hover()
+    editor.page.wait_for_timeout(150)
+    circle = editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer)
+    chip(viewer, "snow").hover()
+    editor.page.wait_for_timeout(150)
+    assert names(viewer)[0] == "snow"
+    assert editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer) != circle
+    chip(viewer, "circle").hover()
+    editor.page.wait_for_timeout(150)
+    assert editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer) == circle
+    assert [url for url in requests if "/view" in url and ".view" in url] == []
+
+
+def test_hovering_the_picture_ranks_the_words_by_their_share_there(viewer, editor):
+    """Oracle: the same mean taken by the description's reader, over the five blocks of the latent's own grid."""
+    header, planes = read(file_of(editor, HEATMAP))
+    entry = header["entries"][0]
+    blocks = [at for at, block in enumerate(entry["blocks"]) if block["grid"] == [16, 16]]
+    mean = {c: np.mean([planes[0, 0, 0, b, c] for b in blocks], axis=0) for c in range(1, 1 + len(WORDS))}
+    frame = viewer.query_selector(".ss-frame")
+    box = frame.bounding_box()
+    for row, column in ((7, 4), (13, 13), (1, 14)):
+        x, y = (column + 0.5) / 16 * box["width"], (row + 0.5) / 16 * box["height"]
+        frame.hover(position={"x": x, "y": y})
+        editor.page.wait_for_timeout(150)
+        ranked = viewer.query_selector_all(".ss-ranking li")
+        expected = sorted(mean, key=lambda c: -mean[c][row, column])[:2]
+        assert [one.query_selector(".ss-word").inner_text() for one in ranked[:2]] == [WORDS[c - 1] for c in expected]
+        assert float(ranked[0].get_attribute("data-share")) == pytest.approx(mean[expected[0]][row, column], abs=1e-4)
+    assert viewer.query_selector(".ss-mark").is_visible()
+
+
+def test_pinned_words_are_compared_on_one_scale(viewer, editor):
+    """Oracle: the larger of the two captions' maxima stands at the top of the only colour bar."""
+    viewer.query_selector("text=unpin").click()
+    for word in ("star", "circle"):
+        chip(viewer, word).click()
+    editor.page.wait_for_timeout(200)
+    assert sorted(names(viewer)) == ["circle", "star"]
+    assert chip(viewer, "star").get_attribute("aria-pressed") == "true"
+    tops = [float(one.get_attribute("title").split()[1]) for one in viewer.query_selector_all("figcaption span")[:2]]
+    bar = viewer.query_selector_all(".ss-bar span")
+    assert float(bar[0].inner_text()) == max(tops)
+
+
+def test_the_slider_goes_through_the_steps(viewer, editor):
+    """Oracle: the words under it, and other pixels at another step."""
+    assert "mean of 20 steps" in viewer.query_selector(".ss-about").inner_text()
+    before = editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer)
+    viewer.query_selector("input[type=range]").fill("3")
+    editor.page.wait_for_timeout(200)
+    assert "step 3 of 20" in viewer.query_selector(".ss-about").inner_text()
+    assert editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer) != before
+
+
+def test_blocks_and_prompts_are_chosen(viewer, editor):
+    """Oracle: the words beside the slider; the negative prompt is empty, so it has no words."""
+    layers, prompt = viewer.query_selector_all("select")[0], viewer.query_selector('select[aria-label="Prompt"]')
+    layers.select_option("block:output 4")
+    editor.page.wait_for_timeout(200)
+    assert "output 4, 4×4" in viewer.query_selector(".ss-about").inner_text()
+    prompt.select_option("1")
+    editor.page.wait_for_timeout(200)
+    assert viewer.query_selector_all(".ss-chip:not(.ss-faint)") == []
+
+
+def test_keys_walk_over_words_steps_and_places(viewer, editor):
+    """Oracle: the word next in the prompt, the step after, and a word ranked where the keys lead."""
+    chip(viewer, "red").focus()
+    editor.page.keyboard.press("ArrowRight")
+    editor.page.wait_for_timeout(150)
+    assert names(viewer)[0] == "circle"
+    assert "circle: largest share" in viewer.query_selector(".ss-spoken").inner_text()
+    editor.page.keyboard.press("ArrowUp")
+    editor.page.wait_for_timeout(150)
+    assert "step 1 of 20" in viewer.query_selector(".ss-about").inner_text()
+    editor.page.keyboard.press("Escape")
+    editor.page.wait_for_timeout(150)
+    assert names(viewer) == ["circle"]
+    viewer.query_selector(".ss-stage").focus()
+    editor.page.keyboard.press("ArrowRight")
+    editor.page.wait_for_timeout(150)
+    assert viewer.query_selector(".ss-ranking h4").inner_text() == "Row 9, column 9"
+    assert editor.page.evaluate("() => app.graph.nodes.length") == 11  # no key reached the editor
+
+
+def test_what_is_shown_is_saved_as_a_picture(viewer, editor):
+    """Oracle: the file opens as a PNG of more than one colour, named after the words."""
+    with editor.page.expect_download() as waiting:
+        viewer.query_selector(".ss-export").click()
+    saved = waiting.value
+    assert saved.suggested_filename.endswith("red_circle_green_star_snow.png")
+    with Image.open(io.BytesIO(Path(saved.path()).read_bytes())) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 4 * 384
+        assert len(picture.convert("P").getcolors(256)) > 50
+
+
+def test_a_node_without_the_picture_shows_the_maps_too(viewer, editor):
+    """Oracle: the sampler's viewer has the same words, and borrows the picture that Token Heatmap was given."""
+    panel = shown(editor, SAMPLER)
+    assert len(panel.query_selector_all(".ss-chip")) == 3 + len(WORDS)
+    assert panel.query_selector(".ss-frame img").get_attribute("src")
+
+
+def test_a_reload_of_the_page_brings_the_maps_back(viewer, editor):
+    """Oracle: the words are there again, without a run."""
+    editor.page.reload()
+    editor.page.wait_for_timeout(4000)
+    assert len(shown(editor, HEATMAP).query_selector_all(".ss-chip")) == 3 + len(WORDS)
+
+
+CHANGES: dict[str, Any] = {
+    "a copy": "() => { const c = app.canvas; c.selectItems([node(c)]); c.copyToClipboard(); c.pasteFromClipboard(); }",
+    "bypass": "() => { node(app.canvas).mode = 4; app.canvas.setDirty(true, true); }",
+    "a subgraph": "() => { const n = node(app.canvas); const { subgraph } = app.graph.convertToSubgraph(new Set([n])); "
+    "app.canvas.setGraph(subgraph); }",
+    "another renderer": "async () => { const s = app.extensionManager.setting, n = 'Comfy.VueNodes.Enabled'; "
+    "const old = s.get(n); await s.set(n, !old); await new Promise(done => setTimeout(done, 1500)); "
+    "await s.set(n, old); }",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_viewer_survives(viewer, editor, change):
+    """Oracle: the node that is there afterwards shows the words; the console stays empty (the fixture looks)."""
+    find = "const node = canvas => canvas.graph.nodes.filter(node => node.type === 'SceneScope_TokenHeatmap').at(-1);"
+    editor.page.evaluate(f"async () => {{ {find} await ({CHANGES[change]})(); }}")
+    editor.page.wait_for_timeout(1200)
+    try:
+        assert len(shown(editor, HEATMAP).query_selector_all(".ss-chip")) == 3 + len(WORDS)
+    finally:
+        editor.page.evaluate("() => app.canvas.setGraph(app.rootGraph ?? app.graph)")
+
+
+def test_undo_makes_the_node_again_with_its_maps(viewer, editor):
+    """Oracle: a deleted node that is undone has its words."""
+    editor.page.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.()")
+    editor.page.evaluate(f"() => app.graph.remove(app.graph.nodes.find(node => node.type === '{HEATMAP}'))")
+    editor.page.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.()")
+    assert not editor.has_panel(HEATMAP, "viewer")
+    editor.page.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.undo()")
+    editor.page.wait_for_timeout(1500)
+    assert len(shown(editor, HEATMAP).query_selector_all(".ss-chip")) == 3 + len(WORDS)
+
+
+def test_maps_that_are_gone_say_what_to_do(viewer, editor):
+    """Oracle: the sentence. The browser itself notes the missing file in its console."""
+    give = {"scenescope_view": [{"filename": "scenescope_gone.view", "subfolder": "", "type": "temp"}]}
+    editor.page.evaluate(f"o => app.graph.nodes.find(node => node.type === '{HEATMAP}').onExecuted(o)", give)
+    editor.page.wait_for_function("panel => panel.innerText.includes('Run the workflow again')", arg=viewer)
+    assert all("404" in error for error in editor.errors)
+    editor.errors.clear()
+
+
+@pytest.mark.parametrize(("palette", "locale", "word"), [("light", "en", "Layers"), ("dark", "zh", "层")])
+def test_it_follows_the_editor_s_theme_and_language(viewer, editor, palette, locale, word):
+    """Oracle: the label in that language; ink and paper differ by far in lightness."""
+    put = "async ([palette, locale]) => { const s = app.extensionManager.setting; "
+    put += "await s.set('Comfy.ColorPalette', palette); await s.set('Comfy.Locale', locale); }"
+    editor.page.evaluate(put, [palette, locale])
+    try:
+        editor.load("first_heatmap")
+        editor.run()
+        panel = shown(editor, HEATMAP)
+        assert word in panel.inner_text()
+        style = "panel => ['color', 'backgroundColor'].map(name => getComputedStyle(panel)[name].match(/[\\d.]+/g))"
+        ink, paper = ([float(part) for part in colour[:3]] for colour in editor.page.evaluate(style, panel))
+        assert abs(sum(ink) - sum(paper)) > 300
+        editor.page.screenshot(path=ROOT / "artifacts" / "web" / f"viewer_{palette}_{locale}_{editor.renderer}.png")
+    finally:
+        editor.page.evaluate(put, ["dark", "en"])

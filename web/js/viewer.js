@@ -1,0 +1,266 @@
+// @ts-check
+/** The attention viewer: a picture, its prompt's words under it, and where each of them went. */
+import { choice, eachFrame, element } from "./dom.js";
+import { keep, registerPanel, viewAddress } from "./editor.js";
+import { say } from "./i18n.js";
+import { fetchView } from "./viewdata.js";
+import { fillControls, makeControls } from "./viewercontrols.js";
+import { download, drawExport } from "./viewerexport.js";
+import { DEFAULTS, Model, largest, number } from "./viewermodel.js";
+import { CAPTION, Tile, drawBar, drawRanking, makeChips, markChips } from "./viewerparts.js";
+
+const NODES = ["SceneScope_TokenHeatmap", "SceneScope_AttentionMaps", "SceneScope_SampleAndRecord", "SceneScope_LoadMaps"];
+const CHOICES = "scenescope_viewer";
+/** Pictures by the maps' file: a node without the picture borrows it from another that shows the same run. @type {Map<string, any[]>} */
+const pictures = new Map();
+/** @type {Set<Viewer>} */
+const viewers = new Set();
+
+registerPanel({
+  name: "viewer",
+  nodes: NODES,
+  key: "scenescope_view",
+  height: 420,
+  size: [480, 0],
+  create: (node, root) => new Viewer(node, root),
+});
+
+export class Viewer {
+  /** @param {any} node @param {HTMLElement} root */
+  constructor(node, root) {
+    this.node = node;
+    this.root = root;
+    /** @type {Model | null} */
+    this.model = null;
+    this.cell = -1;
+    /** @type {Tile[]} */
+    this.tiles = [];
+    this.bar = element("div", { class: "ss-bar", role: "img" });
+    this.ranking = element("div", { class: "ss-ranking" });
+    this.stage = element("div", { class: "ss-stage", tabindex: 0, role: "group", "aria-label": say("Picture: arrow keys ask for the words at a place") });
+    this.chips = element("div", { class: "ss-chips", role: "toolbar", "aria-label": say("Words: left and right walk, up and down change the step, Enter pins") });
+    this.controls = makeControls((changes) => this.choose(changes), () => this.export(), choice);
+    this.status = element("p", { class: "ss-status", role: "status" });
+    this.spoken = element("p", { class: "ss-spoken", "aria-live": "polite" });
+    this.body = element("div", { class: "ss-body" }, [
+      element("div", { class: "ss-main" }, [this.stage, this.bar, this.ranking]), this.chips, this.controls.root,
+    ]);
+    root.append(this.body, this.status, this.spoken);
+    root.setAttribute("role", "region");
+    root.setAttribute("aria-label", say("Attention viewer"));
+    this.refresh = eachFrame(() => this.draw());
+    this.observer = new ResizeObserver(() => this.refresh());
+    this.observer.observe(this.stage);
+    this.listen();
+    viewers.add(this);
+  }
+
+  dispose() {
+    viewers.delete(this);
+    this.observer.disconnect();
+    this.refresh.cancel();
+    this.root.replaceChildren();
+  }
+
+  /** @param {any} output */
+  async show(output) {
+    this.output = output;
+    if (!output) return this.tell(say("Run the workflow: the maps appear here."));
+    if (output.pictures?.length) {
+      pictures.set(output.filename, output.pictures);
+      viewers.forEach((viewer) => viewer.refresh());
+    }
+    if (!this.model) this.tell(say("Loading the maps …"));
+    try {
+      const data = await fetchView(output);
+      if (this.output !== output) return;
+      const kept = this.node.properties?.[CHOICES];
+      this.model = new Model(data, { ...DEFAULTS, ...kept, pins: [...(kept?.pins ?? [])] }, output);
+      const asked = JSON.stringify(output.words ?? []);
+      if (this.model.choices.asked !== asked) this.model.pinAsked();
+      this.model.choices.asked = asked;
+      this.cell = -1;
+      this.tell(this.leftOut());
+      this.body.hidden = false;
+      this.rebuild();
+    } catch (error) {
+      this.model = null;
+      const status = error instanceof Error ? error.message : String(error);
+      this.tell(say("These maps are no longer on the server ({why}). Run the workflow again.", { why: status }));
+    }
+  }
+
+  /** @param {string} text */
+  tell(text) {
+    this.status.textContent = text;
+    this.status.hidden = !text;
+    this.body.hidden = !this.model;
+  }
+
+  /** What the file does not hold. */
+  leftOut() {
+    const sentences = {
+      steps: "To keep the file small it holds {kept} of {of} steps; the mean is over all.",
+      "heads at single steps": "Single heads are means over all steps.",
+      cells: "Grids are at most {kept} cells.",
+      images: "It holds {kept} of {of} pictures.",
+    };
+    return (this.model?.header.left_out ?? []).map((part) => say(/** @type {any} */ (sentences)[part.what] ?? part.what, part)).join(" ");
+  }
+
+  /** Anew from the model: what can be chosen, and the words. */
+  rebuild() {
+    if (!this.model) return;
+    fillControls(this.controls, this.model);
+    makeChips(this.chips, this.model);
+    this.refresh();
+  }
+
+  /** @param {Partial<import("./viewermodel.js").Choices>} changes */
+  choose(changes) {
+    if (!this.model) return;
+    this.model.choose(changes);
+    keep(this.node, CHOICES, { ...this.model.choices, pins: [...this.model.choices.pins] });
+    if ("split" in changes || "entry" in changes) this.rebuild();
+    else fillControls(this.controls, this.model);
+    this.refresh();
+  }
+
+  /** The live word changes as the pointer passes; this is kept in mind but not with the node. @param {string} key */
+  look(key) {
+    if (!this.model || this.model.choices.live === key) return;
+    this.model.choices.live = key;
+    this.refresh();
+  }
+
+  /** @param {string} key */
+  pin(key) {
+    const pins = this.model?.choices.pins ?? [];
+    this.choose({ pins: pins.includes(key) ? pins.filter((pin) => pin !== key) : [...pins, key], live: key });
+  }
+
+  draw() {
+    const { model } = this;
+    if (!model || !this.root.isConnected) return;
+    const start = performance.now();
+    const groups = model.shown();
+    const tops = model.tops(groups);
+    this.layOut(groups.length);
+    const picture = this.picture();
+    groups.forEach((group, at) => {
+      this.tiles[at].draw(model, group, tops[at], picture, model.choices.pins.includes(group.key));
+      this.tiles[at].point(this.cell, model.volume.grid);
+    });
+    drawBar(this.bar, model, model.choices.scale === "own" && groups.length > 1 ? null : tops[0]);
+    const rows = Math.max(3, Math.floor((this.stage.clientHeight - 40) / 20));
+    drawRanking(this.ranking, model, this.cell, rows);
+    markChips(this.chips, model, this.cell);
+    this.controls.about.textContent = model.describe();
+    this.root.dataset.ms = (performance.now() - start).toFixed(2);
+  }
+
+  /** As many tiles as maps, as large as the room allows. @param {number} count */
+  layOut(count) {
+    while (this.tiles.length < count) {
+      const tile = new Tile();
+      this.tiles.push(tile);
+      this.stage.append(tile.root);
+    }
+    this.tiles.forEach((tile, at) => (tile.root.hidden = at >= count));
+    const [height, width] = /** @type {Model} */ (this.model).header.latent;
+    const [room, high] = [this.stage.clientWidth, this.stage.clientHeight];
+    let best = 0;
+    for (let across = 1; across <= count; across++) {
+      const down = Math.ceil(count / across);
+      best = Math.max(best, Math.min((room - 6 * (across - 1)) / across / width, (high / down - CAPTION - 4) / height));
+    }
+    best = Math.max(best, 16 / Math.min(width, height));
+    for (const tile of this.tiles.slice(0, count)) tile.resize(Math.floor(best * width), Math.floor(best * height));
+  }
+
+  /** The picture's address, where there is one. */
+  picture() {
+    const files = this.output?.pictures?.length ? this.output.pictures : (pictures.get(this.output?.filename) ?? []);
+    const file = files[Math.min(this.model?.choices.image ?? 0, files.length - 1)];
+    return file ? viewAddress(file) : null;
+  }
+
+  export() {
+    if (!this.model) return;
+    const shown = this.tiles[0]?.picture;
+    const names = this.model.shown().map((group) => group.label).join("_");
+    download(drawExport(this.model, shown && !shown.hidden ? shown : null), `scenescope_${names.replace(/[^\p{L}\p{N}_-]+/gu, "")}.png`);
+  }
+
+  listen() {
+    const chip = (/** @type {Event} */ event) => /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-key]"));
+    for (const list of [this.chips, this.ranking]) {
+      list.addEventListener("pointerover", (event) => this.look(chip(event)?.dataset.key ?? ""), { passive: true });
+      list.addEventListener("click", (event) => chip(event) && this.pin(chip(event)?.dataset.key ?? ""));
+    }
+    this.chips.addEventListener("focusin", (event) => this.look(chip(event)?.dataset.key ?? ""));
+    this.chips.addEventListener("keydown", (event) => this.walk(event));
+    this.stage.addEventListener("pointermove", (event) => this.ask(this.cellAt(event)));
+    this.stage.addEventListener("pointerleave", () => this.ask(-1));
+    this.stage.addEventListener("click", () => {
+      const first = /** @type {HTMLElement | null} */ (this.ranking.querySelector("li"));
+      if (this.cell >= 0 && first?.dataset.key) this.pin(first.dataset.key);
+    });
+    this.stage.addEventListener("keydown", (event) => this.steer(event));
+  }
+
+  /** @param {PointerEvent} event */
+  cellAt(event) {
+    const frame = /** @type {HTMLElement} */ (event.target).closest(".ss-frame");
+    if (!frame || !this.model) return -1;
+    const box = frame.getBoundingClientRect();
+    const [height, width] = this.model.volume.grid;
+    const row = Math.floor(((event.clientY - box.top) / box.height) * height);
+    const column = Math.floor(((event.clientX - box.left) / box.width) * width);
+    return row < 0 || column < 0 || row >= height || column >= width ? -1 : row * width + column;
+  }
+
+  /** @param {number} cell */
+  ask(cell) {
+    if (cell === this.cell) return;
+    this.cell = cell;
+    this.refresh();
+  }
+
+  /** Keys on the words. @param {KeyboardEvent} event */
+  walk(event) {
+    const { model } = this;
+    if (!model) return;
+    const at = model.groups.findIndex((group) => group.key === model.choices.live);
+    const last = model.groups.length - 1;
+    const to = { ArrowRight: Math.min(last, at + 1), ArrowLeft: Math.max(0, at - 1), Home: 0, End: last }[event.key];
+    const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+    if (to !== undefined) {
+      const group = model.groups[to];
+      /** @type {HTMLElement | null} */ (this.chips.querySelector(`[data-at="${to}"]`))?.focus();
+      this.look(group.key);
+      this.spoken.textContent = say("{word}: largest share {a}", { word: group.label, a: number(largest(model.map(group))) });
+    } else if (step) {
+      this.choose({ step: Math.min(model.steps.length, Math.max(0, model.choices.step + step)) });
+      this.spoken.textContent = model.describe();
+    } else if (event.key === "Escape") this.choose({ pins: [] });
+    else return;
+    event.preventDefault();
+  }
+
+  /** Keys on the picture. @param {KeyboardEvent} event */
+  steer(event) {
+    const { model } = this;
+    const move = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    if (!model || (!move && event.key !== "Escape" && event.key !== "Enter")) return;
+    event.preventDefault();
+    if (event.key === "Enter") return void (/** @type {HTMLElement | null} */ (this.ranking.querySelector("li"))?.click());
+    if (!move) return this.ask(-1);
+    const [height, width] = model.volume.grid;
+    const from = this.cell < 0 ? [height >> 1, width >> 1] : [Math.floor(this.cell / width) + move[0], (this.cell % width) + move[1]];
+    this.ask(Math.min(height - 1, Math.max(0, from[0])) * width + Math.min(width - 1, Math.max(0, from[1])));
+    const shares = model.shares(this.cell);
+    const best = model.groups.map((group, at) => ({ group, share: shares[at] })).filter(({ group }) => group.plain).sort((a, b) => b.share - a.share).slice(0, 3);
+    this.spoken.textContent = best.map(({ group, share }) => `${group.label} ${number(share)}`).join(", ");
+  }
+}
