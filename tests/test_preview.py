@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -113,19 +115,18 @@ def test_handles_and_words_are_read_line_by_line():
     concepts, ground = name_things(3, "<cat>\n\n<dog>\n\n", " cat \n\nred dog\nbeach\n", " <bg> ")
     assert concepts == [Concept("<cat>", "cat"), Concept("<asset1>", ""), Concept("<dog>", "red dog")]
     assert ground == Concept("<bg>", "beach")
-    assert name_things(1, "", "", "") == ([Concept("<asset0>", "")], None)
+    assert name_things(2, "<cat>", "", "") == ([Concept("<cat>", ""), Concept("<asset1>", "")], None)
 
 
 @pytest.mark.parametrize(
     ("handles", "words", "said"),
     [
         ("<a>\n<b>\n<c>", "", "3 handles and 2 masks"),
-        ("<a>", "", "1 handles and 2"),
         ("", "a\nb\nc", "3 starting words"),
     ],
 )
 def test_more_names_than_things_are_refused(handles, words, said):
-    """Oracle: the message; fewer handles among them."""
+    """Oracle: the message."""
     with pytest.raises(InputError, match=said):
         name_things(2, handles, words, "")
 
@@ -191,3 +192,10 @@ def test_the_facts_are_plain_json():
     assert found["grids"] == {"picture": [64, 96], "latent": [8, 12], "loss": [2, 3]}
     assert found["warnings"] == [{"kind": "overlap", "concept": 1, "message": "It is so."}]
     assert found["palette"][0] == "#56b4e9"
+
+
+def test_the_front_end_has_the_same_palette():
+    """Oracle: the script's own text."""
+    script = (Path(__file__).resolve().parent.parent / "web" / "js" / "painter.js").read_text("utf-8")
+    line = next(line for line in script.splitlines() if line.startswith("export const PALETTE"))
+    assert re.findall("#[0-9a-f]{6}", line) == facts(scene_of(LEFT), [])["palette"]

@@ -90,7 +90,7 @@ def name_things(count: int, handles: str, words: str, background: str) -> tuple[
 
     Args:
         count: how many things.
-        handles: one a line; an empty line, or none at all, is `<asset0>`, `<asset1>` and so on.
+        handles: one a line; an empty or a missing line is `<asset0>`, `<asset1>` and so on.
         words: one a line in the same order, one more for the background; what is missing has none.
         background: the background's handle; empty for no background.
 
@@ -98,16 +98,16 @@ def name_things(count: int, handles: str, words: str, background: str) -> tuple[
         The things' concepts, and the background's.
 
     Raises:
-        InputError: there are not as many lines as things.
+        InputError: there are more lines than things.
 
     >>> name_things(2, "", "cat", "")[0]
     [Concept(handle='<asset0>', word='cat'), Concept(handle='<asset1>', word='')]
     """
     names, starts = _lines(handles), _lines(words)
-    if names and len(names) != count:
+    if len(names) > count:
         raise InputError(
-            f"Build Scene: there are {len(names)} handles and {count} masks; expected as many of one as of the other. "
-            "Write one handle a line, or none for <asset0> and so on."
+            f"Build Scene: there are {len(names)} handles and {count} masks; expected at most one for each. Connect or "
+            "paint the missing masks, or take handles out."
         )
     ground = background.strip()
     if len(starts) > count + bool(ground):
@@ -115,7 +115,8 @@ def name_things(count: int, handles: str, words: str, background: str) -> tuple[
             f"Build Scene: there are {len(starts)} starting words and {count} masks; expected at most one for each. "
             "Write one a line, in the order of the masks; one more is the background's, where it has a handle."
         )
-    names = [name or f"<asset{index}>" for index, name in enumerate(names or [""] * count)]
+    names += [""] * (count - len(names))
+    names = [name or f"<asset{index}>" for index, name in enumerate(names)]
     starts += [""] * (count + 1 - len(starts))
     concepts = [Concept(name, start) for name, start in zip(names, starts, strict=False)]
     return concepts, Concept(ground, starts[count]) if ground else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -178,4 +179,4 @@ def test_the_server_takes_demo_scene_into_build_scene(server, links):
     (facts,) = shown["scenescope_scene"]
     assert [concept["handle"] for concept in facts["concepts"]] == ["<asset0>", "<asset1>", "<bg>"]
     assert all(concept["word"] for concept in facts["concepts"][:2])
-    assert Image.open(server.path_of(shown["images"][0])).size[0] > 500
+    assert Image.open(BytesIO(server.view(shown["images"][0]))).size[0] > 500
