@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from ..scenescope.dims import Grid
 from ..scenescope.errors import FileError
@@ -67,11 +68,20 @@ def built_scene(pictures: Tensor, marks: Marks, naming: Naming, resolution: int)
     Raises:
         InputError: pictures, masks and texts do not fit.
     """
-    masks = gather(marks, len(pictures))
+    masks = gather(_over(pictures, marks), len(pictures))
     concepts, background = name_things(len(masks), naming.handles, naming.words, naming.background)
     scene = build_scene(pictures, masks, concepts, resolution=resolution or None, background=background)
     found = (*size_doubts(masks, Grid(*pictures.shape[1:3])), *doubts(scene, pieces))
     return Built(scene, preview(scene, found), describe(scene, found), facts(scene, found))
+
+
+def _over(pictures: Tensor, marks: Marks) -> Marks:
+    """Bring the strokes to the pictures' size: the painter stretches its canvas over the picture, whatever its size."""
+    if marks.strokes is None:
+        return marks
+    size = tuple(pictures.shape[1:3])
+    strokes = functional.interpolate(marks.strokes.movedim(-1, 0)[None], size, mode="nearest-exact")
+    return replace(marks, strokes=strokes[0].movedim(0, -1))
 
 
 def painted_strokes(name: str) -> Tensor | None:

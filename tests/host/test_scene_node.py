@@ -108,7 +108,8 @@ def test_painting_alone_is_enough_and_a_changed_file_counts_as_new():
     """Oracle: by hand; the fingerprint differs when the file's content does, and is empty without one."""
     image = torch.rand(1, 64, 64, 3)
     paint("p.png", ((0, 0, 255), (slice(0, 64), slice(0, 128))))
-    scene = build(image=image, mask="p.png [input]", **WIDGETS | {"resolution": 0}).result[0]
+    scene, _, report = build(image=image, mask="p.png [input]", **WIDGETS | {"resolution": 0}).result
+    assert "stretched" not in report  # the painter's canvas always lies over the whole picture
     assert scene.masks[0, 0].tolist() == torch.cat([torch.ones(32, 64), torch.zeros(32, 64)]).tolist()
     before = BuildScene.fingerprint_inputs(mask="p.png [input]", image=None)
     paint("p.png", ((0, 0, 255), (slice(0, 64), slice(0, 99))))
