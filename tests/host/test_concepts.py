@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.lora
+import comfy.model_management
 import comfy.supported_models
 import folder_paths
 import pytest
@@ -18,12 +19,13 @@ from pack.host.concepts import apply_concepts
 from pack.host.demo import load_demo_model
 from pack.host.exports import export_concepts, lora_keys
 from pack.host.text import TOKENS_KEY, trace_words
+from pack.host.training import training_ports
 from pack.nodes.concepts import ApplyConcepts, LoadConcepts, SaveConcepts
 from pack.scenescope.attention.words import find_words
 from pack.scenescope.errors import FileError, InputError
 from pack.scenescope.training.concepts import Concepts
-from pack.scenescope.training.lora import UNET_LAYERS, layers_of
-from pack.scenescope.training.scene import Concept
+from pack.scenescope.training.lora import UNET_LAYERS, Lora, layers_of
+from pack.scenescope.training.scene import Concept, build_scene
 from pack.scenescope.training.settings import lora_settings
 from pack.scenescope.training.weights import LowRank
 from pack.tests.host.checkpoint import FULL_UNET
@@ -95,6 +97,33 @@ def test_core_loaders_of_the_exports_give_the_same_picture(demo, folders, kind):
     theirs = picture(model, clip, PROMPT.format(*exported.embeddings.values()))
     assert torch.equal(ours, theirs)
     assert not torch.equal(ours, with_handles(*demo[:2]))
+
+
+def test_applied_concepts_compute_what_training_computed(demo):
+    """Oracle: the training ports with the same rows, and the same additions by training's own forward hooks."""
+    learned = made_up(demo, "lora")
+    unet = {name: pair for name, pair in learned.low_rank.items() if name.startswith("unet.")}
+    learned, prompt = replace(learned, low_rank=unet), "a photo of <asset0> and <asset1>"
+    picture, concepts = torch.rand(1, 64, 96, 3), learned.concepts
+    scene = build_scene(picture, [picture[..., 0].round(), picture[..., 1].round()], concepts)
+    latent, timestep = torch.randn(1, 4, 8, 12), torch.tensor([600])
+    with training_ports(*demo, scene, learned.settings) as ports, torch.no_grad():
+        context = ports.text.encode([prompt], {handle: learned.row(handle) for handle in learned.handles}).context
+        layers = {name: ports.denoiser.unet.get_submodule(name.removeprefix("unet.")) for name in unet}
+        generator, device = torch.Generator(), torch.device("cpu")
+        with Lora(layers, rank=2, alpha=3.0, generator=generator, device=device) as additions:
+            for name, pair in unet.items():
+                additions.trained[f"{name}.down"].copy_(pair.down.clone())
+                additions.trained[f"{name}.up"].copy_(pair.up.clone())
+            wanted = ports.denoiser(latent.clone(), timestep.clone(), context)
+    model, clip = apply_concepts(*demo[:2], learned)
+    columns = host_nodes.CLIPTextEncode().encode(clip, prompt)[0][0][0]
+    comfy.model_management.load_models_gpu([model])
+    sigma = model.model.model_sampling.sigmas[timestep]
+    noisy = latent * (1 + sigma**2).sqrt()
+    found = (noisy - model.model.apply_model(noisy, sigma, c_crossattn=columns)) / sigma
+    torch.testing.assert_close(columns, context.detach(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
