@@ -41,9 +41,13 @@ class Editor:
     def open(self) -> None:
         """Go to the editor, or load it anew."""
         self.page.goto(self.server.address)
+        self.wait()
+        self.page.keyboard.press("Escape")
+
+    def wait(self) -> None:
+        """Until the editor has started."""
         self.page.wait_for_function(READY)
         self.page.wait_for_timeout(1500)
-        self.page.keyboard.press("Escape")
 
     def load(self, workflow: dict[str, Any] | Path | str) -> None:
         """Open a workflow: as a dictionary, a file, or the name of an example."""

@@ -34,6 +34,7 @@ type => {
 @pytest.fixture
 def viewer(editor: Editor) -> ElementHandle:
     """Token Heatmap's viewer after a run of the first example, in view; the run itself is cached by the server."""
+    editor.page.mouse.move(2, 2)
     editor.load("first_heatmap")
     editor.run()
     return shown(editor, HEATMAP)
@@ -76,6 +77,7 @@ def test_the_prompt_s_words_are_chips_and_the_words_asked_for_are_pinned(viewer)
 
 def test_hovering_a_word_shows_its_map(viewer, editor):
     """Oracle: the pixels change and come back, and the caption names the word; nothing is fetched meanwhile."""
+    viewer.query_selector("text=unpin").click()
     requests: list[str] = []
     editor.page.on("request", lambda request: requests.append(request.url))
     chip(viewer, "circle").hover()
@@ -83,7 +85,7 @@ def test_hovering_a_word_shows_its_map(viewer, editor):
     circle = editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer)
     chip(viewer, "snow").hover()
     editor.page.wait_for_timeout(150)
-    assert names(viewer)[0] == "snow"
+    assert names(viewer) == ["snow"]
     assert editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer) != circle
     chip(viewer, "circle").hover()
     editor.page.wait_for_timeout(150)
@@ -146,17 +148,22 @@ def test_blocks_and_prompts_are_chosen(viewer, editor):
 
 def test_keys_walk_over_words_steps_and_places(viewer, editor):
     """Oracle: the word next in the prompt, the step after, and a word ranked where the keys lead."""
+    viewer.query_selector("text=unpin").click()
     chip(viewer, "red").focus()
     editor.page.keyboard.press("ArrowRight")
     editor.page.wait_for_timeout(150)
-    assert names(viewer)[0] == "circle"
+    assert names(viewer) == ["circle"]
     assert "circle: largest share" in viewer.query_selector(".ss-spoken").inner_text()
     editor.page.keyboard.press("ArrowUp")
     editor.page.wait_for_timeout(150)
     assert "step 1 of 20" in viewer.query_selector(".ss-about").inner_text()
+    editor.page.keyboard.press("Enter")
+    editor.page.keyboard.press("ArrowRight")
+    editor.page.wait_for_timeout(150)
+    assert names(viewer) == ["circle", "and"]
     editor.page.keyboard.press("Escape")
     editor.page.wait_for_timeout(150)
-    assert names(viewer) == ["circle"]
+    assert names(viewer) == ["and"]
     viewer.query_selector(".ss-stage").focus()
     editor.page.keyboard.press("ArrowRight")
     editor.page.wait_for_timeout(150)
@@ -185,8 +192,9 @@ def test_a_node_without_the_picture_shows_the_maps_too(viewer, editor):
 
 def test_a_reload_of_the_page_brings_the_maps_back(viewer, editor):
     """Oracle: the words are there again, without a run."""
+    editor.page.wait_for_timeout(1500)  # the editor keeps its draft a moment after a change
     editor.page.reload()
-    editor.page.wait_for_timeout(4000)
+    editor.wait()
     assert len(shown(editor, HEATMAP).query_selector_all(".ss-chip")) == 3 + len(WORDS)
 
 

@@ -145,7 +145,7 @@ export class Viewer {
     const start = performance.now();
     const groups = model.shown();
     const tops = model.tops(groups);
-    this.layOut(groups.length);
+    this.layOut(groups.length, model.choices.pins.length ? model.choices.pins.length + 1 : 1);
     const picture = this.picture();
     groups.forEach((group, at) => {
       this.tiles[at].draw(model, group, tops[at], picture, model.choices.pins.includes(group.key));
@@ -159,8 +159,9 @@ export class Viewer {
     this.root.dataset.ms = (performance.now() - start).toFixed(2);
   }
 
-  /** As many tiles as maps, as large as the room allows. @param {number} count */
-  layOut(count) {
+  /** As many tiles as maps, as large as the room allows; there is room for one more, so that nothing jumps on hover.
+   * @param {number} count @param {number} places */
+  layOut(count, places) {
     while (this.tiles.length < count) {
       const tile = new Tile();
       this.tiles.push(tile);
@@ -170,8 +171,8 @@ export class Viewer {
     const [height, width] = /** @type {Model} */ (this.model).header.latent;
     const [room, high] = [this.stage.clientWidth, this.stage.clientHeight];
     let best = 0;
-    for (let across = 1; across <= count; across++) {
-      const down = Math.ceil(count / across);
+    for (let across = 1; across <= places; across++) {
+      const down = Math.ceil(places / across);
       best = Math.max(best, Math.min((room - 6 * (across - 1)) / across / width, (high / down - CAPTION - 4) / height));
     }
     best = Math.max(best, 16 / Math.min(width, height));

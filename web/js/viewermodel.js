@@ -79,9 +79,9 @@ export class Model {
   pinAsked() {
     const asked = (this.output.words ?? []).flatMap((word) => word.columns);
     const found = this.groups.filter((group) => group.members.some((at) => this.entry.columns[at].columns.some((c) => asked.includes(c))));
-    if (!asked.length || found.length > 8) return;
-    this.choices.live = found[0].key;
-    this.choices.pins = found.slice(1).map((group) => group.key);
+    if (!found.length || found.length > 8) return;
+    this.choices.live = found[0]?.key ?? "";
+    this.choices.pins = found.map((group) => group.key);
   }
 
   forget() {
@@ -154,10 +154,9 @@ export class Model {
     return words.reduce((best, group) => (!best || peak(group) > peak(best) ? group : best), /** @type {Group | undefined} */ (undefined)) ?? this.groups[0];
   }
 
-  /** The live word and the pinned ones, without repeats. @returns {Group[]} */
+  /** The pinned words, and after them the live one. @returns {Group[]} */
   shown() {
-    const keys = [this.choices.live, ...this.choices.pins.filter((pin) => pin !== this.choices.live)];
-    return keys.map((key) => this.group(key)).filter((group) => group !== undefined);
+    return [...new Set([...this.choices.pins, this.choices.live])].map((key) => this.group(key)).filter((group) => group !== undefined);
   }
 
   /** What is at the top of each map's colours. @param {Group[]} groups @returns {number[]} */
