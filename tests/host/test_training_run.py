@@ -154,8 +154,13 @@ def test_the_next_graph_runs_as_if_nothing_had_been(demo):
 def test_class_pictures_are_made_once(demo, monkeypatch):
     """Oracle: their file; a second run leaves it untouched, a cancelled making goes on, more are added to it."""
     settings = full_settings(phase1_steps=1, phase2_steps=1)
-    plan = replace(QUICK, class_count=5, sample_steps=2)
-    cancelled_at(monkeypatch, 3)
+    plan = replace(QUICK, class_count=13, sample_steps=2)  # four batches of two steps
+
+    def once_a_batch_is_kept() -> None:
+        comfy.model_management.interrupt_current_processing(bool(list(run_folder("class_pictures").iterdir())))
+        HOSTS_QUESTION()
+
+    monkeypatch.setattr(comfy.model_management, "throw_exception_if_processing_interrupted", once_a_batch_is_kept)
     with pytest.raises(Interrupted):
         train_concepts(demo, small_scene(), settings, plan, None)
     monkeypatch.undo()
