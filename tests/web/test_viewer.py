@@ -18,14 +18,19 @@ HEATMAP, SAMPLER = "SceneScope_TokenHeatmap", "SceneScope_SampleAndRecord"
 PROMPT = "a photo of a red circle and a striped green star in the snow"
 WORDS = PROMPT.split()
 PIXELS = "(panel, at) => [...panel.querySelectorAll('.ss-tile:not([hidden]) canvas')][at].toDataURL()"
-TIDY = """
+WIDEN = """
 type => {
   const node = app.canvas.graph.nodes.filter(node => node.type === type).at(-1);
   node.setSize([560, node.size[1]]);
-  node.pos = [node.pos[0], type.length * 100];
-  app.canvas.ds.offset[0] = 120 - node.pos[0];
-  const widget = node.widgets.find(widget => widget.name === 'scenescope_viewer');
-  app.canvas.ds.offset[1] = 160 - node.pos[1] - (widget.y ?? 500);
+  node.pos = [node.pos[0], 5000 + type.length * 100];  // away from the other nodes
+}
+"""
+# The two renderers lay widgets out in their own ways, so the panel is moved by where it is on the screen.
+MOVE = """
+panel => {
+  const box = panel.getBoundingClientRect(), view = app.canvas.ds;
+  view.offset[0] += (130 - box.left) / view.scale;
+  view.offset[1] += (140 - box.top) / view.scale;
   app.canvas.setDirty(true, true);
 }
 """
@@ -42,12 +47,13 @@ def viewer(editor: Editor) -> ElementHandle:
 
 def shown(editor: Editor, node_type: str) -> ElementHandle:
     """A node's viewer, in view, when it has its words."""
+    editor.page.evaluate(WIDEN, node_type)
     editor.look_at(node_type)
-    editor.page.evaluate(TIDY, node_type)
     panel = editor.panel(node_type, "viewer")
     editor.page.wait_for_function("panel => panel.querySelector('.ss-chip') && panel.dataset.ms", arg=panel)
-    editor.page.wait_for_timeout(300)
-    panel.scroll_into_view_if_needed()
+    for _ in range(2):  # the node may grow once when its picture arrives
+        editor.page.evaluate(MOVE, panel)
+        editor.page.wait_for_timeout(300)
     return panel
 
 
