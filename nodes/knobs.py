@@ -14,7 +14,8 @@ RATES = {"min": 1e-9, "max": 1.0, "step": 1e-7, "round": False}
 
 def knobs(preset: Settings) -> list[io.Input]:
     """All widgets with a preset's values."""
-    return [*_main_knobs(preset), *_prior_knobs(preset), *_rare_knobs(preset), *_optimiser_knobs(preset)]
+    groups = (_length_knobs, _model_knobs, _loss_knobs, _drawing_knobs, _method_knobs, _optimiser_knobs)
+    return [knob for group in groups for knob in group(preset)]
 
 
 def settings_of(chosen: dict[str, Any]) -> Settings:
@@ -31,8 +32,8 @@ def settings_of(chosen: dict[str, Any]) -> Settings:
     return Settings(mode=mode, **values)
 
 
-def _main_knobs(preset: Settings) -> list[io.Input]:
-    lora = preset.mode == "lora"
+def _length_knobs(preset: Settings) -> list[io.Input]:
+    """How long each phase is, and how fast it learns."""
     return [
         io.Int.Input(
             "phase1_steps",
@@ -68,13 +69,19 @@ def _main_knobs(preset: Settings) -> list[io.Input]:
             tooltip="Learning rate of the weights in phase 2. Paper and code: 2e-6 for whole weights; low-rank "
             "additions want some 50 times more, 1e-4.",
         ),
+    ]
+
+
+def _model_knobs(preset: Settings) -> list[io.Input]:
+    """What of the model is trained, and in which arithmetic."""
+    return [
         io.Int.Input(
             "rank",
             default=preset.rank,
             min=1,
             max=1024,
             tooltip="Of the low-rank additions: more can hold more, and is a larger file. 16 is 26 MB for SD1.5. "
-            + ("" if lora else "Not used by full."),
+            + ("" if preset.mode == "lora" else "Not used by full."),
         ),
         io.Boolean.Input(
             "text_encoder",
@@ -101,7 +108,8 @@ def _main_knobs(preset: Settings) -> list[io.Input]:
     ]
 
 
-def _prior_knobs(preset: Settings) -> list[io.Input]:
+def _loss_knobs(preset: Settings) -> list[io.Input]:
+    """The losses and their weights."""
     return [
         io.Combo.Input(
             "prior",
@@ -138,7 +146,8 @@ def _prior_knobs(preset: Settings) -> list[io.Input]:
     ]
 
 
-def _rare_knobs(preset: Settings) -> list[io.Input]:
+def _drawing_knobs(preset: Settings) -> list[io.Input]:
+    """What a step draws."""
     return [
         io.Int.Input(
             "batch",
@@ -185,6 +194,25 @@ def _rare_knobs(preset: Settings) -> list[io.Input]:
             tooltip="Standard deviation of noise on the latent outside the masks, fading out towards the end "
             "(MagicTailor: 0.5). Paper and code: none, 0.",
         ),
+    ]
+
+
+def _method_knobs(preset: Settings) -> list[io.Input]:
+    """What is seldom changed about losses, tokens and additions."""
+    return [
+        io.Boolean.Input(
+            "masked",
+            default=preset.masked,
+            advanced=True,
+            tooltip="Learn the picture inside the masks of the drawn things only. Paper and code: on. Off, over the "
+            "whole picture, is the paper's ablation: tokens take up the background.",
+        ),
+        io.Boolean.Input(
+            "detach_maximum",
+            default=preset.detach_maximum,
+            advanced=True,
+            tooltip="Whether a map's maximum counts as a constant in the gradient. Code: off.",
+        ),
         io.Float.Input(
             "norm_guard",
             default=preset.norm_guard or 0.0,
@@ -194,18 +222,6 @@ def _rare_knobs(preset: Settings) -> list[io.Input]:
             advanced=True,
             tooltip="A token grows to at most this many times its first length; 0 is no limit (paper and code). Long "
             "tokens drown the rest of a prompt.",
-        ),
-        io.Boolean.Input(
-            "masked",
-            default=preset.masked,
-            advanced=True,
-            tooltip="Learn the pictures inside the drawn things' masks only. Paper and code: on.",
-        ),
-        io.Boolean.Input(
-            "detach_maximum",
-            default=preset.detach_maximum,
-            advanced=True,
-            tooltip="Whether a map's maximum counts as a constant in the gradient. Code: off.",
         ),
         io.Float.Input(
             "alpha",
@@ -220,6 +236,7 @@ def _rare_knobs(preset: Settings) -> list[io.Input]:
 
 
 def _optimiser_knobs(preset: Settings) -> list[io.Input]:
+    """AdamW."""
     return [
         io.Float.Input(
             "beta1",
