@@ -27,8 +27,8 @@ ask.py
 paths.py
     `folder_paths.py`, `get_save_image_path`, `is_within_directory`, `get_directory_by_type`.
 scene.py
-    `comfy_extras/nodes_painter.py`: the painter's widget is a STRING of `widgetType` PAINTER named `mask`; its value names
-    a transparent PNG in the input folder.
+    `comfy_extras/nodes_painter.py`: the painter's widget is a STRING of `widgetType` PAINTER named `mask`; its value
+    names a transparent PNG in the input folder.
     `comfy/sd1_clip.py`, `SDTokenizer.tokenizer`: SD1.5's tokens of a text.
 runs.py
     `comfy_execution/utils.py`, `get_executing_context`: the prompt and the node that are running.

@@ -12,8 +12,6 @@ from typing import Any, BinaryIO, NoReturn
 from uuid import uuid4
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import FileError
@@ -80,10 +78,12 @@ def read_container(path: Path, expected: Mapping[str, str], who: str) -> Contain
 
 
 def write_container(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str], who: str) -> None:
-    """Write a safetensors file: to a name beside it first, which then becomes the file.
+    """Write a safetensors file: to a name beside it first, which becomes the file once it is on the disk.
+
+    Tensors are written one after another, so that those of a device need no room on the CPU all at once.
 
     Args:
-        tensors: by name; on the CPU, contiguous, each in memory of its own.
+        tensors: by name, of the types that `read_container` takes.
         path: the file; one that is there is replaced.
         metadata: the header's own words.
         who: the beginning of an error message.
@@ -93,9 +93,12 @@ def write_container(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping
     """
     aside = path.with_name(f".{uuid4().hex}.tmp")
     try:
-        save_file(dict(tensors), aside, dict(metadata))
+        with aside.open("xb") as file:
+            _write(tensors, metadata, file)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave the new name with nothing in it
         os.replace(aside, path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise FileError(
             f"{who}: {path.name} cannot be written ({error}); expected a folder with room. Free some space, or choose "
             "another name."
@@ -104,14 +107,32 @@ def write_container(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping
         aside.unlink(missing_ok=True)
 
 
+def _write(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], file: BinaryIO) -> None:
+    """The format's bytes; wide types first, so that each tensor lies at a multiple of its type's size."""
+    kinds = {dtype: kind for kind, dtype in _TYPES.items()}
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in names:
+        begin, end = end, end + tensors[name].numel() * tensors[name].element_size()
+        shape = list(tensors[name].shape)
+        header[name] = {"dtype": kinds[tensors[name].dtype], "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in names:
+        held = tensors[name].detach().cpu().contiguous()
+        file.write(held.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]  # it has a buffer
+
+
 def _read_header(file: BinaryIO, size: int, who: str) -> tuple[dict[str, Any], int]:
     start = file.read(8)
-    if start.startswith(_PICKLES):
+    length = int.from_bytes(start, "little")
+    if start.startswith(_PICKLES) and length > HEADER_LIMIT:  # a header of 640 bytes begins like a pickle too
         raise FileError(
             f"{who}: the file is a pickle or a zip archive; expected safetensors. It was not opened, because pickles "
             "can run code. Save it again with SceneScope."
         )
-    length = int.from_bytes(start, "little")
     if len(start) < 8 or not 2 <= length <= min(HEADER_LIMIT, size - 8):
         _refuse(
             who, f"{size} bytes with a header of {length}", f"a header of 2 to {HEADER_LIMIT} bytes inside the file"

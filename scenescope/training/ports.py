@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -63,6 +64,19 @@ class ClassPictures:
 
     latents: Tensor
     prompt: str
+
+
+def digest_of(pictures: ClassPictures | None) -> str:
+    """A name for class pictures; "" for none.
+
+    >>> digest_of(None)
+    ''
+    """
+    if pictures is None:
+        return ""
+    held = pictures.latents.detach().float().cpu().contiguous()
+    told = f"{pictures.prompt!r} {tuple(held.shape)}".encode()
+    return hashlib.blake2b(told + held.numpy().tobytes(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)

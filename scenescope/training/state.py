@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..attention.plain import MisfitError
@@ -26,6 +25,7 @@ class State:
         settings: of the run.
         base: a name for the base model's weights.
         scene: the scene's digest.
+        class_pictures: their digest; "" without.
         rows: (concept channel) float32.
         weights: what phase 2 trains, by name; empty in phase 1.
         moments: the optimiser's, by parameter and kind, such as `rows exp_avg`.
@@ -36,6 +36,7 @@ class State:
     settings: Settings
     base: str
     scene: str
+    class_pictures: str
     rows: Tensor
     weights: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
@@ -67,16 +68,26 @@ def load_state(path: Path) -> State:
     return read_value(State, path, FORMAT, f"Train Concepts: {path.name}")
 
 
-def check_same_run(state: State, settings: Settings, base: str, scene: str) -> None:
+@dataclass(frozen=True)
+class Origin:
+    """What a run begins with, beside its settings: what `State` says of them."""
+
+    base: str
+    scene: str
+    class_pictures: str
+
+
+def check_same_run(state: State, settings: Settings, origin: Origin) -> None:
     """Refuse to go on with a run that was begun differently.
 
     Raises:
-        InputError: settings, base model or scene are others.
+        InputError: settings, base model, scene or class pictures are others.
     """
     pairs = [
         (field.name, getattr(state.settings, field.name), getattr(settings, field.name)) for field in fields(Settings)
     ]
-    pairs += [("the base model", state.base, base), ("the scene", state.scene, scene)]
+    pairs += [("the base model", state.base, origin.base), ("the scene", state.scene, origin.scene)]
+    pairs.append(("the set of class pictures", state.class_pictures, origin.class_pictures))
     for name, then, now in pairs:
         if then != now:
             raise InputError(
@@ -85,19 +96,20 @@ def check_same_run(state: State, settings: Settings, base: str, scene: str) -> N
             )
 
 
-@torch.no_grad()
-def put_back(saved: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
-    """Write saved tensors over a run's own.
+def check_shapes(saved: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse saved tensors that are not those of this run.
 
     Raises:
         FileError: names or shapes differ.
     """
-    shapes = [{name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (saved, into)]
-    if shapes[0] != shapes[1]:
-        odd = min(shapes[0].items() ^ shapes[1].items())[0]
+    if saved != wanted:
+        odd = min(saved.items() ^ wanted.items())[0]
         raise FileError(
             f"Train Concepts: the saved state does not fit the model at {odd}; expected the shapes of this run. "
             "Begin anew under another name."
         )
-    for name, tensor in into.items():
-        tensor.copy_(saved[name])
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

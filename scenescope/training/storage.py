@@ -54,7 +54,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, st
         raise FileError(
             f"{who}: the description is too long to be read again; expected a shorter one. Learn less at once."
         )
-    write_container({name: _alone(tensor) for name, tensor in tensors.items()}, path, metadata, who)
+    write_container(tensors, path, metadata, who)
 
 
 def read_value(shape: type[Value], path: Path, kind: str, who: str) -> Value:
@@ -79,10 +79,3 @@ def read_value(shape: type[Value], path: Path, kind: str, who: str) -> Value:
         reason = str(error)[:300] if isinstance(error, MisfitError) else f"{type(error).__name__}: {error}"[:300]
         raise FileError(f"{who}: what {path.name} describes is wrong: {reason}. Write the file anew.") from error
     return value
-
-
-def _alone(tensor: Tensor) -> Tensor:
-    """On the CPU, in memory of its own; the writer refuses tensors that share memory."""
-    held = tensor.detach().cpu().contiguous()
-    own = held.untyped_storage().nbytes() == held.numel() * held.element_size()
-    return held if own else held.clone()

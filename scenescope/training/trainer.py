@@ -17,17 +17,17 @@ from ..errors import InputError
 from .concepts import Concepts
 from .lora import UNET_LAYERS, Lora, layers_of
 from .objective import Frozen, Measured, Objective
-from .ports import Ports
+from .ports import Ports, digest_of
 from .prompts import generator_at
 from .rows import WITHOUT_A_WORD, first_rows, guard_norm
 from .scene import Scene
 from .schedule import Phase, phase_at
 from .settings import Settings
-from .state import State, check_same_run, load_state, put_back, save_state
+from .state import Origin, State, check_same_run, check_shapes, load_state, save_state, shapes_of
 from .weights import Weights, frozen
 from .whole import Whole
 
-ROWS = "rows"
+ROWS, MOMENTS = "rows", ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,17 @@ class Keeping:
 
 
 OnStep = Callable[[Report], None]
+OnBegin = Callable[[int, Mapping[str, Tensor]], None]
 
 
 def train(
-    scene: Scene, ports: Ports, settings: Settings, *, on_step: OnStep | None = None, keeping: Keeping | None = None
+    scene: Scene,
+    ports: Ports,
+    settings: Settings,
+    *,
+    on_begin: OnBegin | None = None,
+    on_step: OnStep | None = None,
+    keeping: Keeping | None = None,
 ) -> Concepts:
     """Learn the concepts of a scene.
 
@@ -88,6 +95,8 @@ def train(
         scene: what is learned from.
         ports: the host's.
         settings: the method's.
+        on_begin: called once with the step that the run goes on from, and each handle's row, while the modules compute
+            with what was learned up to there; also for a run that was finished.
         on_step: called after each step; raise from it to break off.
         keeping: where the state is kept; None keeps none.
 
@@ -103,6 +112,8 @@ def train(
         if keeping is not None and keeping.path.exists():
             run.restore(load_state(keeping.path))
         kept = run.step
+        if on_begin is not None:
+            on_begin(run.step, run.rows())
         try:
             while run.step < settings.steps:
                 report = run.advance()
@@ -141,6 +152,8 @@ class Run:
             stack.enter_context(frozen([self._ports.denoiser.unet, self._ports.text.module]))
             self._objective = Objective(self._scene, self._ports, self._settings)
             self._first = self._first_rows()
+            classes = self._ports.class_pictures if self._settings.prior == "class" else None
+            self._origin = Origin(self._ports.base, self._scene.digest, digest_of(classes))
             self._rows = nn.Parameter(self._first.clone())
             self._stack = stack.pop_all()
         return self
@@ -158,7 +171,6 @@ class Run:
         """
         settings, phase = self._settings, phase_at(self.step, self._settings)
         self._begin(phase)
-        self._optimiser.zero_grad(set_to_none=True)
         measured = self._objective.learn(
             self.step,
             self._by_handle(self._rows),
@@ -172,12 +184,17 @@ class Run:
         self.between_steps = False
         self._scaler.step(self._optimiser)
         self._scaler.update()
+        self._optimiser.zero_grad(set_to_none=True)  # now: saving and sampling come before the next step
         if settings.norm_guard is not None:
             guard_norm(self._rows, self._first, settings.norm_guard)
         self.step += 1
         self.between_steps = True
-        learned, rows = partial(self._concepts_at, self.step), self._by_handle(self._rows.detach())
-        return Report(self.step, settings.steps, phase, measured, float(norm), learned, rows)
+        learned = partial(self._concepts_at, self.step)
+        return Report(self.step, settings.steps, phase, measured, float(norm), learned, self.rows())
+
+    def rows(self) -> Mapping[str, Tensor]:
+        """The row (channel) float32 of each handle, the run's own."""
+        return self._by_handle(self._rows.detach())
 
     def concepts(self) -> Concepts:
         """What has been learned so far, copied to the CPU."""
@@ -192,8 +209,9 @@ class Run:
         return State(
             self.step,
             self._settings,
-            self._ports.base,
-            self._scene.digest,
+            self._origin.base,
+            self._origin.scene,
+            self._origin.class_pictures,
             rows.detach(),
             {name: parameter.detach() for name, parameter in trained.items()},
             self._moments() if begun else {},
@@ -204,19 +222,23 @@ class Run:
         """Go on where another run was.
 
         Args:
-            state: of a run with the same scene, base model and settings.
+            state: of a run with the same scene, base model and settings; the run takes its tensors over.
 
         Raises:
             InputError: it was begun differently.
             FileError: its tensors do not fit.
         """
-        check_same_run(state, self._settings, self._ports.base, self._scene.digest)
+        check_same_run(state, self._settings, self._origin)
         self.step = state.step
         if not state.step:
             return
         self._begin(phase_at(state.step - 1, self._settings))  # of the last step: its optimiser is in the state
-        put_back({ROWS: state.rows, **state.weights}, self._trained())
+        saved, trained = {ROWS: state.rows, **state.weights}, self._trained()
+        check_shapes(shapes_of(saved), shapes_of(trained))
         self._put_moments_back(state.moments)
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                parameter.copy_(saved[name])
         if state.scale is not None:
             scale, good = state.scale
             self._scaler.load_state_dict(self._scaler.state_dict() | {"scale": scale, "_growth_tracker": good})
@@ -241,6 +263,8 @@ class Run:
             betas=(settings.beta1, settings.beta2),
             eps=settings.adam_epsilon,
             weight_decay=settings.weight_decay,
+            foreach=False,  # all parameters at once would need as much memory again
+            fused=self._device.type == "cuda",  # there one kernel for each is slow
         )
         self._scaler = GradScaler(self._device.type, enabled=settings.precision == "float16")
 
@@ -277,15 +301,14 @@ class Run:
         }
 
     def _put_moments_back(self, moments: Mapping[str, Tensor]) -> None:
-        """As if the optimiser had taken the steps: zeros where it has moments, then the saved numbers."""
-        own: dict[str, Tensor] = {}
-        for name, parameter in self._trained().items():
-            if f"{name} step" not in moments:
-                continue
-            fresh = {kind: torch.zeros_like(parameter) for kind in ("exp_avg", "exp_avg_sq")}
-            self._optimiser.state[parameter] = {"step": torch.tensor(0.0), **fresh}
-            own |= {f"{name} {kind}": value for kind, value in self._optimiser.state[parameter].items()}
-        put_back(moments, own)
+        """As if the optimiser had taken the steps; on the CPU it goes on with the very tensors of the state."""
+        stepped = {name: item for name, item in self._trained().items() if f"{name} step" in moments}
+        wanted = {f"{name} {kind}": tuple(item.shape) for name, item in stepped.items() for kind in MOMENTS}
+        check_shapes(shapes_of(moments), wanted | {f"{name} step": () for name in stepped})
+        counts = self._device if self._optimiser.defaults["fused"] else "cpu"
+        for name, parameter in stepped.items():
+            own = {kind: moments[f"{name} {kind}"].to(parameter.device, torch.float32) for kind in MOMENTS}
+            self._optimiser.state[parameter] = {"step": moments[f"{name} step"].to(counts, torch.float32), **own}
 
     def _finite(self, loss: Tensor) -> Tensor:
         if not bool(loss.detach().isfinite()):
