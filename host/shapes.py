@@ -50,11 +50,13 @@ class ShapeLog:
         rows: the blocks, in forward order.
         latent: the latent's grid.
         source: a line for people.
+        patches: kinds of other nodes' patches that the log does not follow.
     """
 
     rows: tuple[BlockShape, ...]
     latent: Grid
     source: str
+    patches: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -133,7 +135,8 @@ def log_of_model(model: Any, picture: Grid, *, batch: int = 1, tokens: int = 77)
         with ShapeProbe(find_sites(unet)) as probe:
             unet(**_call(config, latent, batch, tokens))
     source = f"From the model, nothing computed: {picture} pixels (height x width), batch {batch}, {tokens} tokens."
-    return ShapeLog(probe.rows(), latent, source + _patches_text(model))
+    patches = _patches(model)
+    return ShapeLog(probe.rows(), latent, source + _patches_text(patches), patches)
 
 
 def log_of_recording(recording: Recording) -> ShapeLog:
@@ -206,9 +209,12 @@ def _no_attention(kernel: Any, query, key, value, heads, *args, **options) -> to
     return query.new_empty((batch, heads, queries, width) if apart else (batch, queries, heads * width))
 
 
-def _patches_text(model: Any) -> str:
+def _patches(model: Any) -> tuple[str, ...]:
     options = model.model_options.get("transformer_options", {})
-    patched = sorted({*options.get("patches", {}), *options.get("patches_replace", {})})
-    if not patched:
+    return tuple(sorted({*options.get("patches", {}), *options.get("patches_replace", {})}))
+
+
+def _patches_text(patches: tuple[str, ...]) -> str:
+    if not patches:
         return ""
-    return f" Not followed: patches of other nodes ({', '.join(patched)}); record a run to see what they change."
+    return f" Not followed: patches of other nodes ({', '.join(patches)}); record a run to see what they change."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
+from ..host.shape_panel import shapes_ui
 from ..host.shapes import shape_log
 from .sockets import CATEGORY, AttentionMaps
 
@@ -32,7 +33,7 @@ class BlockShapes(io.ComfyNode):
             category=CATEGORY,
             description="Shows the sizes in every block of the U-Net: the feature map, the tokens, queries, keys and "
             "values, the heads, the attention maps and their bytes. From a MODEL and a size nothing is computed and "
-            "no memory is used; from ATTENTION_MAPS it shows what really ran.",
+            "no memory is used; from ATTENTION_MAPS it shows what really ran, and a click on a block opens its maps.",
             search_aliases=ALIASES,
             inputs=[
                 io.Model.Input(
@@ -55,16 +56,14 @@ class BlockShapes(io.ComfyNode):
                 io.String.Output(display_name="CSV", tooltip="One line for each attention layer, for a spreadsheet."),
                 io.Image.Output(display_name="IMAGE", tooltip="The U drawn, with all sizes on it."),
             ],
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
 
     @classmethod
     def execute(cls, model: Any = None, maps: Any = None, **size: int) -> io.NodeOutput:
-        """Find the shapes and write them down in four ways."""
+        """Find the shapes, write them down in four ways, and give the panel what it shows."""
         log = shape_log(model, maps, **size)
-        picture = log.picture()
-        return io.NodeOutput(log.markdown(), log.json(), log.csv(), picture, ui=ui.PreviewImage(picture, cls=cls))
+        return io.NodeOutput(log.markdown(), log.json(), log.csv(), log.picture(), ui=shapes_ui(log, maps))
 
 
 def _size_inputs() -> list[io.Input]:

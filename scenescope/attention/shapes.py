@@ -213,11 +213,11 @@ def _markdown_cells(row: BlockShape) -> list[str]:
     return [*cells, _times(row.features_out), row.dtype, "●" if row.read_by_loss else ""]
 
 
-def shape_json(rows: Sequence[BlockShape]) -> str:
-    """Write the log as JSON with a format number; byte counts are exact.
+def shape_data(rows: Sequence[BlockShape]) -> dict[str, Any]:
+    """The log as plain data with a format number; byte counts are exact.
 
-    >>> json.loads(shape_json(()))["format"]
-    1
+    >>> shape_data(())["blocks"]
+    []
     """
     axes = {
         "features": ["batch", "channel", "height", "width"],
@@ -226,7 +226,16 @@ def shape_json(rows: Sequence[BlockShape]) -> str:
         "map": ["batch", "head", "query", "key"],
     }
     log = {"what": "SceneScope block shapes", "format": JSON_FORMAT, "axes": axes}
-    return json.dumps({**log, "blocks": [_json(row) for row in rows]}, indent=2)
+    return {**log, "blocks": [_json(row) for row in rows]}
+
+
+def shape_json(rows: Sequence[BlockShape]) -> str:
+    """Write the log as JSON.
+
+    >>> json.loads(shape_json(()))["format"]
+    1
+    """
+    return json.dumps(shape_data(rows), indent=2)
 
 
 def _json(row: BlockShape) -> dict[str, Any]:

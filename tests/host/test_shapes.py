@@ -16,11 +16,13 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from pack.devtools.comfyui import ROOT
+from pack.host.shape_panel import shapes_ui
 from pack.host.shapes import log_of_model, log_of_recording, shape_log
 from pack.host.unet import record_attention
+from pack.host.viewer import viewer_ui
 from pack.nodes.shapes import BlockShapes
 from pack.scenescope.attention.selection import Selection
-from pack.scenescope.attention.shapes import BlockShape, ShapeProbe
+from pack.scenescope.attention.shapes import BlockShape, ShapeProbe, shape_data
 from pack.scenescope.attention.sites import find_sites
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import HostError, InputError, RecordingError
@@ -149,6 +151,18 @@ def test_the_two_sources_of_the_node_agree(sd15):
     assert from_run.source != from_model.source
 
 
+def test_the_panel_is_given_the_run_s_maps_and_which_blocks_have_some(sd15, monkeypatch, tmp_path):
+    """Oracle: the selection that was recorded, and the file on the disk; Sample and Record names the same file."""
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path))
+    watched, book = record_attention(sd15, Selection(blocks="up"))
+    latent = sample(watched, conditioning(seed=1), conditioning(seed=2), Run(size=(8, 8), steps=1))
+    recording = book.find(latent)[0]
+    (shown,) = shapes_ui(log_of_recording(recording), recording)["scenescope_shapes"]
+    assert shown["recorded"] == [f"output {number}" for number in range(3, 12)]
+    assert shown["view"] == viewer_ui(recording)["scenescope_view"][0]
+    assert (tmp_path / shown["view"]["filename"]).is_file()
+
+
 def test_any_size_takes_under_two_seconds_of_computing():
     """Oracle: the clock of this process, for the largest picture that the node takes; its maps would fill petabytes."""
     model = weightless(comfy.supported_models.SD15, FULL_SD15)
@@ -230,9 +244,8 @@ def test_the_node_wants_exactly_one_source(sd15):
         log_of_recording(SimpleNamespace(shapes=()))
 
 
-def test_the_node_gives_tables_and_a_picture_that_it_also_shows(sd15, monkeypatch, tmp_path):
-    """Oracle: the log itself; the picture is an IMAGE of the host, between 0 and 1, and a temporary file."""
-    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path))
+def test_the_node_gives_tables_a_picture_and_what_its_panel_shows(sd15):
+    """Oracle: the log itself; the picture is an IMAGE of the host, between 0 and 1; the panel's part stays small."""
     output = BlockShapes.execute(model=sd15, **SQUARE)
     markdown, text, table, image = output.result
     rows = log_of_model(sd15, Grid(512, 512)).rows
@@ -242,8 +255,10 @@ def test_the_node_gives_tables_and_a_picture_that_it_also_shows(sd15, monkeypatc
     assert image.shape == (1, 1000, 1400, 3)
     assert image.dtype == torch.float32
     assert 0 <= float(image.min()) < float(image.max()) <= 1
-    (shown,) = output.ui.as_dict()["images"]
-    assert (tmp_path / shown["subfolder"] / shown["filename"]).is_file()
+    (shown,) = output.ui["scenescope_shapes"]
+    assert shown["blocks"] == shape_data(rows)["blocks"]
+    assert (shown["latent"], shown["pixels"], shown["view"], shown["recorded"]) == ([64, 64], 8, None, [])
+    assert len(json.dumps(shown)) < 16_000
 
 
 def test_the_help_page_shows_what_the_node_gives_today():

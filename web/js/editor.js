@@ -30,7 +30,7 @@ const live = new Map();
 const remembered = new Map();
 const MARK = "scenescope_mark";
 
-loadStyle();
+loadStyle("scenescope.css");
 
 /**
  * Give nodes a panel.
@@ -204,9 +204,10 @@ function chain(node, name, then) {
   };
 }
 
-function loadStyle() {
+/** Load a sheet of styles from beside this script. @param {string} name */
+export function loadStyle(name) {
   const link = document.createElement("link");
   link.rel = "stylesheet";
-  link.href = new URL("./scenescope.css", import.meta.url).href;
+  link.href = new URL(name, import.meta.url).href;
   document.head.append(link);
 }
