@@ -49,7 +49,12 @@ export class Viewer {
     root.setAttribute("role", "region");
     root.setAttribute("aria-label", say("Attention viewer"));
     this.refresh = eachFrame(() => this.draw());
-    this.observer = new ResizeObserver(() => this.refresh());
+    /** The stage's size; kept, because to ask for it between two drawings makes the browser lay out the whole page. */
+    this.room = { width: 0, height: 0 };
+    this.observer = new ResizeObserver(([entry]) => {
+      this.room = { width: entry.contentRect.width, height: entry.contentRect.height };
+      this.refresh();
+    });
     this.observer.observe(this.stage);
     this.listen();
     viewers.add(this);
@@ -152,7 +157,7 @@ export class Viewer {
       this.tiles[at].point(this.cell, model.volume.grid);
     });
     drawBar(this.bar, model, model.choices.scale === "own" && groups.length > 1 ? null : tops[0]);
-    const rows = Math.max(3, Math.floor((this.stage.clientHeight - 40) / 20));
+    const rows = Math.max(3, Math.floor((this.room.height - 40) / 20));
     drawRanking(this.ranking, model, this.cell, rows);
     markChips(this.chips, model, this.cell);
     this.controls.about.textContent = model.describe();
@@ -169,7 +174,7 @@ export class Viewer {
     }
     this.tiles.forEach((tile, at) => (tile.root.hidden = at >= count));
     const [height, width] = /** @type {Model} */ (this.model).header.latent;
-    const [room, high] = [this.stage.clientWidth, this.stage.clientHeight];
+    const { width: room, height: high } = this.room;
     let best = 0;
     for (let across = 1; across <= places; across++) {
       const down = Math.ceil(places / across);

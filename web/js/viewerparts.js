@@ -14,6 +14,7 @@ export const CAPTION = 32;
 /** A picture with a map over it, and what the map is called. */
 export class Tile {
   constructor() {
+    this.width = 0;
     this.picture = element("img", { alt: "", draggable: "false" });
     this.canvas = element("canvas", { "aria-hidden": "true" });
     this.mark = element("div", { class: "ss-mark", hidden: true });
@@ -25,6 +26,7 @@ export class Tile {
 
   /** @param {number} width @param {number} height */
   resize(width, height) {
+    this.width = width;
     this.frame.style.width = `${width}px`;
     this.frame.style.height = `${height}px`;
     this.root.style.width = `${width}px`;
@@ -45,7 +47,7 @@ export class Tile {
     this.root.classList.toggle("pinned", pinned);
     this.name.textContent = group.label;
     const numbers = { a: number(largest(map)), b: number(sum / map.length) };
-    this.note.textContent = this.frame.offsetWidth < 124 ? say("max {a}", numbers) : say("max {a} · mean {b}", numbers);
+    this.note.textContent = this.width < 124 ? say("max {a}", numbers) : say("max {a} · mean {b}", numbers);
     this.note.title = say("max {a} · mean {b}", numbers);
   }
 
