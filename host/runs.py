@@ -49,10 +49,11 @@ class RunBook:
     Args:
         selection: what each run keeps.
         node: id of the recording node.
+        live_words: whose maps grow on that node while a run is sampled; empty for the first few.
     """
 
-    def __init__(self, selection: Selection, node: str | None = None) -> None:
-        self.selection, self.node = selection, node
+    def __init__(self, selection: Selection, node: str | None = None, live_words: str = "") -> None:
+        self.selection, self.node, self.live_words = selection, node, live_words
         self._runs: list[FinishedRun] = []
 
     @property

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 from server import PromptServer
+from torch import Tensor
 
 
 def say_on_node(node: str | None, text: str) -> None:
@@ -20,3 +24,39 @@ def say_on_node(node: str | None, text: str) -> None:
     server = getattr(PromptServer, "instance", None)
     if server is not None and node is not None:
         server.send_progress_text(escape(text, quote=False), node)
+
+
+def somebody_looks(node: str | None) -> bool:
+    """Whether the front end that queued the prompt is connected.
+
+    Source: host contract, ComfyUI 0.33 `server.PromptServer`: `client_id` is that of the running prompt, `sockets` are
+    the open connections by client.
+    """
+    server = getattr(PromptServer, "instance", None)
+    return node is not None and server is not None and server.client_id in server.sockets
+
+
+def tell_front_end(event: str, node: str | None, told: Mapping[str, Any]) -> None:
+    """Send an event to the front end that queued the prompt, with the node's execution id as `node`."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node is not None:
+        server.send_sync(event, {"node": node, **told}, server.client_id)
+
+
+def map_text(values: Tensor, top: float) -> dict[str, Any]:
+    """A small map as events carry it.
+
+    Args:
+        values: (height width) float, 0..top.
+        top: what 255 stands for; 0 makes all cells 0.
+
+    Returns:
+        `grid`: [height, width]; `top`; `cells`: base64 of a byte for each cell, row by row.
+
+    >>> import torch
+    >>> map_text(torch.tensor([[0.0, 0.5]]), 0.5)
+    {'grid': [1, 2], 'top': 0.5, 'cells': 'AP8='}
+    """
+    shares = values.float().nan_to_num(0.0) * (255 / top if top > 0 else 0.0)
+    cells = shares.round().clamp(0, 255).byte().cpu().numpy().tobytes()
+    return {"grid": list(values.shape), "top": top, "cells": b64encode(cells).decode()}

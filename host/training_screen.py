@@ -25,9 +25,8 @@ from typing import Any
 
 import comfy.utils
 from PIL import Image
-from server import PromptServer
 
-from .screen import say_on_node
+from .screen import say_on_node, tell_front_end
 
 EVENT = "scenescope.training"
 BETWEEN_EVENTS, BETWEEN_PICTURES = 0.5, 2.0  # seconds
@@ -77,9 +76,7 @@ class TrainingScreen:
     def tell(self, event: Mapping[str, Any]) -> None:
         """Send the event to the front end that queued the prompt."""
         self._event_at = time.monotonic()
-        server = getattr(PromptServer, "instance", None)
-        if server is not None and self._node is not None:
-            server.send_sync(EVENT, {"node": self._node, **event}, server.client_id)
+        tell_front_end(EVENT, self._node, event)
 
 
 def time_text(seconds: float | None) -> str:

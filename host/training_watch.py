@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,15 @@ from ..scenescope.training.curves import (
     save_history,
     summary,
     totals,
+    upto,
 )
 from ..scenescope.training.curves_picture import draw_curves
 from ..scenescope.training.ports import Ports
 from ..scenescope.training.scene import Scene
 from ..scenescope.training.settings import Settings
 from ..scenescope.training.trainer import Report
-from .training_samples import decoded, first_noise, load_samples, sample_names, sampled, save_samples
+from .screen import map_text
+from .training_samples import decoded, first_noise, load_samples, sample_names, sampled, save_samples, step_of
 from .training_screen import TrainingScreen, time_text
 
 if TYPE_CHECKING:
@@ -79,7 +82,6 @@ class Watch:
     ) -> None:
         if error is None:
             message = f"Learned {', '.join(self._scene.handles)} in {self._settings.steps} steps. {self._fit_text()}"
-
             status = "finished"
         else:
             status, message = "stopped", _stopped(error, self._taken, self._settings.steps, self._folder)
@@ -94,11 +96,19 @@ class Watch:
         self._screen.say(message)
         self._screen.tell(self._told(status, message))
 
+    def begin(self, step: int, rows: Mapping[str, Tensor]) -> None:
+        """Take note of where the run goes on; samples that its last step lacks, because of a cancel, are made now."""
+        self._history, self._taken = upto(self._history, step), step
+        if step:
+            self._screen.say(f"Going on after step {step} of {self._settings.steps}")
+        if step and self._wants_samples(step) and not self._has_samples(step):
+            self._sample(step, rows)
+
     def __call__(self, report: Report) -> None:
         """Take note of a step, and break off where the host wants it."""
         self._history, self._taken = followed(self._history, report), report.step
         if self._wants_samples(report.step):
-            self._sample(report)
+            self._sample(report.step, report.rows)
         last = report.step == self._settings.steps
         picture = self.picture() if last or self._screen.wants_picture() else None
         self._left = self._screen.step(report.step, picture)
@@ -128,13 +138,17 @@ class Watch:
         due = step == self._settings.steps or (plan.sample_every and step % plan.sample_every == 0)
         return bool(plan.sample_count and due)
 
-    def _sample(self, report: Report) -> None:
+    def _has_samples(self, step: int) -> bool:
+        named = sample_names(self._folder, step)
+        return sum(step_of(name) == step for name in named) >= self._plan.sample_count
+
+    def _sample(self, step: int, rows: Mapping[str, Tensor]) -> None:
         plan, interrupted = self._plan, comfy.model_management.throw_exception_if_processing_interrupted
-        self._screen.say(f"Step {report.step} of {report.steps}: sample pictures")
+        self._screen.say(f"Step {step} of {self._settings.steps}: sample pictures")
         how = plan.sampling(self._scene, self._settings, plan.sample_prompt)
         noise = first_noise(plan.sample_seed, [f"sample {index}" for index in range(plan.sample_count)], how.size)
-        latents = sampled(self._ports, report.rows, how, noise, interrupted)
-        save_samples(decoded(*self._parts, latents), self._folder, report.step)
+        latents = sampled(self._ports, rows, how, noise, interrupted)
+        save_samples(decoded(*self._parts, latents), self._folder, step)
 
     def _told(self, status: str, message: str) -> dict[str, Any]:
         root = Path(folder_paths.get_output_directory())
@@ -151,7 +165,16 @@ class Watch:
             "phase1_steps": self._settings.phase1_steps,
             "seconds_left": None if self._left is None else round(self._left, 1),
             "curves": summary(self._history),
+            "concepts": [self._concept(index) for index in range(len(self._scene.concepts))],
             "images": [{"filename": name, "subfolder": where, "type": "output"} for name in names],
+        }
+
+    def _concept(self, index: int) -> dict[str, Any]:
+        last = self._history.maps[index]
+        return {
+            "handle": self._scene.handles[index],
+            "mask": map_text(self._masks[index], 1.0),
+            "map": map_text(last, float(last.max())) if bool(last.isfinite().all()) else None,
         }
 
     def _fit_text(self) -> str:
@@ -179,4 +202,8 @@ def _stopped(error: BaseException, taken: int, steps: int, folder: Path) -> str:
     why = "Cancelled" if interrupted else "Stopped by an error"
     if not taken:
         return f"{why} before a step was taken."
+    if isinstance(error, FileError):
+        return f"{why} after step {taken} of {steps}. Queue again to go on from the last step that could be kept."
+    if taken == steps:
+        return f"{why} after the last step, which is kept in {folder.name}. Queue again to get the result."
     return f"{why} after step {taken} of {steps}, which is kept in {folder.name}. Queue again to go on from there."

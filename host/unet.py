@@ -8,7 +8,7 @@ import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -25,6 +25,7 @@ from ..scenescope.attention.sites import FoundSite, Site, find_sites
 from ..scenescope.attention.tokens import fit_table
 from ..scenescope.dims import Grid
 from ..scenescope.errors import HostError, RecordingError
+from .live import LiveScreen
 from .runs import RunBook
 from .screen import say_on_node
 from .text import TOKENS_KEY
@@ -33,19 +34,20 @@ _COMPILE_KEY = "torch.compile"  # host contract, 0.33 comfy_api/torch_helpers/to
 
 
 def record_attention(
-    model: ModelPatcher, selection: Selection, node: str | None = None
+    model: ModelPatcher, selection: Selection, node: str | None = None, live_words: str = ""
 ) -> tuple[ModelPatcher, RunBook]:
     """Make a clone of the model whose sampling runs are recorded; the model given is not changed.
 
     Args:
         model: the host's MODEL, with any patches.
         selection: what to keep of each run.
-        node: id of the node that shows the plan, if any.
+        node: id of the node that shows the plan and, while a run is sampled, maps; None for no node.
+        live_words: whose maps; empty for the first few of the prompt.
 
     Returns:
         The clone, and the book that finished runs are entered in.
     """
-    clone, book = model.clone(), RunBook(selection, node)
+    clone, book = model.clone(), RunBook(selection, node, live_words)
     key = f"scenescope.record.{uuid.uuid4().hex}"  # one per recorder: several may observe one model
     for kind, wrapper in (
         (WrappersMP.OUTER_SAMPLE, _outer_sample),
@@ -64,6 +66,7 @@ class _Run:
     def __init__(self, book: RunBook) -> None:
         self.book = book
         self.recorder: Recorder | None = None
+        self.live: LiveScreen | None = None
         self.about: dict[str, str | int | float] = {}
         self.entries: dict[tuple[int, Any], Entry] = {}
         self._latent = Grid(1, 1)
@@ -88,6 +91,8 @@ class _Run:
         )
         shape = RunShape(sites, self._latent, noise.shape[0], tuple(sigmas.tolist()), entries)
         self.recorder = Recorder(shape, self.book.selection)
+        if self.book.node is not None:
+            self.live = LiveScreen(self.book.node, shape, self.book.selection, self.book.live_words)
         plan = f"Recording {self.recorder.plan}"
         logging.info("SceneScope: %s", plan)
         say_on_node(self.book.node, plan)
@@ -235,13 +240,17 @@ def _outer_sample(key: str, book: RunBook) -> Callable[..., Any]:
     def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
         options = executor.class_obj.model_options.setdefault("transformer_options", {})  # the host's copy for this run
         run = options[key] = _Run(book)
+        status: Literal["done", "stopped"] = "stopped"
         try:
             output = executor(*args, **kwargs)
             book.enter(run.close(), output)
+            status = "done"
             return output
         finally:
             options.pop(key, None)
-            run.recorder = None
+            if run.live is not None:
+                run.live.end(status)
+            run.recorder = run.live = None
 
     return wrapper
 
@@ -258,7 +267,9 @@ def _sampler_sample(key: str, book: RunBook) -> Callable[..., Any]:
 
         def step_done(step: int, denoised: Any, x: Any, total: int) -> None:
             if run.recorder is not None:
-                run.recorder.step_done(step)
+                settled = run.recorder.step_done(step)
+                if run.live is not None:
+                    run.live.step(step, settled)
             if callback is not None:
                 callback(step, denoised, x, total)
 

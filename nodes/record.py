@@ -46,7 +46,8 @@ class RecordAttention(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, **choices: Any) -> io.NodeOutput:
         """Clone the model and watch the clone."""
-        return io.NodeOutput(*record_attention(model, selection_of(choices), cls.hidden.unique_id))
+        words = choices.get("live_words", "")
+        return io.NodeOutput(*record_attention(model, selection_of(choices), cls.hidden.unique_id, words))
 
 
 class GetAttentionMaps(io.ComfyNode):
@@ -129,7 +130,8 @@ class SampleAndRecord(io.ComfyNode):
         cls, model: Any, positive: Any, negative: Any, latent_image: dict[str, Any], **settings: Any
     ) -> io.NodeOutput:
         """Watch a clone, sample with it, and take its only run."""
-        watched, book = record_attention(model, selection_of(settings), cls.hidden.unique_id)
+        words = settings.get("live_words", "")
+        watched, book = record_attention(model, selection_of(settings), cls.hidden.unique_id, words)
         latent = sample(watched, positive, negative, latent_image, SamplerSettings.of(settings))
         recording = book.find(latent["samples"])[0]
         return io.NodeOutput(latent, recording, ui=viewer_ui(recording))

@@ -99,6 +99,13 @@ def _advanced_inputs() -> list[io.Input]:
             optional=True,
             tooltip="A region of the picture, of any size: self-attention then keeps only where this region looks.",
         ),
+        io.String.Input(
+            "live_words",
+            default="",
+            optional=True,
+            tooltip="Words whose maps grow on this node while it samples, separated by commas, at most eight. Empty, "
+            "the default, takes the first six of the prompt, without small ones such as `of`. Needs cross-attention.",
+        ),
     ]
 
 

@@ -74,6 +74,9 @@ def test_a_summary_is_short_and_holds_nothing_that_json_cannot():
     assert told_of["steps"] == [1, 3, 4]
     assert told_of["prior"] == [None, 4.0, 5.0]
     assert told_of["fits"]["b"] == [None, 0.6, 0.6]
+    assert told_of["raw"]["masked"] == [1.0, 3.0, 4.0]
+    assert told_of["raw"]["prior"] == [None, 4.0, 6.0]
+    assert told_of["raw"]["fits"]["b"] == [None, 0.7, None]
     assert summary(no_history(["a"], (2, 2)))["fit"] == {"a": None}
 
 

@@ -87,12 +87,12 @@ class Recorder:
         """Whether this site is chosen."""
         return site.kind in self._selection.kinds and site.block in self._blocks
 
-    def step_done(self, step: int) -> None:
-        """The sampler reports a step."""
+    def step_done(self, step: int) -> tuple[AttentionMap, ...]:
+        """The sampler reports a step; gives the maps whose step is known since then."""
         if not self._open and step in self._steps:
             self._kept.skipped["a step for which the model was not asked (LazyCache or the like)"] += 1
         self._clock.step_done(step)
-        self._settle()
+        return self._settle()
 
     def skip(self, reason: str) -> None:
         """Count something that could not be recorded, unless its evaluation turns out to be of no interest."""
@@ -218,8 +218,9 @@ class Recorder:
         height, width, top, left = entry.area
         return area_mean(region.float(), self._run.latent)[top : top + height, left : left + width]
 
-    def _settle(self) -> None:
+    def _settle(self) -> tuple[AttentionMap, ...]:
         """Move what now has a step to the CPU, and drop what turned out not to be wanted."""
+        settled: list[AttentionMap] = []
         for ticket in list(self._open):
             label = self._clock.label(ticket)
             if label is None:
@@ -231,10 +232,12 @@ class Recorder:
             for open_at, item in shown.maps.items():
                 at = replace(open_at, step=step, evaluation=evaluation)
                 self._kept.maps[at] = replace(item, address=at, maps=self._count(item.maps.cpu()))
+                settled.append(self._kept.maps[at])
             for open_at, pair in shown.projections.items():
                 at = replace(open_at, step=step, evaluation=evaluation)
                 query, key = self._count(pair.query.cpu()), self._count(pair.key.cpu())
                 self._kept.projections[at] = replace(pair, query=query, key=key)
+        return tuple(settled)
 
     def _count(self, kept: Tensor) -> Tensor:
         self._held += kept.numel() * kept.element_size()

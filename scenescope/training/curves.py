@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,12 @@ def no_history(handles: Sequence[str], grid: tuple[int, int]) -> History:
     count = len(handles)
     maps = torch.full((count, *grid), math.nan)
     return History(tuple(handles), torch.zeros(0, dtype=torch.float64), torch.zeros(0, 3), torch.zeros(0, count), maps)
+
+
+def upto(history: History, step: int) -> History:
+    """The history without the steps after one: those that were taken, but not kept, before a run was killed."""
+    keep = history.steps <= step
+    return History(history.handles, history.steps[keep], history.losses[keep], history.fits[keep], history.maps)
 
 
 def followed(history: History, report: Report) -> History:
@@ -117,19 +123,25 @@ def summary(history: History, points: int = 100) -> Mapping[str, object]:
         points: most places of each curve; more are thinned out after they are smoothed.
 
     Returns:
-        `steps`, lists `masked`, `attention` and `prior` as long, None for none; `fits`, the same by handle; `fit` and
-        `fit_first`, a number or None by handle.
+        `steps`, lists `masked`, `attention` and `prior` as long, None for none; `fits`, the same by handle; `raw`,
+        all of these of the single steps; `fit` and `fit_first`, a number or None by handle.
     """
     count = len(history)
     picks = torch.linspace(0, count - 1, min(points, count)).round().long() if count else torch.zeros(0).long()
 
     def plain(values: Tensor) -> list[float | None]:
-        return [round(value, 6) if math.isfinite(value) else None for value in smoothed(values)[picks].tolist()]
+        return [round(value, 6) if math.isfinite(value) else None for value in values[picks].tolist()]
+
+    def curves(seen: Callable[[Tensor], Tensor]) -> dict[str, object]:
+        return {
+            **{name: plain(seen(history.losses[:, index])) for index, name in enumerate(LOSSES)},
+            "fits": {handle: plain(seen(history.fits[:, index])) for index, handle in enumerate(history.handles)},
+        }
 
     return {
         "steps": history.steps[picks].long().tolist(),
-        **{name: plain(history.losses[:, index]) for index, name in enumerate(LOSSES)},
-        "fits": {handle: plain(history.fits[:, index]) for index, handle in enumerate(history.handles)},
+        **curves(smoothed),
+        "raw": curves(lambda values: values),
         "fit": recent_fits(history),
         "fit_first": recent_fits(history, first=True),
     }

@@ -1,0 +1,132 @@
+"""A few words' maps while a run is being sampled: means over the steps so far, small enough to be sent after each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..dims import Grid
+from ..errors import WordError
+from .recording import AttentionMap, Entry
+from .selection import NEGATIVE, POSITIVE, Branch, Selection
+from .sites import Site, choose_blocks
+from .tokens import TokenTable, fold
+from .words import find_words
+
+CELLS = 16 * 16
+"""The grid that is shown is the one nearest to this: at 512x512 it is latent / 4, where words are told apart best."""
+FIRST_WORDS, MOST_WORDS = 6, 8
+_SMALL_WORDS = frozenset(("a", "an", "the", "of", "in", "on", "at", "and", "or", "with", "to", "by", "for", "from"))
+
+
+@dataclass(frozen=True)
+class LiveMap:
+    """A word's map so far.
+
+    Args:
+        label: the word, or `#3` where the columns are not known by their words.
+        area: (height, width, top, left) in latent cells that it covers, None for the whole picture.
+        values: (height width) float32, mean share of attention of the first picture.
+    """
+
+    label: str
+    area: tuple[int, int, int, int] | None
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The words asked of one entry, each with its columns."""
+
+    entry: Entry
+    words: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class LiveMaps:
+    """Running means of the maps of a few words.
+
+    One level of the U-Net is taken, that nearest to 16x16 cells among the recorded ones; of several pictures the first.
+
+    Args:
+        sites: of the run's model.
+        entries: of the run.
+        latent: the picture's grid.
+        selection: what is recorded.
+        words: as `find_words` reads them; empty for the first six, without the small ones such as `of`.
+    """
+
+    def __init__(
+        self, sites: Sequence[Site], entries: Sequence[Entry], latent: Grid, selection: Selection, words: str = ""
+    ) -> None:
+        self.branch: Branch = POSITIVE if selection.keeps(POSITIVE) else NEGATIVE
+        blocks = choose_blocks(selection.blocks, sites)
+        watched = [site for site in sites if site.kind == "cross" and site.block in blocks]
+        grids = {site.grid(latent) for site in watched} if "cross" in selection.kinds else set()
+        self.grid = min(grids, key=lambda grid: abs(_octaves(grid)), default=None)
+        self._orders = {site.order for site in watched if site.grid(latent) == self.grid}
+        self._parts, self.note = _parts([entry for entry in entries if entry.branch == self.branch], words)
+        self._sums: dict[int, Tensor] = {}
+        self._counts: dict[int, int] = {}
+
+    def add(self, maps: Iterable[AttentionMap]) -> None:
+        """Take the maps of a step; those of other branches, levels and kinds are passed over."""
+        for item in maps:
+            at = item.address
+            part = self._parts.get(at.entry)
+            if part is None or at.branch != self.branch or at.kind != "cross" or at.order not in self._orders:
+                continue
+            shown = item.maps[0].mean(dim=0, dtype=torch.float32)  # (query token)
+            means = torch.stack([shown[:, list(columns)].mean(dim=1) for _, columns in part.words])  # (word query)
+            means = means.unflatten(1, item.query_grid)
+            before = self._sums.get(at.entry)
+            self._sums[at.entry] = means if before is None else before + means
+            self._counts[at.entry] = self._counts.get(at.entry, 0) + 1
+
+    def so_far(self) -> tuple[LiveMap, ...]:
+        """The means; none before the first step."""
+        return tuple(
+            LiveMap(label, part.entry.area, values)
+            for index, part in self._parts.items()
+            if index in self._sums
+            for (label, _), values in zip(part.words, self._sums[index] / self._counts[index], strict=True)
+        )
+
+
+def _octaves(grid: Grid) -> float:
+    return math.log2(grid.cells / CELLS)
+
+
+def _parts(entries: Sequence[Entry], words: str) -> tuple[dict[int, _Part], str]:
+    """What to show of each entry, and what is to be said where words were not found: no reason to stop a run."""
+    parts: dict[int, _Part] = {}
+    notes: list[str] = []
+    left = MOST_WORDS if words.strip() else FIRST_WORDS
+    for entry in entries:
+        try:
+            found = _asked(entry.table, words) if words.strip() and entry.table else _first(entry)
+        except WordError as error:
+            notes.append(str(error))
+            found = []
+        if found[:left]:
+            parts[entry.index] = _Part(entry, tuple(found[:left]))
+            left -= len(found[:left])
+    if notes and not parts:
+        return _parts(entries, "")[0], notes[0]
+    return parts, ""
+
+
+def _asked(table: TokenTable, words: str) -> list[tuple[str, tuple[int, ...]]]:
+    return [(match.label, match.columns) for match in find_words(table, words)]
+
+
+def _first(entry: Entry) -> list[tuple[str, tuple[int, ...]]]:
+    """The first words that mean something; columns where the words are not known."""
+    if entry.table is None:
+        return [(f"#{column}", (column,)) for column in range(1, min(1 + FIRST_WORDS, entry.tokens))]
+    words = [word for word in entry.table.words() if not word.punctuation and word.occurrence == 1]
+    telling = [word for word in words if word.embedding or fold(word.text) not in _SMALL_WORDS]
+    return [(word.text, word.columns) for word in telling or words]
