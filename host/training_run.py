@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ class Trained:
 
     Args:
         concepts: what was learned.
-        losses: the weighted loss of each step.
+        losses: the weighted loss of each step, as the stock plot can take them.
         curves: (1 height width 3) float32 0..1.
         samples: (image height width 3) float32 0..1; the curves where none were made.
         told: the summary for the front end.
@@ -117,7 +118,22 @@ def train_concepts(
         release()  # once more: now nobody holds the ports
     samples, told = watch.outcome()
     picture = to_tensor(watch.picture())
-    return Trained(concepts, watch.losses(), picture, picture if samples is None else samples, told)
+    return Trained(concepts, plottable(watch.losses()), picture, picture if samples is None else samples, told)
+
+
+def plottable(losses: list[float]) -> list[float]:
+    """Losses that differ, by the least there is where they do not.
+
+    Source: host contract, ComfyUI 0.33 `comfy_extras/nodes_train.LossGraphNode` divides by greatest minus least, and
+    needs one at least.
+
+    >>> plottable([2.0, 1.0]), plottable([0.5])
+    ([2.0, 1.0], [0.5, 0.5000000000000001])
+    """
+    if len(set(losses)) > 1:
+        return losses
+    last = losses[-1] if losses else 0.0
+    return [*(losses or [last]), math.nextafter(last, math.inf)][-max(2, len(losses)) :]
 
 
 def _learned(
@@ -129,7 +145,7 @@ def _learned(
         Watch(ports, (model, vae), scene, settings, plan, folder, screen) as watch,
     ):
         keeping = Keeping(folder / STATE, plan.save_every)
-        return train(scene, ports, settings, on_step=watch, keeping=keeping), watch
+        return train(scene, ports, settings, on_begin=watch.begin, on_step=watch, keeping=keeping), watch
 
 
 @contextmanager

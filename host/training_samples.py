@@ -117,7 +117,17 @@ def save_samples(pictures: Tensor, folder: Path, step: int) -> None:
 def sample_names(folder: Path, upto: int) -> list[str]:
     """The sample pictures of a run's steps so far, in order."""
     names = (path.name for path in folder.glob("sample_*.png"))
-    return sorted(name for name in names if (found := _NAME.fullmatch(name)) and int(found.group(1)) <= upto)
+    return sorted(name for name in names if (step := step_of(name)) is not None and step <= upto)
+
+
+def step_of(name: str) -> int | None:
+    """The step of a sample picture's name, None for another file.
+
+    >>> step_of("sample_000100_01.png"), step_of("notes.png")
+    (100, None)
+    """
+    found = _NAME.fullmatch(name)
+    return int(found.group(1)) if found else None
 
 
 def load_samples(folder: Path, upto: int) -> Tensor | None:
