@@ -14,7 +14,7 @@ from comfy.taesd.taesd import Decoder
 from ..scenescope.world.latent import CELL, DEVIATION, MEAN, MIX, latent_of
 from ..scenescope.world.scene import draw, random_layout
 from .initial import set_first_weights
-from .state import Averaged, load_average, load_state, save_state
+from .state import Averaged, load_state, load_weights, save_state
 
 STEPS, BATCH, CROP = 1100, 4, 9
 """CROP is the side of a training crop in latent cells."""
@@ -54,7 +54,7 @@ def averaged(folder: Path) -> tuple[Decoder, int]:
     """Read the averaged weights of a training run so far, and how many steps it has had."""
     decoder = Decoder()
     start_as_enlarger(decoder)
-    return decoder, load_average(folder / "decoder.safetensors", decoder)
+    return decoder, load_weights(folder / "decoder.safetensors", decoder, averaged=True)
 
 
 def train_decoder(folder: Path, *, seed: int) -> Decoder:

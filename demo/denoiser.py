@@ -18,7 +18,7 @@ from einops import rearrange
 
 from .data import END, LENGTH, Batch, Sample, close_up, collate
 from .model import Denoiser
-from .state import Averaged, load_average, load_state, save_state
+from .state import Averaged, load_state, load_weights, save_state
 
 SIDE = 128
 """Of a whole picture, in pixels."""
@@ -197,10 +197,10 @@ def shared_mean(model: Denoiser, more: float) -> float:
     return float(flat[0])
 
 
-def averaged(folder: Path, known: list[int]) -> tuple[Denoiser, int]:
-    """Read the averaged weights of a training run so far, and how many steps it has had."""
+def trained(folder: Path, known: list[int], *, averaged: bool) -> tuple[Denoiser, int]:
+    """Read the weights of a training run so far, averaged or the last, and how many steps it has had."""
     model = Denoiser(known)
-    return model, load_average(folder / "denoiser.safetensors", model)
+    return model, load_weights(folder / "denoiser.safetensors", model, averaged=averaged)
 
 
 def train_denoiser(

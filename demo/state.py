@@ -69,11 +69,11 @@ def load_state(
 
 
 @torch.no_grad()
-def load_average(path: Path, module: torch.nn.Module) -> int:
-    """Read only the averaged weights into `module`; returns the step that they are of, 0 when there is no such file."""
+def load_weights(path: Path, module: torch.nn.Module, *, averaged: bool) -> int:
+    """Read only weights into `module`, the averaged or the last; returns their step, 0 when there is no such file."""
     if not path.exists():
         return 0
     with safe_open(path, "pt") as file:
         for name, parameter in module.named_parameters():
-            parameter.copy_(file.get_tensor(f"mean.{name}"))
+            parameter.copy_(file.get_tensor(f"{'mean' if averaged else 'weight'}.{name}"))
         return int(json.loads(file.metadata()["notes"])["step"])

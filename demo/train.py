@@ -24,6 +24,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stage", choices=("decoder", "denoiser", "export", "all"), default="all")
     parser.add_argument("--minutes", type=float, default=240, help="how long to train the denoiser in this run")
     parser.add_argument("--workers", type=int, default=2, help="processes that train together, one thread each")
+    parser.add_argument("--weights", choices=("last", "averaged"), default="last", help="of the denoiser, to export")
     parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -83,7 +84,7 @@ def main() -> None:
         train_together(options, denoiser)
     if options.stage in ("export", "all"):
         known, _ = captions_tokens()
-        model, step = denoiser.averaged(options.state, known)
+        model, step = denoiser.trained(options.state, known, averaged=options.weights == "averaged")
         drawer, _ = decoder.averaged(options.state)
         size = importlib.import_module("pack.demo.export").export(options.out, model, drawer, {"steps": step})
         print(f"{options.out}: {size / 1e6:.2f} MB after {step} steps")

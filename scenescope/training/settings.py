@@ -153,10 +153,12 @@ def full_settings(**changes: object) -> Settings:
 
 
 def lora_settings(**changes: object) -> Settings:
-    """The default: small weights at fifty times the rate, the mean over the mask, and the frozen model as the prior.
+    """The default: small weights at a higher rate, the mean over the mask, and the frozen model as the prior.
 
     Source: MagicTailor (arXiv 2410.13370) found low-rank additions and rows as good as all weights; the mean over the
-    mask is Mix-of-Show's, and gives small things the weight of large ones; the frozen prior needs no pictures.
+    mask is Mix-of-Show's, and gives small things the weight of large ones; the frozen prior needs no pictures. Divided
+    by the mask's share the masked loss is three to ten times larger, so the attention loss is weighted ten times more.
+    Rate and weight were chosen on the demo model (`dev.py bench ablation --tune`): of 3e-4 and 1e-3, 0.01 and 0.1.
 
     Args:
         changes: fields of `Settings` that shall differ.
@@ -167,7 +169,8 @@ def lora_settings(**changes: object) -> Settings:
     preset = {
         "mode": "lora",
         "phase2_rows_rate": 1e-4,
-        "weights_rate": 1e-4,
+        "weights_rate": 3e-4,
+        "attention_weight": 0.1,
         "text_encoder": False,
         "normalise": "area",
         "prior": "frozen",
