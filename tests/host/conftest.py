@@ -19,6 +19,7 @@ if COMFYUI is None:
 use_comfyui(COMFYUI)
 torch.set_num_threads(1)  # the models of this tier are small: a second thread costs more than it gives
 
+import folder_paths  # noqa: E402
 from pack.tests.host import layouts  # noqa: E402
 from pack.tests.host.checkpoint import checkpoint  # noqa: E402
 
@@ -34,6 +35,12 @@ def as_the_host_runs_nodes() -> Iterator[None]:
     """Every test runs in inference mode, as nodes do (0.33.0, execution.py, PromptExecutor.execute_async)."""
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temp_files_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What nodes show is written below the tests' own folder, not into the ComfyUI in use."""
+    folder_paths.set_temp_directory(str(tmp_path_factory.mktemp("temp")))
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,8 @@ def test_a_heatmap_gives_picture_mask_and_report_of_a_real_run(sd15):
     maps = heatmaps(recording, words_asked(recording, View(), "cat"), View()).values
     assert words[0]["images"][1]["largest share"] == pytest.approx(float(maps[1].amax()))
     assert mask[1].mean().item() == pytest.approx(float(maps[1].mean()), rel=0.05)
-    assert output.ui.as_dict()["images"]
+    assert output.ui["images"]
+    assert [word["columns"] for word in output.ui["scenescope_view"][0]["words"]] == [[2], [5]]
 
 
 @pytest.mark.parametrize(("layout", "count"), [("sheet", 1), ("captioned", 3), ("plain", 3), ("animation", 2)])
