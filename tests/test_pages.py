@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,15 +10,24 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-HELP = sorted((ROOT / "web" / "docs").glob("*.md"))
+DOCS = ROOT / "web" / "docs"
+HELP = sorted(DOCS.glob("*.md"))
+CHINESE = sorted(DOCS.glob("*/zh.md"))
+TRANSLATED = ROOT / "locales" / "zh" / "nodeDefs.json"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *HELP]
+NUMBER = r"(?<![\w.])\d[\d.,x]*(?:e-\d+)?(?<![.,x])"
 LARGEST = 250_000  # bytes of a picture
 
 
 def targets(page: Path) -> list[Path]:
-    """Return the files that a page links to or shows."""
+    """Return the files that a page links to or shows.
+
+    Host contract (front end 1.49, `fetchCustomNodeHelp` and `renderMarkdownToHtml`): the editor shows
+    `docs/<node id>/<language>.md` where there is one, else `docs/<node id>.md`; pictures of both lie below `docs`.
+    """
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
-    return [page.parent / link for link in links if "://" not in link]
+    base = DOCS if page in CHINESE else page.parent
+    return [base / link for link in links if "://" not in link]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
@@ -35,6 +45,27 @@ def test_every_help_page_shows_a_picture(page: Path):
         with Image.open(picture) as image:
             image.verify()
         assert picture.stat().st_size <= LARGEST, picture.name
+
+
+@pytest.mark.parametrize("page", HELP, ids=[page.stem for page in HELP])
+def test_every_help_page_has_its_chinese_one(page: Path):
+    """Oracle: the English page: as many headings, rows and points, the same pictures, and every name that is typed."""
+    english, chinese = page.read_text("utf-8"), (DOCS / page.stem / "zh.md").read_text("utf-8")
+    for mark in ("# ", "## ", "| ", "- ", "1. ", "2. ", "!["):
+        assert english.count(f"\n{mark}") == chinese.count(f"\n{mark}"), mark
+    inputs = json.loads(TRANSLATED.read_text("utf-8"))[page.stem].get("inputs", {})
+    for pattern in (r"images/[\w.]+", r"`[^`\n]+`", r"\*\*(\w[\w ]*)\*\*"):
+        names, ours = (set(re.findall(pattern, text)) for text in (english, chinese))
+        bold = pattern.startswith(r"\*")  # other bold words are emphasis, and translated
+        assert {name for name in names if not bold or name in inputs or name.isupper()} <= ours, pattern
+    assert set(re.findall(NUMBER, english)) - set(re.findall(NUMBER, chinese)) == set()
+    assert re.search(r"[\u4e00-\u9fff]{4}", chinese)
+
+
+def test_every_chinese_page_is_of_a_node_and_its_pictures_are_there():
+    """Oracle: the English pages and the files; the editor takes a picture's address from `docs`, not from the page."""
+    assert [page.parent.name for page in CHINESE] == [page.stem for page in HELP]
+    assert [target for page in CHINESE for target in targets(page) if not target.is_file()] == []
 
 
 def test_the_readme_names_every_help_page_and_every_example_workflow():
