@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+import numpy as np
 from server import PromptServer
 from torch import Tensor
 
@@ -57,6 +58,6 @@ def map_text(values: Tensor, top: float) -> dict[str, Any]:
     >>> map_text(torch.tensor([[0.0, 0.5]]), 0.5)
     {'grid': [1, 2], 'top': 0.5, 'cells': 'AP8='}
     """
-    shares = values.float().nan_to_num(0.0) * (255 / top if top > 0 else 0.0)
-    cells = shares.round().clamp(0, 255).byte().cpu().numpy().tobytes()
+    shares = np.nan_to_num(values.float().cpu().numpy()) * (255 / top if top > 0 else 0.0)
+    cells = np.clip(np.rint(shares), 0, 255).astype(np.uint8).tobytes()
     return {"grid": list(values.shape), "top": top, "cells": b64encode(cells).decode()}

@@ -40,10 +40,12 @@ class LiveMap:
 
 @dataclass(frozen=True)
 class _Part:
-    """The words asked of one entry, each with its columns."""
+    """The words asked of one entry: their columns, and (word column) float32, how each is the mean of its own."""
 
     entry: Entry
-    words: tuple[tuple[str, tuple[int, ...]], ...]
+    labels: tuple[str, ...]
+    columns: Tensor
+    weights: Tensor
 
 
 class LiveMaps:
@@ -71,6 +73,7 @@ class LiveMaps:
         self._parts, self.note = _parts([entry for entry in entries if entry.branch == self.branch], words)
         self._sums: dict[int, Tensor] = {}
         self._counts: dict[int, int] = {}
+        self._grids: dict[int, Grid] = {}
 
     def add(self, maps: Iterable[AttentionMap]) -> None:
         """Take the maps of a step; those of other branches, levels and kinds are passed over."""
@@ -79,21 +82,25 @@ class LiveMaps:
             part = self._parts.get(at.entry)
             if part is None or at.branch != self.branch or at.kind != "cross" or at.order not in self._orders:
                 continue
-            shown = item.maps[0].mean(dim=0, dtype=torch.float32)  # (query token)
-            means = torch.stack([shown[:, list(columns)].mean(dim=1) for _, columns in part.words])  # (word query)
-            means = means.unflatten(1, item.query_grid)
+            # Few and cheap calls: a step of a fast GPU lasts 50 ms. The words' means are taken when they are asked for.
+            shown = item.maps[0].index_select(-1, part.columns).sum(dim=0, dtype=torch.float32)  # (query token)
             before = self._sums.get(at.entry)
-            self._sums[at.entry] = means if before is None else before + means
+            shown = shown / item.maps.shape[1] if item.maps.shape[1] > 1 else shown
+            self._sums[at.entry] = shown if before is None else before.add_(shown)
+            self._grids[at.entry] = item.query_grid
             self._counts[at.entry] = self._counts.get(at.entry, 0) + 1
 
     def so_far(self) -> tuple[LiveMap, ...]:
         """The means; none before the first step."""
-        return tuple(
-            LiveMap(label, part.entry.area, values)
-            for index, part in self._parts.items()
-            if index in self._sums
-            for (label, _), values in zip(part.words, self._sums[index] / self._counts[index], strict=True)
-        )
+        shown: list[LiveMap] = []
+        for index, part in self._parts.items():
+            if index in self._sums:
+                means = part.weights @ self._sums[index].T / self._counts[index]  # (word query)
+                maps = means.unflatten(1, self._grids[index])
+                shown += [
+                    LiveMap(label, part.entry.area, values) for label, values in zip(part.labels, maps, strict=True)
+                ]
+        return tuple(shown)
 
 
 def _octaves(grid: Grid) -> float:
@@ -112,11 +119,17 @@ def _parts(entries: Sequence[Entry], words: str) -> tuple[dict[int, _Part], str]
             notes.append(str(error))
             found = []
         if found[:left]:
-            parts[entry.index] = _Part(entry, tuple(found[:left]))
+            parts[entry.index] = _part(entry, found[:left])
             left -= len(found[:left])
     if notes and not parts:
         return _parts(entries, "")[0], notes[0]
     return parts, ""
+
+
+def _part(entry: Entry, words: Sequence[tuple[str, tuple[int, ...]]]) -> _Part:
+    columns = sorted({column for _, own in words for column in own})
+    weights = torch.tensor([[(column in own) / len(own) for column in columns] for _, own in words])
+    return _Part(entry, tuple(label for label, _ in words), torch.tensor(columns), weights)
 
 
 def _asked(table: TokenTable, words: str) -> list[tuple[str, tuple[int, ...]]]:
