@@ -98,6 +98,13 @@ class Server:
             self._process.wait()
         self._process = None
 
+    def kill(self) -> None:
+        """End the server's process at once, as a power cut would: it cannot clean up."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
     def get(self, path: str, **query: str) -> bytes:
         """Return the body of a GET request to `path`."""
         url = f"{self.address}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")

@@ -110,6 +110,7 @@ def train_concepts(
     model, clip, _ = parts
     check_trainable(model, clip)
     folder = run_folder(plan.run_name or automatic_name(model, clip, scene, settings, plan))
+    sweep(folder)
     _room_for_state(model, settings, folder)
     try:
         with _memory_errors(model, scene, settings):
@@ -188,6 +189,12 @@ def run_folder(name: str) -> Path:
             "written. Choose another name."
         ) from error
     return folder
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a killed run was writing when it ended; of `full` these are gigabytes, and nobody reads them."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def automatic_name(model: Any, clip: Any, scene: Scene, settings: Settings, plan: Plan) -> str:

@@ -11,6 +11,7 @@ import aiohttp
 from pack.devtools.comfyui import ROOT
 from pack.nodes import NODES
 from pack.scenescope.dims import bytes_text
+from pack.tests.host.prompts import node
 
 OURS = [node.GET_SCHEMA().node_id for node in NODES]
 
@@ -85,13 +86,6 @@ async def _announced(server, prompt: dict[str, Any]) -> list[str | None]:
                 if nodes[-1] is None:
                     break
     return nodes
-
-
-def node(info: dict, kind: str, **inputs) -> dict:
-    """One node of a prompt: the inputs given, and the defaults of the other required widgets."""
-    widgets = {name: more for name, (_, *more) in info[kind]["input"]["required"].items()}
-    defaults = {name: more[0]["default"] for name, more in widgets.items() if more and "default" in more[0]}
-    return {"class_type": kind, "inputs": {**defaults, **inputs}}
 
 
 def test_the_full_size_checkpoint_of_the_stock_loader_is_recorded(server, served_checkpoint):
