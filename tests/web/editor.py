@@ -61,6 +61,10 @@ class Editor:
     def run(self, within: float = 300.0) -> None:
         """Queue the workflow and wait until the server is idle."""
         self.page.evaluate("() => app.queuePrompt(0)")
+        self.idle(within)
+
+    def idle(self, within: float = 300.0) -> None:
+        """Wait until the server is idle."""
         end = time.monotonic() + within
         while time.monotonic() < end:
             queue = self.server.get_json("/queue")

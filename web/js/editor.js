@@ -19,7 +19,8 @@ import { api } from "../../../scripts/api.js";
  * @property {string} name  The extension's and the widget's name, unique in the pack.
  * @property {string[]} nodes  Ids of the nodes that have it.
  * @property {string} key  Which of the node's `ui` outputs it shows.
- * @property {number} height  Its least height in pixels.
+ * @property {string} [event]  A message of the server whose `node` is the node's execution id: shown as an output is.
+ * @property {number} height  Its least height in pixels; `root.style.minHeight` may change it later.
  * @property {[number, number]} [size]  The least size of a new node.
  * @property {(node: any, root: HTMLElement) => Panel} create  Fill the root.
  */
@@ -37,6 +38,11 @@ loadStyle("scenescope.css");
  * @param {PanelPlan} plan
  */
 export function registerPanel(plan) {
+  if (plan.event) {
+    onMessage(plan.event, (node, detail) => {
+      if (live.get(node)?.plan === plan) show(node, detail);
+    });
+  }
   app.registerExtension({
     name: `SceneScope.${plan.name}`,
     nodeCreated(/** @type {any} */ node) {
@@ -74,16 +80,16 @@ export function keep(node, name, value) {
   node.properties[name] = value;
 }
 
-/** Listen to a message of the server until the node is gone. @param {any} node @param {string} event @param {(detail: any) => void} on */
-export function listen(node, event, on) {
-  const handler = (/** @type {any} */ message) => on(message.detail);
-  /** @type {any} */ (api).addEventListener(event, handler);
-  chain(node, "onRemoved", () => /** @type {any} */ (api).removeEventListener(event, handler));
-}
-
-/** Whether a server's message about an execution id means this node, also inside subgraphs. @param {any} node @param {string} id */
-export function isMeant(node, id) {
-  return nodeOf(String(id)) === node;
+/**
+ * Listen to a message of the server whose `node` is an execution id; the node is looked for each time, so that it may be
+ * copied, undone or moved into a subgraph meanwhile. Null where it is not on the screen.
+ * @param {string} event @param {(node: any, detail: any) => void} on
+ */
+export function onMessage(event, on) {
+  /** @type {any} */ (api).addEventListener(event, (/** @type {any} */ message) => {
+    const id = message.detail?.node;
+    on(id === null || id === undefined ? null : nodeOf(String(id)), message.detail);
+  });
 }
 
 /** @param {any} node @param {PanelPlan} plan */
@@ -95,7 +101,7 @@ function attach(node, plan) {
   // Keys that mean something here must not move or delete nodes.
   for (const kind of ["keydown", "keyup", "copy", "paste"]) root.addEventListener(kind, (event) => event.stopPropagation());
   const widget = node.addDOMWidget(`scenescope_${plan.name}`, `scenescope_${plan.name}`, root, {
-    getMinHeight: () => plan.height,
+    getMinHeight: () => parseFloat(root.style.minHeight) || plan.height,
     hideOnZoom: false,
     serialize: false,
     getValue: () => "",
