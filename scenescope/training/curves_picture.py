@@ -74,13 +74,11 @@ def _panel(title: str, lines: Sequence[Line], axis: tuple[Tensor, int, int], *, 
         share = min(max((value - low) / (high - low), 0.0), 1.0)
         return EDGE + step / max(steps, 1) * PANEL[0], top + (1 - share) * PANEL[1]
 
-    marks = range(math.floor(low), math.ceil(high) + 1) if logarithmic else [0.2 * index for index in range(6)]
-    for mark in marks:
-        value = 10.0**mark if logarithmic else mark
+    for value in _marks(low, high) if logarithmic else [0.2 * index for index in range(6)]:
         _, y = place(0, value)
         draw.line([(EDGE, y), (EDGE + PANEL[0], y)], fill=GRID_INK)
         draw.text((EDGE - 6, y), number_text(value), fill=FAINT, font=font(LETTERS - 2), anchor="rm")
-    for step in ticks(float(steps)):
+    for step in filter(float.is_integer, ticks(float(steps))):
         x, _ = place(step, 1)
         draw.text((x, top + PANEL[1] + 6), f"{step:.0f}", fill=FAINT, font=font(LETTERS - 2), anchor="mt")
     if 0 < phase1_steps < steps:
@@ -103,6 +101,18 @@ def _span(lines: Sequence[Line], logarithmic: bool) -> tuple[float, float]:
     return max(low - 0.2, high - 5), high + 0.3
 
 
+def _marks(low: float, high: float) -> list[float]:
+    """Values to mark on a logarithmic scale, all of them on it.
+
+    >>> _marks(-2.1, 0.3), _marks(-1.2, -0.2)
+    ([0.01, 0.1, 1.0], [0.1, 0.2, 0.5])
+    """
+    parts = (1, 2, 5) if high - low < 2 else (1,)
+    places = range(math.floor(low), math.ceil(high) + 1)
+    values = [float(f"{part}e{place}") for place in places for part in parts]
+    return [value for value in values if low <= math.log10(value) <= high]
+
+
 def _draw_line(draw: ImageDraw.ImageDraw, line: Line, at: Tensor, place) -> None:  # type: ignore[no-untyped-def]
     faint = tuple((part + 2 * paper) // 3 for part, paper in zip(line.ink, PAPER, strict=True))
     for step, value in zip(at.tolist(), line.values.tolist(), strict=True):
@@ -113,6 +123,9 @@ def _draw_line(draw: ImageDraw.ImageDraw, line: Line, at: Tensor, place) -> None
     points = [place(step, value) for step, value in zip(at.tolist(), means, strict=True) if math.isfinite(value)]
     if len(points) > 1:
         draw.line(points, fill=line.ink, width=2, joint="curve")
+    elif points:
+        (x, y) = points[0]
+        draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=line.ink)
 
 
 def _legend(draw: ImageDraw.ImageDraw, lines: Sequence[Line], y: int) -> None:
@@ -148,10 +161,21 @@ def _tiles(history: History, masks: Tensor) -> Image.Image:
         name = fitting(handle, wide - 20, LETTERS)
         ink = LINES[index % len(LINES)]
         draw.text((x, y + size.height + 6), name, fill=ink, font=font(LETTERS))
-        before, after = then[handle], now[handle]
-        told = "not drawn yet" if before is None or after is None else f"mask, map: IoU {before:.2f} to {after:.2f}"
+        told = _fit_text(then[handle], now[handle])
         draw.text((x, y + size.height + LETTERS + 10), told, fill=FAINT, font=font(LETTERS - 2))
     return picture
+
+
+def _fit_text(before: float | None, after: float | None) -> str:
+    """Under a concept's tiles.
+
+    >>> _fit_text(None, None), _fit_text(0.25, 0.25), _fit_text(0.25, 0.75)
+    ('not drawn yet', 'mask, map: IoU 0.25', 'mask, map: IoU 0.25 to 0.75')
+    """
+    if before is None or after is None:
+        return "not drawn yet"
+    first = "" if before == after else f"{before:.2f} to "  # equal while the first drawings are the last too
+    return f"mask, map: IoU {first}{after:.2f}"
 
 
 def _tile_size(grid: Grid) -> Grid:
