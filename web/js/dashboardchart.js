@@ -49,10 +49,11 @@ export function drawChart(canvas, lines, axis, cursor, style) {
       else pen.moveTo(x(axis.at[at]), y(value));
     });
     pen.stroke();
-    const marked = cursor < 0 ? null : smooth[cursor];
-    if (marked === null || marked === undefined || !shown(marked, style.logarithmic)) continue;
+    const at = cursor < 0 ? smooth.length - 1 : cursor;
+    const marked = smooth[at];
+    if (!shown(marked, style.logarithmic)) continue;
     pen.beginPath();
-    pen.arc(x(axis.at[cursor]), y(marked), 3, 0, 7);
+    pen.arc(x(axis.at[at]), y(marked), 3, 0, 7);
     pen.fill();
   }
   pen.restore();
