@@ -5,7 +5,7 @@
 /** @typedef {{name: string, ink: string, raw: Values, smooth: Values}} Line */
 /** @typedef {{at: number[], steps: number, phase1: number}} Axis  steps that have values; all steps; those of phase 1 */
 
-const LEFT = 42;
+const LEFT = 48;
 const EDGE = 6;
 const BELOW = 14;
 
@@ -34,7 +34,7 @@ export function drawChart(canvas, lines, axis, cursor, style) {
   pen.clip();
   for (const { ink, raw, smooth } of lines) {
     pen.fillStyle = pen.strokeStyle = ink;
-    pen.globalAlpha = 0.35;
+    pen.globalAlpha = 0.6;
     raw.forEach((value, at) => {
       if (shown(value, style.logarithmic)) pen.fillRect(x(axis.at[at]) - 1, y(value) - 1, 2, 2);
     });
