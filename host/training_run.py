@@ -106,7 +106,7 @@ def train_concepts(
         InputError: scene and settings do not fit, a state of this name was begun differently, the loss is not finite.
         FileError: state, curves or samples cannot be read or written.
     """
-    screen = TrainingScreen(node, settings.steps)
+    screen = TrainingScreen(node, settings)
     model, clip, _ = parts
     check_trainable(model, clip)
     folder = run_folder(plan.run_name or automatic_name(model, clip, scene, settings, plan))

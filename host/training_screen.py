@@ -26,10 +26,45 @@ from typing import Any
 import comfy.utils
 from PIL import Image
 
+from ..scenescope.training.settings import Settings
 from .screen import say_on_node, tell_front_end
 
 EVENT = "scenescope.training"
 BETWEEN_EVENTS, BETWEEN_PICTURES = 0.5, 2.0  # seconds
+
+
+SLOWER = 3.0
+"""A step of phase 2 takes so many of phase 1's, until it is known: 2 to 4 were measured."""
+
+
+class Pace:
+    """Guesses the seconds that are left; each phase has a pace of its own.
+
+    Args:
+        phase1_steps: of the first phase.
+        steps: of both.
+
+    >>> pace = Pace(3, 5)
+    >>> [pace.after(step, at) for step, at in ((1, 10.0), (2, 11.0), (3, 12.0), (4, 17.0), (5, 22.0))]
+    [None, 7.0, 6.0, 5.0, 0.0]
+    """
+
+    def __init__(self, phase1_steps: int, steps: int) -> None:
+        self._first, self._steps = phase1_steps, steps
+        self._last: float | None = None
+        self._spent = {1: [0.0, 0.0], 2: [0.0, 0.0]}  # seconds and steps of each phase
+
+    def after(self, step: int, now: float) -> float | None:
+        """Take note that a step has been taken; None as long as nothing is known."""
+        if self._last is not None:
+            spent = self._spent[1 if step <= self._first else 2]
+            spent[0], spent[1] = spent[0] + now - self._last, spent[1] + 1
+        self._last = now
+        paces = [seconds / steps if steps else 0.0 for seconds, steps in self._spent.values()]
+        if not any(paces):
+            return None
+        left = max(self._first - step, 0), self._steps - max(step, self._first)
+        return left[0] * paces[0] + left[1] * (paces[1] or SLOWER * paces[0])
 
 
 class TrainingScreen:
@@ -37,13 +72,13 @@ class TrainingScreen:
 
     Args:
         node: its execution id; None outside of a prompt.
-        total: steps of the bar.
+        settings: the steps of the phases.
     """
 
-    def __init__(self, node: str | None, total: int) -> None:
-        self._node, self._total = node, total
-        self._bar = comfy.utils.ProgressBar(total, node_id=node)
-        self._began: tuple[float, int] | None = None
+    def __init__(self, node: str | None, settings: Settings) -> None:
+        self._node, self._total = node, settings.steps
+        self._bar = comfy.utils.ProgressBar(settings.steps, node_id=node)
+        self._pace = Pace(settings.phase1_steps, settings.steps)
         self._event_at = self._picture_at = float("-inf")
 
     def say(self, text: str) -> None:
@@ -64,10 +99,7 @@ class TrainingScreen:
         if picture is not None:
             self._picture_at = now
         self._bar.update_absolute(step, self._total, None if picture is None else ("JPEG", picture, max(picture.size)))
-        if self._began is None:
-            self._began = (now, step)
-        began, first = self._began
-        return (now - began) / (step - first) * (self._total - step) if step > first else None
+        return self._pace.after(step, now)
 
     def wants_event(self) -> bool:
         """Whether it is time for another event."""

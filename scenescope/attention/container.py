@@ -122,7 +122,7 @@ def _write(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], file: Bin
     file.write(len(text).to_bytes(8, "little") + text)
     for name in names:
         held = tensors[name].detach().cpu().contiguous()
-        file.write(held.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]  # it has a buffer
+        file.write(held.reshape(-1).view(torch.uint8).numpy())
 
 
 def _read_header(file: BinaryIO, size: int, who: str) -> tuple[dict[str, Any], int]:

@@ -107,6 +107,37 @@ def test_a_finished_run_is_returned_and_a_changed_one_is_told(demo):
     assert names[0] == names[2] != names[1]
 
 
+def test_samples_that_a_cancel_took_are_made_when_the_run_goes_on(demo, monkeypatch):
+    """Oracle: the pictures of the run that was not cancelled; cancelled in the last set, after the last step."""
+    scene = small_scene()
+    plan = replace(QUICK, sample_count=1, sample_every=3, sample_steps=2, run_name="whole")
+    whole = train_concepts(demo, scene, SHORT, plan, None)
+    state, written = run_folder("run") / "state.safetensors", set()
+
+    def once_the_last_step_is_kept() -> None:  # the third of three writings; the host asks at every layer
+        if state.exists():
+            written.add(state.stat().st_mtime_ns)
+        comfy.model_management.interrupt_current_processing(len(written) == 3)
+        HOSTS_QUESTION()
+
+    monkeypatch.setattr(comfy.model_management, "throw_exception_if_processing_interrupted", once_the_last_step_is_kept)
+    with pytest.raises(Interrupted):
+        train_concepts(demo, scene, SHORT, replace(plan, run_name="run"), None)
+    monkeypatch.undo()
+    assert [path.name for path in run_folder("run").glob("*.png")] == ["sample_000003_00.png"]
+    done = train_concepts(demo, scene, SHORT, replace(plan, run_name="run"), None)
+    assert torch.equal(done.samples, whole.samples)
+    assert len(done.samples) == 2
+
+
+def test_a_run_of_one_step_can_be_plotted(demo):
+    """Oracle: the stock plot takes it; the loss itself comes first."""
+    done = train_concepts(demo, small_scene(), full_settings(phase1_steps=1, phase2_steps=0), QUICK, None)
+    assert len(done.losses) == 2
+    assert done.losses[0] == pytest.approx(done.losses[1])
+    assert LossGraphNode.PREPARE_CLASS_CLONE(None).execute({"loss": done.losses}, "loss").ui is not None
+
+
 def test_a_damaged_state_is_named(demo):
     """Oracle: the message; damaged curves only begin anew."""
     scene = small_scene()
@@ -171,12 +202,14 @@ def test_class_pictures_are_made_once(demo, monkeypatch):
     changed = path.stat().st_mtime_ns
     train_concepts(demo, small_scene(), settings, replace(plan, run_name="other"), None)
     assert path.stat().st_mtime_ns == changed
+    with pytest.raises(InputError, match="the set of class pictures is"):
+        train_concepts(demo, small_scene(), settings, replace(plan, class_prompt="a photo at night"), None)
     assert done.told["curves"]["prior"][-1] > 0
 
 
 def test_out_of_memory_says_what_to_change(demo, monkeypatch):
-    """Oracle: the message for a large run by hand; the error itself on the way through the node."""
-    model, scene = demo[0], small_scene()
+    """Oracle: the message for a large run by hand; the error itself through the node leaves nothing."""
+    model, scene, before = demo[0], small_scene(), bits_of(*demo)
     settings = full_settings(batch=2)
     text = out_of_memory_text(model, scene, settings, "cuda:0", 8 * 2**30)
     parts = ("cuda:0 is used up", "mode lora", "batch from 2 to 1", "bfloat16", "checkpointing", "resolution from 64")
@@ -193,6 +226,7 @@ def test_out_of_memory_says_what_to_change(demo, monkeypatch):
             train_concepts(demo, scene, SHORT, QUICK, None)
     finally:
         handle.remove()
+    assert bits_of(*demo) == before
     assert not comfy.model_management.in_training
 
 
