@@ -21,7 +21,7 @@ from ..scenescope.attention.words import find_words
 from ..scenescope.world.checker import Verdict, find_things, judge
 from ..scenescope.world.scene import Drawing, Layout, draw, full_caption, random_layout
 
-SETTINGS = SamplerSettings(seed=0, steps=20, cfg=3.0, sampler_name="dpmpp_2m", scheduler="karras")
+SETTINGS = SamplerSettings(seed=0, steps=20, cfg=2.0, sampler_name="dpmpp_2m", scheduler="karras")
 """How the figures' pictures are sampled."""
 SIDE = 128
 """Of the figures' pictures, in pixels: the size of training."""
