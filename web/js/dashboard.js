@@ -21,7 +21,7 @@ registerPanel({
   nodes: ["SceneScope_TrainConcepts"],
   key: "scenescope_training",
   event: "scenescope.training",
-  height: 420,
+  height: 500,
   size: [460, 0],
   create: (node, root) => new Dashboard(root),
 });
