@@ -7,6 +7,7 @@ bit for bit, and nothing else may lie in the folder at the end.
 
     python dev.py bench training_breaks
     python dev.py bench training_breaks --points 20 --kills 5
+    python dev.py bench training_breaks --toy       (the tests' toy model, without a ComfyUI: a few minutes)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # the optimiser imports it at its first step, which would cost each fork seconds
 from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
 
 KINDS = ("kill", "cancel", "error")
@@ -80,6 +82,7 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--points", type=int, default=100, help="breaks in all (100)")
     reader.add_argument("--kills", type=int, default=34, help="of these, by kill -9 (34); the rest is halved")
     reader.add_argument("--steps", type=int, default=8, help="of each phase (8)")
+    reader.add_argument("--toy", action="store_true", help="the tests' toy model; the trainer and its files alone")
     reader.add_argument("--seed", type=int, default=0, help="of the points (0)")
     return reader.parse_args()
 
@@ -116,6 +119,32 @@ def learn(parts: Any, mode: str, steps: int, folder: Path, ending: Ending, cance
     return Whole(digest, begun[0] if begun else 0.0, time.monotonic() - began, ending.calls)
 
 
+def learn_toy(parts: Any, mode: str, steps: int, folder: Path, ending: Ending, cancel_after: float | None) -> Whole:
+    """Train the tests' toy model."""
+    from pack.scenescope.training.settings import full_settings, lora_settings
+    from pack.scenescope.training.trainer import Keeping
+    from pack.tests.toy_runs import bits, learned
+
+    (folder / "training" / "run").mkdir(parents=True, exist_ok=True)
+    preset = {"lora": lora_settings, "full": full_settings}[mode]
+    settings = preset(phase1_steps=steps, phase2_steps=steps, prior="frozen", rank=4, seed=1)
+    began, begun = time.monotonic(), []
+
+    def on_step(report: Any) -> None:
+        begun.append(time.monotonic() - began)
+        if cancel_after is not None and begun[-1] >= cancel_after:
+            raise BrokenOff
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(ending)
+    done = learned(settings, on_step=on_step, keeping=Keeping(folder / "training" / "run" / "state.safetensors", 3))
+    handle.remove()
+    digest = hashlib.sha256(repr(sorted(bits(done).items())).encode()).hexdigest()
+    return Whole(digest, begun[0] if begun else 0.0, time.monotonic() - began, ending.calls)
+
+
+Learn = Callable[[Any, str, int, Path, Ending, float | None], Whole]
+
+
 def in_child(work: Callable[[], Whole], kill_after: float | None = None) -> Whole | str:
     """Do it in a fork of this process, which has the models already, and end that by a signal perhaps.
 
@@ -146,48 +175,55 @@ def in_child(work: Callable[[], Whole], kill_after: float | None = None) -> Whol
         child.join()
 
 
-def broken(parts: Any, kind: str, mode: str, share: float, whole: Whole, steps: int) -> Broken:
+def broken(way: tuple[Learn, Any], kind: str, mode: str, share: float, whole: Whole, steps: int) -> Broken:
     """Break a run off at a share of its way, go on, and look."""
     from pack.scenescope.errors import SceneScopeError
     from pack.scenescope.training.state import load_state
 
+    train, parts = way
     moment = whole.begun + share * (whole.seconds - whole.begun)
     with tempfile.TemporaryDirectory() as place:
         folder, kept = Path(place), 0
         at = max(1, round(share * whole.calls)) if kind == "error" else None
         cancel = moment if kind == "cancel" else None
-        in_child(lambda: learn(parts, mode, steps, folder, Ending(at), cancel), moment if kind == "kill" else None)
+        in_child(lambda: train(parts, mode, steps, folder, Ending(at), cancel), moment if kind == "kill" else None)
         state = folder / "training" / "run" / "state.safetensors"
         if state.exists():
             try:
                 kept = load_state(state).step
             except SceneScopeError as error:
                 return Broken(kind, mode, kept, f"the state is broken: {error}")
-        again = in_child(lambda: learn(parts, mode, steps, folder, Ending(None), None))
+        again = in_child(lambda: train(parts, mode, steps, folder, Ending(None), None))
         if isinstance(again, str):
             return Broken(kind, mode, kept, again)
         found = {path.name for path in state.parent.iterdir()}
+        found -= {name for name in found if parts is None and name.endswith(".tmp")}  # the host's part sweeps them
     wrong = "" if again.digest == whole.digest else "other weights"
     odd = found - {"state.safetensors", "curves.safetensors"}
     return Broken(kind, mode, kept, wrong or (f"left over: {', '.join(sorted(odd))}" if odd else ""))
 
 
-def main() -> int:
-    """Break, go on, and print a table."""
-    options = arguments()
+def demo_model() -> Any:
+    """MODEL, CLIP and VAE in a ComfyUI."""
     comfyui = find_comfyui()
     if comfyui is None:
         raise SystemExit(f"training_breaks: no ComfyUI was found; expected one. {HOW_TO_GET_ONE}")
     use_comfyui(comfyui)
-    torch.set_num_threads(1)
     from pack.host.demo import load_demo_model
 
     with torch.inference_mode():
-        parts = load_demo_model()
+        return load_demo_model()
+
+
+def main() -> int:
+    """Break, go on, and print a table."""
+    options = arguments()
+    torch.set_num_threads(1)
+    train, parts = (learn_toy, None) if options.toy else (learn, demo_model())
     wholes: dict[str, Whole] = {}
     for mode in MODES:
         with tempfile.TemporaryDirectory() as place:
-            told = in_child(lambda: learn(parts, mode, options.steps, Path(place), Ending(None), None))  # noqa: B023
+            told = in_child(lambda: train(parts, mode, options.steps, Path(place), Ending(None), None))  # noqa: B023
         if isinstance(told, str):
             raise SystemExit(f"training_breaks: the undisturbed run failed: {told}")
         wholes[mode] = told
@@ -197,7 +233,7 @@ def main() -> int:
     chance.shuffle(kinds)
     for number, kind in enumerate(kinds):
         mode = MODES[number % len(MODES)]
-        found.append(broken(parts, kind, mode, chance.random(), wholes[mode], options.steps))
+        found.append(broken((train, parts), kind, mode, chance.random(), wholes[mode], options.steps))
         print(f"{number + 1}/{len(kinds)} {found[-1]}", flush=True)
     print(table(found, 2 * options.steps))
     return int(any(one.wrong for one in found))
