@@ -216,6 +216,7 @@ def test_it_follows_the_editor_s_theme_and_language(editor, palette, locale, wor
     put = "async ([palette, locale]) => { const s = app.extensionManager.setting; "
     put += "await s.set('Comfy.ColorPalette', palette); await s.set('Comfy.Locale', locale); }"
     editor.page.evaluate(put, [palette, locale])
+    editor.page.wait_for_timeout(3000)  # with another language the editor reads its nodes, and its graph, anew
     try:
         build(editor)
         editor.run()
