@@ -3,7 +3,7 @@
 
     python dev.py test     lint, types, core tests, doctests, and the tests that need a ComfyUI or a browser
     python dev.py bench    the figures that the README quotes; `bench NAME --help` for a benchmark's own options
-    python dev.py demo     every example workflow in a real ComfyUI, and where its pictures are
+    python dev.py demo     every example workflow in a real ComfyUI: what was learned, and where the pictures are
 
 The Python environment is kept outside the repository, in `$SCENESCOPE_CACHE` or the user's cache folder, under a name
 made of what is in it; a second clone finds it there.
@@ -24,6 +24,7 @@ import xml.etree.ElementTree
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from devtools.browser import HOW_TO_GET_ONE as HOW_TO_GET_A_BROWSER
 from devtools.browser import find_browser
@@ -199,7 +200,7 @@ def bench(options: argparse.Namespace) -> int:
 
 
 def demo(options: argparse.Namespace) -> int:
-    """Start ComfyUI with the pack in a folder of its own, run every example workflow, and list the pictures."""
+    """Start ComfyUI with the pack in a folder of its own, run every example workflow, list what came of it."""
     comfyui = find_comfyui()
     if comfyui is None and options.get_host:
         comfyui = get_host()
@@ -209,7 +210,7 @@ def demo(options: argparse.Namespace) -> int:
     probe = [str(setup.python), "-c", "import torch; raise SystemExit(not torch.accelerator.is_available())"]
     on_cpu = options.cpu or subprocess.run(probe, check=False).returncode != 0
     place = Place(comfyui, setup.python, Path(tempfile.mkdtemp(prefix="scenescope-")), ("--cpu",) if on_cpu else ())
-    rows, failed = [], 0
+    rows, learned, failed = [], [], 0
     print(f"Starting ComfyUI from {comfyui} {'on the CPU' if on_cpu else 'on the GPU'} ...", flush=True)
     with Server(place) as server:
         object_info = server.get_json("/object_info")
@@ -225,6 +226,10 @@ def demo(options: argparse.Namespace) -> int:
             print(f"{time.monotonic() - start:.1f} s", flush=True)
             files = [item for output in entry["outputs"].values() for item in output.get("images", [])]
             rows.append((file.stem, [server.path_of(item) for item in files]))
+            learned += [(file.stem, run) for run in runs_in(entry)]
+        print(f"\n{'workflow':32} {'learned in':12} what: fit of its attention map and its mask (IoU) at the end")
+        for name, run in learned:
+            print(f"{name:32} {run['step']:6} steps {run['message']}")
         print(f"\n{'workflow':32} pictures")
         for name, pictures in rows:
             print("\n".join(f"{name if not line else '':32} {path}" for line, path in enumerate(pictures or ["-"])))
@@ -232,6 +237,15 @@ def demo(options: argparse.Namespace) -> int:
             with contextlib.suppress(KeyboardInterrupt):
                 input(f"\nThe editor is at {server.address}; press Enter to stop it. ")
     return int(failed > 0)
+
+
+def runs_in(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The summaries of the training runs in an entry of the server's history.
+
+    >>> runs_in({"outputs": {"5": {"scenescope_training": [{"step": 9}]}, "6": {"images": []}}})
+    [{'step': 9}]
+    """
+    return [run for output in entry["outputs"].values() for run in output.get("scenescope_training", [])]
 
 
 def get_host() -> Path:

@@ -44,6 +44,13 @@ class Exported:
     embeddings: dict[str, str]
     files: tuple[Path, ...]
 
+    @property
+    def lora(self) -> str:
+        """The LoRA's name as Load LoRA lists it, or "" where there is none."""
+        if len(self.files) == len(self.embeddings):
+            return ""
+        return str(self.files[-1].relative_to(folder_paths.get_folder_paths("loras")[0]))
+
     def describe(self) -> str:
         """Say what was written, and how it is used."""
         lines = [f"{handle} is {typed}" for handle, typed in self.embeddings.items()]

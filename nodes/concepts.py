@@ -84,6 +84,11 @@ class SaveConcepts(io.ComfyNode):
             outputs=[
                 Concepts.Output(display_name="CONCEPTS", tooltip="The input, passed on."),
                 io.String.Output(display_name="REPORT", tooltip="What was written, and what to type for each token."),
+                # Any type: the host checks a link to a list of files by it, and a text would be refused (0.33).
+                io.AnyType.Output(
+                    display_name="LORA",
+                    tooltip="The LoRA's name, for Load LoRA's lora_name: it then waits for the file. Empty if none.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
@@ -96,11 +101,12 @@ class SaveConcepts(io.ComfyNode):
         """Save and say where."""
         path = output_file(filename_prefix, SUFFIX)
         save_concepts(concepts, path)
-        report = f"Saved {path.name} ({bytes_text(path.stat().st_size)})"
+        report, lora = f"Saved {path.name} ({bytes_text(path.stat().st_size)})", ""
         if write == EXPORTS[1]:
-            report += f"\n{export_concepts(concepts, export_name, overwrite=overwrite_exports).describe()}"
+            exported = export_concepts(concepts, export_name, overwrite=overwrite_exports)
+            report, lora = f"{report}\n{exported.describe()}", exported.lora
         say_on_node(cls.hidden.unique_id, report)
-        return io.NodeOutput(concepts, report)
+        return io.NodeOutput(concepts, report, lora)
 
 
 class LoadConcepts(io.ComfyNode):

@@ -130,11 +130,12 @@ def test_applied_concepts_compute_what_training_computed(demo):
 def test_saved_and_loaded_concepts_give_the_same_picture(demo, folders, kind):
     """Oracle: the concepts before they were saved; the file is offered in the list."""
     learned = made_up(demo, kind)
-    passed, report = call(
+    passed, report, lora = call(
         SaveConcepts, concepts=learned, filename_prefix=f"c/{kind}", write="own file", export_name="x",
         overwrite_exports=False,
     )  # fmt: skip
     assert passed is learned
+    assert lora == ""
     assert report.startswith(f"Saved {kind}_00001_.concepts.safetensors (")
     file = f"c/{kind}_00001_.concepts.safetensors [output]"
     assert file in LoadConcepts.INPUT_TYPES()["required"]["file"][1]["options"]
@@ -279,10 +280,11 @@ def test_foreign_and_hostile_files_are_refused_by_the_node(demo, folders):
 
     kind = ".concepts.safetensors"
     exported = export_concepts(made_up(demo, "lora"), "foreign")
-    good = call(
+    _, good, lora = call(
         SaveConcepts, concepts=made_up(demo, "lora"), filename_prefix="good", write="own file and exports",
         export_name="good", overwrite_exports=True,
-    )[1]  # fmt: skip
+    )  # fmt: skip
+    assert lora == "good.safetensors"
     assert "weights: good.safetensors, with Load LoRA at strength 1" in good
     whole = (folders / "output" / f"good_00001_{kind}").read_bytes()
     (folders / "input" / f"lora{kind}").write_bytes(exported.files[2].read_bytes())
