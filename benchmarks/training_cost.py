@@ -197,6 +197,7 @@ def main() -> None:
             found = json.loads(done.stdout.splitlines()[-1])
             seconds[name] += found["seconds"]
             peaks[name] = max(peaks[name], found["peak"])
+            print(f"    {statistics.median(found['seconds']):.2f} s, {found['peak'] / 2**30:.2f} GiB", file=sys.stderr)
     times = {name: statistics.median(values) for name, values in seconds.items()}
     first, whole = LOOPS
     print(f"\n{options.pixels}x{options.pixels}, {'demo model' if options.demo else 'full size'}, {options.precision}")
