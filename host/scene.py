@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from ..scenescope.dims import Grid
 from ..scenescope.errors import FileError
-from ..scenescope.training.doubts import doubts, size_doubts
+from ..scenescope.training.doubts import colour_doubts, doubts, size_doubts
 from ..scenescope.training.preview import describe, facts, preview
 from ..scenescope.training.scene import Scene, build_scene
-from ..scenescope.training.things import Marks, gather, name_things
+from ..scenescope.training.things import Marks, gather, lines_of, name_things
 from .paths import chosen_file, version_of
 
 STROKES = ".png"
@@ -71,7 +71,8 @@ def built_scene(pictures: Tensor, marks: Marks, naming: Naming, resolution: int)
     masks = gather(_over(pictures, marks), len(pictures))
     concepts, background = name_things(len(masks), naming.handles, naming.words, naming.background)
     scene = build_scene(pictures, masks, concepts, resolution=resolution or None, background=background)
-    found = (*size_doubts(masks, Grid(*pictures.shape[1:3])), *doubts(scene, pieces))
+    of_colours = colour_doubts(marks, len(masks), len(lines_of(naming.handles)))
+    found = (*size_doubts(masks, Grid(*pictures.shape[1:3])), *of_colours, *doubts(scene, pieces))
     return Built(scene, preview(scene, found), describe(scene, found), facts(scene, found))
 
 

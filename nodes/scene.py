@@ -7,10 +7,13 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..host.scene import Naming, built_scene, painted_strokes, strokes_version
-from ..host.screen import say_on_node
+from ..host.screen import say_on_node, tell_front_end
 from ..scenescope.training.scene import MOST_CONCEPTS
 from ..scenescope.training.things import Marks
 from .sockets import CATEGORY, Scene
+
+PICTURE_EVENT = "scenescope.picture"
+"""Tells the front end which picture came in, before anything is asked of its masks."""
 
 
 class BuildScene(io.ComfyNode):
@@ -52,9 +55,13 @@ class BuildScene(io.ComfyNode):
         """Gather the marks, build, show."""
         marks = Marks([each for each in (masks or {}).values() if each is not None], coloured, painted_strokes(mask))
         resolution = texts.pop("resolution")
+        under = ui.PreviewImage(image[:1, ..., :3], cls=cls).as_dict()["images"][0]
+        tell_front_end(PICTURE_EVENT, cls.hidden.unique_id, {"picture": under})  # to paint on, where masks still lack
         built = built_scene(image, marks, Naming(**texts), resolution)
         say_on_node(cls.hidden.unique_id, built.warnings)
-        shown = ui.PreviewImage(built.sheet, cls=cls).as_dict() | {"scenescope_scene": [built.facts]}
+        shown = ui.PreviewImage(built.sheet, cls=cls).as_dict() | {
+            "scenescope_scene": [built.facts | {"picture": under}]
+        }
         return io.NodeOutput(built.scene, built.sheet, built.report, ui=shown)
 
 
@@ -92,8 +99,8 @@ def _mark_inputs() -> list[io.Input]:
             optional=True,
             socketless=True,
             extra_dict={"widgetType": "PAINTER", "image_upload": True},
-            tooltip="Paint over the picture (Nodes 2.0 only), one colour for each thing. Painting in the colour that "
-            "the preview shows for a thing adds to its mask; any other colour is a new thing.",
+            tooltip="Paint over the picture, one colour for each thing. Painting in the colour that the preview shows "
+            "for a thing adds to its mask; any other colour is a new thing.",
         ),
     ]
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import InputError
-from pack.scenescope.training.colours import masks_by_colour
-from pack.scenescope.training.doubts import doubts, size_doubts
+from pack.scenescope.training.colours import Stray, main_colours, masks_by_colour, stray_colours
+from pack.scenescope.training.doubts import colour_doubts, doubts, size_doubts
 from pack.scenescope.training.scene import Concept, Scene, build_scene, soft_mask, working_size
+from pack.scenescope.training.things import PALETTE, Marks
 
 CAT, DOG = Concept("<cat0>", "cat"), Concept("<dog0>", "dog")
 
@@ -211,3 +212,62 @@ def test_a_painting_of_nothing_is_refused():
         masks_by_colour(torch.zeros(8, 8, 4), ground=None)
     with pytest.raises(InputError, match=r"expected \(height, width, 3\)"):
         masks_by_colour(torch.zeros(8, 8))
+
+
+def strokes_of(*dots: tuple[tuple[int, int, int], int, int, int], side: int = 200) -> torch.Tensor:
+    """Strokes (height width 4): squares of a side at a row and a column, in colours, later ones over earlier ones."""
+    strokes = torch.zeros(side, side, 4)
+    for colour, row, column, extent in dots:
+        strokes[row : row + extent, column : column + extent] = torch.tensor([*(part / 255 for part in colour), 1.0])
+    return strokes
+
+
+def test_a_dot_in_another_colour_is_told_of_and_an_edge_is_not():
+    """Oracle: by hand: 36 of 40000 pixels are 0.09 %; an edge two pixels wide and 80 long has more of them."""
+    strokes = strokes_of((PALETTE[0], 10, 10, 80), ((255, 0, 255), 30, 30, 6))
+    assert stray_colours(strokes, ground=None) == (Stray((255, 0, 255), PALETTE[0], 36 / 40000),)
+    assert main_colours(strokes, ground=None) == ((PALETTE[0], (6400 - 36) / 40000),)
+    edge = strokes_of((PALETTE[0], 10, 10, 80))
+    edge[10:90, 88:90, :3] = torch.tensor([0.6, 0.7, 0.8])
+    edge[10:90, 90] = torch.tensor([0.2, 0.2, 0.2, 1.0])
+    assert stray_colours(edge, ground=None) == ()
+    assert stray_colours(strokes_of((PALETTE[0], 10, 10, 80), ((255, 0, 255), 30, 30, 4)), ground=None) == ()
+    assert stray_colours(torch.zeros(8, 8, 4), ground=None) == main_colours(torch.zeros(8, 8, 4)) == ()
+
+
+def test_a_colour_that_is_too_near_to_another_is_told_of_however_large():
+    """Oracle: by hand: 40 steps of red lie between 24 and 48; 20 steps are one colour that a file has blurred."""
+    red, green, blue = PALETTE[0]
+    near = strokes_of((PALETTE[0], 0, 0, 100), ((red + 40, green, blue), 120, 120, 60))
+    assert stray_colours(near, ground=None) == (Stray((red + 40, green, blue), PALETTE[0], 3600 / 40000),)
+    assert (
+        stray_colours(strokes_of((PALETTE[0], 0, 0, 100), ((red + 20, green, blue), 120, 120, 60)), ground=None) == ()
+    )
+
+
+def test_colours_that_may_mean_something_else_are_doubted():
+    """Oracle: by hand; a palette's colour and one of nobody's, with no, too few and enough handles."""
+    own = strokes_of((PALETTE[0], 10, 10, 80), ((255, 255, 255), 100, 100, 50), ((1, 2, 3), 180, 180, 10))
+    found = colour_doubts(Marks(strokes=own), 2, 0)
+    assert [doubt.kind for doubt in found] == ["stray colour", "colour without a row"]
+    assert "#010203 covers 0.25% of the painting, too little for a thing" in found[0].message
+    assert "a part of what is #56b4e9" in found[0].message
+    assert "#ffffff, on 6.2% of the painting, is no handle's colour" in found[1].message
+    few = colour_doubts(Marks(strokes=own), 2, 1)
+    assert [(doubt.kind, doubt.concept) for doubt in few][1:] == [
+        ("colour without a row", None),
+        ("thing without a handle", 1),
+    ]
+    assert "Thing 2 has no line among the 1 handles and is called <asset1>" in few[2].message
+    assert [doubt.kind for doubt in colour_doubts(Marks(strokes=own), 2, 2)] == ["stray colour"]
+    assert colour_doubts(Marks([torch.ones(8, 8)] * 2), 2, 1) == ()
+
+
+def test_a_stray_colour_in_a_coloured_picture_is_counted_as_nothing():
+    """Oracle: by hand: a dark dot on black ground, in the second of two pictures."""
+    coloured = torch.zeros(2, 100, 100, 3)
+    coloured[:, :50, :, 0] = 1
+    coloured[1, 60:70, 60:70, 2] = 0.3
+    (doubt,) = colour_doubts(Marks(coloured=coloured), 1, 0)
+    assert "#00004c covers 0.50% of the painting" in doubt.message
+    assert "taken for nothing" in doubt.message

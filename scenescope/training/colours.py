@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
@@ -14,7 +17,25 @@ the supervised maps of a square of 512 pixels have 256 cells, and a thing needs 
 NEAR = 48
 """Distance in steps of 0..255 below which two colours are one that a file format has blurred."""
 
+NOTICED = 0.0005
+"""Share of the picture from which a colour that is taken for another is told of: a dot 13 pixels across in 512x512."""
+
 Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A colour that somebody painted and that makes no mask of its own.
+
+    Args:
+        colour: as it was painted.
+        into: the colour whose mask its pixels went to.
+        share: of the picture, 0..1.
+    """
+
+    colour: Colour
+    into: Colour
+    share: float
 
 
 def masks_by_colour(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tuple[tuple[Colour, ...], Tensor]:
@@ -41,11 +62,8 @@ def masks_by_colour(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tu
         raise InputError(
             f"Painted masks: the picture is {tuple(painted.shape)}; expected (height, width, 3). Connect one picture."
         )
-    pixels = (painted[..., :3].detach().float().cpu().clamp(0, 1) * 255).round().long().flatten(0, 1)
-    seen = torch.ones(len(pixels), dtype=torch.bool)
-    if painted.shape[-1] == 4:
-        seen = painted[..., 3].detach().cpu().flatten() >= 0.5
-    mains = _main_colours(pixels[seen], len(pixels), ground)
+    pixels, seen = _pixels(painted)
+    mains = _main_colours(*_counted(pixels[seen]), len(pixels), ground)
     nearest, first = torch.full((len(pixels),), -1), {}
     if len(mains):
         distance = torch.cdist(pixels.double(), mains.double())  # (pixel colour)
@@ -65,13 +83,94 @@ def masks_by_colour(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tu
     return colours, masks
 
 
-def _main_colours(pixels: Tensor, total: int, ground: Colour | None) -> Tensor:
-    """The colours that cover enough, most frequent first, the ground before them: (colour 3) int64."""
-    unique, counts = torch.unique(pixels, dim=0, return_counts=True)
-    mains = [] if ground is None else [torch.tensor(ground)]
-    for index in counts.argsort(descending=True, stable=True).tolist():
-        if int(counts[index]) < LEAST_SHARE * total:
+def main_colours(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tuple[tuple[Colour, float], ...]:
+    """List the colours that `masks_by_colour` makes masks of, and the share of the picture that is exactly so.
+
+    Args:
+        painted: as `masks_by_colour` takes it.
+        ground: as there; not listed.
+
+    Returns:
+        The most frequent first.
+    """
+    pixels, seen = _pixels(painted)
+    unique, counts = _counted(pixels[seen])
+    mains = _main_colours(unique, counts, len(pixels), ground)[0 if ground is None else 1 :]
+    shares = [float((pixels[seen] == main).all(dim=-1).sum()) / len(pixels) for main in mains]
+    return tuple((_triple(main), share) for main, share in zip(mains, shares, strict=True))
+
+
+def stray_colours(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tuple[Stray, ...]:
+    """List the colours that `masks_by_colour` folds into others although somebody meant them.
+
+    A soft edge is thin: it holds no place in which nine pixels are of one colour, and is not listed. Nor is what is
+    nearer to its mask's colour, or to one that is listed, than half of `NEAR`.
+
+    Args:
+        painted: as `masks_by_colour` takes it.
+        ground: as there.
+
+    Returns:
+        The most frequent first.
+
+    >>> painted = torch.zeros(40, 40, 3)
+    >>> painted[:20], painted[30:33, :4, 2] = torch.tensor([1.0, 0, 0]), 1.0
+    >>> stray_colours(painted)
+    (Stray(colour=(0, 0, 255), into=(0, 0, 0), share=0.0075),)
+    """
+    pixels, seen = _pixels(painted)
+    unique, counts = _counted(pixels[seen])
+    mains = _main_colours(unique, counts, len(pixels), ground)
+    if not len(mains):
+        return ()
+    plane, found, known = pixels.reshape(*painted.shape[:2], 3), [], list(mains)
+    for colour, count in zip(unique, counts.tolist(), strict=True):
+        if count < NOTICED * len(pixels):
             break
-        if all(float((unique[index] - main).double().norm()) >= NEAR for main in mains):
-            mains.append(unique[index])
+        if all(_distance(colour, other) >= NEAR / 2 for other in known):
+            own = (plane == colour).all(dim=-1) & seen.reshape(plane.shape[:2])
+            if _holds_a_block(own):
+                known.append(colour)
+                into = mains[(mains - colour).double().norm(dim=-1).argmin()]
+                found.append(Stray(_triple(colour), _triple(into), count / len(pixels)))
+    return tuple(found)
+
+
+def _pixels(painted: Tensor) -> tuple[Tensor, Tensor]:
+    """All pixels (pixel 3) int64, 0..255, and which of them are no transparent ground (pixel) bool."""
+    pixels = (painted[..., :3].detach().float().cpu().clamp(0, 1) * 255).round().long().flatten(0, 1)
+    if painted.shape[-1] == 4:
+        return pixels, painted[..., 3].detach().cpu().flatten() >= 0.5
+    return pixels, torch.ones(len(pixels), dtype=torch.bool)
+
+
+def _counted(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """The colours (colour 3) and how many pixels have each (colour), the most frequent first."""
+    unique, counts = torch.unique(pixels, dim=0, return_counts=True)
+    order = counts.argsort(descending=True, stable=True)
+    return unique[order], counts[order]
+
+
+def _main_colours(unique: Tensor, counts: Tensor, total: int, ground: Colour | None) -> Tensor:
+    """The colours that cover enough, most frequent first, the ground before them: (colour 3) int64."""
+    mains = [] if ground is None else [torch.tensor(ground)]
+    for colour, count in zip(unique, counts.tolist(), strict=True):
+        if count < LEAST_SHARE * total:
+            break
+        if all(_distance(colour, main) >= NEAR for main in mains):
+            mains.append(colour)
     return torch.stack(mains) if mains else unique[:0]
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    return float((one - other).double().norm())
+
+
+def _triple(colour: Tensor) -> Colour:
+    red, green, blue = colour.tolist()
+    return red, green, blue
+
+
+def _holds_a_block(own: Tensor) -> bool:
+    """Whether three by three neighbours are all in a mask (height width) bool."""
+    return min(own.shape) >= 3 and bool((F.avg_pool2d(own[None].float(), 3, stride=1) > 0.999).any())

@@ -9,10 +9,21 @@ from typing import Literal
 from torch import Tensor
 
 from ..dims import Grid
+from .colours import LEAST_SHARE, Colour, Stray, main_colours, stray_colours
 from .scene import Scene
+from .things import PALETTE, Marks, in_palette, opaque
 
 Kind = Literal[
-    "empty mask", "tiny mask", "overlap", "many concepts", "mask of another size", "ordinary word", "long word"
+    "empty mask",
+    "tiny mask",
+    "overlap",
+    "many concepts",
+    "mask of another size",
+    "ordinary word",
+    "long word",
+    "stray colour",
+    "colour without a row",
+    "thing without a handle",
 ]
 
 CELLS_WANTED = 4
@@ -80,6 +91,65 @@ def size_doubts(masks: Sequence[Tensor], size: Grid) -> tuple[Doubt, ...]:
         for concept, own in enumerate(sizes)
         if own != size
     )
+
+
+def colour_doubts(marks: Marks, things: int, named: int) -> tuple[Doubt, ...]:
+    """List the painted colours that may not mean what their painter thinks.
+
+    Args:
+        marks: where the things are; the strokes as they were painted, not stretched.
+        things: how many things there are.
+        named: how many lines of handles were written.
+    """
+    if marks.coloured is None and marks.strokes is None:
+        return ()
+    found = []
+    if marks.coloured is not None:
+        found += [_of_stray(stray) for stray in stray_colours(marks.coloured.flatten(0, 1))]
+    if marks.strokes is not None:
+        found += [_of_stray(stray) for stray in stray_colours(opaque(marks.strokes), ground=None)]
+        if named < things:
+            found += _without_a_row(main_colours(opaque(marks.strokes), ground=None))
+    for thing in range(named, things if named else 0):
+        message = (
+            f"Thing {thing + 1} has no line among the {named} handles and is called <asset{thing}>. Write its handle, "
+            "or erase it where it was not meant."
+        )
+        found.append(Doubt("thing without a handle", thing, message))
+    return tuple(found)
+
+
+def _of_stray(stray: Stray) -> Doubt:
+    why = "too little for a thing" if stray.share < LEAST_SHARE else "too near to another colour for a thing"
+    into = "nothing" if stray.into == (0, 0, 0) else f"a part of what is {hex_of(stray.into)}"
+    message = (
+        f"{hex_of(stray.colour)} covers {stray.share:.2%} of the painting, {why}: it was taken for {into}. Erase it, "
+        "or paint over it in a colour that is meant."
+    )
+    return Doubt("stray colour", None, message)
+
+
+def _without_a_row(colours: Sequence[tuple[Colour, float]]) -> list[Doubt]:
+    """New things in colours of nobody's; their names go by the order in which they are met."""
+    return [
+        Doubt(
+            "colour without a row",
+            None,
+            f"{hex_of(colour)}, on {share:.1%} of the painting, is no handle's colour: it became a thing of its own. "
+            "Paint in the colours beside the handles to say which thing is meant.",
+        )
+        for colour, share in colours
+        if in_palette(colour) == len(PALETTE)
+    ]
+
+
+def hex_of(colour: Colour) -> str:
+    """A colour as the web writes it.
+
+    >>> hex_of((86, 180, 233))
+    '#56b4e9'
+    """
+    return "#" + "".join(f"{part:02x}" for part in colour)
 
 
 def _of_masks(scene: Scene) -> list[Doubt]:

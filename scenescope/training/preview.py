@@ -16,7 +16,7 @@ from ..attention.drawing import AMBER, FAINT, INK, PAPER, fitting, font
 from ..attention.render import enlarge, to_tensor
 from ..attention.resample import area_mean
 from ..dims import Grid
-from .doubts import Doubt
+from .doubts import Doubt, hex_of
 from .rows import WITHOUT_A_WORD
 from .scene import Scene
 from .things import PALETTE, colour_of
@@ -54,7 +54,7 @@ def describe(scene: Scene, found: Sequence[Doubt]) -> str:
 def facts(scene: Scene, found: Sequence[Doubt]) -> dict[str, Any]:
     """The same for the front end, as plain values that JSON can hold."""
     concepts = [
-        {"handle": concept.handle, "word": concept.word, "colour": _hex(colour_of(index)), "cells": round(cells, 2)}
+        {"handle": concept.handle, "word": concept.word, "colour": hex_of(colour_of(index)), "cells": round(cells, 2)}
         for index, (concept, cells) in enumerate(zip(scene.concepts, _cells(scene, None), strict=True))
     ]
     grids = {"picture": scene.size, "latent": scene.latent, "loss": scene.loss_grid}
@@ -62,7 +62,7 @@ def facts(scene: Scene, found: Sequence[Doubt]) -> dict[str, Any]:
         "concepts": concepts,
         "grids": {name: list(grid) for name, grid in grids.items()},
         "pictures": len(scene.pictures),
-        "palette": [_hex(colour) for colour in PALETTE],
+        "palette": [hex_of(colour) for colour in PALETTE],
         "warnings": [{"kind": doubt.kind, "concept": doubt.concept, "message": doubt.message} for doubt in found],
     }
 
@@ -245,7 +245,3 @@ def _cells(scene: Scene, image: int | None) -> list[float]:
     cells = scene.masks_on(scene.loss_grid).flatten(2).sum(dim=-1)  # (image concept)
     found: list[float] = (cells.amax(dim=0) if image is None else cells[image]).tolist()
     return found
-
-
-def _hex(colour: Sequence[int]) -> str:
-    return "#" + "".join(f"{part:02x}" for part in colour)

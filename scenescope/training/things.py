@@ -85,6 +85,12 @@ def gather(marks: Marks, images: int) -> list[Tensor]:
     return found
 
 
+def opaque(strokes: Tensor) -> Tensor:
+    """Strokes (height width 4) with their thickest paint opaque: paint that is thin everywhere still is paint."""
+    strokes = strokes.detach().float().cpu()
+    return torch.cat([strokes[..., :3], strokes[..., 3:] / strokes[..., 3].max().clamp(min=1e-6)], dim=-1)
+
+
 def name_things(count: int, handles: str, words: str, background: str) -> tuple[list[Concept], Concept | None]:
     """Give things their handles and starting words.
 
@@ -103,7 +109,7 @@ def name_things(count: int, handles: str, words: str, background: str) -> tuple[
     >>> name_things(2, "", "cat", "")[0]
     [Concept(handle='<asset0>', word='cat'), Concept(handle='<asset1>', word='')]
     """
-    names, starts = _lines(handles), _lines(words)
+    names, starts = lines_of(handles), lines_of(words)
     if len(names) > count:
         raise InputError(
             f"Build Scene: there are {len(names)} handles and {count} masks; expected at most one for each. Connect or "
@@ -122,8 +128,12 @@ def name_things(count: int, handles: str, words: str, background: str) -> tuple[
     return concepts, Concept(ground, starts[count]) if ground else None
 
 
-def _lines(text: str) -> list[str]:
-    """The lines, without empty ones at the end."""
+def lines_of(text: str) -> list[str]:
+    """The lines of handles or words, without empty ones at the end.
+
+    >>> lines_of(" <cat>\\n\\n<dog> \\n\\n")
+    ['<cat>', '', '<dog>']
+    """
     lines = [line.strip() for line in text.splitlines()]
     while lines and not lines[-1]:
         lines.pop()
@@ -153,10 +163,8 @@ def _of_colours(coloured: Tensor, images: int) -> list[Tensor]:
 
 
 def _with_strokes(found: list[Tensor], strokes: Tensor, images: int) -> list[Tensor]:
-    strokes = strokes.detach().float().cpu()
-    alpha = strokes[..., 3:] / strokes[..., 3].max()  # paint that is thin everywhere still is paint
-    colours, masks = masks_by_colour(torch.cat([strokes[..., :3], alpha], dim=-1), ground=None)
-    places = [_in_palette(colour) for colour in colours]
+    colours, masks = masks_by_colour(opaque(strokes), ground=None)
+    places = [in_palette(colour) for colour in colours]
     found = list(found)
     for index in sorted(range(len(colours)), key=lambda index: (places[index], index)):
         mask = torch.cat([masks[index][None], torch.zeros(images - 1, *masks.shape[1:])])
@@ -168,7 +176,7 @@ def _with_strokes(found: list[Tensor], strokes: Tensor, images: int) -> list[Ten
     return found
 
 
-def _in_palette(colour: Colour) -> int:
+def in_palette(colour: Colour) -> int:
     """The place of the palette's nearest colour, or its length where none is near."""
     distances = [sum((a - b) ** 2 for a, b in zip(colour, other, strict=True)) ** 0.5 for other in PALETTE]
     least = min(distances)

@@ -81,6 +81,29 @@ def test_an_empty_socket_and_a_thing_that_is_not_there_are_told():
     assert len(answer.ui["images"]) == 1
 
 
+def test_the_picture_itself_is_shown_for_painting_on_without_a_mask_too():
+    """Oracle: the file holds the first picture's pixels; it is written although the scene is refused."""
+    image = torch.rand(2, 48, 64, 3)
+    with pytest.raises(InputError, match="the number of masks is 0"):
+        build(image=image, **WIDGETS)
+    (file,) = Path(folder_paths.get_temp_directory()).rglob("*.png")
+    with Image.open(file) as picture:
+        assert np.array_equal(np.asarray(picture), (image[0].numpy() * 255).astype(np.uint8))
+    answer = build(image=image, masks={"mask0": torch.ones(2, 48, 64)}, **WIDGETS)
+    shown = answer.ui["scenescope_scene"][0]["picture"]
+    assert Path(folder_paths.get_temp_directory(), shown["subfolder"], shown["filename"]).is_file()
+
+
+def test_a_stray_dot_and_an_unknown_colour_are_told():
+    """Oracle: by hand: a thing, a dot of another colour in it, and white, which is the painter's first colour."""
+    inside, dot, white = (slice(0, 60), slice(0, 128)), (slice(10, 16), slice(10, 16)), (slice(80, 128), slice(0, 128))
+    paint("p.png", (PALETTE[0], inside), ((255, 0, 255), dot), ((255, 255, 255), white))
+    answer = build(image=torch.rand(1, 96, 96, 3), mask="p.png [input]", **WIDGETS)
+    kinds = [warning["kind"] for warning in answer.ui["scenescope_scene"][0]["warnings"]]
+    assert kinds == ["stray colour", "colour without a row"]
+    assert "Warning: #ff00ff covers 0.22% of the painting, too little for a thing" in answer.result[2]
+
+
 def test_words_are_counted_with_the_hosts_tokenizer():
     """Oracle: SD1.5's vocabulary: `cat` is in it, `<asset0>` and two words are not one token."""
     assert (pieces("cat"), pieces("cat dog"), pieces("")) == (1, 2, 0)
