@@ -93,8 +93,8 @@ class Watch:
                     raise
                 logging.exception("SceneScope: the curves could not be kept")  # the run's own error is the news
         self._ports = None  # type: ignore[assignment]
-        self._screen.say(message)
         self._screen.tell(self._told(status, message))
+        self._screen.say(message)
 
     def begin(self, step: int, rows: Mapping[str, Tensor]) -> None:
         """Take note of where the run goes on; samples that its last step lacks, because of a cancel, are made now."""
@@ -114,8 +114,8 @@ class Watch:
         self._left = self._screen.step(report.step, picture)
         if last or self._screen.wants_event():
             message = f"Step {report.step} of {report.steps}, phase {report.phase}{time_text(self._left)}"
+            self._screen.tell(self._told("training", message))  # first: the dashboard drops the line that repeats it
             self._screen.say(f"{message}\n{self._fit_text()}")
-            self._screen.tell(self._told("training", message))
         if report.step % self._plan.save_every == 0 and not last:
             save_history(self._history, self._folder / CURVES)
         comfy.model_management.throw_exception_if_processing_interrupted()

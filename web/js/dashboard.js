@@ -4,7 +4,7 @@ import { valuesOf } from "./cells.js";
 import { drawMap } from "./colour.js";
 import { drawChart, figure, stepAt } from "./dashboardchart.js";
 import { eachFrame, element } from "./dom.js";
-import { loadStyle, registerPanel, viewAddress } from "./editor.js";
+import { loadStyle, onMessage, registerPanel, viewAddress } from "./editor.js";
 import { addChinese, say } from "./i18n.js";
 
 // Colours that people with any colour vision can tell apart (Okabe and Ito 2008), a little darker for light paper.
@@ -13,6 +13,9 @@ const LOSSES = ["masked", "attention", "prior"];
 
 /** @typedef {{handle: string, mask: import("./cells.js").Cells, map: import("./cells.js").Cells | null}} Concept */
 /** @typedef {{filename: string, subfolder: string, type: string}} File */
+
+/** @type {WeakMap<any, Dashboard>} */
+const boards = new WeakMap();
 
 loadStyle("dashboard.css");
 
@@ -23,8 +26,15 @@ registerPanel({
   event: "scenescope.training",
   height: 500,
   size: [460, 0],
-  create: (node, root) => new Dashboard(root),
+  whole: true,
+  create(node, root) {
+    const board = new Dashboard(root);
+    boards.set(node, board);
+    return board;
+  },
 });
+
+onMessage("progress_text", (node, { text }) => boards.get(node)?.say(text));
 
 export class Dashboard {
   /** @param {HTMLElement} root */
@@ -76,6 +86,12 @@ export class Dashboard {
     this.fillConcepts();
     this.fillSamples();
     this.refresh();
+  }
+
+  /** What the server does between two steps; it escapes its lines, since the editor takes them for HTML. @param {string} text */
+  say(text) {
+    const plain = text.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
+    if (!this.told || !plain.startsWith(this.told.message)) this.state.textContent = plain;
   }
 
   progress() {

@@ -22,6 +22,7 @@ import { api } from "../../../scripts/api.js";
  * @property {string} [event]  A message of the server whose `node` is the node's execution id: shown as an output is.
  * @property {number} height  Its least height in pixels; `root.style.minHeight` may change it later.
  * @property {[number, number]} [size]  The least size of a new node.
+ * @property {boolean} [whole]  It shows all that the editor would show below the node's widgets; that is hidden.
  * @property {(node: any, root: HTMLElement) => Panel} create  Fill the root.
  */
 
@@ -30,6 +31,7 @@ const live = new Map();
 /** What was shown last, by the mark in a node's properties: a copy, or a node that undo makes again, finds it here. */
 const remembered = new Map();
 const MARK = "scenescope_mark";
+const DOUBLES = ["$$canvas-image-preview", "$$node-text-preview"];
 
 loadStyle("scenescope.css");
 
@@ -87,7 +89,7 @@ export function keep(node, name, value) {
  */
 export function onMessage(event, on) {
   /** @type {any} */ (api).addEventListener(event, (/** @type {any} */ message) => {
-    const id = message.detail?.node;
+    const id = message.detail?.node ?? message.detail?.nodeId;
     on(id === null || id === undefined ? null : nodeOf(String(id)), message.detail);
   });
 }
@@ -108,6 +110,7 @@ function attach(node, plan) {
     setValue: () => {},
   });
   widget.serialize = false;
+  if (plan.whole) hideDoubles(node);
   const panel = plan.create(node, root);
   live.set(node, { plan, panel, shown: null });
   chain(node, "onExecuted", (/** @type {any} */ output) => {
@@ -121,6 +124,24 @@ function attach(node, plan) {
   if (plan.size) node.setSize([Math.max(node.size[0], plan.size[0]), Math.max(node.size[1], plan.size[1])]);
   panel.show(null);
   requestAnimationFrame(() => refresh(node));
+}
+
+/**
+ * Keep the editor from showing a node's pictures and texts beside a panel that has them: as widgets in the classic renderer
+ * and for texts, by the flag for pictures in the Vue one. Pictures of a run that goes on have no switch there: the style
+ * sheet hides them. The host's front end 1.49 names them so.
+ * @param {any} node
+ */
+function hideDoubles(node) {
+  node.hideOutputImages = true;
+  const add = node.addCustomWidget;
+  node.addCustomWidget = function (/** @type {any} */ widget) {
+    if (DOUBLES.includes(widget.name)) {
+      widget.hidden = true;
+      widget.options = Object.assign(widget.options ?? {}, { hidden: true });
+    }
+    return add.call(this, widget);
+  };
 }
 
 /** Look for something to show in what the editor and this page still know. @param {any} node */
