@@ -48,6 +48,7 @@ def arguments() -> argparse.Namespace:
     reader = argparse.ArgumentParser(prog="dev.py bench ablation", description=__doc__)
     reader.formatter_class = argparse.RawDescriptionHelpFormatter
     reader.add_argument("--scenes", type=int, default=4, help="of two and of three things, each (4)")
+    reader.add_argument("--first", type=int, default=0, metavar="SCENE", help="to begin at; tune on others than 0 to 3")
     reader.add_argument("--things", type=int, nargs="+", default=[2, 3], choices=[2, 3], help="things in a scene")
     reader.add_argument("--seeds", type=int, default=1, help="trainings of each scene (1)")
     reader.add_argument("--steps", type=int, nargs=2, default=[150, 150], metavar=("ONE", "TWO"), help="of the phases")
@@ -86,8 +87,8 @@ def planned(options: argparse.Namespace) -> list[tuple[tuple[str, int, int, int]
     """All trials (variant, things, scene, seed), scene by scene, and the file of each."""
     length = Length(*options.steps)
     weights = hashlib.blake2b(MODEL_FILE.read_bytes(), digest_size=8).hexdigest()
-    trials = []
-    scenes = itertools.product(range(options.seeds), range(options.scenes), options.things, options.only)
+    trials, which = [], range(options.first, options.first + options.scenes)
+    scenes = itertools.product(range(options.seeds), which, options.things, options.only)
     for seed, scene, things, variant in scenes:
         method = "" if variant == UNTRAINED else repr(settings_of(variant, length, seed))
         content = repr((weights, WORLD_VERSION, options.templates, options.pictures, method))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from pack.devtools.comfyui import ROOT
 from pack.devtools.server import Server
 from playwright.sync_api import ConsoleMessage, ElementHandle, Page
 
+ASKED_FIRST = re.compile(r"/docs/\w+/en\.md ")
 READY = "() => window.app?.graph && window.app.extensionManager?.setting && document.querySelector('canvas')"
 # The element of a panel, by the type of its node and the panel's name; the last such node of the graph that is open.
 PANEL = """
@@ -24,6 +28,17 @@ type => {
   view.offset[0] = 120 - node.pos[0];
   view.offset[1] = 140 - node.pos[1];
   app.canvas.setDirty(true, true);
+}
+"""
+# Says whether the editor will read its graph anew.
+WEAR = """
+async ([palette, locale]) => {
+  const settings = app.extensionManager.setting;
+  await settings.set('Comfy.ColorPalette', palette);
+  if (settings.get('Comfy.Locale') === locale) return false;
+  for (const node of app.graph.nodes) node.ss_old = true;
+  await settings.set('Comfy.Locale', locale);
+  return app.graph.nodes.length > 0;
 }
 """
 
@@ -79,6 +94,27 @@ class Editor:
         self.page.evaluate(LOOK, node_type)
         self.page.wait_for_timeout(400)
 
+    @contextlib.contextmanager
+    def looks(self, palette: str = "dark", locale: str = "en") -> Iterator[None]:
+        """Work in another theme and language for a while."""
+        self._wear(palette, locale)
+        try:
+            yield
+        finally:
+            self._wear("dark", "en")
+
+    def _wear(self, palette: str, locale: str) -> None:
+        """Change theme and language; with another language the editor reads its nodes, and then its graph, anew."""
+        if self.page.evaluate(WEAR, [palette, locale]):
+            self.page.wait_for_function("() => app.graph.nodes.length && app.graph.nodes.every(node => !node.ss_old)")
+            self.page.wait_for_timeout(300)
+
+    def contrast(self, panel: ElementHandle) -> float:
+        """By how much a panel's ink and paper differ, 0 to 765."""
+        style = "panel => ['color', 'backgroundColor'].map(name => getComputedStyle(panel)[name].match(/[\\d.]+/g))"
+        ink, paper = ([float(part) for part in colour[:3]] for colour in self.page.evaluate(style, panel))
+        return abs(sum(ink) - sum(paper))
+
     def panel(self, node_type: str, name: str) -> ElementHandle:
         """The element of a node's panel."""
         found = self.page.evaluate_handle(PANEL, [node_type, name]).as_element()
@@ -90,7 +126,7 @@ class Editor:
         return self.page.evaluate_handle(PANEL, [node_type, name]).as_element() is not None
 
     def _note(self, message: ConsoleMessage) -> None:
-        """Keep the errors that are ours."""
+        """Keep the errors that are ours; not that a help page has no `en.md`, for which the editor asks first."""
         where = f"{message.location.get('url', '')} {message.text}"
-        if message.type == "error" and "scenescope" in where.lower():
+        if message.type == "error" and "scenescope" in where.lower() and not ASKED_FIRST.search(where):
             self.errors.append(where)

@@ -212,18 +212,11 @@ def test_a_reload_of_the_page_brings_the_open_block_back(panel, editor):
 @pytest.mark.parametrize(("palette", "locale", "word"), [("light", "en", "latent / 4"), ("dark", "zh", "减半为")])
 def test_the_u_follows_the_editor_s_theme_and_language(editor, palette, locale, word):
     """Oracle: the label in that language; the ink of every box differs by far from its paper in lightness."""
-    put = "async ([palette, locale]) => { const s = app.extensionManager.setting; "
-    put += "await s.set('Comfy.ColorPalette', palette); await s.set('Comfy.Locale', locale); }"
-    editor.page.evaluate(put, [palette, locale])
-    try:
+    with editor.looks(palette, locale):
         editor.load("first_heatmap")
         editor.page.evaluate(ADD, "maps")
         editor.run()
         panel = drawn(editor)
         assert word in panel.inner_text()
         editor.page.screenshot(path=ROOT / "artifacts" / "web" / f"shapes_{palette}_{locale}_{editor.renderer}.png")
-        style = "panel => ['color', 'backgroundColor'].map(name => getComputedStyle(panel)[name].match(/[\\d.]+/g))"
-        ink, paper = ([float(part) for part in colour[:3]] for colour in editor.page.evaluate(style, panel))
-        assert abs(sum(ink) - sum(paper)) > 300
-    finally:
-        editor.page.evaluate(put, ["dark", "en"])
+        assert editor.contrast(panel) > 300

@@ -213,19 +213,11 @@ def test_the_dashboard_survives(finished, editor, change):
 @pytest.mark.parametrize(("palette", "locale", "word"), [("light", "en", "Finished"), ("dark", "zh", "已完成")])
 def test_it_follows_the_editor_s_theme_and_language(editor, palette, locale, word):
     """Oracle: the sentence in that language; ink and paper differ by far in lightness."""
-    put = "async ([palette, locale]) => { const s = app.extensionManager.setting; "
-    put += "await s.set('Comfy.ColorPalette', palette); await s.set('Comfy.Locale', locale); }"
-    editor.page.evaluate(put, [palette, locale])
-    editor.page.wait_for_timeout(3000)  # with another language the editor reads its nodes, and its graph, anew
-    try:
+    with editor.looks(palette, locale):
         build(editor)
         editor.run()
         panel = shown(editor)
         editor.page.wait_for_function("panel => panel.querySelector('.ss-finished')", arg=panel)
         assert word in panel.inner_text()
-        style = "panel => ['color', 'backgroundColor'].map(name => getComputedStyle(panel)[name].match(/[\\d.]+/g))"
-        ink, paper = ([float(part) for part in colour[:3]] for colour in editor.page.evaluate(style, panel))
-        assert abs(sum(ink) - sum(paper)) > 300
+        assert editor.contrast(panel) > 300
         editor.page.screenshot(path=ROOT / "artifacts" / "web" / f"training_{palette}_{locale}_{editor.renderer}.png")
-    finally:
-        editor.page.evaluate(put, ["dark", "en"])

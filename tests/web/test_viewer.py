@@ -250,17 +250,10 @@ def test_maps_that_are_gone_say_what_to_do(viewer, editor):
 @pytest.mark.parametrize(("palette", "locale", "word"), [("light", "en", "Layers"), ("dark", "zh", "层")])
 def test_it_follows_the_editor_s_theme_and_language(viewer, editor, palette, locale, word):
     """Oracle: the label in that language; ink and paper differ by far in lightness."""
-    put = "async ([palette, locale]) => { const s = app.extensionManager.setting; "
-    put += "await s.set('Comfy.ColorPalette', palette); await s.set('Comfy.Locale', locale); }"
-    editor.page.evaluate(put, [palette, locale])
-    try:
+    with editor.looks(palette, locale):
         editor.load("first_heatmap")
         editor.run()
         panel = shown(editor, HEATMAP)
         assert word in panel.inner_text()
-        style = "panel => ['color', 'backgroundColor'].map(name => getComputedStyle(panel)[name].match(/[\\d.]+/g))"
-        ink, paper = ([float(part) for part in colour[:3]] for colour in editor.page.evaluate(style, panel))
-        assert abs(sum(ink) - sum(paper)) > 300
+        assert editor.contrast(panel) > 300
         editor.page.screenshot(path=ROOT / "artifacts" / "web" / f"viewer_{palette}_{locale}_{editor.renderer}.png")
-    finally:
-        editor.page.evaluate(put, ["dark", "en"])
