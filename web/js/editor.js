@@ -100,8 +100,13 @@ function attach(node, plan) {
   root.className = `scenescope scenescope-${plan.name}`;
   root.dataset.scenescope = plan.name;
   root.style.minHeight = `${plan.height}px`;
-  // Keys that mean something here must not move or delete nodes.
-  for (const kind of ["keydown", "keyup", "copy", "paste"]) root.addEventListener(kind, (event) => event.stopPropagation());
+  // Keys that mean something here must not move or delete nodes; to queue and to save are the editor's everywhere.
+  for (const kind of ["keydown", "keyup", "copy", "paste"]) {
+    root.addEventListener(kind, (event) => {
+      const { ctrlKey, metaKey, key } = /** @type {KeyboardEvent} */ (event);
+      if (!((ctrlKey || metaKey) && ["Enter", "s"].includes(key))) event.stopPropagation();
+    });
+  }
   const widget = node.addDOMWidget(`scenescope_${plan.name}`, `scenescope_${plan.name}`, root, {
     getMinHeight: () => parseFloat(root.style.minHeight) || plan.height,
     hideOnZoom: false,
@@ -222,7 +227,7 @@ function locatorOf(node) {
 }
 
 /** Call something after a node's own handler. @param {any} node @param {string} name @param {(...args: any[]) => void} then */
-function chain(node, name, then) {
+export function chain(node, name, then) {
   const before = node[name];
   node[name] = function (/** @type {any[]} */ ...args) {
     const result = before?.apply(this, args);

@@ -1,127 +1,286 @@
 // @ts-check
 /**
- * Beside the host's painter in Build Scene: each thing's colour, handle and starting word. A click on a colour gives it to
- * the painter's brush; the two fields are the lines of the node's own texts.
+ * Build Scene's painter. In the classic renderer it paints; in the Vue renderer the host's own painter does, and this adds
+ * undo and the things' rows to it. Both write the same value: a picture in the input folder, with transparent ground.
  */
-import { addChinese, say } from "./i18n.js";
+import { chain, keep, loadStyle, registerPanel, viewAddress } from "./editor.js";
+import { asOneChange, fileAddress, inVue, ownQueueing, ownUndo, pictureBefore, putFile, showAgain, warn } from "./editorpictures.js";
 import { element } from "./dom.js";
-import { keep, registerPanel } from "./editor.js";
+import { addChinese, say } from "./i18n.js";
+import { hostCanvas, takeInHost, watchHost } from "./painterhost.js";
+import { context, makePainting, waiting } from "./painting.js";
+import { makeStage } from "./painterstage.js";
+import { PALETTE, makeRows, makeTools, widget } from "./paintertools.js";
 
-/** As scenescope/training/things.py has it: the colours in which the node knows its things again. */
-export const PALETTE = ["#56b4e9", "#e69f00", "#cc79a7", "#009e73", "#f0e442", "#d55e00", "#0072b2"];
-
-const COLOUR_INPUT = "[data-testid=painter-color-row] input[type=color]";
-const CLEAR_BUTTON = "[data-testid=painter-clear-button]";
+const FOLDER = "scenescope";
+const LOW = 140; // pixels of the panel without a place to paint, and with it
+const HIGH = 440;
 
 addChinese({
-  "Paint {handle}": "绘制 {handle}",
-  "Handle of thing {number}": "物体 {number} 的代号",
-  "Starting word of {handle}": "{handle} 的起始词",
-  "starting word": "起始词",
+  "Connect a picture to paint on it.": "连接图像后即可绘制。",
+  "Run once to see the picture.": "运行一次即可看到图像。",
+  "The painting {name} is gone. Clear, and paint again.": "绘制文件 {name} 已不存在。请清除后重新绘制。",
+  "The painting could not be saved ({why}). It is tried again when you queue.": "绘制未能保存（{why}）。排队时会再试。",
 });
+loadStyle("painter.css");
 
 registerPanel({
   name: "painter",
   nodes: ["SceneScope_BuildScene"],
   key: "scenescope_scene",
-  height: 104,
-  create,
+  event: "scenescope.picture",
+  height: LOW,
+  create: (node, root) => new Painter(node, root),
 });
 
-/** @param {any} node @param {HTMLElement} root */
-function create(node, root) {
-  /** @type {any} */
-  let scene = null;
-  root.style.cssText += "; overflow-y: auto; display: grid; gap: 4px; align-content: start;";
-  const fill = () => {
-    if (!root.contains(document.activeElement)) root.replaceChildren(...rows(node, scene));
-  };
-  root.addEventListener("pointerenter", fill); // the texts may have been typed into since
-  return {
-    show(/** @type {any} */ output) {
-      scene = output;
-      fill();
-    },
-  };
-}
-
-/** One row for each thing that the last run found or a text names, and one more to paint, three at least. @param {any} node @param {any} scene */
-function rows(node, scene) {
-  const ground = text(node, "background").trim();
-  const found = (scene?.concepts ?? []).filter((/** @type {any} */ concept) => concept.handle !== ground);
-  const named = Math.max(found.length, lines(node, "handles").length, lines(node, "words").length - (ground ? 1 : 0));
-  const count = Math.max(named, Math.min(Math.max(named + 1, 3), PALETTE.length));
-  return Array.from({ length: count }, (_, index) => row(node, index, found[index]?.colour ?? PALETTE[index] ?? "#888888"));
-}
-
-/** @param {any} node @param {number} index @param {string} colour */
-function row(node, index, colour) {
-  const handle = lines(node, "handles")[index] || `<asset${index}>`;
-  const label = say("Paint {handle}", { handle });
-  const swatch = element("button", {
-    type: "button",
-    "aria-label": label,
-    title: label,
-    style: `background: ${colour}; width: 22px; height: 22px; border-radius: 50%; border: 2px solid transparent; cursor: pointer;`,
-    on: { click: () => void take(node, swatch, colour) },
-  });
-  swatch.dataset.colour = colour;
-  const name = field(say("Handle of thing {number}", { number: index + 1 }), lines(node, "handles")[index], `<asset${index}>`);
-  name.addEventListener("change", () => write(node, "handles", index, name.value));
-  const word = field(say("Starting word of {handle}", { handle }), lines(node, "words")[index], say("starting word"));
-  word.addEventListener("change", () => write(node, "words", index, word.value));
-  return element("div", { style: "display: grid; grid-template-columns: 22px 1fr 1fr; gap: 6px; align-items: center;" }, [swatch, name, word]);
-}
-
-/** @param {string} label @param {string | undefined} value @param {string} placeholder */
-function field(label, value, placeholder) {
-  const style = "min-width: 0; height: 22px; padding: 0 6px; border: 1px solid var(--border-color, #555); border-radius: 4px; background: var(--comfy-input-bg, #222); color: inherit; font: inherit;";
-  const input = element("input", { type: "text", "aria-label": label, placeholder, style });
-  input.value = value ?? "";
-  return input;
-}
-
-/** Give a colour to the painter's brush; where it is not on the screen, the node remembers the colour for it. */
-async function take(/** @type {any} */ node, /** @type {HTMLElement} */ swatch, /** @type {string} */ colour) {
-  for (const other of swatch.parentElement?.parentElement?.querySelectorAll("button") ?? []) other.style.borderColor = "transparent";
-  swatch.style.borderColor = "currentColor";
-  keep(node, "painterBrushColor", colour);
-  const whole = swatch.closest("[data-node-id]");
-  if (!whole?.querySelector(COLOUR_INPUT)) {
-    // The eraser hides the colour; the painter's first button is the brush.
-    /** @type {HTMLElement | null | undefined} */
-    const brush = whole?.querySelector(CLEAR_BUTTON)?.parentElement?.querySelector("button");
-    brush?.click();
-    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+class Painter {
+  /** @param {any} node @param {HTMLElement} root */
+  constructor(node, root) {
+    /** @type {any} */
+    this.node = node;
+    this.root = root;
+    /** What the last run found. @type {any} */
+    this.scene = null;
+    this.shown = { under: "", value: "" };
+    this.wanted = "";
+    this.gone = false;
+    this.painting = makePainting({
+      read: () => this.value,
+      write: (value) => this.write(value),
+      fresh: () => `${FOLDER}/painter-${node.id}-${Date.now()}-${Math.random().toString(36).slice(2, 6)}.png [input]`,
+      send: async (blob, value) => void (await putFile(blob, value.slice(FOLDER.length + 1, value.lastIndexOf(" [")), FOLDER)),
+      failed: (error) => warn(say("The painting could not be saved ({why}). It is tried again when you queue.", { why: String(error) })),
+      changed: () => this.tools && this.tell(),
+    });
+    this.stage = makeStage(this.painting, {
+      erase: () => this.erases,
+      size: () => this.size,
+      colour: () => this.colour,
+      resize: (factor) => this.resize(factor < 1 ? Math.min(this.size * factor, this.size - 1) : Math.max(this.size * factor, this.size + 1)),
+    });
+    this.status = element("p", { class: "ss-status", role: "status", hidden: true });
+    this.things = element("div", { class: "ss-things" });
+    this.tools = makeTools(
+      {
+        open: () => this.keep("scenescope_paint", !this.open),
+        brush: () => this.keep("painterTool", "brush"),
+        eraser: () => this.keep("painterTool", "eraser"),
+        undo: () => this.walk("undo"),
+        redo: () => this.walk("redo"),
+        clear: () => this.clear(),
+      },
+      (size) => this.resize(size),
+      (opacity) => this.keep("scenescope_paint_opacity", opacity),
+    );
+    root.tabIndex = -1;
+    root.append(this.tools.root, element("div", { class: "ss-paint-area" }, [this.stage.root, this.status]), this.things);
+    if (!this.property("painterBrushColor", "")) keep(node, "painterBrushColor", PALETTE[0]);
+    this.listen();
   }
-  const input = /** @type {HTMLInputElement | null | undefined} */ (whole?.querySelector(COLOUR_INPUT));
-  if (!input) return;
-  input.value = colour;
-  input.dispatchEvent(new Event("input", { bubbles: true }));
+
+  /** Everything that the painter hears of. */
+  listen() {
+    const { node, root, painting } = this;
+    const mask = widget(node, "mask");
+    mask.hidden = true; // in the classic renderer, where it only says that it is of the other one
+    ownQueueing(mask, () => painting.commit(), () => painting.settle());
+    ownUndo(root, () => this.walk("undo"), () => this.walk("redo"));
+    root.addEventListener("keydown", (event) => (event.ctrlKey || event.metaKey) && painting.commit());
+    root.addEventListener("pointerenter", () => this.fill()); // the texts may have been typed into since
+    for (const event of ["onConfigure", "onDrawForeground"]) chain(node, event, () => this.sync());
+    chain(node, "onConnectionsChange", (/** @type {number} */ kind, /** @type {number} */ slot, /** @type {boolean} */ on) => {
+      if (kind === 1 && slot === 0 && on && inVue()) requestAnimationFrame(() => showAgain(node, 0));
+      this.sync();
+    });
+    const stop = watchHost(root, painting, () => Number(this.property("painterBrushSize", 20)));
+    const room = new ResizeObserver(() => this.sync());
+    room.observe(root); // it changes its place when the renderer does
+    this.dispose = () => {
+      painting.commit();
+      stop();
+      room.disconnect();
+      this.stage.dispose();
+    };
+  }
+
+  /** @param {any} output */
+  show(output) {
+    this.scene = output && !output.concepts ? { ...this.scene, picture: output.picture } : output;
+    this.fill();
+    this.sync();
+  }
+
+  get value() {
+    return String(widget(this.node, "mask")?.value ?? "");
+  }
+
+  get erases() {
+    return this.property("painterTool", "brush") === "eraser";
+  }
+
+  /** In pixels of the picture. */
+  get size() {
+    const longer = Math.max(this.stage.canvas.width, this.stage.canvas.height);
+    return Number(this.property("painterBrushSize", Math.max(4, Math.round(longer / 12))));
+  }
+
+  /** The brush's colour: a row's, where it is our brush. */
+  get colour() {
+    const colours = this.swatches.map((swatch) => swatch.dataset.colour ?? "");
+    const kept = this.property("painterBrushColor", "");
+    return inVue() || colours.includes(kept) ? kept : (colours[0] ?? PALETTE[0]);
+  }
+
+  get swatches() {
+    return /** @type {HTMLElement[]} */ ([...this.things.querySelectorAll(".ss-swatch")]);
+  }
+
+  /** Whether there is a place to paint; without a choice, there is where nothing else gives masks. */
+  get open() {
+    const linked = this.node.inputs?.some((/** @type {any} */ input) => /^(masks\.|coloured$)/.test(input.name) && (input.link ?? null) !== null);
+    return Boolean(this.property("scenescope_paint", this.value !== "" || !linked));
+  }
+
+  /** @param {string} name @param {any} other */
+  property(name, other) {
+    return this.node.properties?.[name] ?? other;
+  }
+
+  /** @param {string} name @param {any} value */
+  keep(name, value) {
+    keep(this.node, name, value);
+    this.tell();
+  }
+
+  /** @param {string} value */
+  write(value) {
+    if (!inVue()) this.shown.value = value;
+    asOneChange(this.node, () => (widget(this.node, "mask").value = value));
+  }
+
+  /** @param {number} size */
+  resize(size) {
+    this.keep("painterBrushSize", Math.round(Math.min(Math.max(size, 1), Number(this.tools.size.max))));
+    this.stage.drawRing();
+  }
+
+  /** @param {"undo" | "redo"} way */
+  walk(way) {
+    if (inVue()) this.painting.use(hostCanvas(this.root) ?? this.stage.canvas);
+    else this.stage.stop();
+    this.painting[way]();
+  }
+
+  clear() {
+    this.stage.stop();
+    const { canvas } = this.stage;
+    this.painting.whole(() => context(canvas).clearRect(0, 0, canvas.width, canvas.height));
+    if (this.gone) this.write("");
+    this.painting.commit();
+    void this.sync();
+  }
+
+  /** @param {string} colour */
+  take(colour) {
+    keep(this.node, "painterTool", "brush");
+    this.keep("painterBrushColor", colour);
+    if (inVue()) void takeInHost(this.root, colour);
+  }
+
+  /** The things' rows anew, unless somebody writes in one. */
+  fill() {
+    const focus = document.activeElement;
+    if (focus instanceof HTMLInputElement && this.things.contains(focus)) return;
+    this.things.replaceChildren(...makeRows(this.node, this.scene, (colour) => this.take(colour)));
+    this.tell();
+  }
+
+  /** Bring buttons and sliders to the state. */
+  tell() {
+    const { tools, root } = this;
+    const [vue, open, colour] = [inVue(), this.open, this.colour];
+    root.classList.toggle("ss-vue", vue);
+    root.classList.toggle("ss-closed", !vue && !open);
+    root.style.minHeight = `${!vue && open ? HIGH : LOW}px`;
+    for (const swatch of this.swatches) swatch.setAttribute("aria-pressed", String(swatch.dataset.colour === colour && (vue || !this.erases)));
+    tools.open.setAttribute("aria-expanded", String(open));
+    tools.brush.setAttribute("aria-pressed", String(!this.erases));
+    tools.eraser.setAttribute("aria-pressed", String(this.erases));
+    tools.undo.disabled = !this.painting.canUndo();
+    tools.redo.disabled = !this.painting.canRedo();
+    tools.size.max = String(Math.max(100, Math.round(Math.max(this.stage.canvas.width, this.stage.canvas.height) / 3)));
+    tools.size.value = String(this.size);
+    tools.size.setAttribute("aria-valuetext", say("{size} pixels", { size: this.size }));
+    tools.opacity.value = String(this.property("scenescope_paint_opacity", 0.7));
+    root.style.setProperty("--paint", tools.opacity.value);
+  }
+
+  /** Bring picture and paint to what the node and the nodes before it say. */
+  async sync() {
+    this.tell();
+    if (inVue()) return;
+    const { connected, address } = pictureBefore(this.node, 0);
+    const last = this.scene?.picture ? viewAddress(this.scene.picture) : null;
+    const value = this.value;
+    const wanted = JSON.stringify([connected, address, last, value]);
+    if (wanted === this.wanted) return;
+    this.wanted = wanted;
+    const under = connected ? await this.firstThatLoads([address, last]) : null;
+    const paint = value && value !== this.shown.value ? await loaded(waiting(value) ?? fileAddress(value)) : null;
+    if (wanted !== this.wanted) return;
+    this.putUnder(under);
+    this.gone = Boolean(value) && value !== this.shown.value && !paint;
+    if (value !== this.shown.value) this.putPaint(paint);
+    this.shown.value = value;
+    const name = value.replace(/ \[\w+\]$/, "");
+    const lacking = connected ? say("Run once to see the picture.") : say("Connect a picture to paint on it.");
+    this.status.textContent = this.gone ? say("The painting {name} is gone. Clear, and paint again.", { name }) : under ? "" : lacking;
+    this.status.hidden = !this.status.textContent;
+    this.stage.fit();
+    this.tell();
+  }
+
+  /** @param {(string | null)[]} addresses @returns {Promise<HTMLImageElement | null>} */
+  async firstThatLoads(addresses) {
+    for (const address of addresses) {
+      const picture = address && (await loaded(address));
+      if (picture) return picture;
+    }
+    return null;
+  }
+
+  /** @param {HTMLImageElement | null} picture */
+  putUnder(picture) {
+    this.stage.image.hidden = !picture;
+    if (!picture) return;
+    this.stage.image.src = picture.src;
+    this.stage.resize(picture.naturalWidth, picture.naturalHeight);
+  }
+
+  /** @param {HTMLImageElement | null} paint */
+  putPaint(paint) {
+    const { stage } = this;
+    if (stage.image.hidden && paint) stage.resize(paint.naturalWidth, paint.naturalHeight);
+    const { width, height } = stage.canvas;
+    const into = context(stage.canvas);
+    into.clearRect(0, 0, width, height);
+    into.imageSmoothingEnabled = false; // colours stay as they are
+    if (paint) into.drawImage(paint, 0, 0, width, height);
+    this.painting.forget();
+  }
 }
 
-/** @param {any} node @param {string} name */
-function widget(node, name) {
-  return node.widgets?.find((/** @type {any} */ one) => one.name === name);
-}
-
-/** @param {any} node @param {string} name */
-function text(node, name) {
-  return String(widget(node, name)?.value ?? "");
-}
-
-/** @param {any} node @param {string} name @returns {string[]} */
-function lines(node, name) {
-  return text(node, name).trimEnd() ? text(node, name).trimEnd().split("\n") : [];
-}
-
-/** @param {any} node @param {string} name @param {number} index @param {string} value */
-function write(node, name, index, value) {
-  const found = lines(node, name);
-  while (found.length <= index) found.push("");
-  found[index] = value.trim();
-  const target = widget(node, name);
-  if (!target) return;
-  target.value = found.join("\n").trimEnd();
-  target.callback?.(target.value);
+/** @param {string | Promise<Blob>} source @returns {Promise<HTMLImageElement | null>} */
+async function loaded(source) {
+  const image = new Image();
+  const address = typeof source === "string" ? source : URL.createObjectURL(await source);
+  image.src = address;
+  try {
+    await image.decode();
+    return image;
+  } catch {
+    return null; // the caller says what is missing
+  } finally {
+    if (typeof source !== "string") URL.revokeObjectURL(address);
+  }
 }
