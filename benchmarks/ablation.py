@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--first", type=int, default=0, metavar="SCENE", help="to begin at; tune on others than 0 to 3")
     reader.add_argument("--things", type=int, nargs="+", default=[2, 3], choices=[2, 3], help="things in a scene")
     reader.add_argument("--seeds", type=int, default=1, help="trainings of each scene (1)")
-    reader.add_argument("--steps", type=int, nargs=2, default=[150, 150], metavar=("ONE", "TWO"), help="of the phases")
+    reader.add_argument("--steps", type=int, nargs=2, default=[150, 250], metavar=("ONE", "TWO"), help="of the phases")
     reader.add_argument("--templates", type=int, default=3, help="backgrounds asked for, for each scene (3)")
     reader.add_argument("--pictures", type=int, default=1, help="of each prompt (1)")
     reader.add_argument("--only", nargs="+", default=list(DEFAULT), metavar="VARIANT", help=" ".join(DEFAULT))
