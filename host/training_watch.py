@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -31,13 +33,15 @@ from ..scenescope.training.scene import Scene
 from ..scenescope.training.settings import Settings
 from ..scenescope.training.trainer import Report
 from .screen import map_text
-from .training_samples import decoded, first_noise, load_samples, sample_names, sampled, save_samples, step_of
+from .training_samples import decoded, first_noise, has_samples, load_samples, sample_names, sampled, save_samples
 from .training_screen import TrainingScreen, time_text
 
 if TYPE_CHECKING:
     from .training_run import Plan
 
 CURVES = "curves.safetensors"
+SHOWN = "dashboard.json"
+"""What the dashboard shows: the history holds nothing of a run that was broken off, so a reload finds it here."""
 
 
 class Watch:
@@ -93,15 +97,19 @@ class Watch:
                     raise
                 logging.exception("SceneScope: the curves could not be kept")  # the run's own error is the news
         self._ports = None  # type: ignore[assignment]
-        self._screen.tell(self._told(status, message))
+        told = self._told(status, message)
+        write_shown(told, self._folder / SHOWN)
+        self._screen.tell(told)
         self._screen.say(message)
 
     def begin(self, step: int, rows: Mapping[str, Tensor]) -> None:
-        """Take note of where the run goes on; samples that its last step lacks, because of a cancel, are made now."""
+        """Take note of where the run goes on; samples that its last step lacks, or that are not as wished, are made now."""
         self._history, self._taken = upto(self._history, step), step
         if step:
             self._screen.say(f"Going on after step {step} of {self._settings.steps}")
-        if step and self._wants_samples(step) and not self._has_samples(step):
+        plan = self._plan
+        wanted = step and self._wants_samples(step)
+        if wanted and not has_samples(self._folder, step, plan.sample_count, self._wish()):
             self._sample(step, rows)
 
     def __call__(self, report: Report) -> None:
@@ -118,6 +126,7 @@ class Watch:
             self._screen.say(f"{message}\n{self._fit_text()}")
         if report.step % self._plan.save_every == 0 and not last:
             save_history(self._history, self._folder / CURVES)
+            write_shown(self._told("training", f"Step {report.step} of {report.steps}"), self._folder / SHOWN)
         comfy.model_management.throw_exception_if_processing_interrupted()
 
     def picture(self) -> Image.Image:
@@ -138,9 +147,9 @@ class Watch:
         due = step == self._settings.steps or (plan.sample_every and step % plan.sample_every == 0)
         return bool(plan.sample_count and due)
 
-    def _has_samples(self, step: int) -> bool:
-        named = sample_names(self._folder, step)
-        return sum(step_of(name) == step for name in named) >= self._plan.sample_count
+    def _wish(self) -> str:
+        plan = self._plan
+        return repr((plan.sampling(self._scene, self._settings, plan.sample_prompt), plan.sample_seed))
 
     def _sample(self, step: int, rows: Mapping[str, Tensor]) -> None:
         plan, interrupted = self._plan, comfy.model_management.throw_exception_if_processing_interrupted
@@ -148,7 +157,7 @@ class Watch:
         how = plan.sampling(self._scene, self._settings, plan.sample_prompt)
         noise = first_noise(plan.sample_seed, [f"sample {index}" for index in range(plan.sample_count)], how.size)
         latents = sampled(self._ports, rows, how, noise, interrupted)
-        save_samples(decoded(*self._parts, latents), self._folder, step)
+        save_samples(decoded(*self._parts, latents), self._folder, step, self._wish())
 
     def _told(self, status: str, message: str) -> dict[str, Any]:
         root = Path(folder_paths.get_output_directory())
@@ -180,6 +189,16 @@ class Watch:
     def _fit_text(self) -> str:
         now = recent_fits(self._history).items()
         return "; ".join(f"{handle} IoU {fit:.2f}" for handle, fit in now if fit is not None)
+
+
+def write_shown(told: Mapping[str, Any], path: Path) -> None:
+    """Write what the dashboard shows; a run does not fail for that, so where it cannot be written the log says so."""
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        aside.write_text(json.dumps(told), "utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        logging.warning("SceneScope: the dashboard of %s will not be there after a reload: %s", path.parent.name, error)
 
 
 def _earlier(path: Path, scene: Scene) -> History:

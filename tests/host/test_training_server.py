@@ -112,6 +112,8 @@ def test_a_run_that_is_cancelled_in_the_editor_is_kept_and_goes_on(server, whole
     assert pressed[0] <= kept < sum(STEPS)
     assert f"Cancelled after step {kept} of {sum(STEPS)}" in told[-1]["message"]
     assert told[-1]["curves"]["steps"] == list(range(1, kept + 1))
+    shown = {"filename": "dashboard.json", "subfolder": "training/cancelled", "type": "output"}
+    assert {"node": "train", **json.loads(server.view(shown))} == told[-1]
     told = heard(server, prompt, lambda event: None)
     assert [event["status"] for event in (told[0], told[-1])] == ["preparing", "finished"]
     assert {event["node"] for event in told} == {"train"}
@@ -134,9 +136,10 @@ def test_a_server_that_is_killed_while_it_trains_loses_nothing(server, whole, tm
             time.sleep(0.05)
         other.kill()
     assert load_state(kept).step < sum(STEPS)
+    assert json.loads((kept.parent / "dashboard.json").read_text("utf-8"))["status"] == "training"
     shutil.copytree(kept.parent, folder_of(server, "killed"))
     (folder_of(server, "killed") / ".half.tmp").write_bytes(b"what was being written")
     server.run(graph(server.get_json("/object_info"), "killed"))
     assert saved_bits(server, "killed") == whole
     left = {path.name for path in folder_of(server, "killed").iterdir()}
-    assert left == {kept.name, "curves.safetensors", f"sample_{sum(STEPS):06}_00.png"}
+    assert left == {kept.name, "curves.safetensors", "dashboard.json", f"sample_{sum(STEPS):06}_00.png"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pack.tests.web.editor import Editor
 from pack.tests.web.test_training import STEPS, TRAIN, build, shown
 from playwright.sync_api import ElementHandle
@@ -10,22 +12,45 @@ from playwright.sync_api import ElementHandle
 DOUBLES = """
 type => {
   const node = app.graph.nodes.find(node => node.type === type);
-  const names = node.widgets.filter(widget => widget.name.startsWith('$$') && !widget.hidden).map(widget => widget.name);
-  const images = document.querySelectorAll(`[data-node-id="${node.id}"] img`);
-  return [...names, ...[...images].filter(one => !one.closest('.scenescope') && one.checkVisibility()).map(one => one.alt)];
+  const widgets = node.widgets.filter(widget => widget.name.startsWith('$$') && !widget.hidden);
+  const images = [...document.querySelectorAll(`[data-node-id="${node.id}"] img`)];
+  const seen = images.filter(image => !image.closest('.scenescope') && image.checkVisibility());
+  return [...widgets.map(widget => widget.name), ...seen.map(image => image.alt)];
 }
 """
-FEWER = "() => app.graph.nodes.find(node => node.type === 'SceneScope_TrainSettings').widgets"
+SETTINGS = "app.graph.nodes.find(node => node.type === 'SceneScope_TrainSettings')"
+LONGER = f"() => {SETTINGS}.widgets.find(widget => widget.name === 'preset.phase2_steps').value = 2000"
+CAPTURE = "() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.()"
+BAR = ".ss-training ~ .ss-dash .ss-progress"
+STEP = f"panel => Number(panel.querySelector('{BAR}')?.getAttribute('aria-valuenow') ?? 0)"
+# The editor keeps its draft a moment after a change, and reads it when the page is loaded anew.
+DRAFT = 1500
 
 
-def long_run(editor: Editor, name: str) -> ElementHandle:
-    """Start a run that lasts, and watch its dashboard."""
-    build(editor, run_name=f"{name}_{editor.renderer}", save_every=1000, sample_count=0)
-    editor.page.evaluate(FEWER + ".find(widget => widget.name === 'preset.phase2_steps').value = 2000")
-    editor.page.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.()")
+def long_run(editor: Editor, **widgets: Any) -> ElementHandle:
+    """Start a run that lasts; its dashboard when some steps have been seen."""
+    build(editor, sample_count=0, **widgets)
+    editor.page.evaluate(LONGER)
+    editor.page.evaluate(CAPTURE)
     panel = shown(editor)
     editor.page.evaluate("() => app.queuePrompt(0)")
+    editor.page.wait_for_function(f"panel => ({STEP})(panel) >= 4", arg=panel)
     return panel
+
+
+def stopped(editor: Editor, panel: ElementHandle) -> str:
+    """What the dashboard says when the run has stopped."""
+    editor.page.wait_for_function("panel => panel.querySelector('.ss-stopped')", arg=panel)
+    editor.page.wait_for_timeout(300)
+    return panel.inner_text()
+
+
+def reloaded(editor: Editor) -> ElementHandle:
+    """The dashboard after a reload of the page."""
+    editor.page.wait_for_timeout(DRAFT)
+    editor.page.reload()
+    editor.wait()
+    return shown(editor)
 
 
 def test_the_node_shows_each_thing_once(editor):
@@ -47,3 +72,29 @@ def test_the_node_shows_each_thing_once(editor):
     entry = list(editor.server.get_json("/history").values())[-1]
     (told,) = [output for output in entry["outputs"].values() if "scenescope_training" in output]
     assert len(told["images"]) == 1
+
+
+def test_a_cancelled_run_is_there_again_after_a_reload(editor):
+    """Oracle: all that the dashboard said before the reload; nothing runs, and the run has no name of its own."""
+    panel = long_run(editor, run_name="")
+    editor.server.post("/interrupt", {})
+    before = stopped(editor, panel)
+    assert "of 2008. Queue again to go on." in before
+    panel = reloaded(editor)
+    assert stopped(editor, panel) == before
+    assert len(panel.query_selector_all(".ss-concept canvas")) == 4
+
+
+def test_a_run_that_failed_is_there_again_after_a_reload(editor):
+    """Oracle: all that it said before; the failure is real: a folder comes to stand where the state is written."""
+    name = f"failed_{editor.renderer}"
+    panel = long_run(editor, run_name=name, save_every=2)
+    state = editor.server.place.base / "output" / "training" / name / "state.safetensors"
+    state.unlink()
+    (state / "in the way").mkdir(parents=True)
+    before = stopped(editor, panel)
+    assert "of 2008. Queue again to go on." in before
+    editor.page.keyboard.press("Escape")  # the editor's own words about the failure
+    panel = reloaded(editor)
+    assert stopped(editor, panel) == before
+    assert len(panel.query_selector_all(".ss-concept canvas")) == 4

@@ -27,6 +27,8 @@ registerPanel({
   height: 500,
   size: [460, 0],
   whole: true,
+  file: (told) => ({ filename: "dashboard.json", subfolder: `training/${told.run}`, type: "output" }),
+  ended: (told) => (told.status === "finished" ? told : { ...told, status: "stopped" }),
   create(node, root) {
     const board = new Dashboard(root);
     boards.set(node, board);

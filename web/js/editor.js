@@ -23,8 +23,12 @@ import { api } from "../../../scripts/api.js";
  * @property {number} height  Its least height in pixels; `root.style.minHeight` may change it later.
  * @property {[number, number]} [size]  The least size of a new node.
  * @property {boolean} [whole]  It shows all that the editor would show below the node's widgets; that is hidden.
+ * @property {(output: any) => File} [file]  A file with the same output, for runs of which the history holds nothing.
+ * @property {(output: any) => any} [ended]  What is left of a message when its run goes on no more and nothing newer is known.
  * @property {(node: any, root: HTMLElement) => Panel} create  Fill the root.
  */
+
+/** @typedef {{filename: string, subfolder: string, type: string}} File */
 
 /** @type {Map<any, {plan: PanelPlan, panel: Panel, shown: any}>} */
 const live = new Map();
@@ -45,6 +49,10 @@ export function registerPanel(plan) {
       if (live.get(node)?.plan === plan) show(node, detail);
     });
   }
+  /** @type {any} */ (api).addEventListener("reconnected", () => {
+    asked = null;
+    void restore(plan, true);
+  });
   app.registerExtension({
     name: `SceneScope.${plan.name}`,
     nodeCreated(/** @type {any} */ node) {
@@ -62,7 +70,7 @@ export function registerPanel(plan) {
   });
 }
 
-/** The address of a file that an output names. @param {{filename: string, subfolder: string, type: string}} file */
+/** The address of a file that an output names. @param {File} file */
 export function viewAddress(file) {
   const { filename, subfolder, type } = file;
   return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
@@ -169,28 +177,93 @@ function show(node, output) {
   const moved = remembered.get(`${entry.plan.name} ${mark}`) !== output;
   if (!mark || (shared && moved)) node.properties[MARK] = Math.random().toString(36).slice(2, 10);
   remembered.set(`${entry.plan.name} ${node.properties[MARK]}`, output);
+  if (entry.plan.file) noteFile(node, entry.plan.file(output));
   entry.panel.show(output);
 }
 
 /**
- * After a reload of the page the editor has no outputs: take them from the server's history of this workflow.
- * @param {PanelPlan} plan
+ * After a reload of the page the editor has no outputs, and after a lost connection perhaps old ones: take them from the
+ * server's history of this workflow, or from a file where the last run left nothing there.
+ * @param {PanelPlan} plan @param {boolean} [anew]  Whether nodes that show something are looked at too.
  */
-async function restore(plan) {
-  const missing = () => [...live].filter(([node, entry]) => entry.plan === plan && !entry.shown && node.graph);
-  missing().forEach(([node]) => refresh(node));
-  if (!missing().length) return;
-  const workflow = /** @type {any} */ (app).rootGraph?.id ?? /** @type {any} */ (app).graph?.id;
-  for (const entry of (await history()).reverse()) {
-    if (entry.prompt?.[3]?.extra_pnginfo?.workflow?.id !== workflow) continue;
-    for (const [id, output] of Object.entries(entry.outputs ?? {})) {
-      const node = nodeOf(id);
-      if (node && plan.nodes.includes(entry.prompt[2]?.[id]?.class_type) && node.comfyClass === entry.prompt[2][id].class_type) {
-        const held = live.get(node);
-        if (held?.plan === plan && !held.shown && output?.[plan.key]?.[0]) show(node, output[plan.key][0]);
-      }
-    }
+async function restore(plan, anew = false) {
+  const wanted = () => [...live].filter(([node, entry]) => entry.plan === plan && (anew || !entry.shown) && node.graph);
+  if (!anew) wanted().forEach(([node]) => refresh(node));
+  if (!wanted().length) return;
+  const going = await running();
+  const entries = (await history()).reverse();
+  for (const [node, entry] of wanted()) {
+    if (anew && going.has(node)) continue; // its next message is on its way
+    const known = lastOutput(node, entry.plan, entries) ?? (await readFile(node, plan)) ?? entry.shown;
+    const output = known && !going.has(node) && plan.ended ? plan.ended(known) : known;
+    if (output && (anew || !entry.shown)) show(node, output);
   }
+}
+
+/**
+ * What a node's last run returned, null where that is not known; with a file, an older run's output is not its.
+ * @param {any} node @param {PanelPlan} plan @param {any[]} entries  of the history, newest first
+ */
+function lastOutput(node, plan, entries) {
+  for (const { prompt, outputs } of entries) {
+    const id = idIn(node, prompt);
+    const output = id === undefined ? null : outputs?.[id]?.[plan.key]?.[0];
+    if (output || (id !== undefined && plan.file)) return output ?? null;
+  }
+  return null;
+}
+
+/** A node's id in a prompt of this workflow, as the queue and the history hold it. @param {any} node @param {any} prompt */
+function idIn(node, prompt) {
+  if (prompt?.[3]?.extra_pnginfo?.workflow?.id !== workflowId()) return undefined;
+  return Object.keys(prompt[2]).find((id) => prompt[2][id].class_type === node.comfyClass && nodeOf(id) === node);
+}
+
+/** The nodes with a panel whose prompt is running. @returns {Promise<Set<any>>} */
+async function running() {
+  const { queue_running: prompts = [] } = (await fetchJson("/queue")) ?? {};
+  return new Set([...live.keys()].filter((node) => prompts.some((/** @type {any} */ prompt) => idIn(node, prompt))));
+}
+
+/** Call something with the nodes whose prompt is running when a lost connection is back. @param {(going: Set<any>) => void} then */
+export function onReconnected(then) {
+  /** @type {any} */ (api).addEventListener("reconnected", async () => then(await running()));
+}
+
+const FILES = "SceneScope.files";
+const MOST_FILES = 200;
+
+/** Remember in the browser which file shows a node. @param {any} node @param {File} file */
+function noteFile(node, file) {
+  const known = files();
+  const key = `${workflowId()} ${locatorOf(node)}`;
+  if (JSON.stringify(known[key]) === JSON.stringify(file)) return;
+  delete known[key]; // what is put in anew comes last, so the oldest go first
+  known[key] = file;
+  localStorage.setItem(FILES, JSON.stringify(Object.fromEntries(Object.entries(known).slice(-MOST_FILES))));
+}
+
+/** @returns {Record<string, File>} */
+function files() {
+  return JSON.parse(localStorage.getItem(FILES) ?? "{}");
+}
+
+/** @param {any} node @param {PanelPlan} plan @returns {Promise<any>} */
+async function readFile(node, plan) {
+  const file = plan.file && files()[`${workflowId()} ${locatorOf(node)}`];
+  return file ? fetchJson(`/view?${new URLSearchParams({ ...file })}`) : null;
+}
+
+/** What the server answers; null without a connection, and where there is nothing. @param {string} path @returns {Promise<any>} */
+function fetchJson(path) {
+  return api
+    .fetchApi(path, { cache: "no-store" })
+    .then((answer) => (answer.ok ? answer.json() : null))
+    .catch(() => null);
+}
+
+function workflowId() {
+  return /** @type {any} */ (app).rootGraph?.id ?? /** @type {any} */ (app).graph?.id;
 }
 
 /** @type {{at: number, entries: Promise<any[]>} | null} */
@@ -199,12 +272,7 @@ let asked = null;
 /** The server's last runs, oldest first; several panels ask at once and share the answer. @returns {Promise<any[]>} */
 async function history() {
   if (!asked || performance.now() - asked.at > 2000) {
-    const entries = api
-      .fetchApi("/history?max_items=24")
-      .then((answer) => (answer.ok ? answer.json() : {}))
-      .then((found) => Object.values(found))
-      .catch(() => []); // without a connection there is nothing to restore
-    asked = { at: performance.now(), entries };
+    asked = { at: performance.now(), entries: fetchJson("/history?max_items=24").then((found) => Object.values(found ?? {})) };
   }
   return [...(await asked.entries)];
 }

@@ -6,7 +6,7 @@
 import { valuesOf } from "./cells.js";
 import { drawMap } from "./colour.js";
 import { eachFrame, element } from "./dom.js";
-import { loadStyle, onMessage, registerPanel } from "./editor.js";
+import { loadStyle, onMessage, onReconnected, registerPanel } from "./editor.js";
 import { addChinese, say } from "./i18n.js";
 import { number } from "./viewermodel.js";
 
@@ -26,6 +26,7 @@ registerPanel({
   key: "scenescope_live",
   event: EVENT,
   height: QUIET,
+  ended: (told) => (told.status === "sampling" ? { ...told, status: "lost" } : told),
   create(node, root) {
     const maps = new LiveMaps();
     root.append(maps.root);
@@ -65,6 +66,11 @@ for (const event of ["executed", "execution_error", "execution_interrupted"]) {
     for (const [viewer, maps] of over) if (maps.told?.status === "done" || event !== "executed") uncover(viewer);
   });
 }
+
+onReconnected((going) => {
+  const sampled = [...going].flatMap((node) => node.widgets.map((/** @type {any} */ widget) => widget.element));
+  for (const viewer of [...over.keys()]) if (!sampled.includes(viewer)) uncover(viewer);
+});
 
 /** @param {HTMLElement} viewer */
 function uncover(viewer) {
@@ -152,6 +158,7 @@ function stateText(told) {
   const values = { step: told.step, steps: told.steps };
   if (told.note) return told.note;
   if (told.status === "stopped") return say("Stopped at step {step} of {steps}: means of the steps so far", values);
+  if (told.status === "lost") return say("The connection was lost at step {step} of {steps}: means of the steps so far", values);
   if (told.status === "done") return say("Means of all {steps} steps", values);
   return say("Step {step} of {steps}: means of the steps so far", values);
 }
@@ -160,6 +167,7 @@ addChinese({
   "Maps so far": "目前的注意力图",
   "While a sampler runs, its words' maps grow here.": "采样时，词语的注意力图会在这里逐步形成。",
   "Stopped at step {step} of {steps}: means of the steps so far": "停在第 {step} 步，共 {steps} 步：此前各步的均值",
+  "The connection was lost at step {step} of {steps}: means of the steps so far": "连接在第 {step} 步（共 {steps} 步）断开：此前各步的均值",
   "Means of all {steps} steps": "全部 {steps} 步的均值",
   "Step {step} of {steps}: means of the steps so far": "第 {step} 步，共 {steps} 步：此前各步的均值",
 });
