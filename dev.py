@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One command for each thing a developer or a visitor does; each sets itself up. Standard library only.
 
-    python dev.py test     lint, types, core tests, doctests, and the tests that need a ComfyUI or a browser
+    python dev.py test     lint, types, core tests, doctests, and what needs a ComfyUI, a browser or Node.js
     python dev.py bench    the figures that the README quotes; `bench NAME --help` for a benchmark's own options
     python dev.py demo     every example workflow in a real ComfyUI: what was learned, and where the pictures are
 
@@ -31,6 +31,8 @@ from devtools.browser import find_browser
 from devtools.comfyui import HOW_TO_GET_ONE, find_comfyui
 from devtools.environment import cache_folder, environment
 from devtools.server import Place, Server, WorkflowError
+from devtools.typescript import InstallError, compiler
+from devtools.typescript import check as check_scripts
 from devtools.workflow import to_prompt
 
 ROOT = Path(__file__).resolve().parent
@@ -95,11 +97,18 @@ def types(setup: Setup) -> Outcome:
         for name in TYPED:
             source = ROOT / name
             if source.is_dir():
-                shutil.copytree(source, pack / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, pack / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
             elif source.exists():
                 shutil.copy2(source, pack / name)
         words = ("--config-file", ROOT / "pyproject.toml", "--cache-dir", cache, "-p", "pack")
         status = setup.call(setup.python, "-m", "mypy", *words, cwd=Path(place))
+    return Outcome(int(status == 0), int(status != 0))
+
+
+def scripts(setup: Setup) -> Outcome:
+    """Check the types of the front end's scripts with TypeScript, which is kept beside the environment."""
+    with tempfile.TemporaryDirectory() as place:
+        status = check_scripts(ROOT / "web" / "js", Path(place))
     return Outcome(int(status == 0), int(status != 0))
 
 
@@ -124,6 +133,7 @@ def pytest_tier(*words: str) -> Callable[[Setup], Outcome]:
 TIERS: dict[str, Callable[[Setup], Outcome]] = {
     "lint": lint,
     "types": types,
+    "tsc": scripts,
     "core": pytest_tier("tests", *(f"--ignore=tests/{name}" for name in ("test_docs.py", "host", "web", "gpu"))),
     "docs": pytest_tier("tests/test_docs.py"),
     "host": pytest_tier("tests/host"),
@@ -138,10 +148,21 @@ def why_not(tier: str, comfyui: Path | None) -> str | None:
         return f"there are no tests in tests/{tier} yet"
     if tier in ("host", "web", "gpu") and comfyui is None:
         return f"no ComfyUI was found. {HOW_TO_GET_ONE}"
+    if tier == "tsc":
+        return why_no_compiler()
     if tier == "web" and find_browser() is None:
         return f"no Chromium was found. {HOW_TO_GET_A_BROWSER}"
     if tier == "gpu" and not shutil.which("nvidia-smi"):
         return "no GPU was found. Run it on a machine that has one."
+    return None
+
+
+def why_no_compiler() -> str | None:
+    """Return why the scripts' types cannot be checked here, or None; TypeScript is installed if it is not there."""
+    try:
+        compiler()
+    except InstallError as error:
+        return str(error)
     return None
 
 
