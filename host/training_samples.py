@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from uuid import uuid4
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..scenescope.attention.render import to_tensor
@@ -21,6 +23,8 @@ from ..scenescope.errors import FileError
 from ..scenescope.training.ports import Ports
 from ..scenescope.training.prompts import generator_at
 
+WISH = "scenescope"
+"""Key of a sample picture's text."""
 _NAME = re.compile(r"sample_(\d{6})_(\d{2})\.png")
 
 
@@ -93,17 +97,25 @@ def decoded(model: Any, vae: Any, latents: Tensor) -> Tensor:
     return vae.decode(model.model.process_latent_out(latents.clone())).float().cpu().clamp(0, 1)
 
 
-def save_samples(pictures: Tensor, folder: Path, step: int) -> None:
-    """Write the pictures of a step, each there whole or not at all.
+def save_samples(pictures: Tensor, folder: Path, step: int, wish: str) -> None:
+    """Write the pictures of a step in place of earlier ones of that step, each there whole or not at all.
+
+    Args:
+        pictures: (image height width 3) float, 0..1.
+        folder: of the run.
+        step: after which they were made.
+        wish: all that they depend on beside the run; kept in the files.
 
     Raises:
         FileError: they cannot be written.
     """
+    text = PngInfo()
+    text.add_text(WISH, wish)
     for index, picture in enumerate(pictures):
         image = Image.fromarray((picture.numpy() * 255).round().astype(np.uint8))
         path, aside = folder / f"sample_{step:06}_{index:02}.png", folder / f".{uuid4().hex}.tmp"
         try:
-            image.save(aside, "PNG")
+            image.save(aside, "PNG", pnginfo=text)
             os.replace(aside, path)
         except OSError as error:
             raise FileError(
@@ -112,6 +124,19 @@ def save_samples(pictures: Tensor, folder: Path, step: int) -> None:
             ) from error
         finally:
             aside.unlink(missing_ok=True)
+    for name in sample_names(folder, step)[::-1]:
+        if name > f"sample_{step:06}_{len(pictures) - 1:02}.png":
+            (folder / name).unlink(missing_ok=True)
+
+
+def has_samples(folder: Path, step: int, count: int, wish: str) -> bool:
+    """Whether a step's pictures are there, so many and with this wish.
+
+    Raises:
+        FileError: one cannot be read.
+    """
+    own = [name for name in sample_names(folder, step) if step_of(name) == step]
+    return len(own) == count and all(_wish(folder / name) == wish for name in own)
 
 
 def sample_names(folder: Path, upto: int) -> list[str]:
@@ -142,9 +167,20 @@ def load_samples(folder: Path, upto: int) -> Tensor | None:
 
 
 def _loaded(path: Path) -> Tensor:
+    with _opened(path) as image:
+        return to_tensor(image)
+
+
+def _wish(path: Path) -> str | None:
+    with _opened(path) as image:
+        return image.info.get(WISH)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
-            return to_tensor(image)
+            yield image
     except OSError as error:
         raise FileError(
             f"Train Concepts: {path.name} is unreadable ({error}); expected a sample picture. Delete the file."

@@ -130,6 +130,19 @@ def test_samples_that_a_cancel_took_are_made_when_the_run_goes_on(demo, monkeypa
     assert len(done.samples) == 2
 
 
+def test_a_finished_run_makes_other_samples_where_others_are_wished_for(demo):
+    """Oracle: the pictures of a run that had the second prompt, or the smaller number, from the start."""
+    scene = small_scene()
+    first = replace(QUICK, sample_count=2, sample_every=0, sample_steps=2, run_name="run")
+    second = replace(first, sample_prompt="a photo of {} in the snow", sample_count=1)
+    train_concepts(demo, scene, SHORT, first, None)
+    made = train_concepts(demo, scene, SHORT, second, None).samples
+    assert torch.equal(made, train_concepts(demo, scene, SHORT, replace(second, run_name="fresh"), None).samples)
+    kept = next(run_folder("run").glob("*.png")).stat().st_mtime_ns
+    assert torch.equal(made, train_concepts(demo, scene, SHORT, second, None).samples)
+    assert next(run_folder("run").glob("*.png")).stat().st_mtime_ns == kept
+
+
 def test_a_run_of_one_step_can_be_plotted(demo):
     """Oracle: the stock plot takes it; the loss itself comes first."""
     done = train_concepts(demo, small_scene(), full_settings(phase1_steps=1, phase2_steps=0), QUICK, None)
