@@ -103,7 +103,7 @@ class Watch:
         self._screen.say(message)
 
     def begin(self, step: int, rows: Mapping[str, Tensor]) -> None:
-        """Take note of where the run goes on; samples which its last step lacks or which are not as wished are made now."""
+        """Take note of where the run goes on; make samples that its last step lacks, or has otherwise than wished."""
         self._history, self._taken = upto(self._history, step), step
         if step:
             self._screen.say(f"Going on after step {step} of {self._settings.steps}")

@@ -104,8 +104,8 @@ def test_a_trial_has_a_file_of_its_own_which_a_change_of_settings_leaves_alone(t
     """Oracle: an invariant: the same plan gives the same files, other steps give others, and no training has none."""
 
     def files(first: int) -> dict[tuple, str]:
-        options = argparse.Namespace(steps=[first, 5], seeds=2, scenes=2, things=[2, 3], only=["lora", "lora:rank=4"])
-        options.only, options.templates, options.pictures = [*options.only, UNTRAINED], 3, 1
+        options = argparse.Namespace(steps=[first, 5], seeds=2, first=0, scenes=2, things=[2, 3])
+        options.only, options.templates, options.pictures = ["lora", "lora:rank=4", UNTRAINED], 3, 1
         options.folder = tmp_path
         return {trial: file.name for trial, file in planned(options)}
 

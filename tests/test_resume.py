@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_a_run_that_was_broken_off_ends_with_the_same_bits(settings, tmp_path):
     """Oracle: the run that was not broken off; broken off at random steps, the ends of both phases among them."""
     whole, chance = bits(learned(settings)), random.Random(settings.batch)
-    for breaks in ([4], [1, 5, 8], [9], sorted(chance.sample(range(1, 10), 3))):
+    for breaks in ([1, 4, 8], [chance.randrange(2, 9), 9]):
         path = tmp_path / f"{breaks}.state"
         for step in breaks:
             with pytest.raises(BrokenOff):
