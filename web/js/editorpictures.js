@@ -88,11 +88,12 @@ export function ownUndo(root, undo, redo) {
   });
 }
 
-/** Change a node's graph in one step of the editor's own undo. @param {any} node @param {() => void} work */
-export function asOneChange(node, work) {
-  node.graph?.beforeChange?.();
+/** Change a node in one step of the editor's own undo. @param {() => void} work */
+export function asOneChange(work) {
+  const canvas = /** @type {any} */ (app).canvas;
+  canvas?.emitBeforeChange();
   work();
-  node.graph?.afterChange?.();
+  canvas?.emitAfterChange();
 }
 
 /** Say something over the editor. @param {string} message */

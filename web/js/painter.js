@@ -43,6 +43,7 @@ class Painter {
     this.scene = null;
     this.shown = { under: "", value: "" };
     this.wanted = "";
+    this.filled = "";
     this.gone = false;
     this.painting = makePainting({
       read: () => this.value,
@@ -155,7 +156,7 @@ class Painter {
   /** @param {string} value */
   write(value) {
     if (!inVue()) this.shown.value = value;
-    asOneChange(this.node, () => (widget(this.node, "mask").value = value));
+    asOneChange(() => (widget(this.node, "mask").value = value));
   }
 
   /** @param {number} size */
@@ -190,8 +191,11 @@ class Painter {
   /** The things' rows anew, unless somebody writes in one. */
   fill() {
     const focus = document.activeElement;
-    if (focus instanceof HTMLInputElement && this.things.contains(focus)) return;
-    this.things.replaceChildren(...makeRows(this.node, this.scene, (colour) => this.take(colour)));
+    const made = makeRows(this.node, this.scene, (colour) => this.take(colour));
+    const text = made.map((row) => row.dataset.text).join("\n");
+    if (text === this.filled || (focus instanceof HTMLInputElement && this.things.contains(focus))) return;
+    this.filled = text;
+    this.things.replaceChildren(...made);
     this.tell();
   }
 

@@ -83,7 +83,7 @@ function row(node, index, colour, take) {
   name.addEventListener("change", () => write(node, "handles", index, name.value));
   const word = field(say("Starting word of {handle}", { handle }), lines(node, "words")[index], say("starting word"));
   word.addEventListener("change", () => write(node, "words", index, word.value));
-  return element("div", { class: "ss-thing" }, [swatch, name, word]);
+  return element("div", { class: "ss-thing", "data-text": [colour, name.value, word.value].join("\t") }, [swatch, name, word]);
 }
 
 /** @param {string} label @param {string | undefined} value @param {string} placeholder */
