@@ -13,9 +13,9 @@ UNTRAINED = "untrained"
 Rates = Mapping[str, Mapping[str, Any]]
 DEMO_RATES: Rates = {
     "full": {"phase1_rows_rate": 5e-3, "weights_rate": 1e-4, "phase2_rows_rate": 1e-4, "prior": "off"},
-    "lora": {"phase1_rows_rate": 5e-3, "prior": "off"},
+    "lora": {"phase1_rows_rate": 5e-3, "phase2_rows_rate": 1e-3, "weights_rate": 1e-3, "prior": "off"},
 }
-"""Mode -> what the demo model wants otherwise: its rows are longer, and its weights are fewer, than SD1.5's.
+"""Mode -> what the demo model wants otherwise: its rows are longer, and its layers narrower, than SD1.5's.
 
 Without a prior: one takes as long again as the rest of a step, and is none of the parts that the paper's table leaves
 out. `full:prior=class` and `lora:prior=frozen` are the methods with theirs.

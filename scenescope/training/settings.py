@@ -158,7 +158,9 @@ def lora_settings(**changes: object) -> Settings:
     Source: MagicTailor (arXiv 2410.13370) found low-rank additions and rows as good as all weights; the mean over the
     mask is Mix-of-Show's, and gives small things the weight of large ones; the frozen prior needs no pictures. Divided
     by the mask's share the masked loss is three to ten times larger, so the attention loss is weighted ten times more.
-    Rate and weight were chosen on the demo model (`dev.py bench ablation --tune`): of 3e-4 and 1e-3, 0.01 and 0.1.
+    Chosen on the demo model (`dev.py bench ablation --tune`): the weight, of 0.01 and 0.1; no additions to the text
+    encoder, which helped in one of two scenes; the rate, 1e-3 of 3e-4 and 1e-3 there, which makes 3e-4 for SD1.5: its
+    layers are ten times as wide, so its weights are smaller by the root of ten.
 
     Args:
         changes: fields of `Settings` that shall differ.

@@ -26,7 +26,7 @@ def demo() -> Any:
 @pytest.mark.parametrize(
     ("variant", "risen", "fallen"),
     [
-        ("lora:prior=off,attention_weight=0.1,weights_rate=1e-3", 0.04, 0.7),
+        ("lora", 0.04, 0.7),
         ("full:prior=off,attention_weight=0.1", 0.08, 0.7),
     ],
     ids=["lora", "full"],
