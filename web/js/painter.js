@@ -10,7 +10,7 @@ import { addChinese, say } from "./i18n.js";
 import { hostCanvas, takeInHost, watchHost } from "./painterhost.js";
 import { context, makePainting, waiting } from "./painting.js";
 import { makeStage } from "./painterstage.js";
-import { PALETTE, makeRows, makeTools, widget } from "./paintertools.js";
+import { PALETTE, makeRow, makeTools, thingsOf, widget } from "./paintertools.js";
 
 const FOLDER = "scenescope";
 const LOW = 140; // pixels of the panel without a place to paint, and with it
@@ -87,8 +87,9 @@ class Painter {
     ownQueueing(mask, () => painting.commit(), () => painting.settle());
     ownUndo(root, () => this.walk("undo"), () => this.walk("redo"));
     root.addEventListener("keydown", (event) => (event.ctrlKey || event.metaKey) && painting.commit());
-    root.addEventListener("pointerenter", () => this.fill()); // the texts may have been typed into since
+    root.addEventListener("pointerenter", () => this.fill()); // in Vue, the texts may have been typed into since
     for (const event of ["onConfigure", "onDrawForeground"]) chain(node, event, () => this.sync());
+    chain(node, "onConfigure", () => window.setTimeout(() => inVue() && this.syncHost(), 300)); // when the host has made or kept its part
     chain(node, "onConnectionsChange", (/** @type {number} */ kind, /** @type {number} */ slot, /** @type {boolean} */ on) => {
       if (kind === 1 && slot === 0 && on && inVue()) requestAnimationFrame(() => showAgain(node, 0));
       this.sync();
@@ -107,7 +108,6 @@ class Painter {
   /** @param {any} output */
   show(output) {
     this.scene = output && !output.concepts ? { ...this.scene, picture: output.picture } : output;
-    this.fill();
     this.sync();
   }
 
@@ -155,7 +155,9 @@ class Painter {
 
   /** @param {string} value */
   write(value) {
-    if (!inVue()) this.shown.value = value;
+    const host = inVue() && hostCanvas(this.root);
+    if (host) host.dataset.value = value;
+    else this.shown.value = value;
     asOneChange(() => (widget(this.node, "mask").value = value));
   }
 
@@ -167,14 +169,15 @@ class Painter {
 
   /** @param {"undo" | "redo"} way */
   walk(way) {
-    if (inVue()) this.painting.use(hostCanvas(this.root) ?? this.stage.canvas);
-    else this.stage.stop();
+    this.stage.stop();
+    this.painting.use((inVue() && hostCanvas(this.root)) || this.stage.canvas);
     this.painting[way]();
   }
 
   clear() {
     this.stage.stop();
     const { canvas } = this.stage;
+    this.painting.use(canvas);
     this.painting.whole(() => context(canvas).clearRect(0, 0, canvas.width, canvas.height));
     if (this.gone) this.write("");
     this.painting.commit();
@@ -191,11 +194,11 @@ class Painter {
   /** The things' rows anew, unless somebody writes in one. */
   fill() {
     const focus = document.activeElement;
-    const made = makeRows(this.node, this.scene, (colour) => this.take(colour));
-    const text = made.map((row) => row.dataset.text).join("\n");
+    const things = thingsOf(this.node, this.scene);
+    const text = JSON.stringify(things);
     if (text === this.filled || (focus instanceof HTMLInputElement && this.things.contains(focus))) return;
     this.filled = text;
-    this.things.replaceChildren(...made);
+    this.things.replaceChildren(...things.map((thing, index) => makeRow(this.node, thing, index, (colour) => this.take(colour))));
     this.tell();
   }
 
@@ -221,6 +224,7 @@ class Painter {
 
   /** Bring picture and paint to what the node and the nodes before it say. */
   async sync() {
+    this.fill();
     this.tell();
     if (inVue()) return;
     const { connected, address } = pictureBefore(this.node, 0);
@@ -242,6 +246,23 @@ class Painter {
     this.status.hidden = !this.status.textContent;
     this.stage.fit();
     this.tell();
+  }
+
+  /**
+   * The host keeps its part of a node that its undo made anew: the old panel is in it, and on its canvas what was undone.
+   */
+  async syncHost() {
+    const { node, root, value } = this;
+    if (!root.isConnected && node.graph) document.querySelector(`[data-node-id="${node.id}"] [data-scenescope=painter]`)?.replaceWith(root);
+    const canvas = hostCanvas(root);
+    const known = canvas?.dataset.value;
+    if (canvas) canvas.dataset.value = value;
+    if (!canvas || known === undefined || known === value) return;
+    const paint = value ? await loaded(waiting(value) ?? fileAddress(value)) : null;
+    context(canvas).clearRect(0, 0, canvas.width, canvas.height);
+    if (paint) context(canvas).drawImage(paint, 0, 0, canvas.width, canvas.height);
+    this.painting.use(canvas);
+    this.painting.forget();
   }
 
   /** @param {(string | null)[]} addresses @returns {Promise<HTMLImageElement | null>} */

@@ -53,6 +53,7 @@ export function makeStage(painting, brush) {
 
   /** @param {Point} from */
   function start(from) {
+    painting.use(canvas); // it may have been the host's
     const base = painting.begin();
     layer.width = base.width;
     layer.height = base.height;

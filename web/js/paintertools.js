@@ -59,37 +59,41 @@ export function makeTools(on, resize, fade) {
   return { root: element("div", { class: "ss-paint-tools" }, [element("div", { class: "ss-row" }, Object.values(parts)), sliders]), size, opacity, ...parts };
 }
 
+/** @typedef {{colour: string, handle: string, word: string}} Thing */
+
 /**
- * One row for each thing that the last run found or a text names, and one more to paint, three at least.
- * @param {any} node @param {any} scene @param {(colour: string) => void} take
+ * The things that the last run found or a text names, and one more to paint, three at least.
+ * @param {any} node @param {any} scene @returns {Thing[]}
  */
-export function makeRows(node, scene, take) {
+export function thingsOf(node, scene) {
   const ground = text(node, "background").trim();
   const found = (scene?.concepts ?? []).filter((/** @type {any} */ concept) => concept.handle !== ground);
-  const named = Math.max(found.length, lines(node, "handles").length, lines(node, "words").length - (ground ? 1 : 0));
+  const [handles, words] = [lines(node, "handles"), lines(node, "words")];
+  const named = Math.max(found.length, handles.length, words.length - (ground ? 1 : 0));
   const count = Math.max(named, Math.min(Math.max(named + 1, 3), PALETTE.length));
-  return Array.from({ length: count }, (_, index) => row(node, index, found[index]?.colour ?? PALETTE[index] ?? "#888888", take));
+  return Array.from({ length: count }, (_, at) => ({ colour: found[at]?.colour ?? PALETTE[at] ?? "#888888", handle: handles[at] ?? "", word: words[at] ?? "" }));
 }
 
-/** @param {any} node @param {number} index @param {string} colour @param {(colour: string) => void} take */
-function row(node, index, colour, take) {
-  const handle = lines(node, "handles")[index] || `<asset${index}>`;
+/** @param {any} node @param {Thing} thing @param {number} index @param {(colour: string) => void} take */
+export function makeRow(node, thing, index, take) {
+  const { colour } = thing;
+  const handle = thing.handle || `<asset${index}>`;
   const label = say("Paint {handle}", { handle });
   const swatch = element("button", {
     type: "button", class: "ss-swatch", "aria-label": label, "aria-pressed": "false", title: label, "data-colour": colour,
     style: `background: ${colour};`, on: { click: () => take(colour) },
   });
-  const name = field(say("Handle of thing {number}", { number: index + 1 }), lines(node, "handles")[index], `<asset${index}>`);
+  const name = field(say("Handle of thing {number}", { number: index + 1 }), thing.handle, `<asset${index}>`);
   name.addEventListener("change", () => write(node, "handles", index, name.value));
-  const word = field(say("Starting word of {handle}", { handle }), lines(node, "words")[index], say("starting word"));
+  const word = field(say("Starting word of {handle}", { handle }), thing.word, say("starting word"));
   word.addEventListener("change", () => write(node, "words", index, word.value));
-  return element("div", { class: "ss-thing", "data-text": [colour, name.value, word.value].join("\t") }, [swatch, name, word]);
+  return element("div", { class: "ss-thing" }, [swatch, name, word]);
 }
 
-/** @param {string} label @param {string | undefined} value @param {string} placeholder */
+/** @param {string} label @param {string} value @param {string} placeholder */
 function field(label, value, placeholder) {
   const input = element("input", { type: "text", "aria-label": label, placeholder });
-  input.value = value ?? "";
+  input.value = value;
   return input;
 }
 

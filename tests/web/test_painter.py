@@ -1,0 +1,413 @@
+"""Painting masks in Build Scene: our painter in the classic renderer, the host's with our undo in the Vue one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pack.devtools.comfyui import ROOT
+from pack.scenescope.training.things import PALETTE
+from pack.tests.web.editor import Editor
+from PIL import Image
+from playwright.sync_api import ElementHandle
+
+BUILD = "SceneScope_BuildScene"
+WIDTH, HEIGHT = 320, 240
+BLUE, ORANGE = PALETTE[:2]
+ROUNDED = 1  # the host's brush keeps its colour as hue, saturation and value
+# A picture in Load Image and Build Scene behind it; `connect` says whether by a link.
+GRAPH = """
+async ([file, connect]) => {
+  app.graph.clear();
+  const load = LiteGraph.createNode('LoadImage');
+  load.pos = [-300, 0];
+  app.graph.add(load);
+  const choice = load.widgets.find(widget => widget.name === 'image');
+  choice.value = file;
+  choice.callback?.(file);
+  const scene = LiteGraph.createNode('SceneScope_BuildScene');
+  scene.pos = [60, 0];
+  scene.setSize([460, 860]);
+  app.graph.add(scene);
+  if (connect) load.connect(0, scene, 0);
+  await app.loadGraphData({ ...app.graph.serialize(), id: crypto.randomUUID() });
+}
+"""
+CONNECT = "() => app.graph.nodes[0].connect(0, app.graph.nodes[1], 0)"
+VALUE = "at => app.graph.nodes.filter(n => n.type === 'SceneScope_BuildScene').at(at).widgets"
+VALUE += ".find(widget => widget.name === 'mask').value"
+CANVAS = {
+    "classic": "panel => panel.querySelector('.ss-paper canvas')",
+    "vue": "panel => panel.closest('[data-node-id]').querySelector('[data-testid=painter-canvas]')",
+}
+UNDER = {"classic": ".ss-paper img", "vue": "[data-testid=painter-canvas-container] img"}
+PIXEL = "(canvas, [x, y]) => [...canvas.getContext('2d').getImageData(x, y, 1, 1).data]"
+SIZE = "image => image.hidden ? null : [image.naturalWidth, image.naturalHeight]"
+
+
+class Painter:
+    """A Build Scene that is painted on with the mouse, in pixels of its picture."""
+
+    def __init__(self, editor: Editor) -> None:
+        self.editor, self.page = editor, editor.page
+
+    @property
+    def panel(self) -> ElementHandle:
+        """The pack's part of the painter."""
+        return self.editor.panel(BUILD, "painter")
+
+    @property
+    def canvas(self) -> ElementHandle:
+        """What is painted on; the last such node's."""
+        found = self.page.evaluate_handle(CANVAS[self.editor.renderer], self.panel).as_element()
+        assert found is not None, "there is nothing to paint on"
+        return found
+
+    def look(self) -> None:
+        """Bring the painter into view."""
+        self.editor.look_at(BUILD)
+        self.page.wait_for_timeout(700)
+
+    def stroke(self, *points: tuple[float, float]) -> None:
+        """Draw through points with the mouse."""
+        box = self.canvas.bounding_box()
+        places = [(box["x"] + x * box["width"] / WIDTH, box["y"] + y * box["height"] / HEIGHT) for x, y in points]
+        self.page.mouse.move(*places[0])
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*place, steps=8)
+        self.page.mouse.up()
+        self.page.wait_for_timeout(60)
+
+    def take(self, thing: int) -> None:
+        """Choose the colour of a thing."""
+        self.panel.query_selector_all(".ss-swatch")[thing].click()
+        self.page.wait_for_timeout(100)
+
+    def at(self, x: int, y: int) -> list[int]:
+        """The paint of a pixel, red green blue alpha."""
+        return list(self.page.evaluate(f"([canvas, place]) => ({PIXEL})(canvas, place)", [self.canvas, [x, y]]))
+
+    def value(self, node: int = -1) -> str:
+        """What the node's widget says."""
+        return str(self.page.evaluate(VALUE, node))
+
+    def press(self, tool: str) -> None:
+        """Click a button of the panel."""
+        self.panel.query_selector(f"[data-tool={tool}]").click()
+        self.page.wait_for_timeout(60)
+
+    def erase(self) -> None:
+        """Choose the eraser, which is the host's in the Vue renderer."""
+        if self.editor.renderer == "classic":
+            self.press("eraser")
+        else:
+            self.page.get_by_role("button", name="Eraser", exact=True).last.click()
+
+    def files(self) -> list[Path]:
+        """The painted files on the server."""
+        folder = self.editor.server.place.base / "input" / "scenescope"
+        return sorted(folder.glob("*.png")) if folder.is_dir() else []
+
+    def last_run(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Build Scene's inputs in the last prompt, and the facts that it showed."""
+        entry = list(self.editor.server.get_json("/history").values())[-1]
+        (node,) = [node for node, given in entry["prompt"][2].items() if given["class_type"] == BUILD]
+        return entry["prompt"][2][node]["inputs"], entry["outputs"][node]["scenescope_scene"][0]
+
+
+@pytest.fixture
+def photo(editor: Editor) -> str:
+    """A picture in the input folder."""
+    pixels = np.full((HEIGHT, WIDTH, 3), (120, 150, 180), np.uint8)
+    pixels[60:160, 40:140], pixels[90:200, 190:290] = (200, 60, 50), (60, 140, 70)
+    Image.fromarray(pixels).save(editor.server.place.base / "input" / "photo.png")
+    return "photo.png"
+
+
+@pytest.fixture
+def painter(editor: Editor, photo: str) -> Painter:
+    """A new Build Scene behind a Load Image."""
+    editor.page.mouse.move(2, 2)
+    editor.page.evaluate(GRAPH, [photo, True])
+    painter = Painter(editor)
+    painter.look()
+    return painter
+
+
+def test_what_is_painted_is_in_the_scene_though_it_is_queued_at_once(painter, editor):
+    """Oracle: the file's pixels, by hand, and the areas that they make in cells of 32 pixels."""
+    painter.take(0)
+    painter.stroke((60, 60), (140, 60))
+    painter.take(1)
+    painter.stroke((210, 160), (280, 160))
+    editor.run()
+    inputs, facts = painter.last_run()
+    file = editor.server.place.base / "input" / inputs["mask"].removesuffix(" [input]")
+    with Image.open(file) as picture:
+        pixels = np.asarray(picture.convert("RGBA"))
+    assert pixels.shape[:2] == (HEIGHT, WIDTH)
+    assert tuple(pixels[60, 100]) == pytest.approx((*BLUE, 255), abs=ROUNDED)
+    assert tuple(pixels[160, 240]) == pytest.approx((*ORANGE, 255), abs=ROUNDED)
+    assert pixels[120, 100, 3] == pixels[30, 30, 3] == 0
+    assert [concept["colour"] for concept in facts["concepts"]] == ["#56b4e9", "#e69f00"]
+    height, width = facts["grids"]["loss"]
+    for concept, colour in zip(facts["concepts"], (BLUE, ORANGE), strict=True):
+        near = np.abs(pixels[..., :3].astype(int) - colour).max(axis=-1) <= ROUNDED
+        share = float((near & (pixels[..., 3] > 127)).mean())
+        assert concept["cells"] == pytest.approx(share * height * width, rel=0.15)
+    assert facts["warnings"] == []
+    assert painter.value() == inputs["mask"]
+
+
+def test_undo_and_redo_go_by_strokes_and_leave_the_graph_alone(painter, editor):
+    """Oracle: the paint under two strokes, by keys and by buttons; the nodes are those that there were."""
+    editor.page.evaluate("() => { for (const node of app.graph.nodes) node.ss_same = true; }")
+    painter.stroke((60, 60), (140, 60))
+    painter.stroke((60, 180), (140, 180))
+    assert [painter.at(100, y)[3] for y in (60, 180)] == [255, 255]
+    for act, seen in (
+        (lambda: editor.page.keyboard.press("Control+z"), [255, 0]),
+        (lambda: editor.page.keyboard.press("Control+z"), [0, 0]),
+        (lambda: editor.page.keyboard.press("Control+z"), [0, 0]),
+        (lambda: editor.page.keyboard.press("Control+Shift+z"), [255, 0]),
+        (lambda: painter.press("redo"), [255, 255]),
+        (lambda: painter.press("undo"), [255, 0]),
+    ):
+        act()
+        editor.page.wait_for_timeout(150)
+        assert [painter.at(100, y)[3] for y in (60, 180)] == seen
+    painter.stroke((60, 120), (140, 120))
+    assert painter.panel.query_selector("[data-tool=redo]").is_disabled()
+    assert editor.page.evaluate("() => app.graph.nodes.every(node => node.ss_same)")
+
+
+def test_the_eraser_takes_paint_off_and_undo_brings_it_back(painter, editor):
+    """Oracle: the paint of three pixels of one stroke."""
+    painter.stroke((60, 120), (260, 120))
+    painter.erase()
+    painter.stroke((160, 80), (160, 160))
+    assert [painter.at(x, 120)[3] for x in (70, 160, 250)] == [255, 0, 255]
+    painter.press("undo")
+    assert [painter.at(x, 120)[3] for x in (70, 160, 250)] == [255, 255, 255]
+    painter.take(0)
+    if editor.renderer == "classic":
+        painter.press("clear")
+    else:
+        editor.page.locator("[data-testid=painter-clear-button]").last.click()
+        editor.page.wait_for_timeout(100)
+    assert painter.at(70, 120)[3] == 0
+    editor.page.mouse.move(5, 5)
+    editor.page.wait_for_timeout(1200)
+    assert painter.value() == ""
+    painter.press("undo")
+    assert painter.at(70, 120)[3] == 255
+    editor.page.wait_for_timeout(1200)
+    assert painter.value().startswith("scenescope/painter-")
+
+
+def test_a_pause_writes_one_file_and_queueing_no_other(painter, editor):
+    """Oracle: the files in the input folder, and the requests that the page made while the mouse moved."""
+    sent: list[str] = []
+    editor.page.on("request", lambda request: sent.append(request.url) if "/upload/" in request.url else None)
+    before = painter.files()
+    for y in (60, 110, 160):
+        painter.stroke((60, y), (160, y))
+    assert sent == []
+    editor.page.wait_for_timeout(1500)
+    assert len(sent) == 1
+    editor.run()
+    assert len(sent) == 1
+    assert len(painter.files()) == len(before) + 1
+
+
+def test_the_painting_comes_back_with_the_workflow_after_a_reload(painter, editor):
+    """Oracle: the paint of two pixels in a page that was loaded anew."""
+    painter.stroke((60, 60), (140, 60))
+    editor.page.mouse.move(5, 5)
+    editor.page.wait_for_timeout(1000)
+    workflow = editor.page.evaluate("() => app.graph.serialize()")
+    editor.open()
+    editor.load(workflow)
+    painter.look()
+    assert painter.at(100, 60) == pytest.approx([*BLUE, 255], abs=ROUNDED)
+    assert painter.at(100, 160)[3] == 0
+    painter.stroke((60, 160), (140, 160))
+    editor.run()
+    assert painter.last_run()[1]["concepts"][0]["cells"] > 2
+
+
+def test_a_copy_is_painted_on_for_itself(painter, editor):
+    """Oracle: the values and the paint of both nodes."""
+    painter.stroke((60, 60), (140, 60))
+    editor.page.mouse.move(5, 5)
+    editor.page.wait_for_timeout(1000)
+    first = painter.value()
+    copy = "() => { const c = app.canvas; c.selectItems([app.graph.nodes.at(-1)]); c.copyToClipboard(); "
+    copy += "c.pasteFromClipboard(); app.graph.nodes[0].connect(0, app.graph.nodes.at(-1), 0); }"
+    editor.page.evaluate(copy)
+    editor.page.evaluate("() => { app.graph.nodes.at(-1).pos = [700, 0]; app.canvas.deselectAll(); }")
+    painter.look()
+    assert painter.value(-1) == first
+    assert painter.at(100, 60)[3] == 255
+    painter.stroke((60, 160), (140, 160))
+    editor.page.mouse.move(5, 5)
+    editor.page.wait_for_timeout(1000)
+    assert painter.value(0) == first
+    assert painter.value(-1) not in (first, "")
+
+
+def test_undo_of_the_graph_takes_the_painting_back_too(painter, editor):
+    """Oracle: the value and the paint of before the last pause."""
+    painter.stroke((60, 60), (140, 60))
+    editor.page.mouse.move(5, 5)
+    editor.page.wait_for_timeout(1200)
+    first = painter.value()
+    painter.stroke((60, 160), (140, 160))
+    editor.page.mouse.move(5, 5)
+    editor.page.wait_for_timeout(1200)
+    assert painter.value() != first
+    editor.page.mouse.click(1200, 850)
+    editor.page.keyboard.press("Control+z")
+    editor.page.wait_for_timeout(1500)
+    assert painter.value() == first
+    painter.look()
+    assert [painter.at(100, y)[3] for y in (60, 160)] == [255, 0]
+    painter.stroke((60, 200), (140, 200))
+    editor.run()
+    file = editor.server.place.base / "input" / painter.last_run()[0]["mask"].removesuffix(" [input]")
+    with Image.open(file) as picture:
+        assert [picture.getpixel((100, y))[3] for y in (60, 160, 200)] == [255, 0, 255]
+
+
+def test_the_other_renderer_goes_on_where_this_one_was(painter, editor):
+    """Oracle: the paint of two pixels, one painted in each renderer."""
+    mine = editor.renderer
+    switch = "vue => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)"
+    painter.stroke((60, 60), (140, 60))
+    editor.page.mouse.move(5, 5)
+    editor.page.wait_for_timeout(1000)
+    try:
+        editor.renderer = "vue" if mine == "classic" else "classic"
+        editor.page.evaluate(switch, editor.renderer == "vue")
+        editor.page.wait_for_timeout(1500)
+        painter.look()
+        assert painter.at(100, 60) == pytest.approx([*BLUE, 255], abs=ROUNDED)
+        painter.stroke((60, 160), (140, 160))
+        editor.page.mouse.move(5, 5)
+        editor.page.wait_for_timeout(1000)
+    finally:
+        editor.renderer = mine
+        editor.page.evaluate(switch, mine == "vue")
+        editor.page.wait_for_timeout(1500)
+    painter.look()
+    assert [painter.at(100, y)[3] for y in (60, 160)] == [255, 255]
+
+
+def test_a_load_image_that_is_connected_later_shows_at_once(editor, photo):
+    """Oracle: the size of the picture under the painting, without a run."""
+    editor.page.evaluate(GRAPH, [photo, False])
+    painter = Painter(editor)
+    painter.look()
+    editor.page.evaluate(CONNECT)
+    painter.look()
+    assert editor.page.query_selector(UNDER[editor.renderer]).evaluate(SIZE) == [WIDTH, HEIGHT]
+    assert painter.canvas.evaluate("canvas => [canvas.width, canvas.height]") == [WIDTH, HEIGHT]
+
+
+@pytest.fixture
+def classic(painter: Painter, editor: Editor) -> Iterator[Painter]:
+    """The painter of the classic renderer, in whichever the editor is."""
+    mine = editor.renderer
+    switch = "vue => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)"
+    editor.renderer = "classic"
+    editor.page.evaluate(switch, False)
+    editor.page.wait_for_timeout(800)
+    painter.look()
+    yield painter
+    editor.page.mouse.move(5, 5)
+    editor.page.wait_for_timeout(1000)  # a painting is saved by then
+    editor.renderer = mine
+    editor.page.evaluate(switch, mine == "vue")
+    editor.page.wait_for_timeout(800)
+
+
+def test_everything_can_be_done_with_keys(classic, editor):
+    """Oracle: what has the focus after each Tab, and the paint after Space, arrows, and Ctrl+Z."""
+    classic.panel.query_selector("[data-tool=open]").focus()
+    seen = []
+    for _ in range(7):
+        editor.page.keyboard.press("Tab")
+        seen.append(
+            editor.page.evaluate("() => document.activeElement.dataset.tool ?? document.activeElement.className")
+        )
+    assert seen[:2] == ["brush", "eraser"]
+    assert seen[-3:] == ["opacity", "ss-paint-stage", "ss-swatch"]
+    editor.page.keyboard.press("Shift+Tab")
+    assert classic.at(WIDTH // 2, HEIGHT // 2)[3] == 0
+    editor.page.keyboard.press("Space")
+    assert classic.at(WIDTH // 2, HEIGHT // 2) == pytest.approx([*BLUE, 255], abs=ROUNDED)
+    for _ in range(12):
+        editor.page.keyboard.press("Shift+ArrowRight")
+    assert classic.at(WIDTH // 2 + 50, HEIGHT // 2)[3] == 255
+    for _ in range(13):
+        editor.page.keyboard.press("Control+z")
+    assert classic.at(WIDTH // 2, HEIGHT // 2)[3] == 0
+    unnamed = "panel => [...panel.querySelectorAll('button, input, .ss-paint-stage')].filter(e => !e.ariaLabel).length"
+    assert editor.page.evaluate(unnamed, classic.panel) == 0
+
+
+def test_without_a_picture_it_says_so_and_a_refused_run_brings_it(classic, editor):
+    """Oracle: the sentence; then the size of a picture from a node that shows none."""
+    editor.page.evaluate(
+        """() => {
+          const [load, scene] = app.graph.nodes;
+          app.graph.remove(load);
+          const empty = LiteGraph.createNode('EmptyImage');
+          const set = (name, value) => (empty.widgets.find(widget => widget.name === name).value = value);
+          set('width', 96);
+          set('height', 64);
+          app.graph.add(empty);
+          empty.connect(0, scene, 0);
+        }"""
+    )
+    classic.look()
+    assert "Run once to see the picture." in classic.panel.inner_text()
+    editor.run()
+    editor.page.keyboard.press("Escape")
+    classic.look()
+    assert "Run once" not in classic.panel.inner_text()
+    assert classic.canvas.evaluate("canvas => [canvas.width, canvas.height]") == [96, 64]
+
+
+def test_masks_from_sockets_leave_it_closed_until_it_is_asked_for(classic, editor):
+    """Oracle: whether there is a place to paint, before and after a click; the choice is in the workflow."""
+    editor.page.evaluate("() => { const [load, scene] = app.graph.nodes; load.connect(1, scene, 1); }")
+    classic.look()
+    stage = classic.panel.query_selector(".ss-paint-stage")
+    assert not stage.is_visible()
+    classic.press("open")
+    classic.look()
+    assert stage.is_visible()
+    workflow = editor.page.evaluate("() => app.graph.serialize()")
+    editor.load(workflow)
+    classic.look()
+    assert classic.panel.query_selector(".ss-paint-stage").is_visible()
+
+
+@pytest.mark.parametrize(("palette", "locale", "word"), [("light", "en", "Undo"), ("dark", "zh", "撤销")])
+def test_the_painter_follows_the_editor_s_theme_and_language(editor, photo, palette, locale, word):
+    """Oracle: the word in that language; ink and paper differ by far in lightness."""
+    with editor.looks(palette, locale):
+        editor.page.evaluate(GRAPH, [photo, True])
+        painter = Painter(editor)
+        painter.look()
+        painter.stroke((60, 60), (140, 60), (140, 140), (60, 140))
+        painter.take(1)
+        painter.stroke((210, 110), (270, 110), (270, 180), (210, 180))
+        assert word in painter.panel.inner_text()
+        assert editor.contrast(painter.panel) > 300
+        editor.page.screenshot(path=ROOT / "artifacts" / "web" / f"painter_{palette}_{locale}_{editor.renderer}.png")
