@@ -7,7 +7,7 @@ from pack.devtools.comfyui import ROOT
 
 NAMES = sorted(file.stem for file in (ROOT / "example_workflows").glob("*.json"))
 # Nodes grow with what they show: live maps and viewers, pictures, a line of text.
-GROWING = ("hires_fix_two_runs", "record_any_sampler")
+GROWING = ("first_heatmap", "hires_fix_two_runs", "record_any_sampler")
 # All of the graph in the window: the Vue renderer makes no element for a node that is out of sight.
 FIT = """
 () => {
