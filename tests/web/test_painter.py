@@ -271,6 +271,7 @@ def test_undo_of_the_graph_takes_the_painting_back_too(painter, editor):
     editor.page.wait_for_timeout(1200)
     assert painter.value() != first
     editor.page.mouse.click(1200, 850)
+    editor.page.wait_for_timeout(500)
     editor.page.keyboard.press("Control+z")
     editor.page.wait_for_timeout(1500)
     assert painter.value() == first
