@@ -148,6 +148,8 @@ export class Viewer {
     const { model } = this;
     if (!model || !this.root.isConnected) return;
     const start = performance.now();
+    const [height, width] = model.volume.grid;
+    if (this.cell >= height * width) this.cell = -1; // it was asked about on a finer grid
     const groups = model.shown();
     const tops = model.tops(groups);
     this.layOut(groups.length, model.choices.pins.length ? model.choices.pins.length + 1 : 1);
@@ -156,7 +158,7 @@ export class Viewer {
       this.tiles[at].draw(model, group, tops[at], picture, model.choices.pins.includes(group.key));
       this.tiles[at].point(this.cell, model.volume.grid);
     });
-    drawBar(this.bar, model, model.choices.scale === "own" && groups.length > 1 ? null : tops[0]);
+    drawBar(this.bar, model, model.choices.scale === "own" && groups.length > 1 ? null : (tops[0] ?? 0));
     const rows = Math.max(3, Math.floor((this.room.height - 40) / 20));
     drawRanking(this.ranking, model, this.cell, rows);
     markChips(this.chips, model, this.cell);
@@ -223,7 +225,7 @@ export class Viewer {
     const [height, width] = this.model.volume.grid;
     const row = Math.floor(((event.clientY - box.top) / box.height) * height);
     const column = Math.floor(((event.clientX - box.left) / box.width) * width);
-    return row < 0 || column < 0 || row >= height || column >= width ? -1 : row * width + column;
+    return row >= 0 && column >= 0 && row < height && column < width ? row * width + column : -1;
   }
 
   /** @param {number} cell */

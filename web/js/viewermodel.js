@@ -154,9 +154,11 @@ export class Model {
     return words.reduce((best, group) => (!best || peak(group) > peak(best) ? group : best), /** @type {Group | undefined} */ (undefined)) ?? this.groups[0];
   }
 
-  /** The pinned words, and after them the live one. @returns {Group[]} */
+  /** The pinned words, and after them the live one; where there is neither, the one that stands out. @returns {Group[]} */
   shown() {
-    return [...new Set([...this.choices.pins, this.choices.live])].map((key) => this.group(key)).filter((group) => group !== undefined);
+    const groups = [...new Set([...this.choices.pins, this.choices.live])].map((key) => this.group(key));
+    const known = groups.filter((group) => group !== undefined);
+    return known.length || !this.groups.length ? known : [this.lead()];
   }
 
   /** What is at the top of each map's colours. @param {Group[]} groups @returns {number[]} */
