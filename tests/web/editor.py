@@ -30,6 +30,14 @@ type => {
   app.canvas.setDirty(true, true);
 }
 """
+# Until what was changed has been drawn: the second frame begins when the first is on the screen. A tab that is not in
+# front may have no frames.
+DRAWN = """
+() => new Promise(done => {
+  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50)));
+  setTimeout(done, 2000);
+})
+"""
 # Says whether the editor will read its graph anew.
 WEAR = """
 async ([palette, locale]) => {
@@ -71,7 +79,8 @@ class Editor:
         if isinstance(workflow, Path):
             workflow = json.loads(workflow.read_text("utf-8"))
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
-        self.page.wait_for_timeout(800)
+        self.page.wait_for_timeout(200)
+        self.drawn()
 
     def run(self, within: float = 300.0) -> None:
         """Queue the workflow and wait until the server is idle."""
@@ -84,15 +93,20 @@ class Editor:
         while time.monotonic() < end:
             queue = self.server.get_json("/queue")
             if not queue["queue_running"] and not queue["queue_pending"]:
-                self.page.wait_for_timeout(500)
+                self.page.wait_for_timeout(200)  # the last messages are on their way
+                self.drawn()
                 return
-            self.page.wait_for_timeout(200)
+            self.page.wait_for_timeout(100)
         raise TimeoutError(f"The workflow still runs after {within:.0f} s; expected it to be done.")
 
     def look_at(self, node_type: str) -> None:
         """Bring a node into view, at full size."""
         self.page.evaluate(LOOK, node_type)
-        self.page.wait_for_timeout(400)
+        self.drawn()
+
+    def drawn(self) -> None:
+        """Wait until what was changed is on the screen."""
+        self.page.evaluate(DRAWN)
 
     @contextlib.contextmanager
     def looks(self, palette: str = "dark", locale: str = "en") -> Iterator[None]:

@@ -46,7 +46,7 @@ def drawn(editor: Editor) -> ElementHandle:
     editor.page.evaluate(TIDY, SHAPES)
     panel = editor.panel(SHAPES, "shapes")
     editor.page.wait_for_function("panel => panel.querySelector('.ss-block')", arg=panel)
-    editor.page.wait_for_timeout(300)
+    editor.drawn()
     return panel
 
 
@@ -56,7 +56,6 @@ def panel(editor: Editor, request: pytest.FixtureRequest) -> ElementHandle:
     editor.page.mouse.move(2, 2)
     editor.load("first_heatmap")
     editor.page.evaluate(ADD, request.param)
-    editor.page.wait_for_timeout(300)
     editor.run()
     return drawn(editor)
 
@@ -188,7 +187,8 @@ def test_the_u_survives(panel, editor, change):
     """Oracle: the node that is there afterwards has all sixteen blocks; the console stays empty (the fixture looks)."""
     find = "const node = canvas => canvas.graph.nodes.filter(node => node.type === 'SceneScope_BlockShapes').at(-1);"
     editor.page.evaluate(f"async () => {{ {find} await ({CHANGES[change]})(); }}")
-    editor.page.wait_for_timeout(1200)
+    editor.page.wait_for_timeout(300)
+    editor.drawn()
     try:
         assert len(drawn(editor).query_selector_all(".ss-block")) == 16
     finally:

@@ -71,7 +71,7 @@ def shown(editor: Editor) -> ElementHandle:
     """The dashboard, in view."""
     editor.look_at(TRAIN)
     editor.page.evaluate(TIDY, TRAIN)
-    editor.page.wait_for_timeout(400)
+    editor.drawn()
     return editor.panel(TRAIN, "training")
 
 
@@ -80,7 +80,7 @@ def build(editor: Editor, **widgets: Any) -> None:
     values = {"sample_every": 8, "sample_count": 2, "sample_steps": 1, "run_name": f"web_{editor.renderer}"}
     editor.page.mouse.move(1500, 700)
     editor.page.evaluate(BUILD, values | widgets)
-    editor.page.wait_for_timeout(500)
+    editor.drawn()
 
 
 @pytest.fixture
@@ -201,7 +201,8 @@ def test_the_dashboard_survives(finished, editor, change):
     """Oracle: the node that is there afterwards shows the run; the console stays empty (the fixture looks)."""
     find = f"const node = app.canvas.graph.nodes.filter(node => node.type === '{TRAIN}').at(-1);"
     editor.page.evaluate(f"async () => {{ {find} await ({CHANGES[change]})(); }}")
-    editor.page.wait_for_timeout(1200)
+    editor.page.wait_for_timeout(300)
+    editor.drawn()
     try:
         panel = shown(editor)
         editor.page.wait_for_function("panel => panel.querySelector('.ss-finished')", arg=panel)

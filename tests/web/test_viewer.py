@@ -39,7 +39,7 @@ panel => {
 @pytest.fixture
 def viewer(editor: Editor) -> ElementHandle:
     """Token Heatmap's viewer after a run of the first example, in view; the run itself is cached by the server."""
-    editor.page.mouse.move(1100, 900)  # over nothing: a tab or a word under the pointer would open or light up
+    editor.page.mouse.move(760, 985)  # over nothing: a tab or a word under the pointer would open or light up
     editor.load("first_heatmap")
     editor.run()
     return shown(editor, HEATMAP)
@@ -53,7 +53,7 @@ def shown(editor: Editor, node_type: str) -> ElementHandle:
     editor.page.wait_for_function("panel => panel.querySelector('.ss-chip') && panel.dataset.ms", arg=panel)
     for _ in range(2):  # the node may grow once when its picture arrives
         editor.page.evaluate(MOVE, panel)
-        editor.page.wait_for_timeout(300)
+        editor.drawn()
     return panel
 
 
@@ -97,6 +97,18 @@ def test_hovering_a_word_shows_its_map(viewer, editor):
     editor.page.wait_for_timeout(150)
     assert editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer) == circle
     assert [url for url in requests if "/view" in url and ".view" in url] == []
+
+
+def test_between_the_words_with_nothing_pinned_a_map_is_still_there(viewer, editor):
+    """Oracle: one map, of the word that stands out; nothing is thrown (the fixture looks)."""
+    viewer.query_selector("text=unpin").click()
+    chip(viewer, "circle").hover()
+    editor.drawn()
+    viewer.query_selector(".ss-chips").dispatch_event("pointerover")
+    editor.drawn()
+    (word,) = names(viewer)
+    assert word in WORDS
+    assert chip(viewer, word).get_attribute("aria-pressed") == "false"
 
 
 def test_hovering_the_picture_ranks_the_words_by_their_share_there(viewer, editor):
@@ -220,7 +232,8 @@ def test_the_viewer_survives(viewer, editor, change):
     """Oracle: the node that is there afterwards shows the words; the console stays empty (the fixture looks)."""
     find = "const node = canvas => canvas.graph.nodes.filter(node => node.type === 'SceneScope_TokenHeatmap').at(-1);"
     editor.page.evaluate(f"async () => {{ {find} await ({CHANGES[change]})(); }}")
-    editor.page.wait_for_timeout(1200)
+    editor.page.wait_for_timeout(300)
+    editor.drawn()
     try:
         assert len(shown(editor, HEATMAP).query_selector_all(".ss-chip")) == 3 + len(WORDS)
     finally:
