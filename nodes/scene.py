@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..host.scene import Naming, built_scene, painted_strokes, strokes_version
 from ..host.screen import say_on_node, tell_front_end
+from ..scenescope.training.preview import with_given
 from ..scenescope.training.scene import MOST_CONCEPTS
 from ..scenescope.training.things import Marks
 from .sockets import CATEGORY, Scene
@@ -59,9 +60,10 @@ class BuildScene(io.ComfyNode):
         tell_front_end(PICTURE_EVENT, cls.hidden.unique_id, {"picture": under})  # to paint on, where masks still lack
         built = built_scene(image, marks, Naming(**texts), resolution)
         say_on_node(cls.hidden.unique_id, built.warnings)
-        shown = ui.PreviewImage(built.sheet, cls=cls).as_dict() | {
-            "scenescope_scene": [built.facts | {"picture": under}]
-        }
+        told = built.facts | {"picture": under}
+        if (given := with_given(image[..., :3], marks)) is not None:
+            told["given"] = ui.PreviewImage(given[None], cls=cls).as_dict()["images"][0]
+        shown = ui.PreviewImage(built.sheet, cls=cls).as_dict() | {"scenescope_scene": [told]}
         return io.NodeOutput(built.scene, built.sheet, built.report, ui=shown)
 
 

@@ -19,7 +19,7 @@ from ..dims import Grid
 from .doubts import Doubt, hex_of
 from .rows import WITHOUT_A_WORD
 from .scene import Scene
-from .things import PALETTE, colour_of
+from .things import PALETTE, Marks, colour_of, given_masks
 
 LONGER, LETTERS, GAP = 512, 16, 14
 """Pixels of the picture's longer side, of letters, and between parts."""
@@ -27,6 +27,7 @@ LONGER, LETTERS, GAP = 512, 16, 14
 _CAPTION = round(LETTERS * 1.6)
 _LEAST_COLUMN = 190  # pixels that a caption needs
 _FAINT_FROM = 0.4  # share of the picture from which a mask is tinted half as much, so that the picture stays visible
+_GIVEN = 0.5  # of a mask's colour over the picture that is painted on
 _GRID_LINES = 6  # pixels of a cell from which lines are drawn between cells
 
 
@@ -41,6 +42,32 @@ def preview(scene: Scene, found: Sequence[Doubt]) -> Tensor:
         (image height width 3) float32, 0..1.
     """
     return torch.cat([to_tensor(_sheet(scene, image, found)) for image in range(len(scene.pictures))])
+
+
+def with_given(pictures: Tensor, marks: Marks) -> Tensor | None:
+    """The first picture with the masks that sockets give, each in its thing's colour: what is painted on.
+
+    Args:
+        pictures: (image height width 3) float, 0..1.
+        marks: as given; strokes are not drawn.
+
+    Returns:
+        (height width 3) float32, or None where sockets give no mask.
+
+    Raises:
+        InputError: the number of masks does not fit the pictures.
+
+    >>> with_given(torch.zeros(1, 2, 2, 3), Marks([torch.ones(1, 4, 4)]))[0, 0].mul(255).round().tolist()
+    [43.0, 90.0, 116.0]
+    >>> with_given(torch.zeros(1, 2, 2, 3), Marks()) is None
+    True
+    """
+    masks = given_masks(marks, len(pictures))
+    shown = pictures[0].float()
+    for thing, mask in enumerate(masks):
+        share = _GIVEN * F.interpolate(mask[None, :1], shown.shape[:2], mode="nearest-exact")[0, 0, :, :, None]
+        shown = shown + share * (torch.tensor(colour_of(thing)) / 255 - shown)
+    return shown if masks else None
 
 
 def describe(scene: Scene, found: Sequence[Doubt]) -> str:

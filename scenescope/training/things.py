@@ -71,9 +71,7 @@ def gather(marks: Marks, images: int) -> list[Tensor]:
     Raises:
         InputError: there is no mask, all are empty, or their number does not fit the pictures.
     """
-    found = [thing for mask in marks.masks for thing in _of_socket(mask, images)]
-    if marks.coloured is not None:
-        found += _of_colours(marks.coloured, images)
+    found = given_masks(marks, images)
     if marks.strokes is not None and bool((marks.strokes[..., 3] > 0).any()):
         found = _with_strokes(found, marks.strokes, images)
     if not any(bool(mask.any()) for mask in found):
@@ -138,6 +136,23 @@ def lines_of(text: str) -> list[str]:
     while lines and not lines[-1]:
         lines.pop()
     return lines
+
+
+def given_masks(marks: Marks, images: int) -> list[Tensor]:
+    """The masks that sockets give, without strokes; perhaps none, and perhaps empty ones.
+
+    Args:
+        marks: what was given.
+        images: how many pictures there are.
+
+    Returns:
+        For each thing (image height width) float32, 0..1, each of its own size.
+
+    Raises:
+        InputError: their number does not fit the pictures.
+    """
+    found = [thing for mask in marks.masks for thing in _of_socket(mask, images)]
+    return found if marks.coloured is None else found + _of_colours(marks.coloured, images)
 
 
 def _of_socket(mask: Tensor, images: int) -> list[Tensor]:

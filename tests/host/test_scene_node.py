@@ -94,6 +94,18 @@ def test_the_picture_itself_is_shown_for_painting_on_without_a_mask_too():
     assert Path(folder_paths.get_temp_directory(), shown["subfolder"], shown["filename"]).is_file()
 
 
+def test_the_masks_of_sockets_are_shown_for_painting_on():
+    """Oracle: by hand: half of the thing's colour where its mask is, the picture's own pixels elsewhere."""
+    image, mask = torch.zeros(1, 48, 64, 3), torch.zeros(1, 24, 32)
+    mask[:, :12] = 1
+    answer = build(image=image, masks={"mask0": mask, "mask1": torch.zeros(1, 48, 64)}, **WIDGETS)
+    told = answer.ui["scenescope_scene"][0]
+    with Image.open(Path(folder_paths.get_temp_directory(), told["given"]["filename"])) as picture:
+        pixels = np.asarray(picture)
+    assert not pixels[24:].any()
+    assert np.abs(pixels[:24] - np.array(PALETTE[0]) / 2).max() <= 1
+
+
 def test_a_stray_dot_and_an_unknown_colour_are_told():
     """Oracle: by hand: a thing, a dot of another colour in it, and white, which is the painter's first colour."""
     inside, dot, white = (slice(0, 60), slice(0, 128)), (slice(10, 16), slice(10, 16)), (slice(80, 128), slice(0, 128))

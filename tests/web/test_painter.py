@@ -3,120 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from pack.devtools.comfyui import ROOT
 from pack.scenescope.training.things import PALETTE
 from pack.tests.web.editor import Editor
+from pack.tests.web.painter import CONNECT, CONNECT_MASK, GRAPH, HEIGHT, WIDTH, Painter
 from PIL import Image
-from playwright.sync_api import ElementHandle
 
-BUILD = "SceneScope_BuildScene"
-WIDTH, HEIGHT = 320, 240
 BLUE, ORANGE = PALETTE[:2]
 ROUNDED = 1  # the host's brush keeps its colour as hue, saturation and value
-# A picture in Load Image and Build Scene behind it; `connect` says whether by a link.
-GRAPH = """
-async ([file, connect]) => {
-  app.graph.clear();
-  const load = LiteGraph.createNode('LoadImage');
-  load.pos = [-300, 0];
-  app.graph.add(load);
-  const choice = load.widgets.find(widget => widget.name === 'image');
-  choice.value = file;
-  choice.callback?.(file);
-  const scene = LiteGraph.createNode('SceneScope_BuildScene');
-  scene.pos = [60, 0];
-  scene.setSize([460, 860]);
-  app.graph.add(scene);
-  if (connect) load.connect(0, scene, 0);
-  await app.loadGraphData({ ...app.graph.serialize(), id: crypto.randomUUID() });
+UNDER = {"classic": ".ss-paper img", "vue": "[data-testid=painter-canvas-container] img"}
+SEEN = """
+(image, [x, y]) => {
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  canvas.getContext('2d').drawImage(image, 0, 0);
+  return [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3);
 }
 """
-CONNECT = "() => app.graph.nodes[0].connect(0, app.graph.nodes[1], 0)"
-VALUE = "at => app.graph.nodes.filter(n => n.type === 'SceneScope_BuildScene').at(at).widgets"
-VALUE += ".find(widget => widget.name === 'mask').value"
-CANVAS = {
-    "classic": "panel => panel.querySelector('.ss-paper canvas')",
-    "vue": "panel => panel.closest('[data-node-id]').querySelector('[data-testid=painter-canvas]')",
-}
-UNDER = {"classic": ".ss-paper img", "vue": "[data-testid=painter-canvas-container] img"}
-PIXEL = "(canvas, [x, y]) => [...canvas.getContext('2d').getImageData(x, y, 1, 1).data]"
 SIZE = "image => image.hidden ? null : [image.naturalWidth, image.naturalHeight]"
-
-
-class Painter:
-    """A Build Scene that is painted on with the mouse, in pixels of its picture."""
-
-    def __init__(self, editor: Editor) -> None:
-        self.editor, self.page = editor, editor.page
-
-    @property
-    def panel(self) -> ElementHandle:
-        """The pack's part of the painter."""
-        return self.editor.panel(BUILD, "painter")
-
-    @property
-    def canvas(self) -> ElementHandle:
-        """What is painted on; the last such node's."""
-        found = self.page.evaluate_handle(CANVAS[self.editor.renderer], self.panel).as_element()
-        assert found is not None, "there is nothing to paint on"
-        return found
-
-    def look(self) -> None:
-        """Bring the painter into view."""
-        self.editor.look_at(BUILD)
-        self.page.wait_for_timeout(700)
-
-    def stroke(self, *points: tuple[float, float]) -> None:
-        """Draw through points with the mouse."""
-        box = self.canvas.bounding_box()
-        places = [(box["x"] + x * box["width"] / WIDTH, box["y"] + y * box["height"] / HEIGHT) for x, y in points]
-        self.page.mouse.move(*places[0])
-        self.page.mouse.down()
-        for place in places[1:]:
-            self.page.mouse.move(*place, steps=8)
-        self.page.mouse.up()
-        self.page.wait_for_timeout(60)
-
-    def take(self, thing: int) -> None:
-        """Choose the colour of a thing."""
-        self.panel.query_selector_all(".ss-swatch")[thing].click()
-        self.page.wait_for_timeout(100)
-
-    def at(self, x: int, y: int) -> list[int]:
-        """The paint of a pixel, red green blue alpha."""
-        return list(self.page.evaluate(f"([canvas, place]) => ({PIXEL})(canvas, place)", [self.canvas, [x, y]]))
-
-    def value(self, node: int = -1) -> str:
-        """What the node's widget says."""
-        return str(self.page.evaluate(VALUE, node))
-
-    def press(self, tool: str) -> None:
-        """Click a button of the panel."""
-        self.panel.query_selector(f"[data-tool={tool}]").click()
-        self.page.wait_for_timeout(60)
-
-    def erase(self) -> None:
-        """Choose the eraser, which is the host's in the Vue renderer."""
-        if self.editor.renderer == "classic":
-            self.press("eraser")
-        else:
-            self.page.get_by_role("button", name="Eraser", exact=True).last.click()
-
-    def files(self) -> list[Path]:
-        """The painted files on the server."""
-        folder = self.editor.server.place.base / "input" / "scenescope"
-        return sorted(folder.glob("*.png")) if folder.is_dir() else []
-
-    def last_run(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Build Scene's inputs in the last prompt, and the facts that it showed."""
-        entry = list(self.editor.server.get_json("/history").values())[-1]
-        (node,) = [node for node, given in entry["prompt"][2].items() if given["class_type"] == BUILD]
-        return entry["prompt"][2][node]["inputs"], entry["outputs"][node]["scenescope_scene"][0]
 
 
 @pytest.fixture
@@ -161,6 +68,26 @@ def test_what_is_painted_is_in_the_scene_though_it_is_queued_at_once(painter, ed
         assert concept["cells"] == pytest.approx(share * height * width, rel=0.15)
     assert facts["warnings"] == []
     assert painter.value() == inputs["mask"]
+
+
+def test_masks_from_sockets_are_shown_where_one_paints(photo, painter, editor):
+    """Oracle: the picture underneath, by hand: half of the first colour in the mask; the host's painter has its own."""
+    ground = np.where(np.arange(WIDTH) < 100, 0, 255).astype(np.uint8)
+    with Image.open(editor.server.place.base / "input" / photo) as picture:
+        picture.putalpha(Image.fromarray(np.tile(ground, (HEIGHT, 1))))
+        picture.save(editor.server.place.base / "input" / photo)
+    editor.page.evaluate(CONNECT_MASK)
+    editor.run()
+    assert painter.last_run()[1]["given"]["type"] == "temp"
+    if editor.renderer == "vue":
+        return
+    painter.press("open")
+    under = painter.panel.query_selector(UNDER["classic"])
+    editor.page.wait_for_function("image => image.naturalWidth && image.src.includes('type=temp')", arg=under)
+    look = f"([image, place]) => ({SEEN})(image, place)"
+    inside, outside = (editor.page.evaluate(look, [under, [x, 30]]) for x in (30, 200))
+    assert inside == pytest.approx([(a + b) / 2 for a, b in zip((120, 150, 180), BLUE, strict=True)], abs=2)
+    assert outside == pytest.approx([120, 150, 180], abs=2)
 
 
 def test_undo_and_redo_go_by_strokes_and_leave_the_graph_alone(painter, editor):

@@ -41,6 +41,8 @@ class Painter {
     this.root = root;
     /** What the last run found. @type {any} */
     this.scene = null;
+    /** Where its picture came from: with another one the masks from sockets are no longer shown. @type {string | null | undefined} */
+    this.seen = undefined;
     this.shown = { under: "", value: "" };
     this.wanted = "";
     this.filled = "";
@@ -107,7 +109,8 @@ class Painter {
 
   /** @param {any} output */
   show(output) {
-    this.scene = output && !output.concepts ? { ...this.scene, picture: output.picture } : output;
+    this.scene = output && !output.concepts ? { ...this.scene, picture: output.picture, given: null } : output;
+    this.seen = undefined;
     this.sync();
   }
 
@@ -230,10 +233,12 @@ class Painter {
     const { connected, address } = pictureBefore(this.node, 0);
     const last = this.scene?.picture ? viewAddress(this.scene.picture) : null;
     const value = this.value;
-    const wanted = JSON.stringify([connected, address, last, value]);
+    if (this.seen === undefined && connected) this.seen = address;
+    const given = this.scene?.given && address === this.seen ? viewAddress(this.scene.given) : null;
+    const wanted = JSON.stringify([connected, address, last, given, value]);
     if (wanted === this.wanted) return;
     this.wanted = wanted;
-    const under = connected ? await this.firstThatLoads([address, last]) : null;
+    const under = connected ? await this.firstThatLoads([given, address, last]) : null;
     const paint = value && value !== this.shown.value ? await loaded(waiting(value) ?? fileAddress(value)) : null;
     if (wanted !== this.wanted) return;
     this.putUnder(under);
