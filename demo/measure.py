@@ -31,10 +31,11 @@ VIEW = View(resolution="all", size="latent", steps="all")
 
 @dataclass(frozen=True)
 class Following:
-    """How many pictures show everything asked for; and the shares of right shapes, colours, backgrounds, counts."""
+    """Pictures that show everything asked for and nothing more, or perhaps more; right shapes, colours, and so on."""
 
     pictures: int
     follows: float
+    finds: float
     shapes: float
     colours: float
     background: float
@@ -43,7 +44,7 @@ class Following:
     @classmethod
     def of(cls, verdicts: list[Verdict]) -> Following:
         """Average verdicts; shapes and colours are shares of things."""
-        rows = [(v.follows, v.shapes, v.colours, v.background, v.count) for v in verdicts]
+        rows = [(v.follows, v.finds, v.shapes, v.colours, v.background, v.count) for v in verdicts]
         return cls(len(rows), *(round(float(part), 3) for part in np.mean(rows, axis=0)))
 
 

@@ -159,6 +159,14 @@ def test_the_checker_says_what_is_wrong(wrong, verdict):
     assert not seen.follows
 
 
+def test_a_thing_too_many_is_found_beside_those_asked_for():
+    """Oracle: by hand; a square and a star where only the square was asked for."""
+    both = Layout((RED_SQUARE, Thing("star", "cyan", "plain", (0.75, 0.25), 0.3)), "snow")
+    seen = judge(draw(both, height=128, width=128).picture, Layout((RED_SQUARE,), "snow"))
+    assert seen.finds
+    assert not seen.follows
+
+
 def test_an_empty_picture_holds_nothing():
     """Oracle: worked out by hand."""
     picture = draw(Layout((), "desert"), height=64, width=64).picture

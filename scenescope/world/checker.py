@@ -43,9 +43,14 @@ class Verdict:
     count: bool
 
     @property
+    def finds(self) -> bool:
+        """Everything asked for is there, perhaps among more."""
+        return self.shapes == 1 and self.colours == 1 and self.background
+
+    @property
     def follows(self) -> bool:
         """Everything asked for is there, and nothing more."""
-        return self.shapes == 1 and self.colours == 1 and self.background and self.count
+        return self.finds and self.count
 
 
 def _neighbours(values: np.ndarray) -> list[np.ndarray]:

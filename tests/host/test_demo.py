@@ -207,7 +207,7 @@ def test_it_follows_prompts_as_the_card_says(demo):
     """Oracle: the closed-form checker; the card's share of right things, less what so few pictures can be off by."""
     sitter = Sitter(demo)
     seen = following(sitter, layouts(31, PICTURES, 1))
-    for part in ("shapes", "colours", "background"):
+    for part in ("finds", "shapes", "colours", "background"):
         share = FIGURES["one thing"][part]
         margin = 2.5 * (share * (1 - share) / PICTURES) ** 0.5 + 0.05
         assert getattr(seen, part) >= share - margin, part
