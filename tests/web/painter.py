@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,14 @@ class Painter:
         """The painted files on the server."""
         folder = self.editor.server.place.base / "input" / "scenescope"
         return sorted(folder.glob("*.png")) if folder.is_dir() else []
+
+    def saved(self) -> None:
+        """Wait until what was painted is on the server under the name that the widget has."""
+        self.page.wait_for_timeout(1500)  # a stroke is given its name after a pause
+        end = time.monotonic() + 20
+        while Path(self.value().removesuffix(" [input]")).name not in [path.name for path in self.files()]:
+            assert time.monotonic() < end, "the painting was not saved within 20 s"
+            self.page.wait_for_timeout(100)
 
     def last_run(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Build Scene's inputs in the last prompt, and the facts that it showed."""

@@ -338,4 +338,5 @@ def test_the_painter_follows_the_editor_s_theme_and_language(editor, photo, pale
         painter.stroke((210, 110), (270, 110), (270, 180), (210, 180))
         assert word in painter.panel.inner_text()
         assert editor.contrast(painter.panel) > 300
+        painter.saved()  # with another language the editor reads its graph anew, and asks for the painting
         editor.page.screenshot(path=ROOT / "artifacts" / "web" / f"painter_{palette}_{locale}_{editor.renderer}.png")
