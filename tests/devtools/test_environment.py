@@ -19,11 +19,11 @@ def a_cache_of_its_own(tmp_path, monkeypatch):
 
 @dataclass
 class Maker:
-    """Makes folders instead of environments, and remembers them."""
+    """Makes folders instead of what takes minutes, and remembers them."""
 
     made: list[Path] = field(default_factory=list)
 
-    def __call__(self, home: Path, requirements: list[Path]) -> None:
+    def __call__(self, home: Path, _wanted: list[Path] | Path) -> None:
         home.mkdir(exist_ok=True)
         self.made.append(home)
 

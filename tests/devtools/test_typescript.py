@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from pack.devtools.typescript import PACKAGE, WEB, InstallError, compiler, install, project
 from pack.tests.devtools.test_dev import ROOT, run_python
+from pack.tests.devtools.test_environment import Maker
 
 REASON = "import dev; print(dev.why_not('tsc', None))"
 
@@ -19,17 +19,6 @@ REASON = "import dev; print(dev.why_not('tsc', None))"
 def a_cache_of_its_own(tmp_path, monkeypatch):
     """Nothing here touches the machine's real cache."""
     monkeypatch.setenv("SCENESCOPE_CACHE", str(tmp_path / "cache"))
-
-
-@dataclass
-class Maker:
-    """Makes folders instead of installing, and remembers them."""
-
-    made: list[Path] = field(default_factory=list)
-
-    def __call__(self, home: Path, package: Path) -> None:
-        home.mkdir(exist_ok=True)
-        self.made.append(home)
 
 
 def program(folder: Path, name: str, text: str) -> None:
