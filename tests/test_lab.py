@@ -81,6 +81,7 @@ def test_a_difference_is_taken_scene_by_scene():
     assert set(apart) == {"lora"}
     assert apart["lora"]["identity"].mean == pytest.approx(0.1)
     assert apart["lora"]["identity"].half == pytest.approx(0)
+    assert apart["lora"]["fit after"].mean == pytest.approx(0)
 
 
 def test_the_table_marks_what_differs_and_leaves_out_what_was_not_measured():

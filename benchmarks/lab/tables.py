@@ -105,10 +105,11 @@ def summary(results: Sequence[Result], variants: Sequence[str]) -> dict[str, dic
 def differences(results: Sequence[Result], variants: Sequence[str], base: str) -> dict[str, dict[str, Figure]]:
     """Each variant minus another, scene by scene: what the scenes have in common drops out."""
     found: dict[str, dict[str, Figure]] = {}
+    tellers = {name: of_pictures(name) for name in FIRST} | {"fit after": of_looks("fit", 1)}
     for variant in variants:
-        for name in FIRST:
+        for name, tell in tellers.items():
             sides = [
-                by_scene([item for item in results if item["variant"] == which], of_pictures(name))
+                by_scene([item for item in results if item["variant"] == which], tell)
                 for which in (variant, base)
             ]
             common = [sides[0][scene] - sides[1][scene] for scene in sides[0] if scene in sides[1]]
