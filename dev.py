@@ -22,7 +22,8 @@ import tempfile
 import time
 import xml.etree.ElementTree
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,17 @@ HOST_HOME = Path.home() / "comfy" / "ComfyUI"
 
 @dataclass(frozen=True)
 class Setup:
-    """What a command runs with: the environment's Python, a ComfyUI if there is one, and words for pytest."""
+    """What a command runs with.
+
+    The environment's Python; a ComfyUI if there is one; words for pytest; more variables of the environment; and the
+    file that takes what is said, if it is not the screen.
+    """
 
     python: Path
     comfyui: Path | None
     pytest_words: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+    said: Path | None = None
 
     @classmethod
     def make(cls, comfyui: Path | None, pytest_words: tuple[str, ...] = ()) -> Setup:
@@ -58,12 +65,18 @@ class Setup:
 
     def call(self, *command: object, cwd: Path = ROOT) -> int:
         """Run a command of the environment and return its exit status."""
-        variables = {"SCENESCOPE_CACHE": str(cache_folder()), "PYTHONUTF8": "1"}
+        variables = {"SCENESCOPE_CACHE": str(cache_folder()), "PYTHONUTF8": "1", **dict(self.variables)}
         if self.comfyui:
             variables["COMFYUI_PATH"] = str(self.comfyui)
-        return subprocess.run(
-            [str(word) for word in command], cwd=cwd, env=os.environ | variables, check=False
-        ).returncode
+        with self.said.open("a", encoding="utf-8") if self.said else contextlib.nullcontext() as file:
+            return subprocess.run(
+                [str(word) for word in command],
+                cwd=cwd,
+                env=os.environ | variables,
+                check=False,
+                stdout=file,
+                stderr=subprocess.STDOUT if file else None,
+            ).returncode
 
     def script(self, name: str) -> Path:
         """Return a program of the environment, such as pytest."""
@@ -140,6 +153,8 @@ TIERS: dict[str, Callable[[Setup], Outcome]] = {
     "web": pytest_tier("tests/web"),
     "gpu": pytest_tier("tests/gpu"),
 }
+BESIDE = "web"
+"""The tier that runs at the same time as the others: it waits for the browser most of its time."""
 
 
 def why_not(tier: str, comfyui: Path | None) -> str | None:
@@ -171,23 +186,44 @@ def test(options: argparse.Namespace) -> int:
     comfyui = find_comfyui()
     if options.require_host and comfyui is None:
         raise SystemExit(f"dev.py test: no ComfyUI was found; --require-host wants one. {HOW_TO_GET_ONE}")
-    setup = Setup.make(comfyui, ("-k", options.k) if options.k else ())
-    outcomes, lines = [], []
-    for name, run in TIERS.items():
-        if options.only and name not in options.only:
-            continue
-        if reason := why_not(name, comfyui):
-            lines.append(f"{name:6} did not run: {reason}")
-            continue
-        print(f"\n== {name} " + "=" * 70, flush=True)
-        start = time.monotonic()
-        outcome = run(setup)
-        outcomes.append(outcome)
-        seconds = time.monotonic() - start
-        lines.append(f"{name:6} {outcome.passed:5} passed {outcome.failed:4} failed {seconds:7.1f} s")
+    # The models of the tests are small: a second thread costs more than it gives, most of all where cores are busy.
+    threads = (("OMP_NUM_THREADS", "1"),)
+    setup = replace(Setup.make(comfyui, ("-k", options.k) if options.k else ()), variables=threads)
+    wanted = [name for name in TIERS if not options.only or name in options.only]
+    lines = {name: f"{name:6} did not run: {reason}" for name in wanted if (reason := why_not(name, comfyui))}
+    here = [name for name in wanted if name not in lines]
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(1) as beside:
+        aside = None
+        if BESIDE in here and len(here) > 1:
+            here.remove(BESIDE)
+            said = Path(place) / "said"
+            print(f"{BESIDE} runs beside the others; what it says comes after theirs.", flush=True)
+            aside = beside.submit(run_tier, BESIDE, replace(setup, said=said))
+        for name in here:
+            print(headline(name), flush=True)
+            outcome, lines[name] = run_tier(name, setup)
+            outcomes.append(outcome)
+        if aside is not None:
+            outcome, lines[BESIDE] = aside.result()
+            outcomes.append(outcome)
+            print(headline(BESIDE) + "\n" + said.read_text("utf-8"), flush=True)
     passed, failed = (sum(getattr(outcome, field) for outcome in outcomes) for field in ("passed", "failed"))
-    print("\n" + "\n".join(lines) + f"\n{passed} passed, {failed} failed", flush=True)
+    print("\n" + "\n".join(lines[name] for name in wanted) + f"\n{passed} passed, {failed} failed", flush=True)
     return int(failed > 0 or not passed)
+
+
+def headline(tier: str) -> str:
+    """What stands over a tier's own words."""
+    return f"\n== {tier} " + "=" * 70
+
+
+def run_tier(name: str, setup: Setup) -> tuple[Outcome, str]:
+    """Run a tier, and return how it went and the line that tells it."""
+    start = time.monotonic()
+    outcome = TIERS[name](setup)
+    seconds = time.monotonic() - start
+    return outcome, f"{name:6} {outcome.passed:5} passed {outcome.failed:4} failed {seconds:7.1f} s"
 
 
 # ----------------------------------------------------------------------------------------------------------------------

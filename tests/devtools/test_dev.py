@@ -64,3 +64,24 @@ def test_an_unknown_benchmark_is_refused_by_name():
     done = run_python("dev.py", "bench", "nonesuch")
     assert done.returncode != 0
     assert "nonesuch is not among the benchmarks" in done.stderr
+
+
+def test_the_browser_tier_runs_beside_the_others_and_speaks_after_them():
+    """Oracle: by hand: it waits for a file that only the tier before it in the list writes, and is shown last."""
+    script = """
+import argparse, dev, pathlib, sys, tempfile
+place = pathlib.Path(tempfile.mkdtemp()) / "there"
+waits = f"import pathlib, time\\nwhile not pathlib.Path({str(place)!r}).exists(): time.sleep(0.01)\\nprint('late')"
+writes = f"import pathlib\\npathlib.Path({str(place)!r}).touch()\\nprint('early')"
+tier = lambda code: lambda setup: dev.Outcome(int(setup.call(sys.executable, "-c", code) == 0), 0)
+dev.TIERS = {"core": tier(writes), "web": tier(waits), "gpu": tier("print('last')")}
+dev.why_not = lambda *words: None
+dev.Setup.make = lambda *words: dev.Setup(pathlib.Path(sys.executable), None)
+sys.exit(dev.test(argparse.Namespace(require_host=False, only=None, k=None)))
+"""
+    done = run_python("-c", script)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if line in ("early", "late", "last")]
+    assert said == ["early", "last", "late"]
+    assert [line.split()[0] for line in done.stdout.splitlines()[-4:-1]] == ["core", "web", "gpu"]
+    assert done.stdout.endswith("3 passed, 0 failed\n")
