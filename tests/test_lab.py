@@ -36,12 +36,11 @@ def test_each_way_to_train_differs_from_its_mode_in_what_its_name_says(variant):
             "masks": {"masked"},
             "attention": {"attention_weight"},
             "union": {"single"},
-            "phase1": {"phase1_steps", "phase2_steps", "phase2_rows_rate"},
+            "phase1": {"phase1_steps"},
         }[without]
     )
-    assert (own.mode, own.steps, own.seed) == (mode, 100, 3)
-    if without == "phase1":
-        assert (own.phase1_steps, own.phase2_rows_rate) == (0, whole.phase1_rows_rate)
+    assert (own.mode, own.phase1_steps, own.phase2_steps) == (mode, 0 if without == "phase1" else 30, 70)
+    assert own.seed == 3
 
 
 def test_the_table_holds_the_papers_rows():

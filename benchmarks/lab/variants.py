@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
@@ -12,7 +12,7 @@ UNTRAINED = "untrained"
 """No training: the prompt names the words that the concepts would begin as."""
 Rates = Mapping[str, Mapping[str, Any]]
 DEMO_RATES: Rates = {
-    "full": {"phase1_rows_rate": 5e-3, "weights_rate": 1e-4, "phase2_rows_rate": 1e-4, "prior": "off"},
+    "full": {"phase1_rows_rate": 5e-3, "weights_rate": 2e-4, "phase2_rows_rate": 1e-4, "prior": "off"},
     "lora": {"phase1_rows_rate": 5e-3, "phase2_rows_rate": 1e-3, "weights_rate": 1e-3, "prior": "off"},
 }
 """Mode -> what the demo model wants otherwise: its rows are longer, and its layers narrower, than SD1.5's.
@@ -27,9 +27,9 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "masks": {"masked": False},
     "attention": {"attention_weight": 0.0},
     "union": {"single": 1.0},
-    "phase1": {},
+    "phase1": {"phase1_steps": 0},
 }
-"""What is left out, and the settings that leave it out; without phase 1 see `settings_of`."""
+"""What is left out, and the settings that leave it out."""
 TITLES = {
     "full": "full",
     "full-masks": "full without masked loss",
@@ -67,25 +67,20 @@ def title_of(variant: str) -> str:
 def settings_of(variant: str, length: Length, seed: int, rates: Rates = DEMO_RATES) -> Settings:
     """Read a way to train.
 
-    Without phase 1 means one phase: as many steps in all, the rows at their first rate and the weights from the start.
-
     Args:
         variant: `full` or `lora`, perhaps `-` and what is left out, perhaps `:` and changes `field=value`, with commas.
         length: the steps.
         seed: of the training.
         rates: for each mode, what the model wants otherwise.
 
-    >>> settings_of("lora-phase1:rank=4,prior=off", Length(10, 20), 0).phase2_steps
-    30
+    >>> settings_of("lora-phase1:rank=4,prior=off", Length(10, 20), 0).steps
+    20
     """
     name, _, changes = variant.partition(":")
     mode, _, without = name.partition("-")
     make = {"full": full_settings, "lora": lora_settings}[mode]
     preset = {**rates[mode], "seed": seed, "phase1_steps": length.first, "phase2_steps": length.second}
-    whole = make(**{**preset, **read_changes(changes)})
-    if without == "phase1":
-        return replace(whole, phase1_steps=0, phase2_steps=whole.steps, phase2_rows_rate=whole.phase1_rows_rate)
-    return replace(whole, **WITHOUT[without])
+    return make(**{**preset, **WITHOUT[without], **read_changes(changes)})
 
 
 def read_changes(text: str) -> dict[str, Any]:
