@@ -32,8 +32,8 @@ from devtools.browser import find_browser
 from devtools.comfyui import HOW_TO_GET_ONE, find_comfyui
 from devtools.environment import cache_folder, environment
 from devtools.server import Place, Server, WorkflowError
-from devtools.typescript import InstallError, compiler
 from devtools.typescript import check as check_scripts
+from devtools.typescript import why_no_compiler
 from devtools.workflow import to_prompt
 
 ROOT = Path(__file__).resolve().parent
@@ -169,15 +169,6 @@ def why_not(tier: str, comfyui: Path | None) -> str | None:
         return f"no Chromium was found. {HOW_TO_GET_A_BROWSER}"
     if tier == "gpu" and not shutil.which("nvidia-smi"):
         return "no GPU was found. Run it on a machine that has one."
-    return None
-
-
-def why_no_compiler() -> str | None:
-    """Return why the scripts' types cannot be checked here, or None; TypeScript is installed if it is not there."""
-    try:
-        compiler()
-    except InstallError as error:
-        return str(error)
     return None
 
 

@@ -102,3 +102,12 @@ def check(scripts: Path, place: Path) -> int:
     (place / "tsconfig.json").write_text(project(home, scripts), "utf-8")
     command = [shutil.which("node") or "node", home / "node_modules" / "typescript" / "bin" / "tsc", "-p", place]
     return subprocess.run([str(word) for word in command], check=False).returncode
+
+
+def why_no_compiler() -> str | None:
+    """Return why the scripts' types cannot be checked here, or None; TypeScript is installed if it is not there."""
+    try:
+        compiler()
+    except InstallError as error:
+        return str(error)
+    return None
