@@ -1,18 +1,23 @@
 """Concepts as files that work without the pack: an embedding for each token, and a LoRA.
 
-Host contracts, ComfyUI 0.33.0: `sd1_clip.load_embed` looks for `embedding:name` below the embeddings folders;
-`lora.model_lora_keys_unet` and `model_lora_keys_clip` say which names a LoRA file may use.
+Host contracts, ComfyUI 0.33.0: `sd1_clip.load_embed` looks for `embedding:name` in the embeddings folders and in every
+folder below them, in no order; `lora.model_lora_keys_unet` and `model_lora_keys_clip` say which names a LoRA file may
+use; `nodes.LoraLoader`, which the host keeps from one run to the next, keeps the last file that it read by its path.
 """
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import comfy.sd1_clip
 import comfy.utils
 import folder_paths
+
+import nodes as host_nodes  # ComfyUI's own nodes.py
 
 from ..scenescope.errors import InputError
 from ..scenescope.training.concepts import Concepts, save_embedding, save_weights
@@ -39,10 +44,12 @@ class Exported:
     Args:
         embeddings: handle -> what to type in its place.
         files: all files, embeddings first.
+        stale: the name of a LoRA that is left over from an earlier export and belongs to other tokens.
     """
 
     embeddings: dict[str, str]
     files: tuple[Path, ...]
+    stale: str = ""
 
     @property
     def lora(self) -> str:
@@ -55,11 +62,17 @@ class Exported:
         """Say what was written, and how it is used."""
         lines = [f"{handle} is {typed}" for handle, typed in self.embeddings.items()]
         loras = [file.name for file in self.files[len(self.embeddings) :]]
-        return "\n".join([*lines, *(f"weights: {name}, with Load LoRA at strength 1" for name in loras)])
+        lines += [f"weights: {name}, with Load LoRA at strength 1" for name in loras]
+        if self.stale:
+            lines.append(f"{self.stale} is of an earlier export; these tokens go without a LoRA")
+        return "\n".join(lines)
 
 
 def export_concepts(concepts: Concepts, name: str, *, overwrite: bool = False) -> Exported:
     """Write an embedding file for each token, and the changes of weights, if there are any, as a LoRA.
+
+    All names are settled before anything is written, and the largest file is written first, so that what fails has
+    most likely changed nothing.
 
     Args:
         concepts: learned.
@@ -70,7 +83,8 @@ def export_concepts(concepts: Concepts, name: str, *, overwrite: bool = False) -
         What was written.
 
     Raises:
-        InputError: the name is not one that prompts and every system can have.
+        InputError: the name is not one that prompts and every system can have, or a prompt could take another file of
+            that name for the one that is to be replaced.
         FileError: a file cannot be written.
     """
     check_name(name)
@@ -79,18 +93,20 @@ def export_concepts(concepts: Concepts, name: str, *, overwrite: bool = False) -
             f"Save Concepts: the export's name is {name[:80]!r}; expected one without blanks, commas, colons and "
             "brackets, which end an embedding's name in a prompt. Write for example toys."
         )
-    embeddings, files = {}, []
-    for handle, stem in zip(concepts.handles, _stems(concepts), strict=True):
-        path = model_file("embeddings", f"{name}-{stem}", SUFFIX, overwrite=overwrite)
+    places = {
+        handle: _embedding_file(f"{name}-{stem}", overwrite)
+        for handle, stem in zip(concepts.handles, _stems(concepts), strict=True)
+    }
+    lora = model_file("loras", name, SUFFIX, overwrite=overwrite)
+    changed = bool(concepts.low_rank or concepts.differences)
+    if changed:
+        save_weights(concepts, lora_keys(concepts), lora)
+        _forget(lora)
+    for handle, path in places.items():
         save_embedding(concepts, handle, path)
-        root = Path(folder_paths.get_folder_paths("embeddings")[0])
-        embeddings[handle] = f"embedding:{path.relative_to(root).as_posix().removesuffix(SUFFIX)}"
-        files.append(path)
-    if concepts.low_rank or concepts.differences:
-        path = model_file("loras", name, SUFFIX, overwrite=overwrite)
-        save_weights(concepts, lora_keys(concepts), path)
-        files.append(path)
-    return Exported(embeddings, tuple(files))
+    typed = {handle: f"embedding:{_name_of(path)}" for handle, path in places.items()}
+    stale = lora.name if not changed and lora.exists() else ""
+    return Exported(typed, (*places.values(), *([lora] if changed else [])), stale)
 
 
 def lora_keys(concepts: Concepts) -> dict[str, str]:
@@ -108,6 +124,40 @@ def lora_keys(concepts: Concepts) -> dict[str, str]:
     generic = {layer: place_of(layer) for layer in changed}
     texts = {layer: f"text_encoders.{key}" for layer, key in generic.items() if layer.startswith("text.")}
     return {layer: key for layer, key in found.items() if key is not None} | generic | texts
+
+
+def _embedding_file(name: str, overwrite: bool) -> Path:
+    """Choose a file that `embedding:name` in a prompt can mean alone."""
+    path, number = model_file("embeddings", name, SUFFIX, overwrite=overwrite), 1
+    while others := [other for other in _namesakes(_name_of(path)) if other != path]:
+        if overwrite:
+            raise InputError(
+                f"Save Concepts: {others[0]} has the name {_name_of(path)} too; expected one that no other embedding "
+                "has, because a prompt could mean either. Choose another export_name, or move that file."
+            )
+        number += 1
+        path = model_file("embeddings", f"{name}_{number}", SUFFIX)
+    return path
+
+
+def _name_of(path: Path) -> str:
+    """An embedding's name as prompts write it."""
+    root = Path(folder_paths.get_folder_paths("embeddings")[0])
+    return path.relative_to(root).as_posix().removesuffix(SUFFIX)
+
+
+def _namesakes(name: str) -> list[Path]:
+    """The files that the host may read for `embedding:name`."""
+    roots = comfy.sd1_clip.expand_directory_list(folder_paths.get_folder_paths("embeddings"))
+    found = (Path(root, name + suffix) for root in sorted(roots) for suffix in ("", SUFFIX, ".pt", ".bin"))
+    return [path for path in found if path.is_file()]
+
+
+def _forget(lora: Path) -> None:
+    """Let the host's loaders read a file anew that has been written again."""
+    for one in gc.get_objects():
+        if issubclass(type(one), host_nodes.LoraLoader) and one.loaded_lora and Path(one.loaded_lora[0]) == lora:
+            one.loaded_lora = None
 
 
 def _diffusers() -> Iterator[tuple[str, str]]:

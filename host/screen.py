@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
 from torch import Tensor
 
@@ -42,6 +43,14 @@ def tell_front_end(event: str, node: str | None, told: Mapping[str, Any]) -> Non
     server = getattr(PromptServer, "instance", None)
     if server is not None and node is not None:
         server.send_sync(event, {"node": node, **told}, server.client_id)
+
+
+def withheld(message: str) -> ExecutionBlocker:
+    """What an output gives where it has nothing: a node that asks for it stops, and shows the message.
+
+    Source: host contract, ComfyUI 0.33 `execution.get_output_data`.
+    """
+    return ExecutionBlocker(message)
 
 
 def map_text(values: Tensor, top: float) -> dict[str, Any]:

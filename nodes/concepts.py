@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..host.concepts import apply_concepts
 from ..host.exports import export_concepts
 from ..host.paths import chosen_file, input_choices, output_file, version_of
-from ..host.screen import say_on_node
+from ..host.screen import say_on_node, withheld
 from ..scenescope.dims import bytes_text
 from ..scenescope.errors import SceneScopeError
 from ..scenescope.training.concepts import Concepts as Learned
@@ -87,7 +87,7 @@ class SaveConcepts(io.ComfyNode):
                 # Any type: the host checks a link to a list of files by it, and a text would be refused (0.33).
                 io.AnyType.Output(
                     display_name="LORA",
-                    tooltip="The LoRA's name, for Load LoRA's lora_name: it then waits for the file. Empty if none.",
+                    tooltip="The LoRA's name, for Load LoRA's lora_name: it then waits for the file.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -106,7 +106,7 @@ class SaveConcepts(io.ComfyNode):
             exported = export_concepts(concepts, export_name, overwrite=overwrite_exports)
             report, lora = f"{report}\n{exported.describe()}", exported.lora
         say_on_node(cls.hidden.unique_id, report)
-        return io.NodeOutput(concepts, report, lora)
+        return io.NodeOutput(concepts, report, lora or withheld(_why_no_lora(concepts, write)))
 
 
 class LoadConcepts(io.ComfyNode):
@@ -184,6 +184,16 @@ def describe(concepts: Learned) -> str:
     changed = len(concepts.low_rank) or len(concepts.differences)
     weights = f"{changed} {'layers' if concepts.low_rank else 'parameters'} changed" if changed else "rows only"
     return f"{words}\n{concepts.settings.mode}, {concepts.steps} steps, {weights}, base model {concepts.base[:8]}"
+
+
+def _why_no_lora(concepts: Learned, write: str) -> str:
+    """What a node reads that was to load the LoRA; one that asks for nothing is not troubled."""
+    if write == EXPORTS[1]:
+        return (
+            f"Save Concepts: {', '.join(concepts.handles)} were learned without changes of weights, so there is no "
+            "LoRA; expected concepts trained with steps in phase 2. Take Load LoRA out, the embeddings are all."
+        )
+    return f"Save Concepts: write is {write!r}, so there is no LoRA; expected {EXPORTS[1]!r}. Choose it."
 
 
 def _export_inputs() -> list[io.Input]:

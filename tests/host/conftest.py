@@ -112,3 +112,20 @@ def served_checkpoint(server: Server, sd15_checkpoint: Path) -> str:
         except OSError:
             shutil.copy(sd15_checkpoint, there)
     return there.name
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The host with folders of its own for outputs, inputs, embeddings and LoRAs."""
+    place = tmp_path_factory.mktemp("host")
+    before = folder_paths.get_output_directory(), folder_paths.get_input_directory()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("output", "input", "embeddings", "loras"):
+            (place / name).mkdir()
+        for kind in ("embeddings", "loras"):
+            patch.setitem(folder_paths.folder_names_and_paths, kind, ([str(place / kind)], {".safetensors"}))
+        folder_paths.set_output_directory(str(place / "output"))
+        folder_paths.set_input_directory(str(place / "input"))
+        yield place
+    folder_paths.set_output_directory(before[0])
+    folder_paths.set_input_directory(before[1])

@@ -1,4 +1,7 @@
-"""Made-up concepts for the demo model: rows and weights that no training gave, large enough to change a picture."""
+"""Made-up concepts for the demo model: rows and weights that no training gave, large enough to change a picture.
+
+And the pictures that the stock nodes make of them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,10 @@ from pack.scenescope.training.concepts import Concepts
 from pack.scenescope.training.scene import Concept
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
 from pack.scenescope.training.weights import LowRank
+
+import nodes as host_nodes
+
+from .runs import Run, sample
 
 UNET_LAYERS = (
     "input_blocks.1.1.transformer_blocks.0.attn2.to_q",
@@ -26,6 +33,8 @@ TEXT_PARAMETERS = (
     "text_model.embeddings.position_embedding.weight",
 )
 RANK = 2
+QUICK = Run(size=(16, 8), steps=2, cfg=3.0)
+PROMPT = "a photo of {} and ({}:1.2) in the snow"
 
 
 def made_up(models: tuple[Any, Any, Any], kind: str = "rows", *, amount: float = 0.1) -> Concepts:
@@ -53,3 +62,19 @@ def made_up(models: tuple[Any, Any, Any], kind: str = "rows", *, amount: float =
     rows = torch.randn((2, table.shape[1]), generator=generator) * table.float().std()
     concepts = (Concept("<asset0>", "star"), Concept("<asset1>"))
     return Concepts(concepts, rows, low_rank, differences, base_name(model, clip), settings, settings.steps)
+
+
+def call(node: type, **inputs: Any) -> tuple[Any, ...]:
+    """Run a node as the host does, on its locked clone."""
+    return node.PREPARE_CLASS_CLONE(None).execute(**inputs).result
+
+
+def picture(model: Any, clip: Any, prompt: str) -> torch.Tensor:
+    """Sample with the stock nodes."""
+    encode = host_nodes.CLIPTextEncode().encode
+    return sample(model, encode(clip, prompt)[0], encode(clip, "")[0], QUICK)
+
+
+def with_handles(model: Any, clip: Any) -> torch.Tensor:
+    """Sample a prompt with both handles."""
+    return picture(model, clip, PROMPT.format("<asset0>", "<asset1>"))

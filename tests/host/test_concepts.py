@@ -12,9 +12,9 @@ from typing import Any
 import comfy.lora
 import comfy.model_management
 import comfy.supported_models
-import folder_paths
 import pytest
 import torch
+from comfy_execution.graph import ExecutionBlocker
 from pack.host.concepts import apply_concepts
 from pack.host.demo import load_demo_model
 from pack.host.exports import export_concepts, lora_keys
@@ -29,33 +29,12 @@ from pack.scenescope.training.scene import Concept, build_scene
 from pack.scenescope.training.settings import lora_settings
 from pack.scenescope.training.weights import LowRank
 from pack.tests.host.checkpoint import FULL_UNET
-from pack.tests.host.learned import made_up
-from safetensors.torch import load_file, save_file
+from pack.tests.host.learned import call, made_up, with_handles
+from safetensors.torch import save_file
 
 import nodes as host_nodes
 
-from .runs import Run, sample
-
 KINDS = ("rows", "lora", "full")
-QUICK = Run(size=(16, 8), steps=2, cfg=3.0)
-PROMPT = "a photo of {} and ({}:1.2) in the snow"
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The host with folders of its own for outputs, inputs, embeddings and LoRAs."""
-    place = tmp_path_factory.mktemp("host")
-    before = folder_paths.get_output_directory(), folder_paths.get_input_directory()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("output", "input", "embeddings", "loras"):
-            (place / name).mkdir()
-        for kind in ("embeddings", "loras"):
-            patch.setitem(folder_paths.folder_names_and_paths, kind, ([str(place / kind)], {".safetensors"}))
-        folder_paths.set_output_directory(str(place / "output"))
-        folder_paths.set_input_directory(str(place / "input"))
-        yield place
-    folder_paths.set_output_directory(before[0])
-    folder_paths.set_input_directory(before[1])
 
 
 @pytest.fixture(scope="module")
@@ -63,40 +42,6 @@ def demo(folders: Path) -> Iterator[tuple[Any, Any, Any]]:
     """MODEL, CLIP and VAE of the demo model; never changed by the tests."""
     with torch.inference_mode():
         yield load_demo_model()
-
-
-def call(node: type, **inputs: Any) -> tuple[Any, ...]:
-    """Run a node as the host does, on its locked clone."""
-    return node.PREPARE_CLASS_CLONE(None).execute(**inputs).result
-
-
-def picture(model: Any, clip: Any, prompt: str) -> torch.Tensor:
-    """Sample with the stock nodes."""
-    encode = host_nodes.CLIPTextEncode().encode
-    return sample(model, encode(clip, prompt)[0], encode(clip, "")[0], QUICK)
-
-
-def with_handles(model: Any, clip: Any) -> torch.Tensor:
-    """Sample a prompt with both handles."""
-    return picture(model, clip, PROMPT.format("<asset0>", "<asset1>"))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_core_loaders_of_the_exports_give_the_same_picture(demo, folders, kind):
-    """Oracle: Load LoRA and `embedding:` against Apply Concepts, bit for bit; and neither is the base model's."""
-    model, clip, _ = demo
-    learned = made_up(demo, kind)
-    ours = with_handles(*apply_concepts(model, clip, learned))
-    exported = export_concepts(learned, f"mine/{kind}")
-    assert [file.is_file() for file in exported.files] == [True] * (2 if kind == "rows" else 3)
-    if kind != "rows":
-        (lora,) = (file.relative_to(folders / "loras").as_posix() for file in exported.files[2:])
-        model, clip = host_nodes.LoraLoader().load_lora(model, clip, lora, 1.0, 1.0)
-        rows_alone = with_handles(*apply_concepts(*demo[:2], made_up(demo, kind), strength=0.0))
-        assert not torch.equal(ours, rows_alone)
-    theirs = picture(model, clip, PROMPT.format(*exported.embeddings.values()))
-    assert torch.equal(ours, theirs)
-    assert not torch.equal(ours, with_handles(*demo[:2]))
 
 
 def test_applied_concepts_compute_what_training_computed(demo):
@@ -135,7 +80,7 @@ def test_saved_and_loaded_concepts_give_the_same_picture(demo, folders, kind):
         overwrite_exports=False,
     )  # fmt: skip
     assert passed is learned
-    assert lora == ""
+    assert isinstance(lora, ExecutionBlocker)
     assert report.startswith(f"Saved {kind}_00001_.concepts.safetensors (")
     file = f"c/{kind}_00001_.concepts.safetensors [output]"
     assert file in LoadConcepts.INPUT_TYPES()["required"]["file"][1]["options"]
@@ -210,22 +155,6 @@ def test_concepts_of_another_layout_are_refused_whatever_is_asked_for(demo):
         apply_concepts(*demo[:2], replace(learned, low_rank={name: wide}), base="any")
 
 
-@pytest.mark.parametrize("kind", ["lora", "full"])
-def test_core_knows_every_name_of_an_exported_lora(demo, folders, kind, caplog):
-    """Oracle: the host's map of names, which leads back to the very parameters; nothing is reported as not loaded."""
-    exported = export_concepts(made_up(demo, kind), f"names/{kind}")
-    tensors = load_file(exported.files[2])
-    known = comfy.lora.model_lora_keys_clip(
-        demo[1].cond_stage_model, comfy.lora.model_lora_keys_unet(demo[0].model, {})
-    )
-    loaded = comfy.lora.load_lora(tensors, known)
-    learned = made_up(demo, kind)
-    places = {"unet.": "diffusion_model.", "text.": "clip_l.transformer."}
-    changed = [f"{name}.weight" for name in learned.low_rank] + list(learned.differences)
-    assert set(loaded) == {places[name[:5]] + name[5:] for name in changed}
-    assert "not loaded" not in caplog.text
-
-
 def test_the_names_are_those_of_lora_files_of_sd15():
     """Oracle: the host's map of names for SD1.5 at full size, and four names as kohya's trainer writes them."""
     with torch.device("meta"):
@@ -246,29 +175,6 @@ def test_the_names_are_those_of_lora_files_of_sd15():
         "lora_unet_up_blocks_3_attentions_2_transformer_blocks_0_ff_net_0_proj",
         "lora_te_text_model_encoder_layers_0_self_attn_q_proj",
     } <= set(keys.values())
-
-
-def test_exports_are_named_by_their_handles_and_never_overwrite_unasked(demo, folders):
-    """Oracle: by hand."""
-    rows = made_up(demo, "rows")
-    stems = []
-    for names in (("<ä>", "c+.b"), ("<a>", "*a*"), ("***", "<..>")):
-        renamed = replace(rows, concepts=tuple(map(Concept, names)))
-        stems.append([file.stem for file in export_concepts(renamed, "n/t").files])
-    assert stems == [["t-ä", "t-c+.b"], ["t-a-0", "t-a-1"], ["t-0", "t-1"]]
-    twice = [export_concepts(rows, "again", overwrite=replaced) for replaced in (False, False, True)]
-    typed = [one.embeddings["<asset0>"] for one in twice]
-    assert typed == ["embedding:again-asset0", "embedding:again-asset0_2", "embedding:again-asset0"]
-    assert "<asset1> is embedding:again-asset1" in twice[0].describe()
-
-
-@pytest.mark.parametrize("name", ["a b", "a,b", "a<b", "a(b", "a:b", "../x", "/x", ""])
-def test_a_name_that_no_prompt_can_hold_is_refused(demo, folders, name):
-    """Oracle: the message, and that nothing was written."""
-    before = sorted(folders.rglob("*"))
-    with pytest.raises(InputError, match="expected"):
-        export_concepts(made_up(demo, "lora"), name)
-    assert sorted(folders.rglob("*")) == before
 
 
 def test_foreign_and_hostile_files_are_refused_by_the_node(demo, folders):
