@@ -117,7 +117,7 @@ def base_name(model: Any, clip: Any) -> str:
         clip: CLIP.
 
     Returns:
-        32 hexadecimal digits, equal for equal checkpoints with equal LoRAs, wherever they are loaded.
+        32 hexadecimal digits, equal for equal checkpoints with equal LoRAs, loaded in single or half precision.
     """
     digest = hashlib.blake2b(digest_size=16)
     parts = ((model, "diffusion_model."), (clip.patcher, "clip_l.transformer.text_model."))
@@ -140,7 +140,8 @@ def _digest(digest: Any, value: Any) -> None:
     if isinstance(value, Tensor):
         flat = value.detach().reshape(-1) if value.is_contiguous() else value.detach().contiguous().reshape(-1)
         digest.update(repr(tuple(value.shape)).encode())
-        values = flat[:: max(1, len(flat) // SAMPLED)].float().cpu().contiguous()
+        # By way of half precision: the host may load one file in either, as the device and its options have it.
+        values = flat[:: max(1, len(flat) // SAMPLED)].half().float().cpu().contiguous()
         digest.update(values.numpy().tobytes())
     elif isinstance(value, Mapping):
         for key in sorted(value, key=str):

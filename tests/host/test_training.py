@@ -154,6 +154,18 @@ def test_the_base_models_name_tells_loras_apart(demo):
     assert len({plain, name, base_name(*with_lora(model, clip, 0.5))}) == 3
 
 
+def test_the_base_models_name_is_the_same_in_single_and_half_precision(demo):
+    """Oracle: the name of the model with half-precision weights, and that of single-precision ones they come from."""
+    model, clip, _ = demo
+    exact, half = (model.clone(force_deepcopy=True) for _ in range(2))
+    with torch.no_grad():
+        for one, other in zip(exact.model.parameters(), half.model.parameters(), strict=True):
+            one.add_(1e-5 * torch.randn(one.shape, generator=torch.Generator().manual_seed(one.numel())))
+            other.copy_(one.half())
+    assert not torch.equal(next(exact.model.parameters()), next(half.model.parameters()))
+    assert base_name(exact, clip) == base_name(half, clip) != base_name(model, clip)
+
+
 def test_models_of_other_kinds_are_refused(demo, sdxl, sd2):
     """Oracle: the messages."""
     model, clip, vae = demo
