@@ -8,7 +8,6 @@ names in the state dictionary; clones of a CLIP share one tokenizer (`sd.CLIP.cl
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -18,6 +17,7 @@ import comfy.lora
 import torch
 from torch import Tensor
 
+from ..scenescope.attention.prompt import learned_names
 from ..scenescope.errors import HostError, InputError
 from ..scenescope.training.concepts import Concepts, weight_tensors
 from .text import LEARNED_ATTRIBUTE
@@ -78,8 +78,8 @@ def check_base(model: Any, clip: Any, concepts: Concepts) -> str:
     if name != concepts.base:
         raise InputError(
             f"Apply Concepts: the base model is {name[:8]}; expected {concepts.base[:8]}, which {concepts.handles[0]} "
-            "was learned with. Connect that checkpoint, with other LoRAs after this node only, or set base_model to "
-            "any."
+            "was learned with. Connect that checkpoint, with other LoRAs after this node only; MODEL and CLIP from one "
+            "node, in the precision that it was loaded in then; or set base_model to any."
         )
     return name
 
@@ -108,6 +108,8 @@ def learn_words(clip: Any, rows: Mapping[str, Tensor]) -> Any:
     known = dict(getattr(clip.tokenizer, LEARNED_ATTRIBUTE, {}))
     _check_rows(clip, rows, known)
     inner: Any = copy.copy(tokenizer)
+    if inner.embedding_directory is None:
+        inner.embedding_directory = []  # none is there, but a handle is an embedding without a file
     inner.scenescope_rows = {**getattr(inner, "scenescope_rows", {}), **_own_rows(rows)}
     if not isinstance(inner, _Learned):
         own: Any = type(inner)
@@ -126,8 +128,7 @@ class _Learned(_HOST_TOKENIZER):
     scenescope_rows: dict[str, Tensor]
 
     def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> Any:
-        longest_first = sorted(self.scenescope_rows, key=len, reverse=True)
-        handle = re.compile("|".join(map(re.escape, longest_first)))
+        handle = learned_names(self.scenescope_rows)
         marked = handle.sub(lambda found: f" {self.embedding_identifier}{_OURS}{found.group()} ", text)
         return super().tokenize_with_weights(marked, *args, **kwargs)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MethodType
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..scenescope.attention.prompt import learned_names
 from ..scenescope.errors import HostError
 from ..scenescope.training.ports import Encoded
 
@@ -76,9 +76,7 @@ class HostText:
 
     def _spelled(self, prompt: str, rows: Mapping[str, Tensor]) -> Iterator[Any]:
         """A prompt's tokens; for a handle its name."""
-        names = sorted(rows, key=len, reverse=True)
-        parts = re.split(f"({'|'.join(map(re.escape, names))})", prompt) if names else [prompt]
-        for part in parts:
+        for part in learned_names(rows).split(prompt) if rows else [prompt]:
             if part in rows:
                 yield part
             elif part.strip():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -12,6 +12,7 @@ EMBEDDING = "embedding:"
 _ESCAPED = {"\\)": "\U000f0001", "\\(": "\U000f0002"}  # private characters, so that what is escaped groups nothing
 _EMBEDDING_START = re.compile(r"(?<=\s)" + EMBEDDING)
 _NAME_END = re.compile(r"[<\[]")
+_LETTER = re.compile(r"\w")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,28 @@ def read_prompt(prompt: str, syntax: Syntax) -> tuple[Text | Vectors, ...]:
         for begin, end in zip([0, *starts], [*starts, len(segment)], strict=True):
             parts += _read_part(segment[begin:end], syntax)
     return tuple(parts)
+
+
+def learned_names(names: Iterable[str]) -> re.Pattern[str]:
+    """What finds learned tokens in a text: the longest that fits, and `hat` not in that, though `<hat>` anywhere.
+
+    Args:
+        names: at least one.
+
+    Returns:
+        A pattern whose one group is the name.
+
+    >>> learned_names(["<a>", "<a>1", "hat"]).findall("that hat's <a>1 on<a>s and hats")
+    ['hat', '<a>1', '<a>']
+    """
+    longest_first = sorted(names, key=len, reverse=True)
+    return re.compile("(" + "|".join(map(_alone, longest_first)) + ")")
+
+
+def _alone(name: str) -> str:
+    """A name, not in the middle of a word where it begins or ends as one."""
+    before, after = (r"(?<!\w)" if _LETTER.match(name[:1]) else ""), (r"(?!\w)" if _LETTER.match(name[-1:]) else "")
+    return f"{before}{re.escape(name)}{after}"
 
 
 def segments(prompt: str) -> list[str]:
@@ -140,7 +163,5 @@ def _read_part(text: str, syntax: Syntax) -> list[Text | Vectors]:
 def _read_learned(text: str, syntax: Syntax) -> list[Text | Vectors]:
     if not syntax.learned:
         return [Text(text)] if text.strip() else []
-    longest_first = sorted(syntax.learned, key=len, reverse=True)
-    pattern = re.compile("(" + "|".join(re.escape(name) for name in longest_first) + ")")
-    parts = (part for part in pattern.split(text) if part.strip())
+    parts = (part for part in learned_names(syntax.learned).split(text) if part.strip())
     return [Vectors(part, syntax.learned[part]) if part in syntax.learned else Text(part) for part in parts]

@@ -43,6 +43,26 @@ def learned(clip: Any) -> Any:
     return learn_words(clip, ROWS)
 
 
+def test_a_handle_that_is_a_word_leaves_other_words_alone(clip):
+    """Oracle: by hand: of all that holds `hat`, two are the word; and the host's embedding file is read as before."""
+    row = torch.full((encoders.WIDTH,), 7.0)
+    hat = learn_words(clip, {"hat": row})
+    chunk = hat.tokenize("a hat, that chatty man's hats embedding:moss (hat:1.5)")["l"][0]
+    given = [(float(value[0]), weight) for value, weight, *_ in chunk if isinstance(value, torch.Tensor)]
+    assert [weight for number, weight in given if number == 7.0] == [1.0, 1.5]
+    plain = clip.tokenize("that chatty man's hats")["l"][0][1:6]
+    assert [value for value, *_ in plain] == [value for value, *_ in chunk[4:9]]
+
+
+def test_a_clip_that_looks_for_no_embeddings_still_knows_handles():
+    """Oracle: the rows in the host's own tokens."""
+    learned = learn_words(encoders.sd15(None), ROWS)
+    inner = learned.tokenizer.clip_l
+    assert inner.embedding_directory == []
+    chunk = learned.tokenize("a <asset1> embedding:moss")["l"][0]
+    assert [float(value[0]) for value, *_ in chunk if isinstance(value, torch.Tensor)] == [1.5]
+
+
 def encode(clip: Any, text: str) -> Any:
     """The stock CLIP Text Encode."""
     return host_nodes.CLIPTextEncode().encode(clip, text)[0]
