@@ -124,7 +124,12 @@ def rewritten(good: Path, change) -> Path:
         (lambda value: value["settings"].update(flip="x"), "settings.flip"),
         (lambda value: value.update(steps=10**6), "steps does not fit"),
         (lambda value: value["low_rank"][0][1].update(alpha=0.0), "unet.a does not fit"),
+        (lambda value: value["low_rank"][0][1].update(alpha=float("inf")), "unet.a does not fit"),
         (lambda value: value["low_rank"][0][1].update(up="tensor_0"), "unet.a does not fit"),
+        (
+            lambda value: value.update(concepts=[{"handle": f"<{i}>", "word": ""} for i in range(65)]),
+            "concepts does not fit the rest; expected 1 to 64",
+        ),
         (lambda value: value.update(extra=1), "the fields"),
         (lambda value: value.update(concepts={}), "a list"),
     ],

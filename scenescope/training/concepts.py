@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..attention.plain import MisfitError
 from ..errors import InputError
-from .scene import Concept, check_handles
+from .scene import MOST_CONCEPTS, Concept, check_handles
 from .settings import Settings
 from .storage import read_value, write_tensors, write_value
 from .weights import LowRank
@@ -44,8 +45,8 @@ class Concepts:
     steps: int
 
     def __post_init__(self) -> None:
+        _demand(0 < len(self.concepts) <= MOST_CONCEPTS, "concepts", f"1 to {MOST_CONCEPTS}")
         check_handles(self.handles)
-        _demand(bool(self.concepts), "concepts", "at least one")
         _demand(self.rows.ndim == 2 and len(self.rows) == len(self.concepts), "rows", "one for each concept")
         _demand(0 <= self.steps <= self.settings.steps, "steps", "at most the settings'")
         every = [self.rows, *self.differences.values()]
@@ -53,7 +54,8 @@ class Concepts:
             fits = (
                 pair.down.ndim == pair.up.ndim and pair.down.ndim in (2, 4) and pair.down.shape[0] == pair.up.shape[1]
             )
-            _demand(fits and pair.down.shape[2:] == pair.up.shape[2:] and pair.alpha > 0, name[:80], "a pair that fits")
+            fits = fits and pair.down.shape[2:] == pair.up.shape[2:] and 0 < pair.alpha < math.inf
+            _demand(fits, name[:80], "a pair that fits")
             every += [pair.down, pair.up]
         _demand(all(bool(tensor.isfinite().all()) for tensor in every), "a number", "finite ones")
 
