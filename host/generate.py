@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +15,15 @@ import nodes as host_nodes  # ComfyUI's own nodes.py
 
 from ..scenescope.attention.joining import join_images
 from ..scenescope.attention.labelled import labelled_grid
+from ..scenescope.attention.prompt import learned_names
 from ..scenescope.attention.recording import Recording
 from ..scenescope.attention.selection import Selection
 from ..scenescope.attention.view import View
 from ..scenescope.attention.words import WordMatch
-from ..scenescope.errors import InputError
+from ..scenescope.dims import bytes_text
+from ..scenescope.errors import BudgetError, InputError
 from ..scenescope.training.concepts import Concepts
-from ..scenescope.training.subsets import Which, prompts_of
+from ..scenescope.training.subsets import Which, prompts_of, refuse_template
 from .concepts import BaseCheck, apply_concepts
 from .heatmaps import words_asked
 from .sampling import SamplerSettings, sample
@@ -97,32 +100,54 @@ def generate(models: tuple[Any, Any, Any], concepts: Concepts, request: Request,
         node: id of the node that says how far it is.
 
     Raises:
-        InputError: there are too many pictures, there is no such row, or the concepts do not fit the models.
+        InputError: there are too many pictures, there is no such row, nothing is asked for, or the concepts do not fit
+            the models.
+        BudgetError: the maps of all seeds are more than the selection's budget.
     """
+    if not request.sampler.denoise:
+        raise InputError("Generate from Tokens: denoise is 0; expected more, or nothing is generated. Raise it.")
+    refuse_template(request.negative)
     prompts = prompts_of(request.prompt, concepts.handles, request.which, request.seeds)
     chosen = _row(request.row, len(prompts))
     model, clip = apply_concepts(models[0], models[1], concepts, strength=request.strength, base=request.base)
     clip = trace_words(clip)
-    watched, book = record_attention(model, request.selection)
+    budget = request.selection.budget // request.seeds
+    watched, book = record_attention(model, replace(request.selection, budget=budget))
     negative, start = _encode(clip, request.negative), _first(request.latent)
     seeds = [(request.sampler.seed + place) % _MOST_SEEDS for place in range(request.seeds)]
-    images: list[Tensor] = []
+    images: dict[tuple[int, int], Tensor] = {}
     recordings: list[Recording] = []
-    for row, prompt in enumerate(prompts):
-        positive = _encode(clip, prompt)
-        for seed in seeds:
+    # The recorded prompt first: maps that are over the budget are refused before anything has been sampled.
+    for row in sorted(range(len(prompts)), key=lambda row: row != chosen):
+        positive = _encode(clip, prompts[row])
+        for place, seed in enumerate(seeds):
             comfy.model_management.throw_exception_if_processing_interrupted()
-            say_on_node(node, f"Picture {len(images) + 1} of {len(prompts) * len(seeds)}: {prompt}, seed {seed}")
+            say_on_node(node, f"Picture {len(images) + 1} of {len(prompts) * len(seeds)}: {prompts[row]}, seed {seed}")
             using = watched if row == chosen else model
-            latent = sample(using, positive, negative, start, replace(request.sampler, seed=seed))
+            with _saying_what_to_do(request):
+                latent = sample(using, positive, negative, start, replace(request.sampler, seed=seed))
             if row == chosen:
                 recordings.append(book.find(latent["samples"], -1)[0])
-            images.append(_decoded(models[2], latent["samples"]))
-    pictures = torch.cat(images)
+            images[row, place] = _decoded(models[2], latent["samples"])
+    pictures = torch.cat([images[key] for key in sorted(images)])
     grid = labelled_grid(pictures, prompts, [f"seed {seed}" for seed in seeds])
     recorded = pictures[chosen * len(seeds) : (chosen + 1) * len(seeds)]
     whole = join_images(recordings)
     return Generated(pictures, grid, whole, recorded, _words(whole, prompts[chosen], concepts), prompts)
+
+
+@contextmanager
+def _saying_what_to_do(request: Request) -> Iterator[None]:
+    """Where maps are over the budget, say what this node offers: it has no widget for it."""
+    try:
+        yield
+    except BudgetError as error:
+        whole, part = (bytes_text(request.selection.budget // parts) for parts in (1, request.seeds))
+        raise BudgetError(
+            f"Generate from Tokens: the maps of one picture are more than {part}; expected at most {whole} for "
+            f"{request.seeds} seeds together. Lower the seeds, the steps or the size, or generate with KSampler and "
+            "record it with Record Attention."
+        ) from error
 
 
 def _row(row: int, rows: int) -> int:
@@ -136,8 +161,11 @@ def _row(row: int, rows: int) -> int:
 
 
 def _words(recording: Recording, prompt: str, concepts: Concepts) -> tuple[WordMatch, ...]:
-    named = [handle for handle in concepts.handles if handle in prompt]
-    query = ", ".join(re.sub(r"([#<])", r"\\\1", handle) for handle in named)  # what means something in a query
+    there = set(learned_names(concepts.handles).findall(prompt))
+    named = [handle for handle in concepts.handles if handle in there]
+    # What means something in a query is escaped, and so is the front, or `each` would be all words.
+    escaped = [handle.replace("#", r"\#") for handle in named]
+    query = ", ".join(handle if handle.startswith("\\") else f"\\{handle}" for handle in escaped)
     return words_asked(recording, View(), query) if named else ()
 
 
@@ -147,9 +175,8 @@ def _encode(clip: Any, text: str) -> Any:
 
 
 def _first(latent: dict[str, Any]) -> dict[str, Any]:
-    """The first picture of a LATENT, with its mask."""
-    found = {"samples": latent["samples"][:1]}
-    return found | ({"noise_mask": latent["noise_mask"][:1]} if "noise_mask" in latent else {})
+    """The first picture of a LATENT, with its mask and its place in the batch that it was taken from."""
+    return {key: latent[key][:1] for key in ("samples", "noise_mask", "batch_index") if key in latent}
 
 
 def _decoded(vae: Any, samples: Tensor) -> Tensor:

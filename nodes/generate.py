@@ -50,8 +50,10 @@ class GenerateFromTokens(io.ComfyNode):
     def execute(cls, model, clip, vae, concepts: Learned, **widgets: Any) -> io.NodeOutput:
         """Generate and show the grid."""
         made = generate((model, clip, vae), concepts, request_of(widgets), cls.hidden.unique_id)
-        say_on_node(cls.hidden.unique_id, f"{len(made.images)} pictures of {len(made.prompts)} prompts")
-        outputs = (made.images, made.grid, made.recording, "\n".join(made.prompts))
+        named = "" if made.words else f"\nThe prompt of the maps names none of {', '.join(concepts.handles)}"
+        say_on_node(cls.hidden.unique_id, f"{len(made.images)} pictures of {len(made.prompts)} prompts{named}")
+        prompts = "\n".join(" ".join(prompt.split()) for prompt in made.prompts)
+        outputs = (made.images, made.grid, made.recording, prompts)
         viewer = viewer_ui(made.recording, words=made.words, picture=made.recorded)
         return io.NodeOutput(*outputs, ui=ui.PreviewImage(made.grid, cls=cls).as_dict() | viewer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import chain, combinations
 from typing import Literal, get_args
@@ -12,6 +13,8 @@ from .prompts import sentence
 TOKENS = "{tokens}"
 MOST_PICTURES = 128
 """Rows times seeds; all subsets of seven tokens are 127 rows. The paper sees four concepts as the most that work."""
+
+_MEANT = re.compile(r"\{\s*tokens?\s*\}", re.IGNORECASE)
 
 Which = Literal["all", "each alone", "all together"]
 WHICH: tuple[Which, ...] = get_args(Which)
@@ -45,20 +48,38 @@ def prompts_of(template: str, handles: Sequence[str], which: Which, seeds: int) 
         The prompts.
 
     Raises:
-        InputError: prompts times seeds are more than 128 pictures.
+        InputError: prompts times seeds are more than 128 pictures, or `{tokens}` is misspelt.
 
     >>> prompts_of("a photo of {tokens} at the beach", ["<a>", "<b>"], "all", 1)[1:]
     ('a photo of <b> at the beach', 'a photo of <a> and <b> at the beach')
     >>> prompts_of("a photo of <a>", ["<a>", "<b>"], "all", 1)
     ('a photo of <a>',)
     """
+    if misspelt := [found for found in _MEANT.findall(template) if found != TOKENS]:
+        raise InputError(
+            f"Generate from Tokens: the prompt holds {misspelt[0]}; expected {TOKENS}, letter by letter. Correct it."
+        )
     one = TOKENS not in template
     rows = 1 if one else {"all": 2 ** len(handles) - 1, "each alone": len(handles), "all together": 1}[which]
     if rows * seeds > MOST_PICTURES:
         raise InputError(
             f"Generate from Tokens: {rows} prompts with {seeds} seeds are {rows * seeds} pictures; expected at most "
-            f"{MOST_PICTURES}. Lower the seeds, or choose the tokens each alone or all together."
+            f"{MOST_PICTURES}. {'Lower the seeds, or choose' if rows <= MOST_PICTURES else 'Choose'} the tokens each "
+            "alone or all together."
         )
     if one:
         return (template,)
     return tuple(template.replace(TOKENS, sentence("{}", subset)) for subset in subsets(handles, which))
+
+
+def refuse_template(negative: str) -> None:
+    """Refuse a template where nothing fills it.
+
+    Raises:
+        InputError: the negative prompt is one.
+    """
+    if _MEANT.search(negative):
+        raise InputError(
+            f"Generate from Tokens: the negative prompt holds {TOKENS}; expected it in the prompt alone, where the "
+            "tokens are filled in. Write the handles themselves."
+        )

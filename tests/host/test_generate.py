@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,8 @@ from pack.nodes.generate import GenerateFromTokens
 from pack.scenescope.attention.heatmap import heatmaps
 from pack.scenescope.attention.selection import Selection
 from pack.scenescope.attention.view import View
-from pack.scenescope.errors import InputError
+from pack.scenescope.errors import BudgetError, InputError
+from pack.scenescope.training.scene import Concept
 from pack.tests.host.learned import made_up
 
 import nodes as host_nodes
@@ -118,6 +120,53 @@ def test_the_node_gives_pictures_grid_maps_and_prompts(demo):
     assert prompts.splitlines() == list(wanted.prompts)
     assert recording.images == 2
     assert {entry.branch for entry in recording.entries if entry.table} >= {"positive"}
+
+
+def test_a_latent_taken_from_a_batch_has_the_stock_nodes_noise(demo):
+    """Oracle: the stock nodes from the second picture of a batch of three."""
+    batch = host_nodes.EmptyLatentImage().generate(96, 64, 3)[0]
+    (second,) = host_nodes.LatentFromBatch().frombatch(batch, 1, 1)
+    found = made(demo, prompt="a photo of <asset1>", seeds=1, latent=second)
+    assert torch.equal(found.images, stock(demo, "a photo of <asset1>", 5, second))
+    assert not torch.equal(found.images, stock(demo, "a photo of <asset1>", 5, empty_latent(96, 64)))
+
+
+def test_maps_over_the_budget_are_refused_before_anything_is_sampled(demo, monkeypatch):
+    """Oracle: by hand: room for the maps of one picture, and two seeds; no picture is decoded."""
+    one = made(demo, seeds=1).recording
+    size = one.bytes_held
+    enough = replace(REQUEST.selection, budget=2 * size)
+    assert made(demo, selection=enough).recording.images == 2
+    decoded: list[Any] = []
+    monkeypatch.setattr(demo[2], "decode", decoded.append)
+    with pytest.raises(BudgetError, match="expected at most .* for 2 seeds together. Lower the seeds"):
+        made(demo, selection=replace(enough, budget=2 * size - 1))
+    assert not decoded
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sampler": replace(SAMPLER, denoise=0.0)}, "denoise is 0; expected more"),
+        ({"prompt": "a photo of { Tokens }"}, r"the prompt holds { Tokens }; expected {tokens}"),
+        ({"negative": "no {tokens}"}, "the negative prompt holds {tokens}; expected it in the prompt alone"),
+    ],
+)
+def test_what_asks_for_nothing_is_refused(demo, changes, words):
+    """Oracle: the messages."""
+    with pytest.raises(InputError, match=re.escape(words)):
+        made(demo, **changes)
+
+
+def test_a_handle_that_means_something_in_a_query_is_found_as_a_word(demo):
+    """Oracle: by hand: `each` alone would ask for every word."""
+    learned = made_up(demo, "rows")
+    learned = replace(learned, concepts=(Concept("each"), Concept("#1")))
+    request = replace(REQUEST, prompt="a photo of each and #1", seeds=1, latent=empty_latent(96, 64))
+    assert [(word.label, word.columns) for word in generate(demo, learned, request, None).words] == [
+        ("each", (4,)),
+        ("#1", (6,)),
+    ]
 
 
 def test_a_row_that_is_not_there_and_too_many_pictures_are_refused_before_sampling(demo):
