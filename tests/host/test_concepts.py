@@ -29,7 +29,7 @@ from pack.scenescope.training.scene import Concept, build_scene
 from pack.scenescope.training.settings import lora_settings
 from pack.scenescope.training.weights import LowRank
 from pack.tests.host.checkpoint import FULL_UNET
-from pack.tests.host.learned import call, made_up, with_handles
+from pack.tests.host.learned import PROMPT, call, made_up, with_handles
 from safetensors.torch import save_file
 
 import nodes as host_nodes
