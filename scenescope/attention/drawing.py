@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,10 +16,49 @@ from .colormap import ColourMap, colour
 PAPER, INK, FAINT, AMBER = (23, 24, 28), (238, 238, 240), (150, 152, 160), (255, 190, 84)
 
 
+WIDE_FONTS = (
+    "NotoSansCJK-Regular.ttc",
+    "SourceHanSansSC-Regular.otf",
+    "wqy-microhei.ttc",
+    "wqy-zenhei.ttc",
+    "DroidSansFallbackFull.ttf",
+    "msyh.ttc",
+    "simhei.ttf",
+    "PingFang.ttc",
+    "Hiragino Sans GB.ttc",
+    "STHeiti Medium.ttc",
+    "Arial Unicode.ttf",
+)
+"""Fonts with Chinese, as Linux, Windows and macOS have them; the first that is installed is taken."""
+_OWN_LETTERS = 0x370
+"""Pillow's own typeface has Latin letters only, which end here."""
+_WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
+"""Letters of scripts without spaces between words, for a regular expression: a line may end behind any of them."""
+
+
 @lru_cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own typeface at a size in pixels."""
-    return ImageFont.load_default(size)
+def font(size: int, text: str = "") -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A typeface at a size in pixels that has the letters of a text, if this machine has one.
+
+    Args:
+        size: of the letters in pixels.
+        text: what will be written. Latin letters are Pillow's own typeface's; others are looked for in `WIDE_FONTS`.
+    """
+    wide = wide_font() if any(ord(letter) >= _OWN_LETTERS for letter in text) else None
+    return ImageFont.truetype(wide, size) if wide else ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=1)
+def wide_font() -> str | None:
+    """The file of the first of `WIDE_FONTS` that this machine has, or None."""
+    return next(filter(None, map(_installed, WIDE_FONTS)), None)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return str(ImageFont.truetype(name, 10).path)
+    except OSError:  # Pillow looks through the system's folders for it
+        return None
 
 
 def number_text(value: float) -> str:
@@ -91,10 +131,36 @@ def draw_bar(bar: Bar, height: int, letters: int) -> Image.Image:
 
 def fitting(text: str, width: int, letters: int) -> str:
     """The text, cut with an ellipsis where it is wider than `width` pixels."""
-    face = font(letters)
     text = " ".join(text.split())
+    face = font(letters, text)
     if face.getlength(text) <= width:
         return text
     while text and face.getlength(text + "...") > width:
         text = text[:-1]
     return text + "..."
+
+
+_PIECES = re.compile(rf"[^\s{_WIDE}]+|[{_WIDE}]")
+
+
+def folded(text: str, width: int, letters: int, most: int | None = None) -> list[str]:
+    """Break a text into lines of some pixels, between words or Chinese letters; a word that is too wide is cut.
+
+    Args:
+        text: what is to be written.
+        width: of a line in pixels.
+        letters: their size in pixels.
+        most: lines; the last ends with an ellipsis where there would be more. None is no limit.
+
+    >>> folded("a photo of <asset0> and <asset1> at the beach", 120, 13, 3)
+    ['a photo of', '<asset0> and', '<asset1> at the...']
+    """
+    text = text.strip()
+    face, starts = font(letters, text), [0]
+    for piece in _PIECES.finditer(text):
+        start, end = starts[-1], piece.end()
+        if piece.start() > start and face.getlength(" ".join(text[start:end].split())) > width:
+            starts.append(piece.start())
+    kept = starts[:most]
+    ends = [*kept[1:], len(text)]
+    return [fitting(text[start:end], width, letters) for start, end in zip(kept, ends, strict=True)]

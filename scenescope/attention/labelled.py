@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..dims import Grid
 from ..errors import InputError
-from .drawing import FAINT, INK, PAPER, fitting, font
+from .drawing import FAINT, INK, PAPER, fitting, folded, font
 from .render import TILE, to_tensor
 
 _BESIDE = 0.75  # of a picture's width, for the words at the left
@@ -44,37 +44,18 @@ def labelled_grid(pictures: Tensor, rows: Sequence[str], columns: Sequence[str])
     draw = ImageDraw.Draw(sheet)
     for place, text in enumerate(columns):
         middle = left + place * (size.width + gap) + size.width // 2
-        draw.text((middle, top // 2), fitting(text, size.width, letters), fill=FAINT, font=font(letters), anchor="mm")
+        cut = fitting(text, size.width, letters)
+        draw.text((middle, top // 2), cut, fill=FAINT, font=font(letters, cut), anchor="mm")
     for place, text in enumerate(rows):
         lines = "\n".join(folded(text, beside, letters, size.height // round(1.4 * letters)))
-        middle = top + place * (size.height + gap) + size.height // 2
-        draw.multiline_text((gap, middle), lines, fill=INK, font=font(letters), anchor="lm", spacing=letters // 3)
+        middle, face = top + place * (size.height + gap) + size.height // 2, font(letters, lines)
+        draw.multiline_text((gap, middle), lines, fill=INK, font=face, anchor="lm", spacing=letters // 3)
     for place, picture in enumerate(pictures):
         row, column = divmod(place, len(columns))
         values = (picture.detach().float().cpu().clamp(0, 1).numpy() * 255).round().astype(np.uint8)
         tile = Image.fromarray(values[..., :3]).resize((size.width, size.height), Image.Resampling.BICUBIC)
         sheet.paste(tile, (left + column * (size.width + gap), top + row * (size.height + gap)))
     return to_tensor(sheet)
-
-
-def folded(text: str, width: int, letters: int, most: int) -> list[str]:
-    """Break a text into lines of some pixels; what is over the most lines is cut, and so is a word that is too wide.
-
-    >>> folded("a photo of <asset0> and <asset1> at the beach", 120, 13, 3)
-    ['a photo of', '<asset0> and', '<asset1> at the...']
-    """
-    face, lines = font(letters), [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and face.getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    most = max(1, most)
-    kept = lines[:most]
-    if len(lines) > most:
-        kept[-1] = fitting(" ".join(lines[most - 1 :]), width, letters)
-    return [fitting(line, width, letters) for line in kept]
 
 
 def _held(size: Grid) -> Grid:

@@ -138,7 +138,7 @@ def sheet(rows: Sequence[Sequence[Tile]], style: Style, *, footer: str = "") -> 
     if footer:
         small, place = letters - 1, (gap, whole[1] - foot // 2 - 2)
         text = fitting(footer, whole[0] - 2 * gap, small)
-        ImageDraw.Draw(picture).text(place, text, fill=FAINT, font=font(small), anchor="lm")
+        ImageDraw.Draw(picture).text(place, text, fill=FAINT, font=font(small, text), anchor="lm")
     return to_tensor(picture)
 
 
@@ -203,12 +203,13 @@ def _draw_tile(tile: Tile, size: Grid, style: Style, below: int, bar: Image.Imag
     if bar:
         picture.paste(bar, (size.width + letters // 2, 0))
     draw, middle, top = ImageDraw.Draw(picture), size.width // 2, size.height + letters
-    draw.text((middle, top), fitting(tile.word, size.width, letters + 3), fill=INK, font=font(letters + 3), anchor="mm")
+    word = fitting(tile.word, size.width, letters + 3)
+    draw.text((middle, top), word, fill=INK, font=font(letters + 3, word), anchor="mm")
     small = max(11, letters - 2)
     lines = [(tile.note, FAINT)] + ([(tile.doubt, AMBER)] if tile.doubt else [])
     for row, (text, ink) in enumerate(lines):
         place = (middle, top + round(letters * (1.3 + 1.2 * row)))
-        draw.text(place, fitting(text, size.width, small), fill=ink, font=font(small), anchor="mm")
+        draw.text(place, fitting(text, size.width, small), fill=ink, font=font(small, text), anchor="mm")
     return picture
 
 

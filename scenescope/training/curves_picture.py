@@ -135,11 +135,11 @@ def _legend(draw: ImageDraw.ImageDraw, lines: Sequence[Line], y: int) -> None:
         known = means[means.isfinite()]
         text = f"{line.name} {number_text(float(known[-1]))}" if len(known) else line.name
         text = fitting(text, PANEL[0] // 2, LETTERS)
-        width = font(LETTERS).getlength(text) + 34
+        width = font(LETTERS, text).getlength(text) + 34
         if x + width > EDGE + PANEL[0] + 20:
             break  # the numbers of many concepts stand under their maps
         draw.line([(x, y + LETTERS // 2), (x + 14, y + LETTERS // 2)], fill=line.ink, width=3)
-        draw.text((x + 20, y), text, fill=INK, font=font(LETTERS))
+        draw.text((x + 20, y), text, fill=INK, font=font(LETTERS, text))
         x += width
 
 
@@ -160,7 +160,7 @@ def _tiles(history: History, masks: Tensor) -> Image.Image:
             picture.paste(tile, (x + side * (size.width + 6), y))
         name = fitting(handle, wide - 20, LETTERS)
         ink = LINES[index % len(LINES)]
-        draw.text((x, y + size.height + 6), name, fill=ink, font=font(LETTERS))
+        draw.text((x, y + size.height + 6), name, fill=ink, font=font(LETTERS, name))
         told = _fit_text(then[handle], now[handle])
         draw.text((x, y + size.height + LETTERS + 10), told, fill=FAINT, font=font(LETTERS - 2))
     return picture

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..attention.drawing import AMBER, FAINT, INK, PAPER, fitting, font
+from ..attention.drawing import AMBER, FAINT, INK, PAPER, fitting, folded, font
 from ..attention.render import enlarge, to_tensor
 from ..attention.resample import area_mean
 from ..dims import Grid
@@ -148,7 +148,7 @@ def _draw_tile(scene: Scene, image: int, tile: _Tile) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     small = LETTERS - 2
     text = fitting(tile.caption, picture.width, small)
-    draw.text((0, tile.size.height + _CAPTION // 2), text, fill=FAINT, font=font(small), anchor="lm")
+    draw.text((0, tile.size.height + _CAPTION // 2), text, fill=FAINT, font=font(small, text), anchor="lm")
     if tile.grid == scene.size:
         _write_names(draw, scene, image, tile.size)
     return picture
@@ -193,12 +193,13 @@ def _write_names(draw: ImageDraw.ImageDraw, scene: Scene, image: int, size: Grid
     for index in scene.present(image):
         row, column = _middle(scene.masks[image, index], size)
         text, colour = fitting(scene.handles[index], size.width - 8, small), colour_of(index)
-        half = font(small).getlength(text) / 2 + 4
+        face = font(small, text)
+        half = face.getlength(text) / 2 + 4
         column = min(max(column, half), max(size.width - half, half))
         row = min(max(row, small), size.height - small)
         box = (column - half, row - small * 0.7, column + half, row + small * 0.7)
         draw.rectangle(box, fill=colour)
-        draw.text((column, row), text, fill=_readable_on(colour), font=font(small), anchor="mm")
+        draw.text((column, row), text, fill=_readable_on(colour), font=face, anchor="mm")
 
 
 def _middle(mask: Tensor, size: Grid) -> tuple[float, float]:
@@ -219,35 +220,23 @@ def _readable_on(colour: Sequence[int]) -> tuple[int, int, int]:
 def _legend(scene: Scene, image: int, found: Sequence[Doubt], width: int) -> Image.Image:
     """Swatch, handle and facts of each concept, and under them the warnings."""
     line = round(LETTERS * 1.5)
-    warnings = [part for message in _messages(found) for part in _wrapped(f"! {message}", width)]
+    warnings = [part for message in _messages(found) for part in folded(f"! {message}", width, LETTERS - 2)]
     height = line * len(scene.concepts) + line * len(warnings) + (GAP if warnings else 0) + GAP
     legend = Image.new("RGB", (width, height), PAPER)
     draw, small = ImageDraw.Draw(legend), LETTERS - 2
     notes = _notes(scene, image)
-    left = line + round(max(font(LETTERS).getlength(fitting(name, width // 2, LETTERS)) for name in scene.handles))
-    for index, name in enumerate(scene.handles):
+    names = [fitting(name, width // 2, LETTERS) for name in scene.handles]
+    left = line + round(max(font(LETTERS, name).getlength(name) for name in names))
+    for index, name in enumerate(names):
         middle = line * index + line // 2
         draw.rectangle((0, middle - LETTERS // 2, LETTERS - 2, middle + LETTERS // 2 - 2), fill=colour_of(index))
-        text = fitting(name, width // 2, LETTERS)
-        draw.text((line, middle), text, fill=INK, font=font(LETTERS), anchor="lm")
+        draw.text((line, middle), name, fill=INK, font=font(LETTERS, name), anchor="lm")
         note = fitting(notes[index], width - left - GAP, small)
-        draw.text((left + GAP, middle), note, fill=FAINT, font=font(small), anchor="lm")
+        draw.text((left + GAP, middle), note, fill=FAINT, font=font(small, note), anchor="lm")
     top = line * len(scene.concepts) + GAP
     for row, text in enumerate(warnings):
-        draw.text((0, top + line * row + line // 2), text, fill=AMBER, font=font(small), anchor="lm")
+        draw.text((0, top + line * row + line // 2), text, fill=AMBER, font=font(small, text), anchor="lm")
     return legend
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """The text in lines that fit; a word that does not fit a line is cut."""
-    face, lines = font(LETTERS - 2), [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and face.getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return [fitting(line, width, LETTERS - 2) for line in lines]
 
 
 def _count(things: Sequence[Any] | Tensor, noun: str) -> str:
