@@ -31,13 +31,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pack.benchmarks.lab.files import write, write_picture
 from pack.benchmarks.lab.tables import differences, markdown, spots, summary
 from pack.benchmarks.lab.variants import DEFAULT, TITLES, UNTRAINED, Length, settings_of
 from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui, use_comfyui
 from pack.devtools.environment import cache_folder
 from pack.scenescope.attention.scatter import Axes, draw_scatter
 from pack.scenescope.world.vocabulary import WORLD_VERSION
-from PIL import Image
 
 MODEL_FILE = ROOT / "demo" / "scenescope-demo.safetensors"
 AXES = Axes("The demo model's ablation", "prompt similarity", "identity similarity")
@@ -50,9 +50,9 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--scenes", type=int, default=4, help="of two and of three things, each (4)")
     reader.add_argument("--first", type=int, default=0, metavar="SCENE", help="to begin at; tune on others than 0 to 3")
     reader.add_argument("--things", type=int, nargs="+", default=[2, 3], choices=[2, 3], help="things in a scene")
-    reader.add_argument("--seeds", type=int, default=1, help="trainings of each scene (1)")
+    reader.add_argument("--seeds", type=int, default=2, help="trainings of each scene (2)")
     reader.add_argument("--steps", type=int, nargs=2, default=[150, 250], metavar=("ONE", "TWO"), help="of the phases")
-    reader.add_argument("--templates", type=int, default=3, help="backgrounds asked for, for each scene (3)")
+    reader.add_argument("--templates", type=int, default=2, help="backgrounds asked for, for each scene (2)")
     reader.add_argument("--pictures", type=int, default=1, help="of each prompt (1)")
     reader.add_argument("--only", nargs="+", default=list(DEFAULT), metavar="VARIANT", help=" ".join(DEFAULT))
     reader.add_argument("--tune", nargs="+", metavar="FIELD=A,B", help="every combination, on top of --base")
@@ -121,14 +121,7 @@ def work(options: argparse.Namespace) -> None:
 
 def save_sheet(pictures: Sequence[np.ndarray], file: Path) -> None:
     """Save a trial's pictures side by side: the scene, then what was generated, prompt by prompt."""
-    Image.fromarray(np.uint8(np.concatenate(pictures, axis=1) * 255)).save(file)
-
-
-def write(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    aside = file.with_suffix(".partial")
-    aside.write_text(text, "utf-8")
-    os.replace(aside, file)
+    write_picture(file, np.concatenate(pictures, axis=1))
 
 
 def run_all(options: argparse.Namespace, missing: int) -> bool:

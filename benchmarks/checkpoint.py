@@ -7,22 +7,26 @@ The folder holds `img.png` (or .jpg); `mask0.png`, `mask1.png` ... of any size, 
 you like, `words.txt` with a starting word for each mask, one in a line. The report is a folder with `report.md`, a
 picture for each way to train, and `report.json`. Nothing is downloaded, so similarities are by what the folder offers:
 the error inside the masks and the map-against-mask IoU, before and after training, and how much of the colours inside
-the masks comes back where the token looks in new pictures (histogram intersection).
+the masks comes back where the token looks in new pictures (histogram intersection). A run that was broken off goes on
+with the ways that are missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pack.benchmarks.lab.files import write, write_picture
 from pack.benchmarks.lab.variants import DEFAULT, OWN_RATES, TITLES, UNTRAINED, Length, settings_of, title_of
 from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+from pack.scenescope.errors import InputError
 from PIL import Image
 from safetensors import safe_open
 
@@ -30,13 +34,26 @@ PLACES = ("at the beach", "in the snow", "on a wooden floor")
 USAGE = "bench checkpoint: nothing to measure. Name a model and a scene: --checkpoint FILE --scene FOLDER"
 
 
+Pair = tuple[float, float]
+
+
 @dataclass(frozen=True)
 class Line:
-    """What the report says about one way to train; looks before and after."""
+    """What the report says about one way to train; looks before and after, None where nothing is trained.
 
+    Args:
+        key: of all that it depends on.
+        variant: the way.
+        fit: map-against-mask IoU.
+        masked: the loss inside the masks.
+        colours: that came back, 0 to 1.
+        picture: the sheet's file name.
+    """
+
+    key: str
     variant: str
-    fit: tuple[float, float]
-    masked: tuple[float, float]
+    fit: Pair | None
+    masked: Pair | None
     colours: float
     picture: str
 
@@ -48,7 +65,7 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--checkpoint", type=Path, help="an SD1.5 checkpoint, or the demo model's file")
     reader.add_argument("--scene", type=Path, help="a folder with img.png, mask0.png ..., words.txt")
     reader.add_argument("--steps", type=int, nargs=2, default=[400, 400], metavar=("ONE", "TWO"), help="of the phases")
-    reader.add_argument("--only", nargs="+", default=[name for name in DEFAULT if name != UNTRAINED], metavar="VARIANT")
+    reader.add_argument("--only", nargs="+", default=list(DEFAULT), metavar="VARIANT", help=" ".join(DEFAULT))
     reader.add_argument("--resolution", type=int, default=512, help="side of a square with as many pixels (512)")
     reader.add_argument("--sampler-steps", type=int, default=20)
     reader.add_argument("--class-pictures", type=int, default=16, help="for the prior of full; the code has 100")
@@ -57,6 +74,17 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--cpu", action="store_true", help="leave a GPU alone")
     reader.add_argument("--folder", type=Path, help="of the report (ablation beside the scene)")
     return reader.parse_args()
+
+
+def check(options: argparse.Namespace) -> None:
+    """Say what is wrong before anything takes long; leave out the starting words where the folder has none."""
+    if not options.checkpoint.is_file():
+        raise SystemExit(f"bench checkpoint: there is no file {options.checkpoint}; expected an SD1.5 checkpoint.")
+    if unknown := [name for name in options.only if name.partition(":")[0] not in TITLES]:
+        raise SystemExit(f"bench checkpoint: no way to train is called {unknown[0]}; expected {', '.join(TITLES)}.")
+    for variant in options.only:
+        if variant != UNTRAINED:
+            settings_of(variant, Length(*options.steps), options.seed, OWN_RATES)
 
 
 def read_scene(folder: Path, resolution: int) -> Any:
@@ -108,42 +136,61 @@ def colours_back(picture: np.ndarray, maps: torch.Tensor, scene: Any, asked: tup
     ]
 
 
-def draw_all(studio: Any, stand: Any, scene: Any, seed: int) -> tuple[Image.Image, float]:
-    """Generate every subset at every place: a sheet, places down and subsets across, and the colours that came back."""
+def draw_all(studio: Any, stand: Any, scene: Any, seed: int) -> tuple[torch.Tensor, float]:
+    """Generate every subset at every place.
+
+    Returns:
+        The sheet (1 height width 3) float, 0 to 1, places down and subsets across, and the share of the colours that
+        came back.
+    """
     from pack.benchmarks.lab.trial import encode, subsets
     from pack.host.sampling import sample
     from pack.host.text import trace_words
     from pack.host.unet import record_attention
     from pack.scenescope.attention.heatmap import heatmaps
+    from pack.scenescope.attention.labelled import labelled_grid
     from pack.scenescope.attention.placement import resize
     from pack.scenescope.attention.selection import Selection
     from pack.scenescope.attention.view import View
     from pack.scenescope.attention.words import find_words
 
-    clip, settings, back = trace_words(stand.clip), replace(studio.manner.sampling, seed=seed), []
-    ways, size = subsets(len(scene.concepts)), scene.size
-    sheet = Image.new("RGB", (len(ways) * size.width, len(PLACES) * size.height))
-    for (row, place), (column, asked) in ((a, b) for a in enumerate(PLACES) for b in enumerate(ways)):
-        names = [stand.names[thing] for thing in asked]
-        watched, book = record_attention(stand.model, Selection(branches=("positive",)))
-        positive = encode(clip, f"a photo of {' and '.join(names)} {place}")
-        blank = {"samples": torch.zeros(1, 4, *scene.latent)}
-        latent = sample(watched, positive, encode(clip, ""), blank, settings)["samples"]
-        picture = studio.vae.decode(latent)[0].float().cpu().numpy().clip(0, 1)
-        recording = book.find(None)[0]
-        table = next(entry.table for entry in recording.entries if entry.table is not None)
-        seen = heatmaps(recording, find_words(table, ", ".join(names)), View("all", "latent", steps="all"))
-        maps = resize(seen.values.movedim(-1, 1), size)[0].cpu()
-        back += colours_back(picture, maps, scene, asked)
-        sheet.paste(Image.fromarray(np.uint8(picture * 255)), (column * size.width, row * size.height))
+    clip, settings = trace_words(stand.clip), replace(studio.manner.sampling, seed=seed)
+    ways, pictures, back = subsets(len(scene.concepts)), [], []
+    names = [[stand.names[thing] for thing in asked] for asked in ways]
+    for place in PLACES:
+        for asked, called in zip(ways, names, strict=True):
+            watched, book = record_attention(stand.model, Selection(branches=("positive",)))
+            positive = encode(clip, f"a photo of {' and '.join(called)} {place}")
+            blank = {"samples": torch.zeros(1, 4, *scene.latent)}
+            latent = sample(watched, positive, encode(clip, ""), blank, settings)["samples"]
+            picture = studio.vae.decode(latent)[0].float().cpu().numpy().clip(0, 1)
+            recording = book.find(None)[0]
+            table = next(entry.table for entry in recording.entries if entry.table is not None)
+            seen = heatmaps(recording, find_words(table, ", ".join(called)), View("all", "latent", steps="all"))
+            maps = resize(seen.values.movedim(-1, 1), scene.size)[0].cpu()
+            back += colours_back(picture, maps, scene, asked)
+            pictures.append(torch.from_numpy(picture))
+    sheet = labelled_grid(torch.stack(pictures), PLACES, [" and ".join(called) for called in names])
     return sheet, float(np.mean(back))
 
 
-def write(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    aside = file.with_suffix(".partial")
-    aside.write_text(text, "utf-8")
-    os.replace(aside, file)
+def key_of(options: argparse.Namespace, settings: object) -> str:
+    """A digest of all that a line depends on."""
+    model = options.checkpoint.stat()
+    digest = hashlib.blake2b(repr((model.st_size, model.st_mtime_ns, settings, PLACES)).encode(), digest_size=8)
+    digest.update(repr((options.resolution, options.sampler_steps, options.class_pictures, options.seed)).encode())
+    for file in sorted(options.scene.iterdir()):
+        if file.name.startswith(("img.", "mask", "words.")):
+            digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def earlier(folder: Path) -> dict[str, Line]:
+    """The lines that a run before this one finished, by their keys."""
+    file = folder / "report.json"
+    if not file.is_file():
+        return {}
+    return {line["key"]: Line(**line) for line in json.loads(file.read_text("utf-8")) if "key" in line}
 
 
 def markdown(lines: list[Line], options: argparse.Namespace) -> str:
@@ -158,15 +205,55 @@ def markdown(lines: list[Line], options: argparse.Namespace) -> str:
     text += ["| | IoU before | IoU after | masked loss before | masked loss after | colours |"]
     text += ["| --- | --- | --- | --- | --- | --- |"]
     for line in lines:
-        numbers = [f"{value:.3f}" for value in (*line.fit, *line.masked, line.colours)]
+        pairs = (*(line.fit or (None, None)), *(line.masked or (None, None)), line.colours)
+        numbers = ["-" if value is None else f"{value:.3f}" for value in pairs]
         text.append("| " + " | ".join([title_of(line.variant), *numbers]) + " |")
     for line in lines:
         text += ["", f"## {title_of(line.variant)}", "", f"![{title_of(line.variant)}]({line.picture})"]
     return "\n".join(text) + "\n"
 
 
+def measure(make: Callable[[], Any], scene: Any, options: argparse.Namespace, folder: Path) -> list[Line]:
+    """Train each way, draw, and write the report as far as it has come after each.
+
+    Args:
+        make: loads the model; it is not called where nothing is missing.
+        scene: what is learned from.
+        options: the command line.
+        folder: of the report.
+    """
+    from pack.benchmarks.lab.trial import Stand, trained
+
+    known, studio, lines = earlier(folder), None, []
+    for number, variant in enumerate(options.only):
+        settings: Any = None
+        if variant != UNTRAINED:
+            settings = settings_of(variant, Length(*options.steps), options.seed, OWN_RATES)
+            settings = replace(settings, precision=options.precision)
+        key = key_of(options, settings)
+        line = known.get(key)
+        if line is None:
+            studio = studio or make()
+            names = tuple(f"a {concept.word}" for concept in scene.concepts)
+            stand = trained(studio, scene, settings) if settings else Stand(studio.model, studio.clip, names)
+            with torch.inference_mode():
+                sheet, colours = draw_all(studio, stand, scene, options.seed)
+            picture = f"{key}.png"
+            write_picture(folder / picture, sheet[0].numpy())
+            looks = (stand.before, stand.after) if stand.before and stand.after else None
+            fit = (looks[0].fit, looks[1].fit) if looks else None
+            masked = (looks[0].masked, looks[1].masked) if looks else None
+            line = Line(key, variant, fit, masked, colours, picture)
+        lines.append(line)
+        write(folder / "report.md", markdown(lines, options))
+        kept = [*lines, *(other for other in known.values() if other.key not in {line.key for line in lines})]
+        write(folder / "report.json", json.dumps([asdict(line) for line in kept], indent=1))
+        print(f"{number + 1}/{len(options.only)} {title_of(variant)}", flush=True)
+    return lines
+
+
 def main() -> None:
-    """Train each way, draw, and write the report as far as it has come after each."""
+    """Read the model and the scene, measure what is missing, and show the report."""
     options = arguments()
     if options.checkpoint is None or options.scene is None:
         print(USAGE)
@@ -175,30 +262,28 @@ def main() -> None:
     if path is None:
         raise SystemExit(f"bench checkpoint: no ComfyUI was found; expected one to train in. {HOW_TO_GET_ONE}")
     use_comfyui(path, cpu=options.cpu or not torch.cuda.is_available())
-    from pack.benchmarks.lab.trial import Manner, Studio, trained
+    try:
+        check(options)
+        scene = read_scene(options.scene, options.resolution)
+        if UNTRAINED in options.only and not all(concept.word for concept in scene.concepts):
+            options.only = [variant for variant in options.only if variant != UNTRAINED]
+            print("Without a line for the starting words: words.txt does not have one for each mask.", flush=True)
+        folder = options.folder or options.scene / "ablation"
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = measure(lambda: studio_of(options, scene), scene, options, folder)
+    except InputError as error:
+        raise SystemExit(f"bench checkpoint: {error}") from error
+    print(f"\n{markdown(lines, options)}\nIn {folder}: report.md")
+
+
+def studio_of(options: argparse.Namespace, scene: Any) -> Any:
+    """The model, and how it makes pictures."""
+    from pack.benchmarks.lab.trial import Manner, Studio
     from pack.host.sampling import SamplerSettings
 
-    scene = read_scene(options.scene, options.resolution)
     sampling = SamplerSettings(0, options.sampler_steps, cfg=7.5, sampler_name="dpmpp_2m", scheduler="karras")
     manner = Manner(scene.latent, sampling, "a photo at the beach", options.class_pictures)
-    studio = Studio(load(options.checkpoint), manner)
-    folder = options.folder or options.scene / "ablation"
-    folder.mkdir(parents=True, exist_ok=True)
-    lines: list[Line] = []
-    for number, variant in enumerate(options.only):
-        if variant.partition(":")[0] not in TITLES or variant == UNTRAINED:
-            raise SystemExit(f"bench checkpoint: no way to train is called {variant}; expected {', '.join(TITLES)}.")
-        settings = settings_of(variant, Length(*options.steps), options.seed, OWN_RATES)
-        stand = trained(studio, scene, replace(settings, precision=options.precision))
-        with torch.inference_mode():
-            sheet, colours = draw_all(studio, stand, scene, options.seed)
-        sheet.save(folder / f"{number}.png")
-        fit, masked = (stand.before.fit, stand.after.fit), (stand.before.masked, stand.after.masked)
-        lines.append(Line(variant, fit, masked, colours, f"{number}.png"))
-        write(folder / "report.md", markdown(lines, options))
-        write(folder / "report.json", json.dumps([asdict(line) for line in lines], indent=1))
-        print(f"{number + 1}/{len(options.only)} {title_of(variant)}", flush=True)
-    print(f"\n{markdown(lines, options)}\nIn {folder}: report.md")
+    return Studio(load(options.checkpoint), manner)
 
 
 if __name__ == "__main__":
