@@ -30,9 +30,9 @@ class TrainSettings(io.ComfyNode):
                 io.DynamicCombo.Input(
                     "preset",
                     options=options,
-                    tooltip="lora: the new tokens and small additions to the U-Net; megabytes of state, and the "
-                    "default. full: the reference, which trains all weights; 16 bytes for each, about 15 GB for SD1.5. "
-                    "Choosing one sets all knobs below to its values.",
+                    tooltip="lora: the new tokens and small additions to U-Net and text encoder; a state of some 110 "
+                    "MB, and the default. full: the reference, which trains all weights; 16 bytes for each, about 15 "
+                    "GB for SD1.5. Choosing one sets all knobs below to its values.",
                 )
             ],
             outputs=[Settings.Output(display_name="SETTINGS", tooltip="For Train Concepts.")],
@@ -107,7 +107,7 @@ def _keeping_inputs() -> list[io.Input]:
             max=100_000,
             advanced=True,
             tooltip="Steps from one writing of the state to the next. A cancelled run saves its last step anyway; this "
-            "is for a crash. The state of lora is some 40 MB at rank 16, that of full 12 GB.",
+            "is for a crash. The state of lora is some 110 MB at rank 16, that of full 12 GB.",
         ),
         io.Boolean.Input(
             "checkpointing",

@@ -142,6 +142,7 @@ def test_both_modes_learn_where_the_things_are(mode):
     scene, told = toy_scene(), []
     preset, rate = (lora_settings, 0.03) if mode == "lora" else (full_settings, 0.01)
     options = {"phase1_steps": 30, "phase2_steps": 90, "attention_weight": 1.0, "prior": "off", "norm_guard": None}
+    options["text_encoder"] = mode == "full"  # with lora the toy's losses fall, and its few cells fit no better
     settings = preset(**options, phase1_rows_rate=0.03, phase2_rows_rate=rate, weights_rate=rate, rank=4, alpha=4)
     train(scene, toy_ports(scene, quiet=True), settings, on_step=told.append)
     losses = [report.measured.attention / len(report.measured.maps) for report in told]

@@ -8,7 +8,7 @@ from pack.scenescope.training.trainer import Report, train
 from pack.tests.toy_training import toy_ports, toy_scene
 
 SHORT = {"phase1_steps": 4, "phase2_steps": 5, "seed": 6}
-LORA = lora_settings(**SHORT, rank=2, text_encoder=True)
+LORA = lora_settings(**SHORT, rank=2)
 FULL = full_settings(**SHORT)
 
 
