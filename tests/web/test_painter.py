@@ -155,7 +155,7 @@ def test_the_painting_comes_back_with_the_workflow_after_a_reload(painter, edito
     """Oracle: the paint of two pixels in a page that was loaded anew."""
     painter.stroke((60, 60), (140, 60))
     editor.page.mouse.move(5, 5)
-    editor.page.wait_for_timeout(1000)
+    painter.saved()
     workflow = editor.page.evaluate("() => app.graph.serialize()")
     editor.open()
     editor.load(workflow)
