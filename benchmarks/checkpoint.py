@@ -77,7 +77,7 @@ def arguments() -> argparse.Namespace:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Say what is wrong before anything takes long; leave out the starting words where the folder has none."""
+    """Say what is wrong before anything takes long."""
     if not options.checkpoint.is_file():
         raise SystemExit(f"bench checkpoint: there is no file {options.checkpoint}; expected an SD1.5 checkpoint.")
     if unknown := [name for name in options.only if name.partition(":")[0] not in TITLES]:
@@ -186,11 +186,12 @@ def key_of(options: argparse.Namespace, settings: object) -> str:
 
 
 def earlier(folder: Path) -> dict[str, Line]:
-    """The lines that a run before this one finished, by their keys."""
+    """The lines that a run before this one finished, by their keys; not those whose picture is gone."""
     file = folder / "report.json"
     if not file.is_file():
         return {}
-    return {line["key"]: Line(**line) for line in json.loads(file.read_text("utf-8")) if "key" in line}
+    lines = [Line(**line) for line in json.loads(file.read_text("utf-8")) if "key" in line]
+    return {line.key: line for line in lines if (folder / line.picture).is_file()}
 
 
 def markdown(lines: list[Line], options: argparse.Namespace) -> str:

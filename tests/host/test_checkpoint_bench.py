@@ -64,10 +64,11 @@ def test_a_folder_becomes_a_report_with_pictures_and_a_second_run_adds_what_is_m
     assert lines["untrained"]["fit"] is None
     text = (tmp_path / "report" / "report.md").read_text("utf-8")
     assert text in done.stdout
+    assert not list((tmp_path / "report").glob("*.partial"))
     for line in lines.values():
         assert f"]({line['picture']})" in text
         with Image.open(tmp_path / "report" / line["picture"]) as picture:
-            assert picture.width > 3 * 192 > picture.height / 2
+            assert picture.size == (170 + 3 * (192 + 13), 32 + 3 * (128 + 13))  # words and gaps, three by three
 
 
 def test_another_mask_or_setting_makes_a_new_line(tmp_path):
