@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,16 @@ async ([palette, locale]) => {
   return app.graph.nodes.length > 0;
 }
 """
+
+
+def eventually(read: Callable[[], Any], expected: Any, within: float = 20.0) -> bool:
+    """Read until it is as expected, and return whether it came to that in so many seconds."""
+    end = time.monotonic() + within
+    while read() != expected:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 class Editor:

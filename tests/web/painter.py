@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
-from pack.tests.web.editor import Editor
+from pack.tests.web.editor import Editor, eventually
 from playwright.sync_api import ElementHandle
 
 BUILD = "SceneScope_BuildScene"
@@ -42,6 +41,8 @@ CANVAS = {
     "classic": "panel => panel.querySelector('.ss-paper canvas')",
     "vue": "panel => panel.closest('[data-node-id]').querySelector('[data-testid=painter-canvas]')",
 }
+# A painting is named 700 ms after its last stroke, by a timer that began before this one.
+PAUSED = "() => new Promise(done => setTimeout(done, 800))"
 PIXEL = "(canvas, [x, y]) => [...canvas.getContext('2d').getImageData(x, y, 1, 1).data]"
 
 
@@ -88,6 +89,10 @@ class Painter:
         """The paint of a pixel, red green blue alpha."""
         return list(self.page.evaluate(f"([canvas, place]) => ({PIXEL})(canvas, place)", [self.canvas, [x, y]]))
 
+    def painted(self, x: int, *ys: int) -> list[bool]:
+        """Whether there is paint at places one above another."""
+        return [self.at(x, y)[3] == 255 for y in ys]
+
     def value(self, node: int = -1) -> str:
         """What the node's widget says."""
         return str(self.page.evaluate(VALUE, node))
@@ -109,13 +114,13 @@ class Painter:
         folder = self.editor.server.place.base / "input" / "scenescope"
         return sorted(folder.glob("*.png")) if folder.is_dir() else []
 
-    def saved(self) -> None:
-        """Wait until what was painted is on the server under the name that the widget has."""
-        self.page.wait_for_timeout(1500)  # a stroke is given its name after a pause
-        end = time.monotonic() + 20
-        while Path(self.value().removesuffix(" [input]")).name not in [path.name for path in self.files()]:
-            assert time.monotonic() < end, "the painting was not saved within 20 s"
-            self.page.wait_for_timeout(100)
+    def saved(self) -> str:
+        """Wait until what was painted has a name and is on the server under it; return what the widget says."""
+        self.page.evaluate(PAUSED)
+        value = self.value()
+        file = self.editor.server.place.base / "input" / value.removesuffix(" [input]")
+        assert eventually(file.exists, True), f"{value} was not saved"
+        return value
 
     def last_run(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Build Scene's inputs in the last prompt, and the facts that it showed."""

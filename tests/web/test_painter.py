@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pack.devtools.comfyui import ROOT
 from pack.scenescope.training.things import PALETTE
-from pack.tests.web.editor import Editor
+from pack.tests.web.editor import Editor, eventually
 from pack.tests.web.painter import CONNECT, CONNECT_MASK, GRAPH, HEIGHT, WIDTH, Painter
 from PIL import Image
 
@@ -128,12 +128,10 @@ def test_the_eraser_takes_paint_off_and_undo_brings_it_back(painter, editor):
         editor.page.wait_for_timeout(100)
     assert painter.at(70, 120)[3] == 0
     editor.page.mouse.move(5, 5)
-    editor.page.wait_for_timeout(1200)
-    assert painter.value() == ""
+    assert painter.saved() == ""
     painter.press("undo")
     assert painter.at(70, 120)[3] == 255
-    editor.page.wait_for_timeout(1200)
-    assert painter.value().startswith("scenescope/painter-")
+    assert painter.saved().startswith("scenescope/painter-")
 
 
 def test_a_pause_writes_one_file_and_queueing_no_other(painter, editor):
@@ -144,7 +142,7 @@ def test_a_pause_writes_one_file_and_queueing_no_other(painter, editor):
     for y in (60, 110, 160):
         painter.stroke((60, y), (160, y))
     assert sent == []
-    editor.page.wait_for_timeout(1500)
+    painter.saved()
     assert len(sent) == 1
     editor.run()
     assert len(sent) == 1
@@ -160,8 +158,8 @@ def test_the_painting_comes_back_with_the_workflow_after_a_reload(painter, edito
     editor.open()
     editor.load(workflow)
     painter.look()
+    assert eventually(lambda: painter.painted(100, 60, 160), [True, False])
     assert painter.at(100, 60) == pytest.approx([*BLUE, 255], abs=ROUNDED)
-    assert painter.at(100, 160)[3] == 0
     painter.stroke((60, 160), (140, 160))
     editor.run()
     assert painter.last_run()[1]["concepts"][0]["cells"] > 2
@@ -171,39 +169,34 @@ def test_a_copy_is_painted_on_for_itself(painter, editor):
     """Oracle: the values and the paint of both nodes."""
     painter.stroke((60, 60), (140, 60))
     editor.page.mouse.move(5, 5)
-    editor.page.wait_for_timeout(1000)
-    first = painter.value()
+    first = painter.saved()
     copy = "() => { const c = app.canvas; c.selectItems([app.graph.nodes.at(-1)]); c.copyToClipboard(); "
     copy += "c.pasteFromClipboard(); app.graph.nodes[0].connect(0, app.graph.nodes.at(-1), 0); }"
     editor.page.evaluate(copy)
     editor.page.evaluate("() => { app.graph.nodes.at(-1).pos = [700, 0]; app.canvas.deselectAll(); }")
     painter.look()
     assert painter.value(-1) == first
-    assert painter.at(100, 60)[3] == 255
+    assert eventually(lambda: painter.painted(100, 60), [True])
     painter.stroke((60, 160), (140, 160))
     editor.page.mouse.move(5, 5)
-    editor.page.wait_for_timeout(1000)
+    assert painter.saved() not in (first, "")
     assert painter.value(0) == first
-    assert painter.value(-1) not in (first, "")
 
 
 def test_undo_of_the_graph_takes_the_painting_back_too(painter, editor):
     """Oracle: the value and the paint of before the last pause."""
     painter.stroke((60, 60), (140, 60))
     editor.page.mouse.move(5, 5)
-    editor.page.wait_for_timeout(1200)
-    first = painter.value()
+    first = painter.saved()
     painter.stroke((60, 160), (140, 160))
     editor.page.mouse.move(5, 5)
-    editor.page.wait_for_timeout(1200)
-    assert painter.value() != first
+    assert painter.saved() != first
     editor.page.mouse.click(1200, 850)
     editor.page.wait_for_timeout(500)
     editor.page.keyboard.press("Control+z")
-    editor.page.wait_for_timeout(1500)
-    assert painter.value() == first
+    assert eventually(painter.value, first)
     painter.look()
-    assert [painter.at(100, y)[3] for y in (60, 160)] == [255, 0]
+    assert eventually(lambda: painter.painted(100, 60, 160), [True, False])
     painter.stroke((60, 200), (140, 200))
     editor.run()
     file = editor.server.place.base / "input" / painter.last_run()[0]["mask"].removesuffix(" [input]")
@@ -217,22 +210,23 @@ def test_the_other_renderer_goes_on_where_this_one_was(painter, editor):
     switch = "vue => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)"
     painter.stroke((60, 60), (140, 60))
     editor.page.mouse.move(5, 5)
-    editor.page.wait_for_timeout(1000)
+    painter.saved()
     try:
         editor.renderer = "vue" if mine == "classic" else "classic"
         editor.page.evaluate(switch, editor.renderer == "vue")
         editor.page.wait_for_timeout(1500)
         painter.look()
+        assert eventually(lambda: painter.painted(100, 60), [True])
         assert painter.at(100, 60) == pytest.approx([*BLUE, 255], abs=ROUNDED)
         painter.stroke((60, 160), (140, 160))
         editor.page.mouse.move(5, 5)
-        editor.page.wait_for_timeout(1000)
+        painter.saved()
     finally:
         editor.renderer = mine
         editor.page.evaluate(switch, mine == "vue")
         editor.page.wait_for_timeout(1500)
     painter.look()
-    assert [painter.at(100, y)[3] for y in (60, 160)] == [255, 255]
+    assert eventually(lambda: painter.painted(100, 60, 160), [True, True])
 
 
 def test_a_load_image_that_is_connected_later_shows_at_once(editor, photo):
@@ -257,7 +251,7 @@ def classic(painter: Painter, editor: Editor) -> Iterator[Painter]:
     painter.look()
     yield painter
     editor.page.mouse.move(5, 5)
-    editor.page.wait_for_timeout(1000)  # a painting is saved by then
+    painter.saved()
     editor.renderer = mine
     editor.page.evaluate(switch, mine == "vue")
     editor.page.wait_for_timeout(800)
