@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pack.scenescope.attention.drawing import folded, font, wide_font
+from pack.scenescope.attention.drawing import FONTS, folded, font, lacking
+from PIL import ImageFont
 
 WORDS = st.lists(st.sampled_from(["a", "photo", "<asset0>", "(cat:1.2)", "雪地里", "的", "猫"]), max_size=12)
 
@@ -36,13 +38,29 @@ def test_a_chinese_text_breaks_between_its_letters():
     assert "".join(lines) == text
 
 
-def test_chinese_letters_are_drawn_and_not_boxes_where_a_font_has_them():
-    """Oracle: a typeface that lacks letters draws the same box for each of them."""
-    face = font(24, "猫雪")
-    boxes = bytes(face.getmask("猫")) == bytes(face.getmask("雪"))
-    assert boxes == (wide_font() is None)
+@pytest.mark.parametrize("letters", ["猫雪", "äö", "жя", "éñ"])
+def test_letters_are_drawn_and_not_boxes_where_a_font_has_them(letters):
+    """Oracle: a typeface that lacks letters draws the same box for each of them; the fonts, opened one by one."""
+    pictures = {bytes(font(24, letters).getmask(letter)) for letter in letters}
+    assert len(pictures) == (2 if any(has(name, letters) for name in FONTS) else 1)
 
 
-def test_latin_letters_look_the_same_on_every_machine():
+def has(name: str, letters: str) -> bool:
+    """Whether a font is installed and has letters, by the table in its file that Pillow draws from."""
+    try:
+        face = ImageFont.truetype(name, 24)
+    except OSError:
+        return False
+    return len({bytes(face.getmask(letter)) for letter in (*letters, "\U0010fffe")}) == 1 + len(letters)
+
+
+def test_plain_letters_look_the_same_on_every_machine():
     """Oracle: Pillow's own typeface is taken for them, whatever else is installed."""
-    assert font(13, "Mäuse").getname() == font(13).getname()
+    assert font(13, "a cat (1.2) <asset0>").getname() == font(13).getname()
+
+
+def test_a_text_of_several_scripts_gets_the_font_that_lacks_the_fewest_letters():
+    """Oracle: no installed font, opened by itself, lacks fewer."""
+    text = "Mäuse und 猫猫 ж"
+    own = [ImageFont.load_default(13), *(ImageFont.truetype(name, 13) for name in FONTS if has(name, "a"))]
+    assert lacking(font(13, text), text) == min(lacking(face, text) for face in own)

@@ -80,7 +80,9 @@ def test_what_one_run_lacks_is_left_out_of_all():
     assert whole.skipped == {"a": 3, "b": 1}
 
 
-@pytest.mark.parametrize(("rows", "columns", "size"), [(1, 1, (64, 64)), (3, 2, (200, 300)), (2, 1, (600, 100))])
+@pytest.mark.parametrize(
+    ("rows", "columns", "size"), [(1, 1, (64, 64)), (3, 2, (200, 300)), (2, 1, (600, 100)), (2, 2, (64, 2048))]
+)
 def test_every_picture_stands_in_its_row_and_column(rows, columns, size):
     """Oracle: flat pictures of known colours, sought in the sheet by colour: an even rectangle for each, in order."""
     values = torch.linspace(0.2, 1, rows * columns)
@@ -94,7 +96,7 @@ def test_every_picture_stands_in_its_row_and_column(rows, columns, size):
         assert there[down.min() : down.max() + 1, across.min() : across.max() + 1].all()
         height, width = int(down.max() - down.min() + 1), int(across.max() - across.min() + 1)
         assert 192 <= max(height, width) <= 512
-        assert height / width == pytest.approx(size[0] / size[1], rel=0.02)
+        assert height / width == pytest.approx(size[0] / size[1], rel=0.05)
         centres.append((int(down.float().mean()), int(across.float().mean())))
     assert centres == sorted(centres)
     assert len({down for down, _ in centres}) == rows

@@ -15,8 +15,13 @@ from .colormap import ColourMap, colour
 
 PAPER, INK, FAINT, AMBER = (23, 24, 28), (238, 238, 240), (150, 152, 160), (255, 190, 84)
 
-
-WIDE_FONTS = (
+FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "LiberationSans-Regular.ttf",
+    "segoeui.ttf",
+    "arial.ttf",
+    "Helvetica.ttc",
     "NotoSansCJK-Regular.ttc",
     "SourceHanSansSC-Regular.otf",
     "wqy-microhei.ttc",
@@ -29,32 +34,52 @@ WIDE_FONTS = (
     "STHeiti Medium.ttc",
     "Arial Unicode.ttf",
 )
-"""Fonts with Chinese, as Linux, Windows and macOS have them; the first that is installed is taken."""
-_OWN_LETTERS = 0x370
-"""Pillow's own typeface has Latin letters only, which end here."""
+"""Fonts of Linux, Windows and macOS: first those with many alphabets, then those with Chinese."""
+_NO_LETTER = "\U0010ffff"
+"""Has no picture in any font: what is drawn for it is drawn for each letter that a font lacks."""
 _WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
 """Letters of scripts without spaces between words, for a regular expression: a line may end behind any of them."""
+Face = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @lru_cache
-def font(size: int, text: str = "") -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A typeface at a size in pixels that has the letters of a text, if this machine has one.
+def font(size: int, text: str = "") -> Face:
+    """A typeface at a size in pixels that has the letters of a text, as far as this machine has one.
 
     Args:
         size: of the letters in pixels.
-        text: what will be written. Latin letters are Pillow's own typeface's; others are looked for in `WIDE_FONTS`.
+        text: what will be written. Pillow's own typeface is taken where it has all of it, which has no accents; else
+            the first of `FONTS` that lacks the fewest letters.
     """
-    wide = wide_font() if any(ord(letter) >= _OWN_LETTERS for letter in text) else None
-    return ImageFont.truetype(wide, size) if wide else ImageFont.load_default(size)
+    own = ImageFont.load_default(size)
+    if not lacking(own, text):
+        return own
+    return min((own, *(ImageFont.truetype(file, size) for file in _installed())), key=lambda face: lacking(face, text))
+
+
+def lacking(face: Face, text: str) -> int:
+    """How many different letters of a text a typeface lacks.
+
+    >>> lacking(ImageFont.load_default(13), "a cat")
+    0
+    """
+    letters = {letter for letter in text if not letter.isspace()}
+    box = _drawn(face, _NO_LETTER) if letters else b""
+    return sum(_drawn(face, letter) == box for letter in letters)
+
+
+def _drawn(face: Face, letter: str) -> bytes:
+    mask = face.getmask(letter)
+    return bytes(mask) + repr(mask.size).encode()
 
 
 @lru_cache(maxsize=1)
-def wide_font() -> str | None:
-    """The file of the first of `WIDE_FONTS` that this machine has, or None."""
-    return next(filter(None, map(_installed, WIDE_FONTS)), None)
+def _installed() -> tuple[str, ...]:
+    """The files of those of `FONTS` that this machine has."""
+    return tuple(filter(None, map(_file_of, FONTS)))
 
 
-def _installed(name: str) -> str | None:
+def _file_of(name: str) -> str | None:
     try:
         return str(ImageFont.truetype(name, 10).path)
     except OSError:  # Pillow looks through the system's folders for it

@@ -47,7 +47,7 @@ def labelled_grid(pictures: Tensor, rows: Sequence[str], columns: Sequence[str])
         cut = fitting(text, size.width, letters)
         draw.text((middle, top // 2), cut, fill=FAINT, font=font(letters, cut), anchor="mm")
     for place, text in enumerate(rows):
-        lines = "\n".join(folded(text, beside, letters, size.height // round(1.4 * letters)))
+        lines = "\n".join(folded(text, beside, letters, max(1, size.height // round(1.4 * letters))))
         middle, face = top + place * (size.height + gap) + size.height // 2, font(letters, lines)
         draw.multiline_text((gap, middle), lines, fill=INK, font=face, anchor="lm", spacing=letters // 3)
     for place, picture in enumerate(pictures):
