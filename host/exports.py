@@ -68,24 +68,49 @@ class Exported:
         return "\n".join(lines)
 
 
-def export_concepts(concepts: Concepts, name: str, *, overwrite: bool = False) -> Exported:
-    """Write an embedding file for each token, and the changes of weights, if there are any, as a LoRA.
-
-    All names are settled before anything is written, and the largest file is written first, so that what fails has
-    most likely changed nothing.
+@dataclass(frozen=True)
+class Export:
+    """What is to be written, all names settled.
 
     Args:
         concepts: learned.
-        name: `toys` makes `embeddings/toys-asset0.safetensors` and `loras/toys.safetensors`; may have sub-folders.
-        overwrite: whether files of these names may be replaced; if not, numbers are added.
+        places: the embedding file of each handle.
+        lora: the file of the changes of weights, should there be any.
+    """
 
-    Returns:
-        What was written.
+    concepts: Concepts
+    places: dict[str, Path]
+    lora: Path
+
+    def write(self) -> Exported:
+        """Write all files, the largest first, so that what fails has most likely changed nothing.
+
+        Raises:
+            FileError: a file cannot be written.
+        """
+        concepts, lora = self.concepts, self.lora
+        changed = bool(concepts.low_rank or concepts.differences)
+        if changed:
+            save_weights(concepts, lora_keys(concepts), lora)
+            _forget(lora)
+        for handle, path in self.places.items():
+            save_embedding(concepts, handle, path)
+        typed = {handle: f"embedding:{_name_of(path)}" for handle, path in self.places.items()}
+        stale = lora.name if not changed and lora.exists() else ""
+        return Exported(typed, (*self.places.values(), *([lora] if changed else [])), stale)
+
+
+def plan_export(concepts: Concepts, name: str, *, overwrite: bool = False) -> Export:
+    """Settle the names of an embedding file for each token, and of a LoRA; nothing is written.
+
+    Args:
+        concepts: learned.
+        name: `toys` is `embeddings/toys-asset0.safetensors` and `loras/toys.safetensors`; may have sub-folders.
+        overwrite: whether files of these names may be replaced; if not, numbers are added.
 
     Raises:
         InputError: the name is not one that prompts and every system can have, or a prompt could take another file of
             that name for the one that is to be replaced.
-        FileError: a file cannot be written.
     """
     check_name(name)
     if _ENDS_A_NAME.search(name):
@@ -97,16 +122,7 @@ def export_concepts(concepts: Concepts, name: str, *, overwrite: bool = False) -
         handle: _embedding_file(f"{name}-{stem}", overwrite)
         for handle, stem in zip(concepts.handles, _stems(concepts), strict=True)
     }
-    lora = model_file("loras", name, SUFFIX, overwrite=overwrite)
-    changed = bool(concepts.low_rank or concepts.differences)
-    if changed:
-        save_weights(concepts, lora_keys(concepts), lora)
-        _forget(lora)
-    for handle, path in places.items():
-        save_embedding(concepts, handle, path)
-    typed = {handle: f"embedding:{_name_of(path)}" for handle, path in places.items()}
-    stale = lora.name if not changed and lora.exists() else ""
-    return Exported(typed, (*places.values(), *([lora] if changed else [])), stale)
+    return Export(concepts, places, model_file("loras", name, SUFFIX, overwrite=overwrite))
 
 
 def lora_keys(concepts: Concepts) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host.concepts import apply_concepts
-from ..host.exports import export_concepts
+from ..host.exports import plan_export
 from ..host.paths import chosen_file, input_choices, output_file, version_of
 from ..host.screen import say_on_node, withheld
 from ..scenescope.dims import bytes_text
@@ -87,7 +87,8 @@ class SaveConcepts(io.ComfyNode):
                 # Any type: the host checks a link to a list of files by it, and a text would be refused (0.33).
                 io.AnyType.Output(
                     display_name="LORA",
-                    tooltip="The LoRA's name, for Load LoRA's lora_name: it then waits for the file.",
+                    tooltip="The LoRA's name, for Load LoRA's lora_name: it then waits for the file. Where there is "
+                    "none, Load LoRA stops and says why.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -99,11 +100,12 @@ class SaveConcepts(io.ComfyNode):
         cls, concepts: Learned, filename_prefix: str, write: str, export_name: str, overwrite_exports: bool
     ) -> io.NodeOutput:
         """Save and say where."""
+        export = plan_export(concepts, export_name, overwrite=overwrite_exports) if write == EXPORTS[1] else None
         path = output_file(filename_prefix, SUFFIX)
         save_concepts(concepts, path)
         report, lora = f"Saved {path.name} ({bytes_text(path.stat().st_size)})", ""
-        if write == EXPORTS[1]:
-            exported = export_concepts(concepts, export_name, overwrite=overwrite_exports)
+        if export:
+            exported = export.write()
             report, lora = f"{report}\n{exported.describe()}", exported.lora
         say_on_node(cls.hidden.unique_id, report)
         return io.NodeOutput(concepts, report, lora or withheld(_why_no_lora(concepts, write)))

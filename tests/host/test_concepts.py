@@ -17,7 +17,7 @@ import torch
 from comfy_execution.graph import ExecutionBlocker
 from pack.host.concepts import apply_concepts
 from pack.host.demo import load_demo_model
-from pack.host.exports import export_concepts, lora_keys
+from pack.host.exports import lora_keys, plan_export
 from pack.host.text import TOKENS_KEY, trace_words
 from pack.host.training import training_ports
 from pack.nodes.concepts import ApplyConcepts, LoadConcepts, SaveConcepts
@@ -185,7 +185,7 @@ def test_foreign_and_hostile_files_are_refused_by_the_node(demo, folders):
             return (open, (str(folders / "owned"), "w"))
 
     kind = ".concepts.safetensors"
-    exported = export_concepts(made_up(demo, "lora"), "foreign")
+    exported = plan_export(made_up(demo, "lora"), "foreign").write()
     _, good, lora = call(
         SaveConcepts, concepts=made_up(demo, "lora"), filename_prefix="good", write="own file and exports",
         export_name="good", overwrite_exports=True,

@@ -13,7 +13,7 @@ import torch
 from comfy_execution.graph import ExecutionBlocker
 from pack.host.concepts import apply_concepts
 from pack.host.demo import load_demo_model
-from pack.host.exports import export_concepts
+from pack.host.exports import plan_export
 from pack.nodes.concepts import SaveConcepts
 from pack.scenescope.errors import FileError, InputError
 from pack.scenescope.training.scene import Concept
@@ -36,7 +36,7 @@ def test_core_loaders_of_the_exports_give_the_same_picture(demo, folders, kind):
     model, clip, _ = demo
     learned = made_up(demo, kind)
     ours = with_handles(*apply_concepts(model, clip, learned))
-    exported = export_concepts(learned, f"mine/{kind}")
+    exported = plan_export(learned, f"mine/{kind}").write()
     assert [file.is_file() for file in exported.files] == [True] * (2 if kind == "rows" else 3)
     if kind != "rows":
         (lora,) = (file.relative_to(folders / "loras").as_posix() for file in exported.files[2:])
@@ -53,7 +53,7 @@ def test_an_export_that_was_replaced_is_what_a_loader_of_before_gives(demo, fold
     loader = host_nodes.LoraLoader()
     for amount in (0.1, 0.2, 0.1):
         learned = made_up(demo, "lora", amount=amount)
-        exported = export_concepts(learned, "kept", overwrite=True)
+        exported = plan_export(learned, "kept", overwrite=True).write()
         loaded = loader.load_lora(*demo[:2], exported.lora, 1.0, 1.0)
         theirs = picture(*loaded, PROMPT.format(*exported.embeddings.values()))
         assert torch.equal(with_handles(*apply_concepts(*demo[:2], learned)), theirs)
@@ -62,37 +62,37 @@ def test_an_export_that_was_replaced_is_what_a_loader_of_before_gives(demo, fold
 def test_an_export_takes_no_name_that_another_embedding_has(demo, folders):
     """Oracle: by hand: the host looks into every folder below the embeddings folder, in no order."""
     rows = made_up(demo, "rows")
-    export_concepts(rows, "deep/twin")
-    assert export_concepts(rows, "twin").embeddings["<asset1>"] == "embedding:twin-asset1_2"
+    plan_export(rows, "deep/twin").write()
+    assert plan_export(rows, "twin").write().embeddings["<asset1>"] == "embedding:twin-asset1_2"
     before = sorted(folders.rglob("*"))
     with pytest.raises(InputError, match="twin-asset0.safetensors has the name twin-asset0 too; expected"):
-        export_concepts(rows, "twin", overwrite=True)
+        plan_export(rows, "twin", overwrite=True).write()
     assert sorted(folders.rglob("*")) == before
 
 
 def test_an_export_that_fails_leaves_the_one_before_it(demo, folders, monkeypatch):
     """Oracle: the bytes of before; a disk that fills up while the LoRA is written, and a handle too long for a file."""
-    export_concepts(made_up(demo, "lora"), "whole", overwrite=True)
+    plan_export(made_up(demo, "lora"), "whole", overwrite=True).write()
     before = {path: path.read_bytes() for path in folders.rglob("whole*")}
     assert len(before) == 3
     other = made_up(demo, "lora", amount=0.3)
     long = replace(other, concepts=(other.concepts[0], Concept(f"<{'x' * 200}>")))
     with pytest.raises(InputError, match="is too long"):
-        export_concepts(long, "whole", overwrite=True)
+        plan_export(long, "whole", overwrite=True).write()
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(FileError, match="No space left on device"):
-        export_concepts(other, "whole", overwrite=True)
+        plan_export(other, "whole", overwrite=True).write()
     assert {path: path.read_bytes() for path in folders.rglob("whole*")} == before
 
 
 def test_a_lora_left_over_is_told_of(demo, folders):
     """Oracle: by hand."""
-    export_concepts(made_up(demo, "lora"), "left", overwrite=True)
-    told = export_concepts(made_up(demo, "rows"), "left", overwrite=True).describe()
+    plan_export(made_up(demo, "lora"), "left", overwrite=True).write()
+    told = plan_export(made_up(demo, "rows"), "left", overwrite=True).write().describe()
     assert "left.safetensors is of an earlier export" in told
 
 
@@ -111,7 +111,7 @@ def test_load_lora_is_told_why_there_is_no_lora(demo, folders, kind, write, word
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_core_knows_every_name_of_an_exported_lora(demo, folders, kind, caplog):
     """Oracle: the host's map of names, which leads back to the very parameters; nothing is reported as not loaded."""
-    exported = export_concepts(made_up(demo, kind), f"names/{kind}")
+    exported = plan_export(made_up(demo, kind), f"names/{kind}").write()
     tensors = load_file(exported.files[2])
     known = comfy.lora.model_lora_keys_clip(
         demo[1].cond_stage_model, comfy.lora.model_lora_keys_unet(demo[0].model, {})
@@ -130,9 +130,9 @@ def test_exports_are_named_by_their_handles_and_never_overwrite_unasked(demo, fo
     stems = []
     for names in (("<ä>", "c+.b"), ("<a>", "*a*"), ("***", "<..>")):
         renamed = replace(rows, concepts=tuple(map(Concept, names)))
-        stems.append([file.stem for file in export_concepts(renamed, "n/t").files])
+        stems.append([file.stem for file in plan_export(renamed, "n/t").write().files])
     assert stems == [["t-ä", "t-c+.b"], ["t-a-0", "t-a-1"], ["t-0", "t-1"]]
-    twice = [export_concepts(rows, "again", overwrite=replaced) for replaced in (False, False, True)]
+    twice = [plan_export(rows, "again", overwrite=replaced).write() for replaced in (False, False, True)]
     typed = [one.embeddings["<asset0>"] for one in twice]
     assert typed == ["embedding:again-asset0", "embedding:again-asset0_2", "embedding:again-asset0"]
     assert "<asset1> is embedding:again-asset1" in twice[0].describe()
@@ -140,8 +140,11 @@ def test_exports_are_named_by_their_handles_and_never_overwrite_unasked(demo, fo
 
 @pytest.mark.parametrize("name", ["a b", "a,b", "a<b", "a(b", "a:b", "../x", "/x", ""])
 def test_a_name_that_no_prompt_can_hold_is_refused(demo, folders, name):
-    """Oracle: the message, and that nothing was written."""
+    """Oracle: the message, and that nothing was written, the own file neither."""
     before = sorted(folders.rglob("*"))
     with pytest.raises(InputError, match="expected"):
-        export_concepts(made_up(demo, "lora"), name)
+        call(
+            SaveConcepts, concepts=made_up(demo, "lora"), filename_prefix="kept/a", write="own file and exports",
+            export_name=name, overwrite_exports=False,
+        )  # fmt: skip
     assert sorted(folders.rglob("*")) == before
