@@ -14,7 +14,7 @@ TOKENS = "{tokens}"
 MOST_PICTURES = 128
 """Rows times seeds; all subsets of seven tokens are 127 rows. The paper sees four concepts as the most that work."""
 
-_MEANT = re.compile(r"\{\s*tokens?\s*\}", re.IGNORECASE)
+_MEANT = re.compile(r"\{\s*(?:tokens?)?\s*\}", re.IGNORECASE)  # `{}` is how Train Concepts' sample prompt writes it
 
 Which = Literal["all", "each alone", "all together"]
 WHICH: tuple[Which, ...] = get_args(Which)
@@ -48,14 +48,15 @@ def prompts_of(template: str, handles: Sequence[str], which: Which, seeds: int) 
         The prompts.
 
     Raises:
-        InputError: prompts times seeds are more than 128 pictures, or `{tokens}` is misspelt.
+        InputError: prompts times seeds are more than 128 pictures, or `{tokens}` is misspelt, or written `{}`.
 
     >>> prompts_of("a photo of {tokens} at the beach", ["<a>", "<b>"], "all", 1)[1:]
     ('a photo of <b> at the beach', 'a photo of <a> and <b> at the beach')
     >>> prompts_of("a photo of <a>", ["<a>", "<b>"], "all", 1)
     ('a photo of <a>',)
     """
-    if misspelt := [found for found in _MEANT.findall(template) if found != TOKENS]:
+    right = (TOKENS, "{}") if TOKENS in template else (TOKENS,)
+    if misspelt := [found for found in _MEANT.findall(template) if found not in right]:
         raise InputError(
             f"Generate from Tokens: the prompt holds {misspelt[0]}; expected {TOKENS}, letter by letter. Correct it."
         )
@@ -78,8 +79,8 @@ def refuse_template(negative: str) -> None:
     Raises:
         InputError: the negative prompt is one.
     """
-    if _MEANT.search(negative):
+    if found := _MEANT.search(negative):
         raise InputError(
-            f"Generate from Tokens: the negative prompt holds {TOKENS}; expected it in the prompt alone, where the "
+            f"Generate from Tokens: the negative prompt holds {found[0]}; expected it in the prompt alone, where the "
             "tokens are filled in. Write the handles themselves."
         )

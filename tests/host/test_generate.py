@@ -149,6 +149,7 @@ def test_maps_over_the_budget_are_refused_before_anything_is_sampled(demo, monke
     [
         ({"sampler": replace(SAMPLER, denoise=0.0)}, "denoise is 0; expected more"),
         ({"prompt": "a photo of { Tokens }"}, r"the prompt holds { Tokens }; expected {tokens}"),
+        ({"prompt": "a photo of {} at the beach"}, r"the prompt holds {}; expected {tokens}"),
         ({"negative": "no {tokens}"}, "the negative prompt holds {tokens}; expected it in the prompt alone"),
     ],
 )
