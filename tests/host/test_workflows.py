@@ -6,9 +6,13 @@ import json
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from pack.devtools.comfyui import ROOT
+from pack.devtools.server import Server
 from pack.devtools.workflow import to_prompt
+from pack.host.demo import demo_scene
 from pack.nodes import NODES
 from PIL import Image
 
@@ -20,13 +24,36 @@ PICTURES = (".jpg", ".png", ".webp")
 @pytest.mark.parametrize("file", WORKFLOWS, ids=[file.stem for file in WORKFLOWS])
 def test_an_example_workflow_runs_and_shows_something(server, file: Path):
     """Oracle: the server's history: no error, and every picture that it names can be opened and is not blank."""
+    shown = pictures_of(server, file)
+    for name, picture in shown.items():
+        assert picture.min() < picture.max(), name
+
+
+def pictures_of(server: Server, file: Path) -> dict[str, np.ndarray]:
+    """Run an example; the pictures (height width 3) uint8 of its nodes, by node and place."""
     prompt = to_prompt(json.loads(file.read_text("utf-8")), server.get_json("/object_info"))
-    entry = server.run(prompt, within=280)
-    shown = [item for output in entry["outputs"].values() for item in output.get("images", [])]
+    entry = server.run(prompt, within=900)
     assert entry["outputs"]
-    for item in shown:
-        lowest, highest = Image.open(BytesIO(server.view(item))).convert("L").getextrema()
-        assert highest > lowest, item["filename"]
+    shown = {}
+    for node, output in entry["outputs"].items():
+        for place, item in enumerate(output.get("images", [])):
+            shown[f"{node} {place}"] = np.asarray(Image.open(BytesIO(server.view(item))).convert("RGB"))
+    return shown
+
+
+def test_local_editing_changes_the_picture_inside_the_mask_alone(server):
+    """Oracle: the drawing itself, and its true mask grown by as many pixels as Grow Mask, to all sides."""
+    file = ROOT / "example_workflows" / "local_editing.json"
+    nodes = json.loads(file.read_text("utf-8"))["nodes"]
+    (grown,) = (node["widgets_values"][0] for node in nodes if node["type"] == "GrowMask")
+    (seed,) = (node["widgets_values"][0] for node in nodes if node.get("title") == "The picture to edit")
+    scene = demo_scene(seed, 2, loose=True, width=128, height=128)
+    near = torch.nn.functional.max_pool2d(scene.single_masks[0], 2 * grown + 1, 1, grown)[0].numpy() > 0
+    before = (scene.image[0].numpy() * 255).astype(np.uint8)
+    shown = pictures_of(server, file)
+    for after in (shown[f"{node['id']} 0"] for node in nodes if node["type"] == "PreviewImage"):
+        assert (after[~near] == before[~near]).all()
+        assert np.abs(after[near].astype(int) - before[near]).mean() > 10
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=[file.stem for file in WORKFLOWS])
