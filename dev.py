@@ -31,6 +31,7 @@ from devtools.browser import HOW_TO_GET_ONE as HOW_TO_GET_A_BROWSER
 from devtools.browser import find_browser
 from devtools.comfyui import HOW_TO_GET_ONE, find_comfyui
 from devtools.environment import cache_folder, environment
+from devtools.processes import run_to_its_end
 from devtools.server import Place, Server, WorkflowError
 from devtools.typescript import check as check_scripts
 from devtools.typescript import why_no_compiler
@@ -68,15 +69,11 @@ class Setup:
         variables = {"SCENESCOPE_CACHE": str(cache_folder()), "PYTHONUTF8": "1", **dict(self.variables)}
         if self.comfyui:
             variables["COMFYUI_PATH"] = str(self.comfyui)
+        words, variables = [str(word) for word in command], os.environ | variables
         with self.said.open("a", encoding="utf-8") if self.said else contextlib.nullcontext() as file:
-            return subprocess.run(
-                [str(word) for word in command],
-                cwd=cwd,
-                env=os.environ | variables,
-                check=False,
-                stdout=file,
-                stderr=subprocess.STDOUT if file else None,
-            ).returncode
+            return run_to_its_end(
+                words, cwd=cwd, env=variables, stdout=file, stderr=subprocess.STDOUT if file else None
+            )
 
     def script(self, name: str) -> Path:
         """Return a program of the environment, such as pytest."""
@@ -239,7 +236,8 @@ def bench(options: argparse.Namespace) -> int:
     failed = 0
     for name in options.names or found:
         print(f"\n== {name} " + "=" * 70, flush=True)
-        failed += setup.call(setup.python, ROOT / "devtools" / "as_pack.py", found[name], *options.words) != 0
+        words = (ROOT / "devtools" / "as_pack.py", found[name], *options.words)
+        failed += setup.call(setup.python, *words, cwd=Path.cwd()) != 0
     return int(failed > 0)
 
 
@@ -341,4 +339,7 @@ def read(words: list[str]) -> argparse.Namespace:
 
 if __name__ == "__main__":
     chosen = read(sys.argv[1:])
-    sys.exit(chosen.run(chosen))
+    try:
+        sys.exit(chosen.run(chosen))
+    except KeyboardInterrupt:
+        sys.exit("Stopped.")

@@ -37,6 +37,7 @@ from pack.benchmarks.lab.variants import DEFAULT, TITLES, UNTRAINED, Length, set
 from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui, use_comfyui
 from pack.devtools.environment import cache_folder
 from pack.scenescope.attention.scatter import Axes, draw_scatter
+from pack.scenescope.errors import InputError
 from pack.scenescope.world.vocabulary import WORLD_VERSION
 
 MODEL_FILE = ROOT / "demo" / "scenescope-demo.safetensors"
@@ -66,6 +67,10 @@ def arguments() -> argparse.Namespace:
         options.tune = None
     if unknown := [variant for variant in options.only if variant.partition(":")[0] not in TITLES]:
         reader.error(f"no way to train is called {unknown[0]}; expected one of {', '.join(TITLES)}")
+    try:
+        planned(options)
+    except InputError as error:
+        reader.error(str(error))
     return options
 
 

@@ -3,175 +3,128 @@
     python dev.py bench --checkpoint FILE --scene FOLDER
     python dev.py bench --checkpoint FILE --scene FOLDER --steps 400 400 --only full lora
 
-The folder holds `img.png` (or .jpg); `mask0.png`, `mask1.png` ... of any size, white where the thing is; and, where
-you like, `words.txt` with a starting word for each mask, one in a line. The report is a folder with `report.md`, a
-picture for each way to train, and `report.json`. Nothing is downloaded, so similarities are by what the folder offers:
-the error inside the masks and the map-against-mask IoU, before and after training, and how much of the colours inside
-the masks comes back where the token looks in new pictures (histogram intersection). A run that was broken off goes on
-with the ways that are missing.
+The folder holds `img.png` (or .jpg); `mask0.png`, `mask1.png` ... of the picture's shape, in any size, white where the
+thing is; and, where you like, `words.txt` with a starting word for each mask, one in a line. The report is a folder
+with `report.md`, the masks on the photo (`scene.png`), a picture for each way to train, and `report.json`. Nothing is
+downloaded, so similarities are by what the folder offers: the error inside the masks and the map-against-mask IoU,
+before and after training, and how much of the colours inside the masks comes back where the token looks in new
+pictures (histogram intersection).
+
+A run that was broken off goes on where it was: with the ways that are missing, and within one from its last saved step.
+A way that does not fit in memory is noted, and the next one is tried; `full` wants more than twenty gigabytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
+import shutil
+import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from pack.benchmarks.lab.files import write, write_picture
+from pack.benchmarks.lab.files import write_picture
+from pack.benchmarks.lab.report import PLACES, SCENE, Line, Report, earlier, markdown, save
 from pack.benchmarks.lab.variants import DEFAULT, OWN_RATES, TITLES, UNTRAINED, Length, settings_of, title_of
 from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
-from pack.scenescope.errors import InputError
-from PIL import Image
+from pack.scenescope.errors import FileError, InputError, SceneScopeError
 from safetensors import safe_open
 
-PLACES = ("at the beach", "in the snow", "on a wooden floor")
+WAYS = (UNTRAINED, "lora", *(way for way in DEFAULT if way not in (UNTRAINED, "lora")))
+"""What needs little memory and time comes first."""
+KEPT_EVERY = {"lora": 50, "full": 100}
+"""Steps from one writing of the state to the next; that of `full` is twelve gigabytes."""
 USAGE = "bench checkpoint: nothing to measure. Name a model and a scene: --checkpoint FILE --scene FOLDER"
 
 
-Pair = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Line:
-    """What the report says about one way to train; looks before and after, None where nothing is trained.
-
-    Args:
-        key: of all that it depends on.
-        variant: the way.
-        fit: map-against-mask IoU.
-        masked: the loss inside the masks.
-        colours: that came back, 0 to 1.
-        picture: the sheet's file name.
-    """
-
-    key: str
-    variant: str
-    fit: Pair | None
-    masked: Pair | None
-    colours: float
-    picture: str
-
-
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line; files and folders are looked for where the user stands."""
     reader = argparse.ArgumentParser(prog="dev.py bench", description=__doc__)
     reader.formatter_class = argparse.RawDescriptionHelpFormatter
     reader.add_argument("--checkpoint", type=Path, help="an SD1.5 checkpoint, or the demo model's file")
     reader.add_argument("--scene", type=Path, help="a folder with img.png, mask0.png ..., words.txt")
     reader.add_argument("--steps", type=int, nargs=2, default=[400, 400], metavar=("ONE", "TWO"), help="of the phases")
-    reader.add_argument("--only", nargs="+", default=list(DEFAULT), metavar="VARIANT", help=" ".join(DEFAULT))
-    reader.add_argument("--resolution", type=int, default=512, help="side of a square with as many pixels (512)")
-    reader.add_argument("--sampler-steps", type=int, default=20)
-    reader.add_argument("--class-pictures", type=int, default=16, help="for the prior of full; the code has 100")
+    reader.add_argument("--only", nargs="+", default=list(WAYS), metavar="VARIANT", help=" ".join(WAYS))
+    reader.add_argument("--resolution", type=count, default=512, help="side of a square with as many pixels (512)")
+    reader.add_argument("--sampler-steps", type=count, default=20)
+    reader.add_argument("--class-pictures", type=count, default=16, help="for the prior of full; the code has 100")
     reader.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"])
+    reader.add_argument("--checkpointing", action="store_true", help="save memory for time; the numbers are the same")
     reader.add_argument("--seed", type=int, default=0)
     reader.add_argument("--cpu", action="store_true", help="leave a GPU alone")
     reader.add_argument("--folder", type=Path, help="of the report (ablation beside the scene)")
-    return reader.parse_args()
+    options = reader.parse_args()
+    if options.checkpoint and options.scene:
+        options.checkpoint = options.checkpoint.expanduser().absolute()
+        options.scene = options.scene.expanduser().resolve()
+        options.folder = (options.folder or options.scene / "ablation").expanduser().resolve()
+    return options
+
+
+def count(text: str) -> int:
+    """A whole number above zero."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"the number is {text}; expected 1 or more.")
+    return int(text)
 
 
 def check(options: argparse.Namespace) -> None:
     """Say what is wrong before anything takes long."""
     if not options.checkpoint.is_file():
-        raise SystemExit(f"bench checkpoint: there is no file {options.checkpoint}; expected an SD1.5 checkpoint.")
+        raise FileError(f"there is no file {options.checkpoint}; expected an SD1.5 checkpoint. Correct --checkpoint.")
     if unknown := [name for name in options.only if name.partition(":")[0] not in TITLES]:
-        raise SystemExit(f"bench checkpoint: no way to train is called {unknown[0]}; expected {', '.join(TITLES)}.")
+        raise InputError(f"no way to train is called {unknown[0]}; expected {', '.join(TITLES)}. Correct --only.")
     for variant in options.only:
-        if variant != UNTRAINED:
-            settings_of(variant, Length(*options.steps), options.seed, OWN_RATES)
+        settings_for(variant, options)
 
 
-def read_scene(folder: Path, resolution: int) -> Any:
-    """Read a folder as the docstring above describes it."""
-    from pack.scenescope.training.scene import Concept, build_scene
-
-    images = [folder / name for name in ("img.png", "img.jpg") if (folder / name).is_file()]
-    masks = sorted(folder.glob("mask*.png"), key=lambda file: int("".join(filter(str.isdigit, file.stem)) or 0))
-    if not images or not masks:
-        raise SystemExit(f"bench checkpoint: {folder} holds no img.png or no mask0.png; expected both. Add them.")
-    words = (folder / "words.txt").read_text("utf-8").splitlines() if (folder / "words.txt").is_file() else []
-    words += [""] * (len(masks) - len(words))
-    picture = torch.from_numpy(np.asarray(Image.open(images[0]).convert("RGB"), dtype=np.float32) / 255)[None]
-    grey = [torch.from_numpy(np.asarray(Image.open(file).convert("L"), dtype=np.float32) / 255) for file in masks]
-    concepts = [Concept(f"<asset{index}>", words[index].strip()) for index in range(len(masks))]
-    return build_scene(picture, grey, concepts, resolution=resolution)
+def settings_for(variant: str, options: argparse.Namespace) -> Any:
+    """The settings of a way to train; None where nothing is trained."""
+    if variant == UNTRAINED:
+        return None
+    rates = {mode: {"precision": options.precision, **own} for mode, own in OWN_RATES.items()}
+    return settings_of(variant, Length(*options.steps), options.seed, rates)
 
 
 def load(file: Path) -> tuple[Any, Any, Any]:
-    """Load MODEL, CLIP and VAE as the host's loader does, or the demo model."""
+    """Load MODEL, CLIP and VAE as the host's loader does, or the demo model.
+
+    Raises:
+        FileError: it is no checkpoint, or one without a text encoder or a VAE.
+        HostError: the model is of a kind that is not trained here.
+    """
     import comfy.sd
     from pack.host.demo import load_demo_model
+    from pack.host.training import check_trainable
 
-    if file.suffix == ".safetensors":
-        with safe_open(str(file), "pt") as opened:
-            if "scenescope_demo" in (opened.metadata() or {}):
-                return load_demo_model(file)
-    model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(file), output_vae=True, output_clip=True)
+    try:
+        if is_demo_model(file):
+            return load_demo_model(file)
+        model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(file), output_vae=True, output_clip=True)
+    except SceneScopeError:
+        raise
+    except Exception as error:  # the loaders raise of all kinds
+        said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:300]
+        raise FileError(
+            f"the model {file} cannot be loaded ({said}); expected an SD1.5 checkpoint. Choose another file."
+        ) from error
+    if clip is None or vae is None or vae.first_stage_model is None:
+        raise FileError(
+            f"the model {file} comes without a text encoder or without a VAE; expected an SD1.5 checkpoint with both. "
+            "Choose a file that holds all three."
+        )
+    check_trainable(model, clip)
     return model, clip, vae
 
 
-def colours_back(picture: np.ndarray, maps: torch.Tensor, scene: Any, asked: tuple[int, ...]) -> list[float]:
-    """Compare the colours where each token looks with those inside its mask.
-
-    Args:
-        picture: (height, width, 3) float, 0 to 1.
-        maps: (concept height width) float, the maps of the concepts asked for, on the picture's grid.
-        scene: what was learned from.
-        asked: the concepts.
-    """
-    from pack.scenescope.attention.segment import above_otsu
-    from pack.scenescope.world.likeness import colour_overlap
-
-    cut, _ = above_otsu(maps)
-    truth = scene.pictures[0].numpy()
-    return [
-        colour_overlap(picture[cut[index].numpy() > 0.5], truth[scene.masks[0, thing].numpy() > 0.5])
-        for index, thing in enumerate(asked)
-    ]
-
-
-def draw_all(studio: Any, stand: Any, scene: Any, seed: int) -> tuple[torch.Tensor, float]:
-    """Generate every subset at every place.
-
-    Returns:
-        The sheet (1 height width 3) float, 0 to 1, places down and subsets across, and the share of the colours that
-        came back.
-    """
-    from pack.benchmarks.lab.trial import encode, subsets
-    from pack.host.sampling import sample
-    from pack.host.text import trace_words
-    from pack.host.unet import record_attention
-    from pack.scenescope.attention.heatmap import heatmaps
-    from pack.scenescope.attention.labelled import labelled_grid
-    from pack.scenescope.attention.placement import resize
-    from pack.scenescope.attention.selection import Selection
-    from pack.scenescope.attention.view import View
-    from pack.scenescope.attention.words import find_words
-
-    clip, settings = trace_words(stand.clip), replace(studio.manner.sampling, seed=seed)
-    ways, pictures, back = subsets(len(scene.concepts)), [], []
-    names = [[stand.names[thing] for thing in asked] for asked in ways]
-    for place in PLACES:
-        for asked, called in zip(ways, names, strict=True):
-            watched, book = record_attention(stand.model, Selection(branches=("positive",)))
-            positive = encode(clip, f"a photo of {' and '.join(called)} {place}")
-            blank = {"samples": torch.zeros(1, 4, *scene.latent)}
-            latent = sample(watched, positive, encode(clip, ""), blank, settings)["samples"]
-            picture = studio.vae.decode(latent)[0].float().cpu().numpy().clip(0, 1)
-            recording = book.find(None)[0]
-            table = next(entry.table for entry in recording.entries if entry.table is not None)
-            seen = heatmaps(recording, find_words(table, ", ".join(called)), View("all", "latent", steps="all"))
-            maps = resize(seen.values.movedim(-1, 1), scene.size)[0].cpu()
-            back += colours_back(picture, maps, scene, asked)
-            pictures.append(torch.from_numpy(picture))
-    sheet = labelled_grid(torch.stack(pictures), PLACES, [" and ".join(called) for called in names])
-    return sheet, float(np.mean(back))
+def is_demo_model(file: Path) -> bool:
+    """Whether a file says that it holds the demo model."""
+    if file.suffix != ".safetensors":
+        return False
+    with safe_open(str(file), "pt") as opened:
+        return "scenescope_demo" in (opened.metadata() or {})
 
 
 def key_of(options: argparse.Namespace, settings: object) -> str:
@@ -180,101 +133,129 @@ def key_of(options: argparse.Namespace, settings: object) -> str:
     digest = hashlib.blake2b(repr((model.st_size, model.st_mtime_ns, settings, PLACES)).encode(), digest_size=8)
     digest.update(repr((options.resolution, options.sampler_steps, options.class_pictures, options.seed)).encode())
     for file in sorted(options.scene.iterdir()):
-        if file.name.startswith(("img.", "mask", "words.")):
+        if file.is_file() and file.name.startswith(("img.", "mask", "words.")):
             digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()
 
 
-def earlier(folder: Path) -> dict[str, Line]:
-    """The lines that a run before this one finished, by their keys; not those whose picture is gone."""
-    file = folder / "report.json"
-    if not file.is_file():
-        return {}
-    lines = [Line(**line) for line in json.loads(file.read_text("utf-8")) if "key" in line]
-    return {line.key: line for line in lines if (folder / line.picture).is_file()}
+def report_of(lines: list[Line], failed: dict[str, str], options: argparse.Namespace) -> Report:
+    """What the report says."""
+    steps = f"{options.steps[0]} + {options.steps[1]} steps, seed {options.seed}."
+    protocol = f"{steps} Pictures: down {', '.join(PLACES)};"
+    return Report(f"{options.scene.name} with {options.checkpoint.name}", protocol, lines, failed)
 
 
-def markdown(lines: list[Line], options: argparse.Namespace) -> str:
-    """Write the report."""
-    text = [f"# {options.scene.name} with {options.checkpoint.name}", ""]
-    text += [f"{options.steps[0]} + {options.steps[1]} steps, seed {options.seed}. Pictures: down {', '.join(PLACES)};"]
-    text += [
-        "across all subsets of the tokens. Colours: histogram intersection of what each token looks at in them",
-        "",
-    ]
-    text[-2] += " with what its mask holds."
-    text += ["| | IoU before | IoU after | masked loss before | masked loss after | colours |"]
-    text += ["| --- | --- | --- | --- | --- | --- |"]
-    for line in lines:
-        pairs = (*(line.fit or (None, None)), *(line.masked or (None, None)), line.colours)
-        numbers = ["-" if value is None else f"{value:.3f}" for value in pairs]
-        text.append("| " + " | ".join([title_of(line.variant), *numbers]) + " |")
-    for line in lines:
-        text += ["", f"## {title_of(line.variant)}", "", f"![{title_of(line.variant)}]({line.picture})"]
-    return "\n".join(text) + "\n"
-
-
-def measure(make: Callable[[], Any], scene: Any, options: argparse.Namespace, folder: Path) -> list[Line]:
+def measure(make: Callable[[], Any], scene: Any, options: argparse.Namespace) -> Report:
     """Train each way, draw, and write the report as far as it has come after each.
 
     Args:
         make: loads the model; it is not called where nothing is missing.
         scene: what is learned from.
         options: the command line.
-        folder: of the report.
     """
-    from pack.benchmarks.lab.trial import Stand, trained
+    from pack.host.training_run import sweep
 
-    known, studio, lines = earlier(folder), None, []
+    folder, lines, failed = options.folder, [], {}
+    known, studio = earlier(folder), None
+    sweep(folder)
     for number, variant in enumerate(options.only):
-        settings: Any = None
-        if variant != UNTRAINED:
-            settings = settings_of(variant, Length(*options.steps), options.seed, OWN_RATES)
-            settings = replace(settings, precision=options.precision)
+        settings = settings_for(variant, options)
         key = key_of(options, settings)
-        line = known.get(key)
-        if line is None:
+        found: Line | str | None = known.get(key)
+        print(f"{number + 1}/{len(options.only)} {title_of(variant)}{': as it was' if found else ''}", flush=True)
+        if found is None:
             studio = studio or make()
-            names = tuple(f"a {concept.word}" for concept in scene.concepts)
-            stand = trained(studio, scene, settings) if settings else Stand(studio.model, studio.clip, names)
-            with torch.inference_mode():
-                sheet, colours = draw_all(studio, stand, scene, options.seed)
-            picture = f"{key}.png"
-            write_picture(folder / picture, sheet[0].numpy())
-            looks = (stand.before, stand.after) if stand.before and stand.after else None
-            fit = (looks[0].fit, looks[1].fit) if looks else None
-            masked = (looks[0].masked, looks[1].masked) if looks else None
-            line = Line(key, variant, fit, masked, colours, picture)
-        lines.append(line)
-        write(folder / "report.md", markdown(lines, options))
-        kept = [*lines, *(other for other in known.values() if other.key not in {line.key for line in lines})]
-        write(folder / "report.json", json.dumps([asdict(line) for line in kept], indent=1))
-        print(f"{number + 1}/{len(options.only)} {title_of(variant)}", flush=True)
-    return lines
+            found = attempt(studio, scene, settings, options, (variant, key))
+        if isinstance(found, Line):
+            lines.append(found)
+        else:
+            failed[variant] = found
+            print(f"  {found}", flush=True)
+        save(report_of(lines, failed, options), known, folder)
+        if isinstance(found, Line):
+            state_file(folder, key).unlink(missing_ok=True)
+    return report_of(lines, failed, options)
 
 
-def main() -> None:
-    """Read the model and the scene, measure what is missing, and show the report."""
-    options = arguments()
-    if options.checkpoint is None or options.scene is None:
-        print(USAGE)
-        return
-    path = find_comfyui()
-    if path is None:
-        raise SystemExit(f"bench checkpoint: no ComfyUI was found; expected one to train in. {HOW_TO_GET_ONE}")
-    use_comfyui(path, cpu=options.cpu or not torch.cuda.is_available())
+def attempt(
+    studio: Any, scene: Any, settings: Any, options: argparse.Namespace, named: tuple[str, str]
+) -> Line | str:
+    """Measure one way, or say why it cannot be; the others do not depend on it."""
+    import comfy.model_management
+    from pack.host.training_run import is_out_of_memory
+    from pack.host.training_weights import release
+
     try:
-        check(options)
-        scene = read_scene(options.scene, options.resolution)
-        if UNTRAINED in options.only and not all(concept.word for concept in scene.concepts):
-            options.only = [variant for variant in options.only if variant != UNTRAINED]
-            print("Without a line for the starting words: words.txt does not have one for each mask.", flush=True)
-        folder = options.folder or options.scene / "ablation"
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = measure(lambda: studio_of(options, scene), scene, options, folder)
-    except InputError as error:
-        raise SystemExit(f"bench checkpoint: {error}") from error
-    print(f"\n{markdown(lines, options)}\nIn {folder}: report.md")
+        return line_of(studio, scene, settings, options, named)
+    except Exception as error:
+        if is_out_of_memory(error):
+            why = f"did not fit in memory: {room(studio, scene, settings, options)}"
+        elif isinstance(error, SceneScopeError):
+            why = f"failed: {error}"
+        else:
+            raise
+    comfy.model_management.unload_all_models()
+    release()
+    return why
+
+
+def line_of(studio: Any, scene: Any, settings: Any, options: argparse.Namespace, named: tuple[str, str]) -> Line:
+    """Train one way (its name and its key) or none, and draw; the model that was trained is let go of."""
+    from pack.benchmarks.lab.progress import Progress
+    from pack.benchmarks.lab.sheet import draw_all
+    from pack.benchmarks.lab.trial import Course, Stand, trained
+
+    variant, key = named
+    progress = Progress(settings)
+    studio.on_picture = progress.picture
+    stand = Stand(studio.model, studio.clip, tuple(f"a {concept.word}" for concept in scene.concepts))
+    if settings:
+        keeping = keeping_for(studio, settings, state_file(options.folder, key), progress.say)
+        course = Course(progress.say, progress.begin, progress.step, keeping, options.checkpointing)
+        stand = trained(studio, scene, settings, course)
+    progress.say("Drawing")
+    with torch.inference_mode():
+        sheet, colours = draw_all(studio, stand, scene, options.seed)
+    picture = f"{key}.png"
+    write_picture(options.folder / picture, sheet[0].numpy())
+    looks = (stand.before, stand.after) if stand.before and stand.after else None
+    fit = (looks[0].fit, looks[1].fit) if looks else None
+    masked = (looks[0].masked, looks[1].masked) if looks else None
+    return Line(key, variant, fit, masked, colours, picture)
+
+
+def state_file(folder: Path, key: str) -> Path:
+    """Where a way's state is kept until its line is written."""
+    return folder / f"{key}.state"
+
+
+def keeping_for(studio: Any, settings: Any, file: Path, say: Callable[[str], None]) -> Any:
+    """How a way's state is kept; None, and a word about it, where the disk has no room for it."""
+    from pack.scenescope.dims import bytes_text
+    from pack.scenescope.training.trainer import Keeping
+
+    weights = sum(weight.numel() for weight in studio.model.model.diffusion_model.parameters())
+    wanted = 24 * weights if settings.mode == "full" and settings.phase2_steps else 0  # an old state beside the new one
+    free = shutil.disk_usage(file.parent).free
+    if free < wanted:
+        say(f"The state is not kept: {bytes_text(free)} are free and {bytes_text(wanted)} wanted in {file.parent}.")
+        return None
+    return Keeping(file, KEPT_EVERY[settings.mode])
+
+
+def room(studio: Any, scene: Any, settings: Any, options: argparse.Namespace) -> str:
+    """How much memory there is, how much is wanted, and what to try."""
+    import comfy.model_management
+    from pack.host.training import memory_wanted
+    from pack.scenescope.dims import bytes_text
+
+    device = studio.model.load_device
+    told = f"{device} has {bytes_text(comfy.model_management.get_total_memory(device))} in all"
+    told += f", and about {bytes_text(memory_wanted(studio.model, scene, settings))} are wanted" if settings else ""
+    advice = [] if options.checkpointing or not settings else ["--checkpointing"]
+    advice += ["--precision bfloat16"] if settings and settings.precision == "float32" and device.type != "cpu" else []
+    advice.append(f"--resolution {options.resolution * 3 // 4 // 8 * 8}")
+    return f"{told}. Try {', '.join(advice)}."
 
 
 def studio_of(options: argparse.Namespace, scene: Any) -> Any:
@@ -284,7 +265,52 @@ def studio_of(options: argparse.Namespace, scene: Any) -> Any:
 
     sampling = SamplerSettings(0, options.sampler_steps, cfg=7.5, sampler_name="dpmpp_2m", scheduler="karras")
     manner = Manner(scene.latent, sampling, "a photo at the beach", options.class_pictures)
-    return Studio(load(options.checkpoint), manner)
+    print(f"Loading {options.checkpoint}", flush=True)
+    digest = hashlib.blake2b(repr((options.checkpoint.stat().st_mtime_ns, manner)).encode(), digest_size=8)
+    return Studio(load(options.checkpoint), manner, options.folder / f"class-{digest.hexdigest()}.safetensors")
+
+
+def bench(options: argparse.Namespace) -> None:
+    """Read the model and the scene, measure what is missing, and show the report."""
+    path = find_comfyui()
+    if path is None:
+        raise FileError(f"no ComfyUI was found; expected one to train in. {HOW_TO_GET_ONE}")
+    use_comfyui(path, cpu=options.cpu or not torch.cuda.is_available())
+    from pack.benchmarks.lab.photo import read_photo
+    from pack.scenescope.training.preview import describe, preview
+
+    check(options)
+    photo = read_photo(options.scene, options.resolution)
+    concepts = photo.scene.concepts
+    if UNTRAINED in options.only and not all(concept.word for concept in concepts):
+        lacking = f"words.txt has {sum(bool(concept.word) for concept in concepts)} of {len(concepts)} starting words"
+        options.only = [variant for variant in options.only if variant != UNTRAINED]
+        if not options.only:
+            raise InputError(f"{lacking}; {UNTRAINED} asks for the things by them. Write one for each mask, in a line.")
+        print(f"{UNTRAINED} is left out: {lacking}.", flush=True)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    write_picture(options.folder / SCENE, preview(photo.scene, photo.found)[0].numpy())
+    print(f"{describe(photo.scene, photo.found)}\nThe masks on the photo: {options.folder / SCENE}", flush=True)
+    report = measure(lambda: studio_of(options, photo.scene), photo.scene, options)
+    print(f"\n{markdown(report)}\nIn {options.folder}: report.md, report.json, {SCENE}", flush=True)
+    if report.failed:
+        ways = ", ".join(report.failed)
+        raise SystemExit(f"bench checkpoint: {len(report.failed)} of {len(options.only)} ways failed: {ways}.")
+
+
+def main() -> None:
+    """Run, and end with one sentence where it cannot."""
+    options = arguments()
+    if options.checkpoint is None or options.scene is None:
+        print(USAGE)
+        return
+    try:
+        bench(options)
+    except (SceneScopeError, OSError) as error:
+        raise SystemExit(f"bench checkpoint: {error}") from error
+    except KeyboardInterrupt:
+        print("\nbench checkpoint: broken off; the same command goes on from here.", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -55,6 +55,41 @@ def test_an_unknown_field_is_refused():
         read_changes("speed=3")
 
 
+@pytest.mark.parametrize("text", ["true", "True", "TRUE"])
+def test_a_switch_is_read_in_any_case(text):
+    """Oracle: by hand."""
+    assert settings_of(f"lora:text_encoder={text}", LENGTH, 0).text_encoder is True
+    assert settings_of(f"lora:text_encoder={text}".lower().replace("true", "False"), LENGTH, 0).text_encoder is False
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("text_encoder=yes", "bench: text_encoder is 'yes'; expected true or false"),
+        ("rank=x", "bench: rank is 'x'; expected a whole number"),
+        ("rank", "bench: rank is ''; expected a whole number"),
+        ("single=half", "bench: single is 'half'; expected a number"),
+        ("prior=frosen", "bench: prior is 'frosen'; expected one of class, frozen, off"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(change, says):
+    """Oracle: the message."""
+    with pytest.raises(SystemExit, match=says):
+        read_changes(change)
+
+
+def test_figures_of_prompts_for_one_thing_are_among_the_numbers_and_in_no_table():
+    """Oracle: by hand: of two pictures the one that asks for one thing counts."""
+    results = [trial("full", scene, 0.5) for scene in range(3)]
+    results += [trial("full", scene, 0.25, asked=(0,)) for scene in range(3)]
+    figures = summary(results, ["full"])["full"]
+    assert (figures["identity alone"].mean, figures["leakage alone"].mean) == (0.25, 0.25)
+    assert figures["identity"].mean == 0.375
+    results += [trial("lora", scene, 0.75, asked=(0,)) for scene in range(3)]
+    assert differences(results, ["lora"], "full")["lora"]["identity alone"].mean == 0.5
+    assert "alone" not in markdown(results, ["full"])
+
+
 def test_scenes_count_the_same_however_many_pictures_they_have():
     """Oracle: by hand: scene 0 has two trials of 0.25 and 0.75, scene 1 one of 0.75: 0.625, not 0.583."""
     results = [trial("lora", 0, 0.25), trial("lora", 0, 0.75), trial("lora", 1, 0.75)]

@@ -46,6 +46,14 @@ MEASURES: dict[str, tuple[str, Callable[[Mapping[str, Any]], float | None]]] = {
         lambda picture: picture["identity"] if len(picture["asked"]) > 1 else None,
     ),
     "leakage": ("leakage", lambda picture: picture["leakage"]),
+    "identity alone": (
+        "identity, one token",
+        lambda picture: picture["identity"] if len(picture["asked"]) == 1 else None,
+    ),
+    "leakage alone": (
+        "leakage, one token",
+        lambda picture: picture["leakage"] if len(picture["asked"]) == 1 else None,
+    ),
     "background": ("background", lambda picture: picture["background"]),
     "count": ("count", lambda picture: picture["count"]),
     "handles": ("handles", lambda picture: picture["handles"]),
@@ -55,6 +63,8 @@ MEASURES: dict[str, tuple[str, Callable[[Mapping[str, Any]], float | None]]] = {
 }
 """Measure -> its title, and how a picture tells it; None where a picture cannot."""
 FIRST = ("prompt", "identity", "several", "leakage")
+ALONE = ("identity alone", "leakage alone")
+"""Of prompts that ask for one thing: among the numbers, in no table."""
 
 
 def figure_of(values: Sequence[float]) -> Figure:
@@ -105,7 +115,7 @@ def summary(results: Sequence[Result], variants: Sequence[str]) -> dict[str, dic
 def differences(results: Sequence[Result], variants: Sequence[str], base: str) -> dict[str, dict[str, Figure]]:
     """Each variant minus another, scene by scene: what the scenes have in common drops out."""
     found: dict[str, dict[str, Figure]] = {}
-    tellers = {name: of_pictures(name) for name in FIRST} | {"fit after": of_looks("fit", 1)}
+    tellers = {name: of_pictures(name) for name in (*FIRST, *ALONE)} | {"fit after": of_looks("fit", 1)}
     for variant in variants:
         for name, tell in tellers.items():
             sides = [
@@ -130,7 +140,7 @@ def markdown(results: Sequence[Result], variants: Sequence[str]) -> str:
         lines.append(_row([title_of(variant), *cells, str(own["prompt"].scenes)]))
     lines += ["", "Mean over scenes ± half of the 95 % bootstrap interval over scenes; * differs from full, scene by"]
     lines += ["scene, by more than the interval of the difference. Leakage: less is better.", ""]
-    parts = [name for name in MEASURES if name not in FIRST]
+    parts = [name for name in MEASURES if name not in (*FIRST, *ALONE)]
     lines += [_row(["", *parts, "seconds"]), _row(["---"] * (len(parts) + 2))]
     for variant, own in figures.items():
         cells = [_cell(own, name) for name in parts] + [f"{own['seconds'].mean:.0f}"]

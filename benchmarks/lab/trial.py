@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import comfy.utils
@@ -16,12 +17,13 @@ from pack.benchmarks.lab.variants import UNTRAINED, Length, settings_of
 from pack.host.concepts import apply_concepts
 from pack.host.sampling import SamplerSettings, sample
 from pack.host.training import training_ports
+from pack.scenescope.attention.container import read_container, write_container
 from pack.scenescope.dims import Grid
 from pack.scenescope.training.concepts import Concepts
 from pack.scenescope.training.ports import ClassPictures, Ports
 from pack.scenescope.training.scene import Concept, Scene, build_scene
 from pack.scenescope.training.settings import Settings
-from pack.scenescope.training.trainer import Run
+from pack.scenescope.training.trainer import Keeping, OnStep, Report, Run, train
 from pack.scenescope.world.likeness import Truth, score
 from pack.scenescope.world.scene import Drawing, draw
 from pack.scenescope.world.unseen import STARTING_WORDS, loosened, unseen_layout
@@ -81,21 +83,50 @@ class Stand:
     seconds_per_step: tuple[float, float] = (0.0, 0.0)
 
 
+@dataclass(frozen=True)
+class Course:
+    """How a training is watched and kept; what is learned does not depend on it.
+
+    Args:
+        say: told in a few words what is being done.
+        on_begin: told the step that the training goes on from.
+        on_step: called after each step.
+        keeping: where the state is kept, so that a run that was broken off goes on; None keeps none.
+        checkpointing: save memory for time.
+    """
+
+    say: Callable[[str], None] = lambda text: None
+    on_begin: Callable[[int], None] = lambda step: None
+    on_step: OnStep = lambda report: None
+    keeping: Keeping | None = None
+    checkpointing: bool = False
+
+
+UNWATCHED = Course()
+"""Nobody watches, and nothing is kept."""
+CLASS_FORMAT = "scenescope-bench-class-pictures 1"
+
+
 class Studio:
     """A model, and what of its work is used by many trials.
 
     Args:
         parts: MODEL, CLIP and VAE.
         manner: how it makes pictures.
+        class_file: keeps the pictures for the prior from one run to the next; None keeps none.
     """
 
-    def __init__(self, parts: tuple[Any, Any, Any], manner: Manner | None = None) -> None:
+    def __init__(
+        self, parts: tuple[Any, Any, Any], manner: Manner | None = None, class_file: Path | None = None
+    ) -> None:
         comfy.utils.set_progress_bar_enabled(False)
         self.model, self.clip, self.vae = parts
         self.manner = manner or Manner()
+        self.on_picture: Callable[[str, int, int], None] = lambda what, made, of: None
+        self._class_file = class_file
         self._class_pictures: ClassPictures | None = None
 
-    def pictures(self, stand: Stand, prompt: str, seeds: range) -> list[np.ndarray]:
+    def pictures(self, stand: Stand, prompt: str, seeds: range, what: str = "picture") -> list[np.ndarray]:
         """Generate pictures (height width 3) float32, 0 to 1, one for each seed."""
         positive, negative = (encode(stand.clip, text) for text in (prompt, ""))
         made = []
@@ -103,17 +134,30 @@ class Studio:
             settings, blank = replace(self.manner.sampling, seed=seed), torch.zeros(1, 4, *self.manner.latent)
             latent = sample(stand.model, positive, negative, {"samples": blank}, settings)["samples"]
             made.append(self.vae.decode(latent)[0].float().numpy())
+            self.on_picture(what, len(made), len(seeds))
         return made
 
     def class_pictures(self, ports: Ports) -> ClassPictures:
-        """The base model's own pictures, made once."""
+        """The base model's own pictures, made once: a run that goes on wants the very same."""
         if self._class_pictures is None:
-            base, prompt = Stand(self.model, self.clip, ()), self.manner.class_prompt
-            with torch.inference_mode():
-                pixels = np.stack(self.pictures(base, prompt, range(1000, 1000 + self.manner.class_pictures)))
-                latents = self.model.model.process_latent_in(self.vae.encode(torch.from_numpy(pixels)))
-            self._class_pictures = ClassPictures(latents.clone().to(ports.latents), prompt)
+            who, own = "bench: the class pictures", {"format": CLASS_FORMAT, "base": ports.base}
+            if self._class_file is not None and self._class_file.is_file():
+                latents = read_container(self._class_file, own, who).tensors["latents"]
+            else:
+                latents = self._made_class_pictures()
+                if self._class_file is not None:
+                    write_container({"latents": latents}, self._class_file, own, who)
+            self._class_pictures = ClassPictures(latents.clone().to(ports.latents), self.manner.class_prompt)
         return self._class_pictures
+
+    def _made_class_pictures(self) -> torch.Tensor:
+        base = Stand(self.model, self.clip, ())
+        with torch.inference_mode():
+            seeds = range(1000, 1000 + self.manner.class_pictures)
+            made = self.pictures(base, self.manner.class_prompt, seeds, "class picture")
+            pixels = torch.from_numpy(np.stack(made))
+            latents: torch.Tensor = self.model.model.process_latent_in(self.vae.encode(pixels))
+        return latents
 
 
 Keep = Callable[[list[np.ndarray]], None]
@@ -182,34 +226,78 @@ def _learned(studio: Studio, drawing: Drawing, trial: Trial, protocol: Protocol)
     return trained(studio, scene_of(drawing), settings_of(trial.variant, protocol.length, trial.seed))
 
 
-def trained(studio: Studio, scene: Scene, settings: Settings) -> Stand:
-    """Learn a scene and apply what was learned."""
+def trained(studio: Studio, scene: Scene, settings: Settings, course: Course = UNWATCHED) -> Stand:
+    """Learn a scene and apply what was learned.
+
+    Args:
+        studio: the model.
+        scene: what is learned from.
+        settings: the method's.
+        course: how it is watched and kept.
+    """
+    parts = (studio.model, studio.clip, studio.vae)
     with training_ports(
-        studio.model, studio.clip, studio.vae, scene, settings, class_pictures=studio.class_pictures
+        *parts,
+        scene,
+        settings,
+        checkpointing=course.checkpointing,
+        class_pictures=studio.class_pictures,
+        on_progress=course.say,
     ) as ports:
-        before, after, concepts, times = learn(ports, scene, settings)
+        before, after, concepts, times = learn(ports, scene, settings, course)
     model, clip = apply_concepts(studio.model, studio.clip, concepts)
     return Stand(model, clip, scene.handles, before, after, times)
 
 
-def learn(ports: Ports, scene: Scene, settings: Settings) -> tuple[Looked, Looked, Concepts, tuple[float, float]]:
+def learn(
+    ports: Ports, scene: Scene, settings: Settings, course: Course = UNWATCHED
+) -> tuple[Looked, Looked, Concepts, tuple[float, float]]:
     """Train, and look before and afterwards.
 
     Returns:
-        Both looks, what was learned, and the seconds of a step in each phase (0 for a phase without steps).
+        Both looks, what was learned, and the seconds of a step in each phase (0 for a phase without steps; where a
+        state is kept its writing is among them, and of a run that goes on only its own steps are).
     """
-    spent, taken = [0.0, 0.0], [0, 0]
     with Run(scene, ports, settings) as run:
         before = look(ports, scene, _rows(run.concepts()))
-        for _ in range(settings.steps):
-            began = time.perf_counter()
-            phase = run.advance().phase - 1
-            spent[phase] += time.perf_counter() - began
-            taken[phase] += 1
-        concepts = run.concepts()
-        after = look(ports, scene, _rows(concepts))
-    first, second = (total / count if count else 0.0 for total, count in zip(spent, taken, strict=True))
-    return before, after, concepts, (first, second)
+    follower = _Follower(ports, scene, settings, course)
+    concepts = train(
+        scene, ports, settings, on_begin=follower.begin, on_step=follower.follow, keeping=course.keeping
+    )
+    return before, follower.looks[-1], concepts, follower.seconds_per_step()
+
+
+@dataclass
+class _Follower:
+    """Takes the steps' time, and looks at what was learned while the modules still compute with it."""
+
+    ports: Ports
+    scene: Scene
+    settings: Settings
+    course: Course
+    looks: list[Looked] = field(default_factory=list)
+    spent: dict[int, list[float]] = field(default_factory=lambda: {1: [], 2: []})
+    began: float = 0.0
+
+    def begin(self, step: int, rows: Mapping[str, torch.Tensor]) -> None:
+        self.course.on_begin(step)
+        self._look_at_the_end(step, rows)
+        self.began = time.perf_counter()
+
+    def follow(self, report: Report) -> None:
+        self.spent[report.phase].append(time.perf_counter() - self.began)
+        self.course.on_step(report)
+        self._look_at_the_end(report.step, report.rows)
+        self.began = time.perf_counter()
+
+    def seconds_per_step(self) -> tuple[float, float]:
+        first, second = (sum(steps) / len(steps) if steps else 0.0 for steps in self.spent.values())
+        return first, second
+
+    def _look_at_the_end(self, step: int, rows: Mapping[str, torch.Tensor]) -> None:
+        if step == self.settings.steps:
+            copies = {handle: row.to("cpu", copy=True) for handle, row in rows.items()}
+            self.looks.append(look(self.ports, self.scene, copies))
 
 
 def _rows(concepts: Concepts) -> dict[str, torch.Tensor]:

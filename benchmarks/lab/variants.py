@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
 
@@ -44,6 +44,9 @@ TITLES = {
     UNTRAINED: "no training, starting words",
 }
 DEFAULT = ("full", "full-masks", "full-attention", "full-union", "full-phase1", "lora", UNTRAINED)
+
+
+SWITCH = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -86,20 +89,42 @@ def settings_of(variant: str, length: Length, seed: int, rates: Rates = DEMO_RAT
 def read_changes(text: str) -> dict[str, Any]:
     """Read `field=value` pairs with commas between, each value of its field's type.
 
-    >>> read_changes("rank=4,weights_rate=1e-3,text_encoder=true,single=none")
-    {'rank': 4, 'weights_rate': 0.001, 'text_encoder': True, 'single': None}
+    Raises:
+        SystemExit: no setting has that name, or the value is none of its type's.
+
+    >>> read_changes("rank=4,weights_rate=1e-3,text_encoder=True,single=none,prior=off")
+    {'rank': 4, 'weights_rate': 0.001, 'text_encoder': True, 'single': None, 'prior': 'off'}
     """
-    kinds = {field.name: str(field.type) for field in fields(Settings)}
+    types = get_type_hints(Settings)
     read: dict[str, Any] = {}
     for pair in filter(None, text.split(",")):
-        name, _, value = pair.partition("=")
-        if name not in kinds:
-            raise SystemExit(f"bench ablation: the field is {name!r}; expected one of {', '.join(kinds)}.")
-        kind = kinds[name].split(" ")[0]
-        if value == "none" and "None" in kinds[name]:
-            read[name] = None
-        elif kind == "bool":
-            read[name] = value == "true"
-        else:
-            read[name] = {"int": int, "float": float}.get(kind, str)(value)
+        name, _, value = (part.strip() for part in pair.partition("="))
+        if name not in types:
+            raise SystemExit(f"bench: the field is {name!r}; expected one of {', '.join(types)}.")
+        read[name] = _value(name, value, types[name])
     return read
+
+
+def _value(name: str, text: str, kind: Any) -> Any:
+    """A value as its setting has it: a number, a switch, one of some words, or `none`."""
+    choices = get_args(kind)  # of a Literal its words, of `float | None` its types
+    if get_origin(kind) is tuple:
+        return (text,)
+    if get_origin(kind) is Literal:
+        if text in choices:
+            return text
+        raise _wrong(name, text, f"one of {', '.join(choices)}")
+    if type(None) in choices and text.lower() == "none":
+        return None
+    if kind is bool:
+        if text.lower() in SWITCH:
+            return SWITCH[text.lower()]
+        raise _wrong(name, text, "true or false")
+    try:
+        return int(text) if kind is int else float(text)
+    except ValueError:
+        raise _wrong(name, text, "a whole number" if kind is int else "a number") from None
+
+
+def _wrong(name: str, text: str, wanted: str) -> SystemExit:
+    return SystemExit(f"bench: {name} is {text!r}; expected {wanted}. Correct it in the way to train.")

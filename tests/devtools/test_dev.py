@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,26 @@ def test_an_unknown_benchmark_is_refused_by_name():
     done = run_python("dev.py", "bench", "nonesuch")
     assert done.returncode != 0
     assert "nonesuch is not among the benchmarks" in done.stderr
+
+
+def test_a_benchmark_stands_where_the_user_stands(tmp_path):
+    """Oracle: by hand: the folder from which `dev.py bench` was called, for a benchmark that prints its own."""
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "where.py").write_text("import os, sys; print('at', os.getcwd(), sys.argv[1:])", "utf-8")
+    (tmp_path / "__init__.py").touch()
+    (tmp_path / "devtools").mkdir()
+    shutil.copy(ROOT / "devtools" / "as_pack.py", tmp_path / "devtools")
+    (tmp_path / "here").mkdir()
+    script = f"""
+import dev, os, pathlib, sys
+dev.ROOT = pathlib.Path({str(tmp_path)!r})
+dev.Setup.make = lambda *words: dev.Setup(pathlib.Path(sys.executable), None)
+os.chdir(dev.ROOT / "here")
+sys.exit(dev.bench(dev.read(["bench", "where", "--scene", "photo"])))
+"""
+    done = run_python("-c", script)
+    assert done.returncode == 0, done.stderr
+    assert f"at {tmp_path / 'here'} ['--scene', 'photo']" in done.stdout
 
 
 def test_the_browser_tier_runs_beside_the_others_and_speaks_after_them():

@@ -1,0 +1,67 @@
+"""New pictures with what was learned: every subset of the things at every place, and how many colours come back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from pack.benchmarks.lab.report import PLACES
+from pack.benchmarks.lab.trial import encode, subsets
+from pack.host.sampling import sample
+from pack.host.text import trace_words
+from pack.host.unet import record_attention
+from pack.scenescope.attention.heatmap import heatmaps
+from pack.scenescope.attention.labelled import labelled_grid
+from pack.scenescope.attention.placement import resize
+from pack.scenescope.attention.segment import above_otsu
+from pack.scenescope.attention.selection import Selection
+from pack.scenescope.attention.view import View
+from pack.scenescope.attention.words import find_words
+from pack.scenescope.world.likeness import colour_overlap
+
+
+def colours_back(picture: np.ndarray, maps: torch.Tensor, scene: Any, asked: tuple[int, ...]) -> list[float]:
+    """Compare the colours where each token looks with those inside its mask.
+
+    Args:
+        picture: (height, width, 3) float, 0 to 1.
+        maps: (concept height width) float, the maps of the concepts asked for, on the picture's grid.
+        scene: what was learned from.
+        asked: the concepts.
+    """
+    cut, _ = above_otsu(maps)
+    truth = scene.pictures[0].numpy()
+    return [
+        colour_overlap(picture[cut[index].numpy() > 0.5], truth[scene.masks[0, thing].numpy() > 0.5])
+        for index, thing in enumerate(asked)
+    ]
+
+
+def draw_all(studio: Any, stand: Any, scene: Any, seed: int) -> tuple[torch.Tensor, float]:
+    """Generate every subset at every place.
+
+    Returns:
+        The sheet (1 height width 3) float, 0 to 1, places down and subsets across, and the share of the colours that
+        came back.
+    """
+    clip, settings = trace_words(stand.clip), replace(studio.manner.sampling, seed=seed)
+    ways, pictures, back = subsets(len(scene.concepts)), [], []
+    names = [[stand.names[thing] for thing in asked] for asked in ways]
+    for place in PLACES:
+        for asked, called in zip(ways, names, strict=True):
+            watched, book = record_attention(stand.model, Selection(branches=("positive",)))
+            positive = encode(clip, f"a photo of {' and '.join(called)} {place}")
+            blank = {"samples": torch.zeros(1, 4, *scene.latent)}
+            latent = sample(watched, positive, encode(clip, ""), blank, settings)["samples"]
+            picture = studio.vae.decode(latent)[0].float().cpu().numpy().clip(0, 1)
+            recording = book.find(None)[0]
+            table = next(entry.table for entry in recording.entries if entry.table is not None)
+            seen = heatmaps(recording, find_words(table, ", ".join(called)), View("all", "latent", steps="all"))
+            maps = resize(seen.values.movedim(-1, 1), scene.size)[0].cpu()
+            back += colours_back(picture, maps, scene, asked)
+            pictures.append(torch.from_numpy(picture))
+            studio.on_picture("picture", len(pictures), len(PLACES) * len(ways))
+    sheet = labelled_grid(torch.stack(pictures), PLACES, [" and ".join(called) for called in names])
+    return sheet, float(np.mean(back))
