@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import comfy.model_management
@@ -118,14 +119,13 @@ def generate(models: tuple[Any, Any, Any], concepts: Concepts, request: Request,
     images: dict[tuple[int, int], Tensor] = {}
     recordings: list[Recording] = []
     # The recorded prompt first: maps that are over the budget are refused before anything has been sampled.
-    for row in sorted(range(len(prompts)), key=lambda row: row != chosen):
-        positive = _encode(clip, prompts[row])
-        for place, seed in enumerate(seeds):
+    for row, place in sorted(product(range(len(prompts)), range(len(seeds))), key=lambda one: one[0] != chosen):
+        told = f"icture {len(images) + 1} of {len(prompts) * len(seeds)}"
+        say_on_node(node, f"P{told}: {prompts[row]}, seed {seeds[place]}")
+        with _saying_what_to_do(request), _saying_that_it_stopped(node, f"Stopped at p{told}"):
             comfy.model_management.throw_exception_if_processing_interrupted()
-            say_on_node(node, f"Picture {len(images) + 1} of {len(prompts) * len(seeds)}: {prompts[row]}, seed {seed}")
-            using = watched if row == chosen else model
-            with _saying_what_to_do(request):
-                latent = sample(using, positive, negative, start, replace(request.sampler, seed=seed))
+            positive, sampler = _encode(clip, prompts[row]), replace(request.sampler, seed=seeds[place])
+            latent = sample(watched if row == chosen else model, positive, negative, start, sampler)
             if row == chosen:
                 recordings.append(book.find(latent["samples"], -1)[0])
             images[row, place] = _decoded(models[2], latent["samples"])
@@ -148,6 +148,15 @@ def _saying_what_to_do(request: Request) -> Iterator[None]:
             f"{request.seeds} seeds together. Lower the seeds, the steps or the size, or generate with KSampler and "
             "record it with Record Attention."
         ) from error
+
+
+@contextmanager
+def _saying_that_it_stopped(node: str | None, text: str) -> Iterator[None]:
+    try:
+        yield
+    except comfy.model_management.InterruptProcessingException:
+        say_on_node(node, text)
+        raise
 
 
 def _row(row: int, rows: int) -> int:

@@ -54,6 +54,14 @@ def _typed(clip: Any, prompt: str, columns: int) -> TokenTable:
     return table
 
 
+def picture_doubts(recording: Recording, picture: torch.Tensor | None) -> list[str]:
+    """A caution where a batch of pictures cannot be the recorded run's, because there are more or fewer."""
+    if picture is None or len(picture) == recording.images:
+        return []
+    told = f"There are {len(picture)} pictures and maps of {recording.images}: which belong together is not known, so "
+    return [f"{told}none is shown. Connect the pictures of this run."]
+
+
 def picture_size(recording: Recording, picture: torch.Tensor | None) -> Grid:
     """The size of the pictures in pixels: that of a picture (image height width channel), or eight times the latent."""
     if picture is not None:

@@ -17,7 +17,8 @@ def say_on_node(node: str | None, text: str) -> None:
     """Show a line of text on a node of the front end that queued the prompt, where a server and the node are there.
 
     Source: host contract, ComfyUI 0.33 `server.PromptServer.send_progress_text`; the editor shows the text as HTML, in
-    which `<asset0>` would be a tag and vanish. Sent to all, it would stand in every other tab too.
+    which `<asset0>` would be a tag and vanish, and in the Vue renderer as Markdown, where two blanks keep a line's end.
+    Sent to all, it would stand in every other tab too.
 
     Args:
         node: the node's execution id, None for no node.
@@ -25,7 +26,7 @@ def say_on_node(node: str | None, text: str) -> None:
     """
     server = getattr(PromptServer, "instance", None)
     if server is not None and node is not None:
-        server.send_progress_text(escape(text, quote=False), node, sid=server.client_id)
+        server.send_progress_text(escape(text, quote=False).replace("\n", "  \n"), node, sid=server.client_id)
 
 
 def somebody_looks(node: str | None) -> bool:

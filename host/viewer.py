@@ -41,7 +41,8 @@ def viewer_ui(
     Args:
         recording: what a run left.
         words: what was asked for; the viewer begins with these words pinned.
-        picture: (image height width channel) float 0..1, the decoded pictures.
+        picture: (image height width channel) float 0..1, the decoded pictures; not shown where their number is not the
+            recording's.
         resolution: where the viewer begins: `latent/4`, ..., or `all`.
         branch: likewise.
 
@@ -53,6 +54,8 @@ def viewer_ui(
         return {}
     try:
         name = _file_of(recording)
+        if picture is not None and len(picture) != recording.images:
+            picture = None
         pictures = [] if picture is None else [_save_picture(one) for one in picture[:_MOST_PICTURES]]
     except (FileError, OSError) as error:
         logging.warning("SceneScope: the attention viewer has nothing to show. %s", error)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
 
-from ..host.generate import Request, empty_latent, generate
+from ..host.generate import Generated, Request, empty_latent, generate
 from ..host.sampling import SamplerSettings
 from ..host.screen import say_on_node
 from ..host.viewer import viewer_ui
@@ -17,6 +18,8 @@ from ..scenescope.training.subsets import MOST_PICTURES, WHICH
 from .concepts import applying_inputs
 from .record import sampler_inputs
 from .sockets import CATEGORY, AttentionMaps, Concepts
+
+_WRITTEN = re.compile(r"<[^<>\s]+>")
 
 
 class GenerateFromTokens(io.ComfyNode):
@@ -42,20 +45,38 @@ class GenerateFromTokens(io.ComfyNode):
                     tooltip="The maps of one prompt (maps_of), with a picture for each seed, for Token Heatmap.",
                 ),
                 io.String.Output(display_name="PROMPTS", tooltip="The prompts, a line for each row of the grid."),
+                io.Image.Output(
+                    display_name="OF_MAPS",
+                    tooltip="The pictures of the maps, those of maps_of's prompt: for Token Heatmap's picture, and for "
+                    "Heatmap Overlay.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
+            is_output_node=True,
         )
 
     @classmethod
     def execute(cls, model, clip, vae, concepts: Learned, **widgets: Any) -> io.NodeOutput:
         """Generate and show the grid."""
         made = generate((model, clip, vae), concepts, request_of(widgets), cls.hidden.unique_id)
-        named = "" if made.words else f"\nThe prompt of the maps names none of {', '.join(concepts.handles)}"
-        say_on_node(cls.hidden.unique_id, f"{len(made.images)} pictures of {len(made.prompts)} prompts{named}")
+        say_on_node(cls.hidden.unique_id, "\n".join([_counted(made), *doubts_of(made, concepts, widgets["negative"])]))
         prompts = "\n".join(" ".join(prompt.split()) for prompt in made.prompts)
-        outputs = (made.images, made.grid, made.recording, prompts)
+        outputs = (made.images, made.grid, made.recording, prompts, made.recorded)
         viewer = viewer_ui(made.recording, words=made.words, picture=made.recorded)
         return io.NodeOutput(*outputs, ui=ui.PreviewImage(made.grid, cls=cls).as_dict() | viewer)
+
+
+def doubts_of(made: Generated, concepts: Learned, negative: str) -> list[str]:
+    """What a user who meant a token should know: those that are none, and that the maps' prompt has none."""
+    known = ", ".join(concepts.handles)
+    written = dict.fromkeys(_WRITTEN.findall("\n".join([*made.prompts, negative])))
+    found = [f"{name} is none of these concepts' tokens: {known}" for name in written if name not in concepts.handles]
+    return found if found or made.words else [f"The prompt of the maps names none of {known}"]
+
+
+def _counted(made: Generated) -> str:
+    numbers = ((len(made.images), "picture"), (len(made.prompts), "prompt"))
+    return " of ".join(f"{number} {what}{'s' * (number != 1)}" for number, what in numbers)
 
 
 def request_of(widgets: dict[str, Any]) -> Request:

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..host.heatmaps import picture_size, words_asked
+from ..host.heatmaps import picture_doubts, picture_size, words_asked
 from ..host.screen import say_on_node
 from ..host.viewer import viewer_ui
 from ..scenescope.attention.figure import LAYOUTS, draw
@@ -73,7 +73,8 @@ class TokenHeatmap(io.ComfyNode):
         found = words_asked(attention_maps, view, words, clip, prompt)
         plan = layouting_of(choices, picture_size(attention_maps, picture))
         figure = draw(attention_maps, found, view, plan)
-        say_on_node(cls.hidden.unique_id, "\n".join(caution.text for caution in figure.cautions))
+        doubts = picture_doubts(attention_maps, picture)
+        say_on_node(cls.hidden.unique_id, "\n".join([*doubts, *(caution.text for caution in figure.cautions)]))
         asked = found if words.strip() else ()
         viewer = viewer_ui(
             attention_maps, words=asked, picture=picture, resolution=view.resolution, branch=view.branch

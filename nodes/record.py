@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..host.heatmaps import picture_doubts
 from ..host.runs import RunBook
 from ..host.sampling import SamplerSettings, sample
 from ..host.screen import say_on_node
@@ -92,8 +93,9 @@ class GetAttentionMaps(io.ComfyNode):
     def execute(cls, recorder: RunBook, result: Any, run: int) -> io.NodeOutput:
         """Pick the run and say which."""
         recording, how = recorder.find(result["samples"] if isinstance(result, dict) else None, run)
-        say_on_node(cls.hidden.unique_id, f"{how}\n{recording.describe()}")
         picture = None if isinstance(result, dict) else result
+        said = [how, recording.describe(), *picture_doubts(recording, picture)]
+        say_on_node(cls.hidden.unique_id, "\n".join(said))
         return io.NodeOutput(recording, result, ui=viewer_ui(recording, picture=picture))
 
 

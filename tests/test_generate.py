@@ -42,6 +42,22 @@ def test_as_many_prompts_come_out_as_the_limit_counts(which):
     assert len(prompts_of("<asset0>", handles, which, 128)) == 1
 
 
+@pytest.mark.parametrize(
+    ("which", "seeds", "choices"),
+    [
+        ("all", 100, "at most 42 seeds, or the tokens all together."),
+        ("each alone", 100, "at most 64 seeds, or the tokens all together."),
+        ("all", 50, "at most 42 seeds, or the tokens each alone, or the tokens all together."),
+        ("all together", 200, "at most 128 seeds."),
+    ],
+)
+def test_too_many_pictures_name_only_ways_that_fit(which, seeds, choices):
+    """Oracle: by hand: two tokens are 3, 2 and 1 prompts; 128 pictures."""
+    with pytest.raises(InputError) as told:
+        prompts_of("a photo of {tokens}", ["<a>", "<b>"], which, seeds)
+    assert str(told.value).endswith(f"Choose {choices}")
+
+
 def test_braces_that_are_no_template_are_left_alone():
     """Oracle: by hand."""
     assert prompts_of("{a|b} {tokens}, {tokens}", ["<a>", "<b>"], "all together", 1) == (

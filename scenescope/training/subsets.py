@@ -61,12 +61,14 @@ def prompts_of(template: str, handles: Sequence[str], which: Which, seeds: int) 
             f"Generate from Tokens: the prompt holds {misspelt[0]}; expected {TOKENS}, letter by letter. Correct it."
         )
     one = TOKENS not in template
-    rows = 1 if one else {"all": 2 ** len(handles) - 1, "each alone": len(handles), "all together": 1}[which]
+    counts = {"all": 2 ** len(handles) - 1, "each alone": len(handles), "all together": 1}
+    rows = 1 if one else counts[which]
     if rows * seeds > MOST_PICTURES:
+        ways = [f"at most {MOST_PICTURES // rows} seeds"] if rows <= MOST_PICTURES else []
+        ways += [f"the tokens {name}" for name, count in counts.items() if not one and count * seeds <= MOST_PICTURES]
         raise InputError(
             f"Generate from Tokens: {rows} prompts with {seeds} seeds are {rows * seeds} pictures; expected at most "
-            f"{MOST_PICTURES}. {'Lower the seeds, or choose' if rows <= MOST_PICTURES else 'Choose'} the tokens each "
-            "alone or all together."
+            f"{MOST_PICTURES}. Choose {', or '.join(ways)}."
         )
     if one:
         return (template,)

@@ -10,12 +10,13 @@ from typing import Any
 import comfy.model_management
 import pytest
 import torch
+from pack.host import generate as generating
 from pack.host.concepts import apply_concepts
 from pack.host.demo import load_demo_model
 from pack.host.generate import Request, empty_latent, generate
 from pack.host.heatmaps import words_asked
 from pack.host.sampling import SamplerSettings
-from pack.nodes.generate import GenerateFromTokens
+from pack.nodes.generate import GenerateFromTokens, doubts_of
 from pack.scenescope.attention.heatmap import heatmaps
 from pack.scenescope.attention.selection import Selection
 from pack.scenescope.attention.view import View
@@ -113,11 +114,12 @@ def test_the_node_gives_pictures_grid_maps_and_prompts(demo):
     known |= {"width": 96, "height": 64, "prompt": "a photo of {tokens}"}
     models = dict(zip(("model", "clip", "vae"), demo, strict=True))
     node = GenerateFromTokens.PREPARE_CLASS_CLONE(None)
-    images, grid, recording, prompts = node.execute(**models, concepts=made_up(demo, "lora"), **known).result
+    images, grid, recording, prompts, of_maps = node.execute(**models, concepts=made_up(demo, "lora"), **known).result
     wanted = made(demo)
     assert torch.equal(images, wanted.images)
     assert torch.equal(grid, wanted.grid)
     assert prompts.splitlines() == list(wanted.prompts)
+    assert torch.equal(of_maps, images[-2:])
     assert recording.images == 2
     assert {entry.branch for entry in recording.entries if entry.table} >= {"positive"}
 
@@ -157,6 +159,40 @@ def test_what_asks_for_nothing_is_refused(demo, changes, words):
     """Oracle: the messages."""
     with pytest.raises(InputError, match=re.escape(words)):
         made(demo, **changes)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negative", "said"),
+    [
+        ("a <asset0> and <asset9>", "<b>", ["<asset9> is none of", "<b> is none of"]),
+        ("a <asset0>", "", []),
+        ("a cat", "", ["The prompt of the maps names none of <asset0>, <asset1>"]),
+        ("a <Asset0>", "", ["<Asset0> is none of these concepts' tokens: <asset0>, <asset1>"]),
+    ],
+)
+def test_a_token_that_is_none_is_named(demo, prompt, negative, said):
+    """Oracle: by hand: what stands in angle brackets and is no handle, letter by letter."""
+    found = made(demo, prompt=prompt, seeds=1, negative=negative)
+    doubts = doubts_of(found, made_up(demo, "lora"), negative)
+    assert len(doubts) == len(said)
+    assert all(doubt.startswith(words) for doubt, words in zip(doubts, said, strict=True))
+
+
+def test_a_cancelled_run_says_where_it_stopped(demo, monkeypatch):
+    """Oracle: the last text on the node: the second of four pictures is not finished."""
+    told: list[str] = []
+    monkeypatch.setattr(generating, "say_on_node", lambda node, text: told.append(text))
+    decode = generating._decoded
+
+    def interrupted(vae: Any, samples: torch.Tensor) -> torch.Tensor:
+        picture = decode(vae, samples)
+        comfy.model_management.interrupt_current_processing()
+        return picture
+
+    monkeypatch.setattr(generating, "_decoded", interrupted)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        made(demo, which="each alone")
+    assert told[-1] == "Stopped at picture 2 of 4"
 
 
 def test_a_handle_that_means_something_in_a_query_is_found_as_a_word(demo):

@@ -8,8 +8,9 @@ from pathlib import Path
 import folder_paths
 import pytest
 import torch
+from pack.host.heatmaps import picture_doubts
 from pack.host.viewer import viewer_ui
-from pack.tests.recordings import record
+from pack.tests.recordings import Run, record
 from pack.tests.viewfiles import read
 from PIL import Image
 
@@ -34,9 +35,15 @@ def test_nodes_that_show_one_recording_share_a_file(temp):
 
 
 def test_the_pictures_are_kept_beside_it(temp):
-    """Oracle: two pictures of known grey come back."""
+    """Oracle: two pictures of known grey come back; of more or fewer it is not known whose they are."""
     pictures = torch.stack([torch.full((16, 24, 3), share) for share in (0.0, 0.6)])
-    places = viewer_ui(record(), picture=pictures)["scenescope_view"][0]["pictures"]
+    run = record(Run(images=2))
+    places = viewer_ui(run, picture=pictures)["scenescope_view"][0]["pictures"]
+    for others in (pictures[:1], torch.cat([pictures, pictures[:1]])):
+        assert viewer_ui(run, picture=others)["scenescope_view"][0]["pictures"] == []
+        (doubt,) = picture_doubts(run, others)
+        assert doubt.startswith(f"There are {len(others)} pictures and maps of 2")
+    assert picture_doubts(run, pictures) == picture_doubts(run, None) == []
     assert [Image.open(temp / place["filename"]).getpixel((3, 5)) for place in places] == [(0, 0, 0), (153, 153, 153)]
 
 

@@ -208,6 +208,19 @@ def test_a_node_without_the_picture_shows_the_maps_too(viewer, editor):
     assert panel.query_selector(".ss-frame img").get_attribute("src")
 
 
+def test_a_viewer_borrows_the_pictures_of_a_node_that_has_none(viewer, editor):
+    """Oracle: the address of the picture that a node without a viewer, as Generate from Tokens, tells with its maps."""
+    file = file_of(editor, HEATMAP)
+    Image.new("RGB", (128, 128), "red").save(file.with_name("borrowed.png"))
+    picture = {"filename": "borrowed.png", "subfolder": "", "type": "temp"}
+    output = {"filename": file.name, "subfolder": "", "type": "temp", "pictures": [picture]}
+    message = {"node": "999", "display_node": "999", "output": {"scenescope_view": [output]}}
+    panel = shown(editor, SAMPLER)
+    editor.page.evaluate("message => app.api.dispatchCustomEvent('executed', message)", message)
+    seen = "panel => panel.querySelector('.ss-frame img').src.includes('borrowed.png')"
+    editor.page.wait_for_function(seen, arg=panel)
+
+
 def test_a_reload_of_the_page_brings_the_maps_back(viewer, editor):
     """Oracle: the words are there again, without a run."""
     editor.page.wait_for_timeout(1500)  # the editor keeps its draft a moment after a change

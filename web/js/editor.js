@@ -70,6 +70,17 @@ export function registerPanel(plan) {
   });
 }
 
+/**
+ * Call something with what a node's run returns under a key, whether the node has a panel or not.
+ * @param {string} key @param {(output: any) => void} then
+ */
+export function onOutput(key, then) {
+  /** @type {any} */ (api).addEventListener("executed", (/** @type {any} */ message) => {
+    const output = message.detail?.output?.[key]?.[0];
+    if (output) then(output);
+  });
+}
+
 /** The address of a file that an output names. @param {File} file */
 export function viewAddress(file) {
   const { filename, subfolder, type } = file;

@@ -1,7 +1,7 @@
 // @ts-check
 /** The attention viewer: a picture, its prompt's words under it, and where each of them went. */
 import { choice, eachFrame, element } from "./dom.js";
-import { keep, registerPanel, viewAddress } from "./editor.js";
+import { keep, onOutput, registerPanel, viewAddress } from "./editor.js";
 import { say } from "./i18n.js";
 import { fetchView } from "./viewdata.js";
 import { fillControls, makeControls } from "./viewercontrols.js";
@@ -24,6 +24,15 @@ registerPanel({
   size: [480, 0],
   create: (node, root) => new Viewer(node, root),
 });
+
+onOutput("scenescope_view", notePictures); // Generate from Tokens has pictures and no viewer
+
+/** @param {any} output */
+function notePictures(output) {
+  if (!output.pictures?.length || JSON.stringify(pictures.get(output.filename)) === JSON.stringify(output.pictures)) return;
+  pictures.set(output.filename, output.pictures);
+  viewers.forEach((viewer) => viewer.refresh());
+}
 
 export class Viewer {
   /** @param {any} node @param {HTMLElement} root */
@@ -71,10 +80,7 @@ export class Viewer {
   async show(output) {
     this.output = output;
     if (!output) return this.tell(say("Run the workflow: the maps appear here."));
-    if (output.pictures?.length) {
-      pictures.set(output.filename, output.pictures);
-      viewers.forEach((viewer) => viewer.refresh());
-    }
+    notePictures(output);
     if (!this.model) this.tell(say("Loading the maps …"));
     try {
       const data = await fetchView(output);
