@@ -40,6 +40,8 @@ from pack.scenescope.attention.scatter import Axes, draw_scatter
 from pack.scenescope.errors import InputError
 from pack.scenescope.world.vocabulary import WORLD_VERSION
 
+ROWS = (*DEFAULT[:-1], "lora:prior=frozen", DEFAULT[-1])
+"""`lora` without a prior is compared with `full` without one, and stands beside what ships."""
 MODEL_FILE = ROOT / "demo" / "scenescope-demo.safetensors"
 AXES = Axes("The demo model's ablation", "prompt similarity", "identity similarity")
 
@@ -55,7 +57,7 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--steps", type=int, nargs=2, default=[150, 250], metavar=("ONE", "TWO"), help="of the phases")
     reader.add_argument("--templates", type=int, default=2, help="backgrounds asked for, for each scene (2)")
     reader.add_argument("--pictures", type=int, default=1, help="of each prompt (1)")
-    reader.add_argument("--only", nargs="+", default=list(DEFAULT), metavar="VARIANT", help=" ".join(DEFAULT))
+    reader.add_argument("--only", nargs="+", default=list(ROWS), metavar="VARIANT", help=" ".join(ROWS))
     reader.add_argument("--tune", nargs="+", metavar="FIELD=A,B", help="every combination, on top of --base")
     reader.add_argument("--base", default="lora", metavar="VARIANT", help="what --tune changes (lora)")
     reader.add_argument("--folder", type=Path, default=cache_folder() / "ablation", help="where all is written")
