@@ -22,9 +22,11 @@ import nodes as host_nodes  # ComfyUI's own nodes.py
 from ..scenescope.errors import InputError
 from ..scenescope.training.concepts import Concepts, save_embedding, save_weights
 from .concepts import place_of
-from .paths import check_name, model_file
+from .paths import Widget, check_name, model_file, without_ending
 
 SUFFIX = ".safetensors"
+_NAME = Widget("Save Concepts: export_name", "toys")
+_NAME_AND_HANDLE = Widget("Save Concepts: export_name with a handle", "toys-asset0")
 # SD1.5's levels; the demo model has the same, at reduced width.
 _LEVELS = {
     "num_res_blocks": [2, 2, 2, 2],
@@ -106,23 +108,25 @@ def plan_export(concepts: Concepts, name: str, *, overwrite: bool = False) -> Ex
     Args:
         concepts: learned.
         name: `toys` is `embeddings/toys-asset0.safetensors` and `loras/toys.safetensors`; may have sub-folders.
+            `.safetensors` at its end is taken off.
         overwrite: whether files of these names may be replaced; if not, numbers are added.
 
     Raises:
         InputError: the name is not one that prompts and every system can have, or a prompt could take another file of
             that name for the one that is to be replaced.
     """
-    check_name(name)
+    name = without_ending(name)
+    check_name(name, _NAME)
     if _ENDS_A_NAME.search(name):
         raise InputError(
-            f"Save Concepts: the export's name is {name[:80]!r}; expected one without blanks, commas, colons and "
+            f"Save Concepts: export_name is {name[:80]!r}; expected one without blanks, commas, colons and "
             "brackets, which end an embedding's name in a prompt. Write for example toys."
         )
     places = {
         handle: _embedding_file(f"{name}-{stem}", overwrite)
         for handle, stem in zip(concepts.handles, _stems(concepts), strict=True)
     }
-    return Export(concepts, places, model_file("loras", name, SUFFIX, overwrite=overwrite))
+    return Export(concepts, places, model_file("loras", name, SUFFIX, _NAME, overwrite=overwrite))
 
 
 def lora_keys(concepts: Concepts) -> dict[str, str]:
@@ -144,7 +148,7 @@ def lora_keys(concepts: Concepts) -> dict[str, str]:
 
 def _embedding_file(name: str, overwrite: bool) -> Path:
     """Choose a file that `embedding:name` in a prompt can mean alone."""
-    path, number = model_file("embeddings", name, SUFFIX, overwrite=overwrite), 1
+    path, number = model_file("embeddings", name, SUFFIX, _NAME_AND_HANDLE, overwrite=overwrite), 1
     while others := [other for other in _namesakes(_name_of(path)) if other != path]:
         if overwrite:
             raise InputError(
@@ -152,7 +156,7 @@ def _embedding_file(name: str, overwrite: bool) -> Path:
                 "has, because a prompt could mean either. Choose another export_name, or move that file."
             )
         number += 1
-        path = model_file("embeddings", f"{name}_{number}", SUFFIX)
+        path = model_file("embeddings", f"{name}_{number}", SUFFIX, _NAME_AND_HANDLE)
     return path
 
 

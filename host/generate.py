@@ -33,6 +33,7 @@ from .text import trace_words
 from .unet import record_attention
 
 _MOST_SEEDS = 2**64
+_WHO = "Generate from Tokens"
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def generate(models: tuple[Any, Any, Any], concepts: Concepts, request: Request,
     refuse_template(request.negative)
     prompts = prompts_of(request.prompt, concepts.handles, request.which, request.seeds)
     chosen = _row(request.row, len(prompts))
-    model, clip = apply_concepts(models[0], models[1], concepts, strength=request.strength, base=request.base)
+    model, clip = apply_concepts(*models[:2], concepts, strength=request.strength, base=request.base, who=_WHO)
     clip = trace_words(clip)
     budget = request.selection.budget // request.seeds
     watched, book = record_attention(model, replace(request.selection, budget=budget))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
@@ -19,17 +20,32 @@ _LONGEST_PART = 150  # bytes; a file system's limit is 255, and a number and a s
 _LONGEST_NAME = 600
 _MOST_FILES = 100_000
 _COUNTER = 5
+_ENDING = ".safetensors"
 
 
-def output_file(prefix: str, suffix: str, *, overwrite: bool = False) -> Path:
+@dataclass(frozen=True)
+class Widget:
+    """The widget that a name was typed into, as errors speak of it.
+
+    Args:
+        place: the node and the widget, `Save Maps: filename_prefix`.
+        example: a good name for it, `maps/SceneScope`.
+    """
+
+    place: str
+    example: str
+
+
+def output_file(prefix: str, suffix: str, widget: Widget, *, overwrite: bool = False) -> Path:
     """Choose a file below the output folder, numbered as the host numbers pictures.
 
     Source: host contract, ComfyUI 0.33 `folder_paths.get_save_image_path`: sub-folders and `%date%` words in the
     prefix, `name_00001_`, and a refusal to leave the folder.
 
     Args:
-        prefix: from a widget, `maps/SceneScope`.
+        prefix: from a widget, `maps/SceneScope`; an ending that was typed too is taken off.
         suffix: of our own, `.maps.safetensors`.
+        widget: where the prefix was typed.
         overwrite: whether to use the name itself, without a number.
 
     Returns:
@@ -39,26 +55,28 @@ def output_file(prefix: str, suffix: str, *, overwrite: bool = False) -> Path:
         InputError: the name is not one that every system can have, or leads out of the folder.
         FileError: the folder cannot be made.
     """
-    check_name(prefix)
+    prefix = without_ending(prefix, suffix)
+    check_name(prefix, widget)
     root = folder_paths.get_output_directory()
     try:
-        refuse_outside(Path(root), Path(root, *prefix.split("/")).parent, prefix)
+        refuse_outside(Path(root), Path(root, *prefix.split("/")).parent, prefix, widget)
         folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
     except OSError as error:
-        raise _unusable(prefix, error) from error
-    refuse_outside(Path(root), Path(folder), prefix)
+        raise _unusable(prefix, widget, error) from error
+    refuse_outside(Path(root), Path(folder), prefix, widget)
     if overwrite:
         return Path(folder, name + suffix)
     return _first_free(Path(folder), (f"{name}_{number:0{_COUNTER}}_{suffix}" for number in _from(counter)))
 
 
-def model_file(kind: str, name: str, suffix: str, *, overwrite: bool = False) -> Path:
+def model_file(kind: str, name: str, suffix: str, widget: Widget, *, overwrite: bool = False) -> Path:
     """Choose a file in the first of the host's folders for a kind of model.
 
     Args:
         kind: the host's word for the folder, `embeddings` or `loras`.
         name: from a widget, without a suffix; may have sub-folders.
         suffix: of our own, `.safetensors`.
+        widget: where the name was typed.
         overwrite: whether a file of this name may be replaced; if not, a number is added to the name.
 
     Returns:
@@ -68,14 +86,14 @@ def model_file(kind: str, name: str, suffix: str, *, overwrite: bool = False) ->
         InputError: the name is not one that every system can have, or leads out of the folder.
         FileError: the folder cannot be made.
     """
-    check_name(name)
+    check_name(name, widget)
     root = Path(folder_paths.get_folder_paths(kind)[0])
     path = root.joinpath(*name.split("/"))
-    refuse_outside(root, path.parent, name)
+    refuse_outside(root, path.parent, name, widget)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unusable(name, error) from error
+        raise _unusable(name, widget, error) from error
     if overwrite:
         return path.parent / (path.name + suffix)
     numbers = (f"{path.name}{'' if number == 1 else f'_{number}'}{suffix}" for number in _from(1))
@@ -102,13 +120,14 @@ def input_choices(suffix: str, folders: Sequence[str] = FOLDERS) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
-def chosen_file(choice: str, suffix: str, folders: Sequence[str] = FOLDERS) -> Path:
+def chosen_file(choice: str, suffix: str, folders: Sequence[str] = FOLDERS, *, who: str = "Load") -> Path:
     """Find the file that a loader's widget names.
 
     Args:
         choice: one of `input_choices`; without a folder in brackets the first folder is meant.
         suffix: how its name must end.
         folders: where it may be.
+        who: the node, as errors name it.
 
     Returns:
         The path of a file that is there.
@@ -119,21 +138,43 @@ def chosen_file(choice: str, suffix: str, folders: Sequence[str] = FOLDERS) -> P
     """
     match = re.fullmatch(r"(.*?)(?: \[(\w+)\])?", choice, re.DOTALL)
     name, folder = (match.group(1), match.group(2) or folders[0]) if match else (choice, folders[0])
-    check_name(name, longest=_LONGEST_NAME)
+    widget = Widget(f"{who}: file", f"SceneScope_00001_{suffix}")
+    check_name(name, widget, longest=_LONGEST_NAME)
     if folder not in folders or not name.endswith(suffix):
         raise InputError(
-            f"Load: the file is {choice!r}; expected a name that ends in {suffix}, in {' or '.join(folders)}. "
+            f"{who}: the file is {choice!r}; expected a name that ends in {suffix}, in {' or '.join(folders)}. "
             "Choose one from the list."
         )
     root = Path(_root(folder))
     path = root.joinpath(*name.split("/"))
-    refuse_outside(root, path, name)
+    refuse_outside(root, path, name, widget)
     if not path.is_file():
         raise FileError(
-            f"Load: {name!r} is not in the {folder} folder; expected a file that is there. Press R to refresh the "
-            "list, and choose again."
+            f"{widget.place} {name!r} is not in the {folder} folder; expected a file that is there. Press R to refresh "
+            "the list, and choose again."
         )
     return path
+
+
+def nothing_chosen(who: str, suffix: str, saver: str) -> FileError:
+    """Say what to do at a loader that was sent no file, as the editor does whose list is empty.
+
+    Source: host contract, ComfyUI 0.33 `execution.validate_inputs`: for an input that was not sent, what a node's
+    `validate_inputs` returns is dropped, and the user reads "Required input is missing"; what it raises is shown.
+
+    Args:
+        who: the loader, `Load Maps`.
+        suffix: how the names of its files end.
+        saver: the node that writes them.
+    """
+    if not input_choices(suffix):
+        return FileError(
+            f"{who}: there is no file ending in {suffix} in the {' or '.join(FOLDERS)} folder; expected one. Run "
+            f"{saver}, then press R and choose it."
+        )
+    return FileError(
+        f"{who}: no file is chosen; expected one ending in {suffix}. Press R to refresh the list, and choose one."
+    )
 
 
 def version_of(path: Path) -> str:
@@ -142,7 +183,20 @@ def version_of(path: Path) -> str:
     return f"{path}:{status.st_size}:{status.st_mtime_ns}"
 
 
-def check_name(name: str, *, longest: int = _LONGEST_PART) -> None:
+def without_ending(name: str, suffix: str = _ENDING) -> str:
+    """A name without the ending that it is given anyway: `toys` for `toys.safetensors` and `toys.maps.safetensors`.
+
+    Args:
+        name: from a widget.
+        suffix: of our own, `.maps.safetensors`; one ending is taken off, this one or else `.safetensors`.
+    """
+    for ending in (suffix, _ENDING):
+        if name[-len(ending) :].lower() == ending:
+            return name[: -len(ending)]
+    return name
+
+
+def check_name(name: str, widget: Widget, *, longest: int = _LONGEST_PART) -> None:
     """Refuse what is not a plain name, with `/` between folders, on every system that the host runs on.
 
     Raises:
@@ -152,12 +206,12 @@ def check_name(name: str, *, longest: int = _LONGEST_PART) -> None:
     reason = _why_not(name, longest)
     if reason is not None:
         raise InputError(
-            f"File name: {name[:80]!r} {reason}; expected a plain name such as maps/SceneScope, / between folders. "
-            "Correct the name."
+            f"{widget.place} {name[:80]!r} {reason}; expected a plain name such as {widget.example}, with / between "
+            "folders. Correct the name."
         )
 
 
-def refuse_outside(root: Path, path: Path, name: str) -> None:
+def refuse_outside(root: Path, path: Path, name: str, widget: Widget) -> None:
     """Refuse a path that a link leads out of its folder.
 
     Raises:
@@ -165,15 +219,15 @@ def refuse_outside(root: Path, path: Path, name: str) -> None:
     """
     if not _inside(root, path):
         raise InputError(
-            f"File name: {name[:80]!r} leads out of {root.name}, through a link; expected a place inside it. "
+            f"{widget.place} {name[:80]!r} leads out of {root.name}, through a link; expected a place inside it. "
             "Choose another name."
         )
 
 
-def _unusable(name: str, error: OSError) -> FileError:
+def _unusable(name: str, widget: Widget, error: OSError) -> FileError:
     return FileError(
-        f"Save: the folder of {name!r} cannot be used ({error.strerror}); expected one that can be written. Choose "
-        "another name."
+        f"{widget.place} {name!r} is in a folder that cannot be used ({error.strerror}); expected one that can be "
+        "written. Choose another name."
     )
 
 
@@ -182,7 +236,7 @@ def _why_not(name: str, longest: int) -> str | None:
     if not name.isprintable() or _FORBIDDEN.search(name):
         return 'holds a backslash, a colon, a control character or one of <>"|?*'
     if parts[0] == "":
-        return "is empty or starts at the root"
+        return "starts at the root" if name else "is empty"
     if any(part in ("", ".", "..") for part in parts):
         return "holds an empty part, . or .."
     if any(part != part.strip() or part.endswith(".") for part in parts):

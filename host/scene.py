@@ -103,7 +103,7 @@ def painted_strokes(name: str) -> Tensor | None:
     if not name.strip():
         return None
     try:
-        with Image.open(chosen_file(name.strip(), STROKES, ("input",))) as file:
+        with Image.open(chosen_file(name.strip(), STROKES, ("input",), who="Build Scene")) as file:
             pixels = np.asarray(file.convert("RGBA"), dtype=np.float32) / 255
     except (FileError, OSError) as error:
         raise FileError(
@@ -116,7 +116,7 @@ def painted_strokes(name: str) -> Tensor | None:
 def strokes_version(name: str) -> str:
     """What changes when the painted file does; empty where there is none."""
     try:
-        return version_of(chosen_file(name.strip(), STROKES, ("input",))) if name.strip() else ""
+        return version_of(chosen_file(name.strip(), STROKES, ("input",), who="Build Scene")) if name.strip() else ""
     except FileError:
         return ""
 

@@ -24,7 +24,7 @@ from ..scenescope.training.scene import Scene
 from ..scenescope.training.settings import Settings
 from ..scenescope.training.trainer import Keeping, train
 from .class_pictures import ClassWish, made_class_pictures
-from .paths import check_name, refuse_outside
+from .paths import Widget, check_name, refuse_outside
 from .training import base_name, check_trainable, memory_wanted, training_ports
 from .training_samples import Sampling
 from .training_screen import TrainingScreen
@@ -177,10 +177,11 @@ def run_folder(name: str) -> Path:
         InputError: the name is not plain, or leads out of the folder.
         FileError: it cannot be made.
     """
-    check_name(name)
+    widget = Widget("Train Concepts: run_name", "toys")
+    check_name(name, widget)
     root = Path(folder_paths.get_output_directory())
     folder = root.joinpath(FOLDER, *name.split("/"))
-    refuse_outside(root, folder, name)
+    refuse_outside(root, folder, name, widget)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

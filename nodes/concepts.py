@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..host.concepts import apply_concepts
 from ..host.exports import plan_export
-from ..host.paths import chosen_file, input_choices, output_file, version_of
+from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_file, version_of
 from ..host.screen import say_on_node, withheld
 from ..scenescope.dims import bytes_text
 from ..scenescope.errors import SceneScopeError
@@ -19,6 +19,8 @@ from .sockets import CATEGORY, Concepts
 SUFFIX = ".concepts.safetensors"
 ALIASES = ["learned tokens", "textual inversion", "embedding", "break-a-scene", "dreambooth", "lora"]
 EXPORTS = ("own file", "own file and exports")
+SAVER, LOADER = "Save Concepts", "Load Concepts"
+PREFIX = Widget(f"{SAVER}: filename_prefix", "concepts/SceneScope")
 
 
 class ApplyConcepts(io.ComfyNode):
@@ -64,7 +66,7 @@ class SaveConcepts(io.ComfyNode):
         """Inputs: the concepts and names."""
         return io.Schema(
             node_id="SceneScope_SaveConcepts",
-            display_name="Save Concepts",
+            display_name=SAVER,
             category=CATEGORY,
             description="Writes learned concepts to one safetensors file in the output folder, which Load Concepts "
             "reads back. On request also to files that work without this pack: an embedding for each token, and a "
@@ -74,7 +76,7 @@ class SaveConcepts(io.ComfyNode):
                 Concepts.Input("concepts", tooltip="From Train Concepts or Load Concepts."),
                 io.String.Input(
                     "filename_prefix",
-                    default="concepts/SceneScope",
+                    default=PREFIX.example,
                     tooltip="Where in the output folder, with / between folders; %year%, %month%, %day%, %hour%, "
                     "%minute% and %second% are filled in. A number is added, so nothing is ever overwritten. The "
                     "default keeps concepts in a folder of their own.",
@@ -99,14 +101,14 @@ class SaveConcepts(io.ComfyNode):
     def execute(
         cls, concepts: Learned, filename_prefix: str, write: str, export_name: str, overwrite_exports: bool
     ) -> io.NodeOutput:
-        """Save and say where."""
+        """Save, and say what to type, which comes first because a node shows two lines, and where the file is."""
         export = plan_export(concepts, export_name, overwrite=overwrite_exports) if write == EXPORTS[1] else None
-        path = output_file(filename_prefix, SUFFIX)
+        path = output_file(filename_prefix, SUFFIX, PREFIX)
         save_concepts(concepts, path)
         report, lora = f"Saved {path.name} ({bytes_text(path.stat().st_size)})", ""
         if export:
             exported = export.write()
-            report, lora = f"{report}\n{exported.describe()}", exported.lora
+            report, lora = f"{exported.describe()}\n{report}", exported.lora
         say_on_node(cls.hidden.unique_id, report)
         return io.NodeOutput(concepts, report, lora or withheld(_why_no_lora(concepts, write)))
 
@@ -119,7 +121,7 @@ class LoadConcepts(io.ComfyNode):
         """Input: one of the files that are there."""
         return io.Schema(
             node_id="SceneScope_LoadConcepts",
-            display_name="Load Concepts",
+            display_name=LOADER,
             category=CATEGORY,
             description="Reads concepts that Save Concepts wrote. Nothing in the file is run, and a file that is "
             "damaged or of another kind is refused.",
@@ -137,10 +139,12 @@ class LoadConcepts(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
         """Whether the file is there, in a sentence if not."""
+        if not file:
+            raise nothing_chosen(LOADER, SUFFIX, SAVER)
         try:
-            chosen_file(file, SUFFIX)
+            chosen_file(file, SUFFIX, who=LOADER)
         except SceneScopeError as error:
             return str(error)
         return True
@@ -148,12 +152,12 @@ class LoadConcepts(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
         """Another file under the same name is loaded again."""
-        return version_of(chosen_file(file, SUFFIX))
+        return version_of(chosen_file(file, SUFFIX, who=LOADER))
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         """Load and say what it is."""
-        concepts = load_concepts(chosen_file(file, SUFFIX))
+        concepts = load_concepts(chosen_file(file, SUFFIX, who=LOADER))
         say_on_node(cls.hidden.unique_id, describe(concepts))
         return io.NodeOutput(concepts)
 

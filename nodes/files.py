@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host.paths import chosen_file, input_choices, output_file, version_of
+from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_file, version_of
 from ..host.screen import say_on_node
 from ..host.viewer import viewer_ui
 from ..scenescope.attention.mapfile import MAPS_SUFFIX, load_recording, save_recording
@@ -14,6 +14,8 @@ from ..scenescope.errors import SceneScopeError
 from .sockets import CATEGORY, AttentionMaps
 
 ALIASES = ["attention maps", "raw maps", "safetensors", "export maps", "import maps"]
+SAVER, LOADER = "Save Maps", "Load Maps"
+PREFIX = Widget(f"{SAVER}: filename_prefix", "maps/SceneScope")
 
 
 class SaveMaps(io.ComfyNode):
@@ -24,7 +26,7 @@ class SaveMaps(io.ComfyNode):
         """Inputs: the maps and a name."""
         return io.Schema(
             node_id="SceneScope_SaveMaps",
-            display_name="Save Maps",
+            display_name=SAVER,
             category=CATEGORY,
             description="Writes recorded maps to one safetensors file in ComfyUI's output folder: the raw numbers, and "
             "with them the words, the seed, the model's hash, the settings and the shapes. Load Maps reads it back.",
@@ -33,7 +35,7 @@ class SaveMaps(io.ComfyNode):
                 AttentionMaps.Input("maps", tooltip="From Attention Maps or Sample and Record."),
                 io.String.Input(
                     "filename_prefix",
-                    default="maps/SceneScope",
+                    default=PREFIX.example,
                     tooltip="Where in the output folder, with / between folders; %year%, %month%, %day%, %hour%, "
                     "%minute% and %second% are filled in. A number is added, so nothing is ever overwritten. The "
                     "default keeps maps in a folder of their own.",
@@ -47,7 +49,7 @@ class SaveMaps(io.ComfyNode):
     @classmethod
     def execute(cls, maps: Recording, filename_prefix: str) -> io.NodeOutput:
         """Save and say where."""
-        path = output_file(filename_prefix, MAPS_SUFFIX)
+        path = output_file(filename_prefix, MAPS_SUFFIX, PREFIX)
         save_recording(maps, path)
         say_on_node(cls.hidden.unique_id, f"Saved {path.name} ({bytes_text(path.stat().st_size)})")
         return io.NodeOutput(maps)
@@ -61,7 +63,7 @@ class LoadMaps(io.ComfyNode):
         """Input: one of the files that are there."""
         return io.Schema(
             node_id="SceneScope_LoadMaps",
-            display_name="Load Maps",
+            display_name=LOADER,
             category=CATEGORY,
             description="Reads maps that Save Maps wrote. Nothing in the file is run, and a file that is damaged or of "
             "another kind is refused.",
@@ -79,10 +81,12 @@ class LoadMaps(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
         """Whether the file is there, in a sentence if not."""
+        if not file:
+            raise nothing_chosen(LOADER, MAPS_SUFFIX, SAVER)
         try:
-            chosen_file(file, MAPS_SUFFIX)
+            chosen_file(file, MAPS_SUFFIX, who=LOADER)
         except SceneScopeError as error:
             return str(error)
         return True
@@ -90,12 +94,12 @@ class LoadMaps(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
         """Another file under the same name is loaded again."""
-        return version_of(chosen_file(file, MAPS_SUFFIX))
+        return version_of(chosen_file(file, MAPS_SUFFIX, who=LOADER))
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         """Load and say what it is."""
-        recording = load_recording(chosen_file(file, MAPS_SUFFIX))
+        recording = load_recording(chosen_file(file, MAPS_SUFFIX, who=LOADER))
         say_on_node(cls.hidden.unique_id, recording.describe())
         return io.NodeOutput(recording, ui=viewer_ui(recording))
 

@@ -15,6 +15,7 @@ import comfy.supported_models
 import pytest
 import torch
 from comfy_execution.graph import ExecutionBlocker
+from pack.devtools.server import WorkflowError
 from pack.host.concepts import apply_concepts
 from pack.host.demo import load_demo_model
 from pack.host.exports import lora_keys, plan_export
@@ -22,7 +23,7 @@ from pack.host.text import TOKENS_KEY, trace_words
 from pack.host.training import training_ports
 from pack.nodes.concepts import ApplyConcepts, LoadConcepts, SaveConcepts
 from pack.scenescope.attention.words import find_words
-from pack.scenescope.errors import FileError, InputError
+from pack.scenescope.errors import FileError, HostError, InputError
 from pack.scenescope.training.concepts import Concepts
 from pack.scenescope.training.lora import UNET_LAYERS, Lora, layers_of
 from pack.scenescope.training.scene import Concept, build_scene
@@ -30,6 +31,7 @@ from pack.scenescope.training.settings import lora_settings
 from pack.scenescope.training.weights import LowRank
 from pack.tests.host.checkpoint import FULL_UNET
 from pack.tests.host.learned import PROMPT, call, made_up, with_handles
+from pack.tests.host.prompts import node
 from safetensors.torch import save_file
 
 import nodes as host_nodes
@@ -137,6 +139,54 @@ def test_another_base_model_is_refused_unless_it_is_asked_for(demo):
     merged.add_patches({"diffusion_model.out.2.bias": ("diff", (torch.ones(4),))})
     with pytest.raises(InputError, match="the base model is"):
         apply_concepts(merged, demo[1], learned)
+
+
+def test_another_node_that_applies_concepts_speaks_for_itself(demo):
+    """Oracle: the sentences: who it is, and advice that can be followed at a node which samples by itself."""
+    learned, who = made_up(demo, "lora"), "Generate from Tokens"
+    with pytest.raises(InputError, match=rf"^{who}: the base model is \w{{8}}; expected 01234567, .* choose") as raised:
+        apply_concepts(*demo[:2], replace(learned, base="0123456789"), who=who)
+    assert str(raised.value).endswith(
+        "Connect that checkpoint itself, choose base_model any, or use Apply Concepts, then Load LoRA, then the stock "
+        "nodes."
+    )
+    once = apply_concepts(*demo[:2], learned)
+    with pytest.raises(InputError, match=rf"^{who}: the CLIP already knows <asset0>, <asset1>; expected") as raised:
+        apply_concepts(*once, learned, who=who)
+    assert str(raised.value).endswith("Connect the MODEL and CLIP from before Apply Concepts.")
+    with pytest.raises(InputError, match="^Apply Concepts: .* Give the concepts other handles, or connect the CLIP of"):
+        apply_concepts(*once, learned)
+    name, pair = next(iter(learned.low_rank.items()))
+    for layout in (
+        {"rows": learned.rows.repeat(1, 2)},
+        {"low_rank": {"unet.gone": pair}},
+        {"low_rank": {name: replace(pair, up=pair.up.repeat(2, 1))}},
+    ):
+        with pytest.raises(InputError, match=f"^{who}: "):
+            apply_concepts(*demo[:2], replace(learned, **layout), base="any", who=who)
+    bare = demo[1].clone()
+    bare.tokenizer = object()
+    with pytest.raises(HostError, match=f"^{who}: the text encoder has the tokenizer object; expected"):
+        apply_concepts(demo[0], bare, learned, who=who)
+
+
+def test_the_editor_that_has_no_file_to_send_gets_a_sentence(folders):
+    """Oracle: the sentence; raised, because the host drops what is returned for an input that was not sent."""
+    for sent in ({}, {"file": ""}, {"file": None}):
+        with pytest.raises(FileError, match=r"^Load Concepts: .* ending in \.concepts\.safetensors.* [Pp]ress R"):
+            LoadConcepts.validate_inputs(**sent)
+
+
+def test_the_server_shows_the_sentence_where_no_file_was_sent(server):
+    """Oracle: a real server's answer: one error, on the loader, and it is the sentence."""
+    info = server.get_json("/object_info")
+    prompt = {
+        "load": {"class_type": "SceneScope_LoadConcepts", "inputs": {}},
+        "save": node(info, "SceneScope_SaveConcepts", concepts=["load", 0]),
+    }
+    with pytest.raises(WorkflowError, match=r"\(Load Concepts: .* ending in \.concepts.* [Pp]ress R") as refused:
+        server.queue(prompt)
+    assert "Required input is missing" not in str(refused.value)
 
 
 def test_concepts_of_another_layout_are_refused_whatever_is_asked_for(demo):

@@ -77,7 +77,7 @@ def test_an_export_that_fails_leaves_the_one_before_it(demo, folders, monkeypatc
     assert len(before) == 3
     other = made_up(demo, "lora", amount=0.3)
     long = replace(other, concepts=(other.concepts[0], Concept(f"<{'x' * 200}>")))
-    with pytest.raises(InputError, match="is too long"):
+    with pytest.raises(InputError, match="^Save Concepts: export_name with a handle '.*' is too long"):
         plan_export(long, "whole", overwrite=True).write()
 
     def full(descriptor: int) -> None:
@@ -87,6 +87,46 @@ def test_an_export_that_fails_leaves_the_one_before_it(demo, folders, monkeypatc
     with pytest.raises(FileError, match="No space left on device"):
         plan_export(other, "whole", overwrite=True).write()
     assert {path: path.read_bytes() for path in folders.rglob("whole*")} == before
+
+
+@pytest.mark.parametrize("typed", ["ended.safetensors", "ended.SAFETENSORS"])
+def test_an_ending_that_was_typed_is_not_there_twice(demo, folders, typed):
+    """Oracle: by hand."""
+    learned = made_up(demo, "lora")
+    export = plan_export(learned, typed, overwrite=True)
+    assert export.lora.name == "ended.safetensors"
+    assert [path.name for path in export.places.values()] == ["ended-asset0.safetensors", "ended-asset1.safetensors"]
+    twice = plan_export(learned, f"ended.safetensors{typed[5:]}", overwrite=True)
+    assert twice.lora.name == "ended.safetensors.safetensors"
+
+
+def test_what_to_type_comes_first_in_the_report(demo, folders):
+    """Oracle: by hand; a node shows two lines, and these are the ones that one needs."""
+    inputs = {"filename_prefix": "first", "export_name": "first", "overwrite_exports": True}
+    _, report, _ = call(SaveConcepts, concepts=made_up(demo, "lora"), write="own file and exports", **inputs)
+    *lines, last = report.splitlines()
+    assert lines == [
+        "<asset0> is embedding:first-asset0",
+        "<asset1> is embedding:first-asset1",
+        "weights: first.safetensors, with Load LoRA at strength 1",
+    ]
+    assert last.startswith("Saved first_00001_.concepts.safetensors (")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name", "sentence"),
+    [
+        ("/a", "a", "filename_prefix '/a' starts at the root; expected a plain name such as concepts/SceneScope, with"),
+        ("a", "", "export_name '' is empty; expected a plain name such as toys, with"),
+        ("a", "a:b", "export_name 'a:b' holds a backslash, a colon, .*; expected a plain name such as toys, with"),
+        ("a", "a b", "export_name is 'a b'; expected one without blanks"),
+    ],
+)
+def test_a_name_that_is_none_is_told_with_its_widget(demo, folders, prefix, name, sentence):
+    """Oracle: the sentences."""
+    inputs = {"filename_prefix": prefix, "export_name": name, "overwrite_exports": False}
+    with pytest.raises(InputError, match=f"^Save Concepts: {sentence}"):
+        call(SaveConcepts, concepts=made_up(demo, "lora"), write="own file and exports", **inputs)
 
 
 def test_a_lora_left_over_is_told_of(demo, folders):

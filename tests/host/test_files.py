@@ -9,8 +9,10 @@ from typing import Any
 
 import folder_paths
 import pytest
+from pack.devtools.server import WorkflowError
 from pack.nodes.files import LoadMaps, SaveMaps
 from pack.scenescope.errors import FileError, InputError
+from pack.tests.host.prompts import node
 from pack.tests.saved import full_recording, same
 
 
@@ -65,7 +67,7 @@ def test_a_file_of_the_input_folder_loads_too(folders):
     assert same(full_recording(), call(LoadMaps, file=choices()[0]))
 
 
-@pytest.mark.parametrize("name", ["../x", "/x", "a\\b", "", "gone.maps.safetensors [output]", "x.safetensors"])
+@pytest.mark.parametrize("name", ["../x", "/x", "a\\b", "gone.maps.safetensors [output]", "x.safetensors"])
 def test_a_name_that_leads_elsewhere_is_refused_before_anything_runs(folders, name):
     """Oracle: the host's contract: a text is the reason."""
     assert "expected" in LoadMaps.validate_inputs(name)
@@ -74,6 +76,37 @@ def test_a_name_that_leads_elsewhere_is_refused_before_anything_runs(folders, na
     if "." not in name or "/" in name:
         with pytest.raises(InputError):
             call(SaveMaps, maps=full_recording(), filename_prefix=name)
+
+
+def test_the_editor_that_has_no_file_to_send_gets_a_sentence(folders):
+    """Oracle: the sentences; raised, because the host drops what is returned for an input that was not sent."""
+    for sent in ({}, {"file": ""}, {"file": None}):
+        with pytest.raises(FileError, match=r"^Load Maps: there is no file ending in .* Run Save Maps, then press R"):
+            LoadMaps.validate_inputs(**sent)
+    with pytest.raises(InputError, match=r"^Load Maps: file '' is empty; expected"):
+        call(LoadMaps, file="")
+    call(SaveMaps, maps=full_recording(), filename_prefix="a")
+    with pytest.raises(FileError, match=r"^Load Maps: no file is chosen; .* Press R"):
+        LoadMaps.validate_inputs()
+
+
+def test_the_server_shows_the_sentence_where_no_file_was_sent(server):
+    """Oracle: a real server's answer: one error, on the loader, and it is the sentence."""
+    info = server.get_json("/object_info")
+    prompt = {
+        "load": {"class_type": "SceneScope_LoadMaps", "inputs": {}},
+        "save": node(info, "SceneScope_SaveMaps", maps=["load", 0]),
+    }
+    with pytest.raises(WorkflowError, match=r"\(Load Maps: .* ending in \.maps\.safetensors.* [Pp]ress R") as refused:
+        server.queue(prompt)
+    assert "Required input is missing" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["", "/x", "a:b"])
+def test_a_name_that_is_none_is_told_with_its_widget(folders, name):
+    """Oracle: the sentence."""
+    with pytest.raises(InputError, match=r"^Save Maps: filename_prefix '.*; expected a plain name such as maps/Scene"):
+        call(SaveMaps, maps=full_recording(), filename_prefix=name)
 
 
 def test_a_changed_file_is_loaded_again(folders):

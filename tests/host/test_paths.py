@@ -10,10 +10,23 @@ import folder_paths
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pack.host.paths import chosen_file, input_choices, model_file, output_file, version_of
+from pack.host.paths import Widget, chosen_file, input_choices, nothing_chosen, version_of
+from pack.host.paths import model_file as model_file_of
+from pack.host.paths import output_file as output_file_of
 from pack.scenescope.errors import FileError, InputError
 
 SUFFIX = ".maps.safetensors"
+WIDGET = Widget("Save Maps: filename_prefix", "maps/SceneScope")
+
+
+def output_file(prefix: str, suffix: str, *, overwrite: bool = False) -> Path:
+    """For one widget."""
+    return output_file_of(prefix, suffix, WIDGET, overwrite=overwrite)
+
+
+def model_file(kind: str, name: str, suffix: str, *, overwrite: bool = False) -> Path:
+    """For one widget."""
+    return model_file_of(kind, name, suffix, WIDGET, overwrite=overwrite)
 
 
 @pytest.fixture
@@ -41,12 +54,13 @@ BAD_NAMES = [
 
 @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
 def test_a_name_that_is_none_is_refused_everywhere(folders, name):
-    """Oracle: the sentence, and a folder that stays empty."""
+    """Oracle: the sentence, which names the node and the widget; and a folder that stays empty."""
+    sentence = r"^Save Maps: filename_prefix '.*; expected a plain name such as maps/SceneScope, .*\.$"
     for ask in (lambda: output_file(name, SUFFIX), lambda: model_file("loras", name, ".safetensors")):
-        with pytest.raises(InputError, match=r"^File name: .*; expected a plain name .*\.$"):
+        with pytest.raises(InputError, match=sentence):
             ask()
-    with pytest.raises((InputError, FileError)):
-        chosen_file(f"{name}{SUFFIX}", SUFFIX)
+    with pytest.raises((InputError, FileError), match=r"^Load Maps: file '"):
+        chosen_file(f"{name}{SUFFIX}", SUFFIX, who="Load Maps")
     assert not any((folders / "output").iterdir())
     assert not any((folders / "loras").iterdir())
 
@@ -90,6 +104,30 @@ def test_a_model_file_takes_the_name_itself_and_then_numbers(folders):
     assert model_file("loras", "mine/cat", ".safetensors", overwrite=True) == first
 
 
+@pytest.mark.parametrize(
+    "typed", ["maps/a.safetensors", "maps/a.SafeTensors", f"maps/a{SUFFIX}", "maps/a.MAPS.safetensors"]
+)
+def test_an_ending_that_was_typed_is_not_there_twice(folders, typed):
+    """Oracle: by hand; only one ending is taken away, and only from the end."""
+    assert output_file(typed, SUFFIX).name == f"a_00001_{SUFFIX}"
+    assert output_file(typed, SUFFIX, overwrite=True).name == f"a{SUFFIX}"
+    assert output_file(f"{typed}.safetensors", SUFFIX).name == f"{typed[5:]}_00001_{SUFFIX}"
+    assert output_file(f"{typed}.b", SUFFIX).name == f"{typed[5:]}.b_00001_{SUFFIX}"
+
+
+def test_a_loader_that_was_sent_no_file_says_how_to_get_one(folders):
+    """Oracle: the sentences, before and after there is a file."""
+    assert str(nothing_chosen("Load Maps", SUFFIX, "Save Maps")) == (
+        "Load Maps: there is no file ending in .maps.safetensors in the output or input folder; expected one. Run Save "
+        "Maps, then press R and choose it."
+    )
+    (folders / "input" / f"a{SUFFIX}").write_text("a")
+    assert str(nothing_chosen("Load Maps", SUFFIX, "Save Maps")) == (
+        "Load Maps: no file is chosen; expected one ending in .maps.safetensors. Press R to refresh the list, and "
+        "choose one."
+    )
+
+
 def test_links_that_lead_out_are_refused_and_not_listed(folders):
     """Oracle: a secret beside the folders, linked as a folder and as a file."""
     for kind in ("output", "input", "loras"):
@@ -103,7 +141,7 @@ def test_links_that_lead_out_are_refused_and_not_listed(folders):
         lambda: chosen_file(f"away/key{SUFFIX} [output]", SUFFIX),
         lambda: chosen_file(f"key{SUFFIX} [input]", SUFFIX),
     ):
-        with pytest.raises(InputError, match="leads out of"):
+        with pytest.raises(InputError, match=r"^(Save Maps: filename_prefix|Load: file) '.*' leads out of"):
             ask()
     assert [path.name for path in (folders / "secret").iterdir()] == [f"key{SUFFIX}"]
 
@@ -148,10 +186,10 @@ def test_what_is_not_there_is_a_clear_error(folders):
 def test_a_folder_that_cannot_be_made_is_a_clear_error(folders):
     """Oracle: the sentence; a file stands where the folder should be."""
     (folders / "output" / "maps").write_text("a file")
-    with pytest.raises(FileError, match="the folder of 'maps/a/b' cannot be used"):
+    with pytest.raises(FileError, match="^Save Maps: filename_prefix 'maps/a/b' is in a folder that cannot be used"):
         output_file("maps/a/b", SUFFIX)
     (folders / "loras" / "mine").write_text("a file")
-    with pytest.raises(FileError, match="the folder of 'mine/b' cannot be used"):
+    with pytest.raises(FileError, match="^Save Maps: filename_prefix 'mine/b' is in a folder that cannot be used"):
         model_file("loras", "mine/b", SUFFIX)
 
 
