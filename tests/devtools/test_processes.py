@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""Where a shell starts something behind its back, Ctrl-C is ignored, in all that comes of it too."""
 SAVING = """
-import signal, sys, time
+import sys, time
 print("ready", flush=True)
 try:
     time.sleep(60)
@@ -25,9 +27,9 @@ if hasattr(os, "killpg"):  # where a test can press Ctrl-C
 
     def test_ctrl_c_lets_a_command_save_before_all_ends(tmp_path):
         """Oracle: the file that it writes a second after it was interrupted; a second Ctrl-C changes nothing."""
-        words, place = [sys.executable, "-c", SAVING], str(tmp_path)
+        words, place = [sys.executable, "-c", HEARING + SAVING], str(tmp_path)
         script = f"from devtools.processes import run_to_its_end; print(run_to_its_end({words!r}, cwd={place!r}))"
-        command, pipe = [sys.executable, "-c", script], subprocess.PIPE
+        command, pipe = [sys.executable, "-c", HEARING + script], subprocess.PIPE
         with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, start_new_session=True) as one:
             assert one.stdout is not None
             assert one.stdout.readline() == b"ready\n"
