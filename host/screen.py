@@ -12,6 +12,9 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
 from torch import Tensor
 
+TEXT = "scenescope_text"
+"""Which `ui` output keeps a node's text."""
+
 
 def say_on_node(node: str | None, text: str) -> None:
     """Show a line of text on a node of the front end that queued the prompt, where a server and the node are there.
@@ -26,7 +29,21 @@ def say_on_node(node: str | None, text: str) -> None:
     """
     server = getattr(PromptServer, "instance", None)
     if server is not None and node is not None:
-        server.send_progress_text(escape(text, quote=False).replace("\n", "  \n"), node, sid=server.client_id)
+        server.send_progress_text(_as_shown(text), node, sid=server.client_id)
+
+
+def _as_shown(text: str) -> str:
+    return escape(text, quote=False).replace("\n", "  \n")
+
+
+def say_and_keep(node: str | None, text: str) -> dict[str, list[str]]:
+    """Show a text on a node now, and return what its `ui` keeps of it, for the editor to show again.
+
+    Source: host contract, ComfyUI 0.33: progress texts are sent while a node runs and kept nowhere; `ui` outputs stay
+    in the history, and are sent again for nodes that are not run anew.
+    """
+    say_on_node(node, text)
+    return {TEXT: [_as_shown(text)]}
 
 
 def somebody_looks(node: str | None) -> bool:

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..host.concepts import apply_concepts
 from ..host.exports import plan_export
 from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_file, version_of
-from ..host.screen import say_on_node, withheld
+from ..host.screen import say_and_keep, say_on_node, withheld
 from ..scenescope.dims import bytes_text
 from ..scenescope.errors import SceneScopeError
 from ..scenescope.training.concepts import Concepts as Learned
@@ -109,8 +109,8 @@ class SaveConcepts(io.ComfyNode):
         if export:
             exported = export.write()
             report, lora = f"{exported.describe()}\n{report}", exported.lora
-        say_on_node(cls.hidden.unique_id, report)
-        return io.NodeOutput(concepts, report, lora or withheld(_why_no_lora(concepts, write)))
+        said = say_and_keep(cls.hidden.unique_id, report)
+        return io.NodeOutput(concepts, report, lora or withheld(_why_no_lora(concepts, write)), ui=said)
 
 
 class LoadConcepts(io.ComfyNode):

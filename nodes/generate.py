@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 
 from ..host.generate import Generated, Request, empty_latent, generate
 from ..host.sampling import SamplerSettings
-from ..host.screen import say_on_node
+from ..host.screen import say_and_keep
 from ..host.viewer import viewer_ui
 from ..scenescope.attention.selection import POSITIVE, Selection
 from ..scenescope.training.concepts import Concepts as Learned
@@ -59,11 +59,12 @@ class GenerateFromTokens(io.ComfyNode):
     def execute(cls, model, clip, vae, concepts: Learned, **widgets: Any) -> io.NodeOutput:
         """Generate and show the grid."""
         made = generate((model, clip, vae), concepts, request_of(widgets), cls.hidden.unique_id)
-        say_on_node(cls.hidden.unique_id, "\n".join([_counted(made), *doubts_of(made, concepts, widgets["negative"])]))
+        text = "\n".join([_counted(made), *doubts_of(made, concepts, widgets["negative"])])
         prompts = "\n".join(" ".join(prompt.split()) for prompt in made.prompts)
         outputs = (made.images, made.grid, made.recording, prompts, made.recorded)
         viewer = viewer_ui(made.recording, words=made.words, picture=made.recorded)
-        return io.NodeOutput(*outputs, ui=ui.PreviewImage(made.grid, cls=cls).as_dict() | viewer)
+        said = say_and_keep(cls.hidden.unique_id, text)
+        return io.NodeOutput(*outputs, ui=ui.PreviewImage(made.grid, cls=cls).as_dict() | viewer | said)
 
 
 def doubts_of(made: Generated, concepts: Learned, negative: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..host.heatmaps import picture_doubts, picture_size, words_asked
-from ..host.screen import say_on_node
+from ..host.screen import say_and_keep
 from ..host.viewer import viewer_ui
 from ..scenescope.attention.figure import LAYOUTS, draw
 from ..scenescope.attention.normalise import NORMALISATIONS
@@ -74,12 +74,13 @@ class TokenHeatmap(io.ComfyNode):
         plan = layouting_of(choices, picture_size(attention_maps, picture))
         figure = draw(attention_maps, found, view, plan)
         doubts = picture_doubts(attention_maps, picture)
-        say_on_node(cls.hidden.unique_id, "\n".join([*doubts, *(caution.text for caution in figure.cautions)]))
+        cautions = "\n".join([*doubts, *(caution.text for caution in figure.cautions)])
         asked = found if words.strip() else ()
         viewer = viewer_ui(
             attention_maps, words=asked, picture=picture, resolution=view.resolution, branch=view.branch
         )
-        shown = ui.PreviewImage(figure.images, cls=cls).as_dict() | viewer
+        said = say_and_keep(cls.hidden.unique_id, cautions)
+        shown = ui.PreviewImage(figure.images, cls=cls).as_dict() | viewer | said
         return io.NodeOutput(figure.images, figure.masks, figure.report, ui=shown)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..host.scene import Naming, built_scene, painted_strokes, strokes_version
-from ..host.screen import say_on_node, tell_front_end
+from ..host.screen import say_and_keep, tell_front_end
 from ..scenescope.training.preview import with_given
 from ..scenescope.training.scene import MOST_CONCEPTS
 from ..scenescope.training.things import Marks
@@ -59,11 +59,11 @@ class BuildScene(io.ComfyNode):
         under = ui.PreviewImage(image[:1, ..., :3], cls=cls).as_dict()["images"][0]
         tell_front_end(PICTURE_EVENT, cls.hidden.unique_id, {"picture": under})  # to paint on, where masks still lack
         built = built_scene(image, marks, Naming(**texts), resolution)
-        say_on_node(cls.hidden.unique_id, built.warnings)
+        said = say_and_keep(cls.hidden.unique_id, built.warnings)
         told = built.facts | {"picture": under}
         if (given := with_given(image[..., :3], marks)) is not None:
             told["given"] = ui.PreviewImage(given[None], cls=cls).as_dict()["images"][0]
-        shown = ui.PreviewImage(built.sheet, cls=cls).as_dict() | {"scenescope_scene": [told]}
+        shown = ui.PreviewImage(built.sheet, cls=cls).as_dict() | {"scenescope_scene": [told]} | said
         return io.NodeOutput(built.scene, built.sheet, built.report, ui=shown)
 
 

@@ -71,14 +71,39 @@ export function registerPanel(plan) {
 }
 
 /**
- * Call something with what a node's run returns under a key, whether the node has a panel or not.
- * @param {string} key @param {(output: any) => void} then
+ * Call something with what nodes' runs return under a key, whether the nodes have a panel or not; when a workflow is opened,
+ * with what the server's history of it holds.
+ * @param {string} key @param {(output: any, id: string) => void} then  With the node's execution id.
  */
 export function onOutput(key, then) {
-  /** @type {any} */ (api).addEventListener("executed", (/** @type {any} */ message) => {
-    const output = message.detail?.output?.[key]?.[0];
-    if (output) then(output);
+  onMessage("executed", (_node, { output, display_node: shown, node }) => {
+    if (output?.[key]?.length) then(output[key][0], String(shown ?? node));
   });
+  app.registerExtension({
+    name: `SceneScope.outputs.${key}`,
+    async afterConfigureGraph() {
+      const told = new Set();
+      for (const { prompt, outputs } of (await history()).reverse()) {
+        if (prompt?.[3]?.extra_pnginfo?.workflow?.id !== workflowId()) continue;
+        for (const [id, output] of Object.entries(outputs ?? {})) {
+          const same = nodeOf(id)?.comfyClass === prompt[2][id]?.class_type;
+          if (output?.[key]?.length && same && !told.has(id)) then(output[key][0], id);
+          told.add(id);
+        }
+      }
+    },
+  });
+}
+
+/**
+ * Show a text on a node as the server's progress texts are shown. The host's front end 1.49 listens to them, but not to an
+ * empty one: what was said before would stay.
+ * @param {string} nodeId  Its execution id. @param {string} text
+ */
+export function sayOnNode(nodeId, text) {
+  const old = nodeOf(nodeId)?.widgets?.find((/** @type {any} */ widget) => widget.name === DOUBLES[1]);
+  if (text) /** @type {any} */ (api).dispatchCustomEvent("progress_text", { nodeId, text });
+  else if (old) old.value = "";
 }
 
 /** The address of a file that an output names. @param {File} file */
