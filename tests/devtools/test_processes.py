@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,11 +13,12 @@ HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handle
 """Where a shell starts something behind its back, Ctrl-C is ignored, in all that comes of it too."""
 SAVING = """
 import sys, time
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("saving", flush=True)
     time.sleep(1)
     open("saved", "w").close()
 """
@@ -32,10 +32,9 @@ if hasattr(os, "killpg"):  # where a test can press Ctrl-C
         command, pipe = [sys.executable, "-c", HEARING + script], subprocess.PIPE
         with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, start_new_session=True) as one:
             assert one.stdout is not None
-            assert one.stdout.readline() == b"ready\n"
-            for _ in range(2):
+            for state in (b"ready\n", b"saving\n"):
+                assert one.stdout.readline() == state
                 os.killpg(one.pid, signal.SIGINT)
-                time.sleep(0.3)
             said, error = one.communicate(timeout=30)
         assert (tmp_path / "saved").exists()
         assert said == b""
