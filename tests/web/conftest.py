@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pack.devtools.browser import HOW_TO_GET_ONE as HOW_TO_GET_A_BROWSER
 from pack.devtools.browser import find_browser
 from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui
 from pack.devtools.server import Place, Server
 from pack.tests.web.editor import Editor
+from pack.tests.web.painter import GRAPH, HEIGHT, WIDTH, Painter
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 ARTIFACTS = ROOT / "artifacts" / "web"  # screenshots; git ignores the folder
@@ -69,3 +72,22 @@ def editor(opened: Editor, request: pytest.FixtureRequest) -> Iterator[Editor]:
     name = re.sub(r"[^\w-]+", "_", request.node.name.removeprefix("test_")).strip("_")
     opened.page.screenshot(path=ARTIFACTS / f"{name}.png")
     assert opened.errors == []
+
+
+@pytest.fixture
+def photo(editor: Editor) -> str:
+    """A picture in the input folder."""
+    pixels = np.full((HEIGHT, WIDTH, 3), (120, 150, 180), np.uint8)
+    pixels[60:160, 40:140], pixels[90:200, 190:290] = (200, 60, 50), (60, 140, 70)
+    Image.fromarray(pixels).save(editor.server.place.base / "input" / "photo.png")
+    return "photo.png"
+
+
+@pytest.fixture
+def painter(editor: Editor, photo: str) -> Painter:
+    """A new Build Scene behind a Load Image."""
+    editor.page.mouse.move(2, 2)
+    editor.page.evaluate(GRAPH, [photo, True])
+    painter = Painter(editor)
+    painter.look()
+    return painter

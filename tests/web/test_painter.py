@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from pack.devtools.comfyui import ROOT
 from pack.scenescope.training.things import PALETTE
-from pack.tests.web.editor import Editor, eventually
+from pack.tests.web.editor import eventually
 from pack.tests.web.painter import CONNECT, CONNECT_MASK, GRAPH, HEIGHT, WIDTH, Painter
 from PIL import Image
 
 BLUE, ORANGE = PALETTE[:2]
 ROUNDED = 1  # the host's brush keeps its colour as hue, saturation and value
 UNDER = {"classic": ".ss-paper img", "vue": "[data-testid=painter-canvas-container] img"}
-# The panel stands over the canvas, and no longer in the other renderer's node.
-CLASSIC = "panel => panel.isConnected && !panel.closest('[data-node-id]') && !panel.classList.contains('ss-vue')"
 SEEN = """
 (image, [x, y]) => {
   const canvas = document.createElement('canvas');
@@ -26,25 +22,6 @@ SEEN = """
 }
 """
 SIZE = "image => image.hidden ? null : [image.naturalWidth, image.naturalHeight]"
-
-
-@pytest.fixture
-def photo(editor: Editor) -> str:
-    """A picture in the input folder."""
-    pixels = np.full((HEIGHT, WIDTH, 3), (120, 150, 180), np.uint8)
-    pixels[60:160, 40:140], pixels[90:200, 190:290] = (200, 60, 50), (60, 140, 70)
-    Image.fromarray(pixels).save(editor.server.place.base / "input" / "photo.png")
-    return "photo.png"
-
-
-@pytest.fixture
-def painter(editor: Editor, photo: str) -> Painter:
-    """A new Build Scene behind a Load Image."""
-    editor.page.mouse.move(2, 2)
-    editor.page.evaluate(GRAPH, [photo, True])
-    painter = Painter(editor)
-    painter.look()
-    return painter
 
 
 def test_what_is_painted_is_in_the_scene_though_it_is_queued_at_once(painter, editor):
@@ -240,88 +217,6 @@ def test_a_load_image_that_is_connected_later_shows_at_once(editor, photo):
     painter.look()
     assert editor.page.query_selector(UNDER[editor.renderer]).evaluate(SIZE) == [WIDTH, HEIGHT]
     assert painter.canvas.evaluate("canvas => [canvas.width, canvas.height]") == [WIDTH, HEIGHT]
-
-
-@pytest.fixture
-def classic(painter: Painter, editor: Editor) -> Iterator[Painter]:
-    """The painter of the classic renderer, in whichever the editor is."""
-    mine = editor.renderer
-    switch = "vue => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)"
-    editor.renderer = "classic"
-    editor.page.evaluate(switch, False)
-    editor.page.wait_for_timeout(800)
-    editor.page.wait_for_function(CLASSIC, arg=painter.panel)
-    painter.look()
-    yield painter
-    editor.page.mouse.move(5, 5)
-    painter.saved()
-    editor.renderer = mine
-    editor.page.evaluate(switch, mine == "vue")
-    editor.page.wait_for_timeout(800)
-
-
-def test_everything_can_be_done_with_keys(classic, editor):
-    """Oracle: what has the focus after each Tab, and the paint after Space, arrows, and Ctrl+Z."""
-    classic.panel.query_selector("[data-tool=open]").focus()
-    seen = []
-    for _ in range(7):
-        editor.page.keyboard.press("Tab")
-        seen.append(
-            editor.page.evaluate("() => document.activeElement.dataset.tool ?? document.activeElement.className")
-        )
-    assert seen[:2] == ["brush", "eraser"]
-    assert seen[-3:] == ["opacity", "ss-paint-stage", "ss-swatch"]
-    editor.page.keyboard.press("Shift+Tab")
-    assert classic.at(WIDTH // 2, HEIGHT // 2)[3] == 0
-    editor.page.keyboard.press("Space")
-    assert classic.at(WIDTH // 2, HEIGHT // 2) == pytest.approx([*BLUE, 255], abs=ROUNDED)
-    for _ in range(12):
-        editor.page.keyboard.press("Shift+ArrowRight")
-    assert classic.at(WIDTH // 2 + 50, HEIGHT // 2)[3] == 255
-    for _ in range(20):  # a slow machine may need more than the thirteen strokes
-        if classic.at(WIDTH // 2, HEIGHT // 2)[3]:
-            editor.page.keyboard.press("Control+z")
-    assert classic.at(WIDTH // 2, HEIGHT // 2)[3] == 0
-    unnamed = "panel => [...panel.querySelectorAll('button, input, .ss-paint-stage')].filter(e => !e.ariaLabel).length"
-    assert editor.page.evaluate(unnamed, classic.panel) == 0
-
-
-def test_without_a_picture_it_says_so_and_a_refused_run_brings_it(classic, editor):
-    """Oracle: the sentence; then the size of a picture from a node that shows none."""
-    editor.page.evaluate(
-        """() => {
-          const [load, scene] = app.graph.nodes;
-          app.graph.remove(load);
-          const empty = LiteGraph.createNode('EmptyImage');
-          const set = (name, value) => (empty.widgets.find(widget => widget.name === name).value = value);
-          set('width', 96);
-          set('height', 64);
-          app.graph.add(empty);
-          empty.connect(0, scene, 0);
-        }"""
-    )
-    classic.look()
-    assert "Run once to see the picture." in classic.panel.inner_text()
-    editor.run()
-    editor.page.keyboard.press("Escape")
-    classic.look()
-    assert "Run once" not in classic.panel.inner_text()
-    assert classic.canvas.evaluate("canvas => [canvas.width, canvas.height]") == [96, 64]
-
-
-def test_masks_from_sockets_leave_it_closed_until_it_is_asked_for(classic, editor):
-    """Oracle: whether there is a place to paint, before and after a click; the choice is in the workflow."""
-    editor.page.evaluate("() => { const [load, scene] = app.graph.nodes; load.connect(1, scene, 1); }")
-    classic.look()
-    stage = classic.panel.query_selector(".ss-paint-stage")
-    assert not stage.is_visible()
-    classic.press("open")
-    classic.look()
-    assert stage.is_visible()
-    workflow = editor.page.evaluate("() => app.graph.serialize()")
-    editor.load(workflow)
-    classic.look()
-    assert classic.panel.query_selector(".ss-paint-stage").is_visible()
 
 
 @pytest.mark.parametrize(("palette", "locale", "word"), [("light", "en", "Undo"), ("dark", "zh", "撤销")])

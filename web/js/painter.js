@@ -241,6 +241,7 @@ class Painter {
     const under = connected ? await this.firstThatLoads([given, address, last]) : null;
     const paint = value && value !== this.shown.value ? await loaded(waiting(value) ?? fileAddress(value)) : null;
     if (wanted !== this.wanted) return;
+    if (value !== this.value) return void this.sync(); // painting was given a new name meanwhile
     this.putUnder(under);
     this.gone = Boolean(value) && value !== this.shown.value && !paint;
     if (value !== this.shown.value) this.putPaint(paint);
