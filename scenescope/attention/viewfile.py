@@ -1,4 +1,4 @@
-"""A recording as one small file for a screen: a byte for each share, fetched once and read by `web/js/viewfile.js`.
+"""A recording as one small file for a screen: a byte for each share, fetched once and read by `web/js/viewer/file.js`.
 
 The file, version 1; all numbers little-endian:
 

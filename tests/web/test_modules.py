@@ -6,13 +6,15 @@ import re
 
 from pack.devtools.comfyui import ROOT
 
-SCRIPTS = sorted((ROOT / "web" / "js").glob("*.js"))
+FOLDER = ROOT / "web" / "js"
+SCRIPTS = sorted(FOLDER.rglob("*.js"))
 
 
 def test_every_script_is_served_and_loads_without_an_error(editor):
     """Oracle: the list of files; each is imported once more, which answers with the module that is there."""
     addresses = [name for name in editor.server.get_json("/extensions") if "/js/" in name and "SceneScope" in name]
-    assert sorted(name.rpartition("/")[2] for name in addresses) == [file.name for file in SCRIPTS]
+    served = {name.partition("/js/")[2] for name in addresses}
+    assert served == {file.relative_to(FOLDER).as_posix() for file in SCRIPTS}
     for address in addresses:
         assert editor.page.evaluate("async address => typeof await import(address)", address) == "object"
 

@@ -3,14 +3,14 @@
  * Build Scene's painter. In the classic renderer it paints; in the Vue renderer the host's own painter does, and this adds
  * undo and the things' rows to it. Both write the same value: a picture in the input folder, with transparent ground.
  */
-import { chain, keep, loadStyle, registerPanel, viewAddress } from "./editor.js";
-import { asOneChange, fileAddress, inVue, ownQueueing, ownUndo, pictureBefore, putFile, showAgain, warn } from "./editorpictures.js";
-import { element } from "./dom.js";
-import { addChinese, say } from "./i18n.js";
-import { hostCanvas, takeInHost, watchHost } from "./painterhost.js";
-import { context, makePainting, waiting } from "./painting.js";
-import { makeStage } from "./painterstage.js";
-import { PALETTE, makeRow, makeTools, thingsOf, widget } from "./paintertools.js";
+import { chain, keep, loadStyle, registerPanel, viewAddress } from "../editor/panel.js";
+import { asOneChange, fileAddress, inVue, ownQueueing, ownUndo, pictureBefore, putFile, showAgain, warn } from "../editor/pictures.js";
+import { element } from "../shared/dom.js";
+import { addChinese, say } from "../shared/i18n.js";
+import { hostCanvas, takeInHost, watchHost } from "./host.js";
+import { context, makePainting, waiting } from "./history.js";
+import { makeStage } from "./stage.js";
+import { PALETTE, makeRow, makeTools, thingsOf, widget } from "./tools.js";
 
 const FOLDER = "scenescope";
 const LOW = 140; // pixels of the panel without a place to paint, and with it
@@ -22,7 +22,7 @@ addChinese({
   "The painting {name} is gone. Clear, and paint again.": "绘制文件 {name} 已不存在。请清除后重新绘制。",
   "The painting could not be saved ({why}). It is tried again when you queue.": "绘制未能保存（{why}）。排队时会再试。",
 });
-loadStyle("painter.css");
+loadStyle(new URL("painter.css", import.meta.url));
 
 registerPanel({
   name: "painter",

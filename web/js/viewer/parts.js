@@ -1,12 +1,12 @@
 // @ts-check
 /** The viewer's parts on the screen: tiles with maps, the colour bar, the ranking, the words. */
-import { colourTable, drawMap } from "./colour.js";
-import { element } from "./dom.js";
-import { say } from "./i18n.js";
-import { largest, number } from "./viewermodel.js";
+import { colourTable, drawMap } from "../shared/colour.js";
+import { element } from "../shared/dom.js";
+import { say } from "../shared/i18n.js";
+import { largest, number } from "../shared/numbers.js";
 
-/** @typedef {import("./viewermodel.js").Model} Model */
-/** @typedef {import("./viewermodel.js").Group} Group */
+/** @typedef {import("./model.js").Model} Model */
+/** @typedef {import("./model.js").Group} Group */
 
 const PIXELS = 192;
 export const CAPTION = 32;

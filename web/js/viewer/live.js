@@ -3,12 +3,12 @@
  * Maps that grow while a sampler runs: on Record Attention in a panel of their own; on Sample and Record over the viewer,
  * which takes the place back when the run's maps are complete.
  */
-import { valuesOf } from "./cells.js";
-import { drawMap } from "./colour.js";
-import { eachFrame, element } from "./dom.js";
-import { loadStyle, onMessage, onReconnected, registerPanel } from "./editor.js";
-import { addChinese, say } from "./i18n.js";
-import { number } from "./viewermodel.js";
+import { valuesOf } from "../shared/cells.js";
+import { drawMap } from "../shared/colour.js";
+import { eachFrame, element } from "../shared/dom.js";
+import { loadStyle, onMessage, onReconnected, registerPanel } from "../editor/panel.js";
+import { addChinese, say } from "../shared/i18n.js";
+import { number } from "../shared/numbers.js";
 
 const EVENT = "scenescope.live";
 const SAMPLER = "SceneScope_SampleAndRecord";
@@ -16,9 +16,9 @@ const [QUIET, OPEN] = [30, 230];
 const CAPTION = 34;
 const PIXELS = 128;
 
-/** @typedef {import("./cells.js").Cells & {label: string, area: [number, number, number, number] | null}} LiveMap */
+/** @typedef {import("../shared/cells.js").Cells & {label: string, area: [number, number, number, number] | null}} LiveMap */
 
-loadStyle("live.css");
+loadStyle(new URL("live.css", import.meta.url));
 
 registerPanel({
   name: "live",

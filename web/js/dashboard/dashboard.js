@@ -1,23 +1,23 @@
 // @ts-check
 /** The training dashboard: losses, fits, each concept's map beside its mask, and sample pictures, while a run goes on and after. */
-import { valuesOf } from "./cells.js";
-import { drawMap } from "./colour.js";
-import { drawChart, figure, stepAt } from "./dashboardchart.js";
-import { eachFrame, element } from "./dom.js";
-import { loadStyle, onMessage, registerPanel, viewAddress } from "./editor.js";
-import { addChinese, say } from "./i18n.js";
+import { valuesOf } from "../shared/cells.js";
+import { drawMap } from "../shared/colour.js";
+import { drawChart, figure, stepAt } from "./chart.js";
+import { eachFrame, element } from "../shared/dom.js";
+import { loadStyle, onMessage, registerPanel, viewAddress } from "../editor/panel.js";
+import { addChinese, say } from "../shared/i18n.js";
 
 // Colours that people with any colour vision can tell apart (Okabe and Ito 2008), a little darker for light paper.
 const INKS = ["#3f9fdb", "#e0900a", "#0f9f77", "#c9699c", "#b8a800", "#d55e00"];
 const LOSSES = ["masked", "attention", "prior"];
 
-/** @typedef {{handle: string, mask: import("./cells.js").Cells, map: import("./cells.js").Cells | null}} Concept */
+/** @typedef {{handle: string, mask: import("../shared/cells.js").Cells, map: import("../shared/cells.js").Cells | null}} Concept */
 /** @typedef {{filename: string, subfolder: string, type: string}} File */
 
 /** @type {WeakMap<any, Dashboard>} */
 const boards = new WeakMap();
 
-loadStyle("dashboard.css");
+loadStyle(new URL("dashboard.css", import.meta.url));
 
 registerPanel({
   name: "training",
@@ -45,7 +45,7 @@ export class Dashboard {
     /** @type {any} */
     this.told = null;
     this.cursor = -1;
-    /** @type {{canvas: HTMLCanvasElement, value: HTMLElement, lines: import("./dashboardchart.js").Line[], logarithmic: boolean}[]} */
+    /** @type {{canvas: HTMLCanvasElement, value: HTMLElement, lines: import("./chart.js").Line[], logarithmic: boolean}[]} */
     this.plots = [];
     this.state = element("p", { class: "ss-state", role: "status" });
     this.done = element("div", { class: "ss-done" });
@@ -227,7 +227,7 @@ const EXPLAINED = {
   IoU: "Each token's map, cut at half of its maximum, against its mask: 0 to 1. Line: mean of 25 drawings.",
 };
 
-/** @param {import("./cells.js").Cells} map @param {string} colours */
+/** @param {import("../shared/cells.js").Cells} map @param {string} colours */
 function picture(map, colours) {
   const [height, width] = map.grid;
   const factor = 96 / Math.max(height, width);

@@ -1,8 +1,8 @@
 // @ts-check
 /** Where the classic renderer paints: the picture, the paint over it, and the brush. */
-import { element, eachFrame } from "./dom.js";
-import { addChinese, say } from "./i18n.js";
-import { context } from "./painting.js";
+import { element, eachFrame } from "../shared/dom.js";
+import { addChinese, say } from "../shared/i18n.js";
+import { context } from "./history.js";
 
 /** @typedef {{erase: () => boolean, size: () => number, colour: () => string, resize: (factor: number) => void}} Brush */
 /** @typedef {{x: number, y: number}} Point  In pixels of the picture. */
@@ -12,7 +12,7 @@ addChinese({
 });
 
 /**
- * @param {ReturnType<typeof import("./painting.js").makePainting>} painting
+ * @param {ReturnType<typeof import("./history.js").makePainting>} painting
  * @param {Brush} brush
  */
 export function makeStage(painting, brush) {

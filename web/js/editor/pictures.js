@@ -1,11 +1,11 @@
 // @ts-check
 /**
- * With editor.js the only place that knows the editor: the pictures that nodes show, files in its input folder, a widget's
+ * With panel.js the only place that knows the editor: the pictures that nodes show, files in its input folder, a widget's
  * part in queueing, and Ctrl+Z. Names are those of the host's front end 1.49.
  */
-import { app } from "../../../scripts/app.js";
-import { api } from "../../../scripts/api.js";
-import { setting, viewAddress } from "./editor.js";
+import { app } from "../../../../scripts/app.js";
+import { api } from "../../../../scripts/api.js";
+import { setting, viewAddress } from "./panel.js";
 
 /** Whether nodes are drawn by the newer of the two renderers. */
 export function inVue() {

@@ -1,10 +1,11 @@
 // @ts-check
 /** What the viewer looks at: choices, words, and the shares that follow from them. No elements. */
-import { say } from "./i18n.js";
+import { say } from "../shared/i18n.js";
+import { largest } from "../shared/numbers.js";
 
-/** @typedef {import("./viewdata.js").ViewData} ViewData */
-/** @typedef {import("./viewdata.js").Entry} Entry */
-/** @typedef {import("./viewdata.js").Volume} Volume */
+/** @typedef {import("./file.js").ViewData} ViewData */
+/** @typedef {import("./file.js").Entry} Entry */
+/** @typedef {import("./file.js").Volume} Volume */
 /**
  * @typedef {object} Group  A word, or a column without one.
  * @property {string} key @property {string} label @property {string} kind @property {number[]} members  of the entry's columns
@@ -191,18 +192,6 @@ export class Model {
   }
 }
 
-/** @param {Float32Array} map */
-export function largest(map) {
-  let top = 0;
-  for (const value of map) if (value > top) top = value;
-  return top;
-}
-
-/** A share as people read it: three digits. @param {number} share */
-export function number(share) {
-  return share < 0.00005 ? "0" : share >= 0.0995 ? share.toFixed(2) : share >= 0.00995 ? share.toFixed(3) : share.toFixed(4);
-}
-
 /** The words of an entry in order, or its single columns. @param {Entry} entry @param {boolean} split @returns {Group[]} */
 function groupsOf(entry, split) {
   /** @type {Map<string, number[]>} */
@@ -223,7 +212,7 @@ function groupsOf(entry, split) {
   });
 }
 
-/** @param {import("./viewdata.js").Column} first @param {import("./viewdata.js").Column[]} columns @param {boolean} split */
+/** @param {import("./file.js").Column} first @param {import("./file.js").Column[]} columns @param {boolean} split */
 function labelOf(first, columns, split) {
   if (first.kind === "embedding") return split && first.vectors > 1 ? `${first.text} ${first.vector + 1}/${first.vectors}` : first.text;
   if (first.kind === "text") return columns.map((column) => column.text).join("");

@@ -1,15 +1,15 @@
 // @ts-check
 /** Block Shapes: the U-Net as a U to walk through, the shapes of each block, and the way to its maps. */
-import { element } from "./dom.js";
-import { keep, loadStyle, registerPanel } from "./editor.js";
-import { addChinese, say } from "./i18n.js";
-import { layOut, neighbour } from "./shapelayout.js";
-import { drawTable, drawU, headline } from "./shapeparts.js";
-import { Viewer } from "./viewer.js";
+import { element } from "../shared/dom.js";
+import { keep, loadStyle, registerPanel } from "../editor/panel.js";
+import { addChinese, say } from "../shared/i18n.js";
+import { layOut, neighbour } from "./layout.js";
+import { drawTable, drawU, headline } from "./parts.js";
+import { Viewer } from "../viewer/viewer.js";
 
 const CHOICE = "scenescope_block";
 
-loadStyle("shapes.css");
+loadStyle(new URL("shapes.css", import.meta.url));
 registerPanel({
   name: "shapes",
   nodes: ["SceneScope_BlockShapes"],
@@ -24,9 +24,9 @@ export class ShapeLog {
   constructor(node, root) {
     this.node = node;
     this.root = root;
-    /** @type {import("./shapelayout.js").Shapes | null} */
+    /** @type {import("./layout.js").Shapes | null} */
     this.shapes = null;
-    /** @type {import("./shapelayout.js").Card[]} */
+    /** @type {import("./layout.js").Card[]} */
     this.cards = [];
     /** @type {Viewer | null} */
     this.viewer = null;
@@ -78,7 +78,7 @@ export class ShapeLog {
 
   /** What a click does. */
   hint() {
-    const { view, patches } = /** @type {import("./shapelayout.js").Shapes} */ (this.shapes);
+    const { view, patches } = /** @type {import("./layout.js").Shapes} */ (this.shapes);
     const click = view ? say("Click a block, or press Enter, to see its maps.") : say("From a MODEL there are shapes and no maps. Connect ATTENTION_MAPS, and a click on a block opens its maps.");
     const left = patches.length ? ` ${say("Patches of other nodes are not followed: {names}.", { names: patches.join(", ") })}` : "";
     this.tip.textContent = click + left;
@@ -89,14 +89,14 @@ export class ShapeLog {
     return Boolean(this.shapes?.view) && Boolean(this.shapes?.recorded.includes(name));
   }
 
-  /** Make a card the one that the keys start from. @param {import("./shapelayout.js").Card | undefined} card */
+  /** Make a card the one that the keys start from. @param {import("./layout.js").Card | undefined} card */
   select(card) {
     this.chosen = card;
     for (const button of this.buttons()) button.tabIndex = button.dataset.block === card?.blocks[0].block ? 0 : -1;
     this.look(card);
   }
 
-  /** Show a card's row of the table. @param {import("./shapelayout.js").Card | undefined} card */
+  /** Show a card's row of the table. @param {import("./layout.js").Card | undefined} card */
   look(card) {
     if (!card) return;
     for (const button of this.buttons()) button.classList.toggle("live", button.dataset.block === card.blocks[0].block);

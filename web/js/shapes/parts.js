@@ -1,11 +1,11 @@
 // @ts-check
 /** The U on the screen: boxes, skips, the bend, and one block's row of the table. */
-import { element } from "./dom.js";
-import { addChinese, say } from "./i18n.js";
-import { bytesText, halved, layOut, times } from "./shapelayout.js";
+import { element } from "../shared/dom.js";
+import { addChinese, say } from "../shared/i18n.js";
+import { bytesText, halved, layOut, times } from "./layout.js";
 
-/** @typedef {import("./shapelayout.js").Card} Card */
-/** @typedef {import("./shapelayout.js").Shapes} Shapes */
+/** @typedef {import("./layout.js").Card} Card */
+/** @typedef {import("./layout.js").Shapes} Shapes */
 
 const SLAB = 28; // pixels of the latent's longer side
 
@@ -88,7 +88,7 @@ function pill(card, shapes) {
   return element("span", { class: "ss-pill", text: card.level ? say("halved to {grid}", { grid }) : say("latent {grid}", { grid }) });
 }
 
-/** @param {import("./shapelayout.js").Level} level @param {Shapes} shapes */
+/** @param {import("./layout.js").Level} level @param {Shapes} shapes */
 function levelLabel({ level }, shapes) {
   const blocks = shapes.blocks.filter((block) => block.level === level && block.place !== "middle");
   const read = blocks.some((block) => block.read_by_attention_loss);
@@ -100,7 +100,7 @@ function levelLabel({ level }, shapes) {
 /** One block's row of the table. @param {HTMLElement} root @param {Card} card @param {Shapes} shapes */
 export function drawTable(root, card, shapes) {
   const [block] = card.blocks;
-  const layers = /** @type {[string, import("./shapelayout.js").Layer][]} */ (["cross", "self"].map((kind) => [kind, block.attention[kind]]).filter(([, layer]) => layer));
+  const layers = /** @type {[string, import("./layout.js").Layer][]} */ (["cross", "self"].map((kind) => [kind, block.attention[kind]]).filter(([, layer]) => layer));
   const titles = ["", "q", "k, v", say("heads × width"), say("attention map"), say("if built")];
   const head = element("tr", {}, titles.map((text) => element("th", { scope: "col", text })));
   const body = layers.map(([kind, layer]) =>
@@ -117,7 +117,7 @@ export function drawTable(root, card, shapes) {
   root.replaceChildren(element("div", { class: "ss-shape-title" }, parts), element("table", {}, [element("thead", {}, [head]), element("tbody", {}, body)]), element("p", { class: "ss-why", text: why(block, shapes) }));
 }
 
-/** Why the map has that size. @param {import("./shapelayout.js").Block} block @param {Shapes} shapes */
+/** Why the map has that size. @param {import("./layout.js").Block} block @param {Shapes} shapes */
 function why(block, shapes) {
   const [height, width] = block.features_in.slice(2);
   const values = { grid: `${height}×${width}`, cells: height * width, tokens: block.tokens ?? 0, latent: times(shapes.latent) };

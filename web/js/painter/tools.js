@@ -1,7 +1,7 @@
 // @ts-check
 /** The painter's tools, and the things that can be painted: their colours, handles and starting words. */
-import { element } from "./dom.js";
-import { addChinese, say } from "./i18n.js";
+import { element } from "../shared/dom.js";
+import { addChinese, say } from "../shared/i18n.js";
 
 /** As scenescope/training/things.py has it: the colours in which the node knows its things again. */
 export const PALETTE = ["#56b4e9", "#e69f00", "#cc79a7", "#009e73", "#f0e442", "#d55e00", "#0072b2"];

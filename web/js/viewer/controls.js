@@ -1,14 +1,14 @@
 // @ts-check
 /** The viewer's controls: step, source, head, prompt, picture, and how to draw. */
-import { COLOURS } from "./colour.js";
-import { element } from "./dom.js";
-import { addChinese, say } from "./i18n.js";
+import { COLOURS } from "../shared/colour.js";
+import { element } from "../shared/dom.js";
+import { addChinese, say } from "../shared/i18n.js";
 
-/** @typedef {import("./viewermodel.js").Model} Model */
-/** @typedef {import("./viewermodel.js").Choices} Choices */
+/** @typedef {import("./model.js").Model} Model */
+/** @typedef {import("./model.js").Choices} Choices */
 
 /**
- * @param {(changes: Partial<Choices>) => void} choose @param {() => void} save @param {typeof import("./dom.js").choice} choice
+ * @param {(changes: Partial<Choices>) => void} choose @param {() => void} save @param {typeof import("../shared/dom.js").choice} choice
  */
 export function makeControls(choose, save, choice) {
   const step = element("input", { type: "range", min: 0, max: 0, step: 1, "aria-label": say("Step; 0 is the mean"), on: { input: () => choose({ step: Number(step.value) }) } });

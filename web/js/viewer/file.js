@@ -3,8 +3,8 @@
  * The viewer's file, version 1, as scenescope/attention/viewfile.py describes it: read in place, nothing is copied.
  * Averages follow the core's `heatmaps`: within a grid every head counts the same, between grids every layer.
  */
-import { viewAddress } from "./editor.js";
-import { place } from "./placement.js";
+import { viewAddress } from "../editor/panel.js";
+import { place } from "./resample.js";
 
 /** @typedef {[number, number]} Grid  height, width */
 /** @typedef {{kind: string, text: string, word: number | null, columns: number[], weight: number, vector: number, vectors: number}} Column */

@@ -6,7 +6,7 @@ const COLOUR_INPUT = "[data-testid=painter-color-row] input[type=color]";
 const CLEAR_BUTTON = "[data-testid=painter-clear-button]";
 const WIDEST = 1.6; // a soft brush reaches further than its size says
 
-/** @typedef {ReturnType<typeof import("./painting.js").makePainting>} Painting */
+/** @typedef {ReturnType<typeof import("./history.js").makePainting>} Painting */
 
 /** The canvas of the host's painter beside a panel. @param {HTMLElement} root @returns {HTMLCanvasElement | null} */
 export function hostCanvas(root) {

@@ -1,15 +1,15 @@
 // @ts-check
 /** The viewer's picture as a PNG: the tiles with their names and numbers, the colour bar, and what was averaged. */
-import { colourTable, drawMap } from "./colour.js";
-import { say } from "./i18n.js";
-import { largest, number } from "./viewermodel.js";
+import { colourTable, drawMap } from "../shared/colour.js";
+import { say } from "../shared/i18n.js";
+import { largest, number } from "../shared/numbers.js";
 
 const SIDE = 384;
 const GAP = 16;
 const LINE = 20;
 
 /**
- * @param {import("./viewermodel.js").Model} model
+ * @param {import("./model.js").Model} model
  * @param {HTMLImageElement | null} picture
  * @returns {HTMLCanvasElement}
  */

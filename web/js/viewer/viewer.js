@@ -1,13 +1,14 @@
 // @ts-check
 /** The attention viewer: a picture, its prompt's words under it, and where each of them went. */
-import { choice, eachFrame, element } from "./dom.js";
-import { keep, onOutput, registerPanel, viewAddress } from "./editor.js";
-import { say } from "./i18n.js";
-import { fetchView } from "./viewdata.js";
-import { fillControls, makeControls } from "./viewercontrols.js";
-import { download, drawExport } from "./viewerexport.js";
-import { DEFAULTS, Model, largest, number } from "./viewermodel.js";
-import { CAPTION, Tile, drawBar, drawRanking, makeChips, markChips } from "./viewerparts.js";
+import { choice, eachFrame, element } from "../shared/dom.js";
+import { keep, onOutput, registerPanel, viewAddress } from "../editor/panel.js";
+import { say } from "../shared/i18n.js";
+import { fetchView } from "./file.js";
+import { fillControls, makeControls } from "./controls.js";
+import { download, drawExport } from "./export.js";
+import { largest, number } from "../shared/numbers.js";
+import { DEFAULTS, Model } from "./model.js";
+import { CAPTION, Tile, drawBar, drawRanking, makeChips, markChips } from "./parts.js";
 
 const NODES = ["SceneScope_TokenHeatmap", "SceneScope_AttentionMaps", "SceneScope_SampleAndRecord", "SceneScope_LoadMaps"];
 const CHOICES = "scenescope_viewer";
@@ -127,7 +128,7 @@ export class Viewer {
     this.refresh();
   }
 
-  /** @param {Partial<import("./viewermodel.js").Choices>} changes */
+  /** @param {Partial<import("./model.js").Choices>} changes */
   choose(changes) {
     if (!this.model) return;
     this.model.choose(changes);

@@ -6,8 +6,8 @@
  * Every .js file below web/ is imported by the host, in any order: a module may define things, and may register panels,
  * but does nothing else when it is loaded.
  */
-import { app } from "../../../scripts/app.js";
-import { api } from "../../../scripts/api.js";
+import { app } from "../../../../scripts/app.js";
+import { api } from "../../../../scripts/api.js";
 
 /**
  * @typedef {object} Panel
@@ -37,7 +37,7 @@ const remembered = new Map();
 const MARK = "scenescope_mark";
 const DOUBLES = ["$$canvas-image-preview", "$$node-text-preview"];
 
-loadStyle("scenescope.css");
+loadStyle(new URL("panel.css", import.meta.url));
 
 /**
  * Give nodes a panel.
@@ -340,10 +340,10 @@ export function chain(node, name, then) {
   };
 }
 
-/** Load a sheet of styles from beside this script. @param {string} name */
-export function loadStyle(name) {
+/** Load a sheet of styles. @param {URL} address */
+export function loadStyle(address) {
   const link = document.createElement("link");
   link.rel = "stylesheet";
-  link.href = new URL(name, import.meta.url).href;
+  link.href = address.href;
   document.head.append(link);
 }
