@@ -11,6 +11,11 @@ async def comfy_entrypoint():
     """
     import logging
 
+    from comfyui_version import __version__
+
+    from .host.version import refuse_older_host
+
+    refuse_older_host(__version__)
     try:
         from .nodes import SceneScope
 

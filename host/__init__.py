@@ -1,6 +1,6 @@
 """The adapter: the only ring, besides the sockets, that imports the host.
 
-Host contracts relied on, seen in ComfyUI 0.33.0 (supported from 0.25.0):
+Host contracts relied on, seen in ComfyUI 0.33.0 (supported from 0.28.0):
 
 unet.py
     `comfy/patcher_extension.py`, `WrappersMP`: wrappers nest around sampling, conditioning and the model call.
@@ -36,4 +36,6 @@ screen.py
     `server.py`, `PromptServer.send_progress_text`: a line of text on a node.
 sampling.py
     `nodes.py`, `common_ksampler`: the stock sampler.
+version.py
+    `comfyui_version.py`, `__version__`.
 """

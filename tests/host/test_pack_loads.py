@@ -12,7 +12,9 @@ import pytest
 from pack import comfy_entrypoint
 from pack.devtools.comfyui import ROOT
 from pack.devtools.server import install_pack
+from pack.host.version import OLDEST, refuse_older_host
 from pack.nodes import NODES
+from pack.scenescope.errors import HostError
 
 SECONDS_TO_LOAD = 0.3
 # Loads what the host has loaded before it comes to the packs (0.33.0, main.py; comfy_config with the first pack), then
@@ -74,3 +76,30 @@ def test_a_pack_that_cannot_load_says_why(monkeypatch, caplog):
         comfy_entrypoint().send(None)
     assert "Traceback" in caplog.text
     assert "SceneScope: the nodes could not be loaded" in caplog.text
+
+
+@pytest.mark.parametrize("version", ["0.27.9", "0.25.0", "0.3.75", "0.9"])
+def test_an_older_host_is_refused_at_loading_in_one_sentence(version, monkeypatch, caplog):
+    """Oracle: the message, which the host logs as it is (0.25.0 to 0.33.0, nodes.load_custom_node); no traceback."""
+    monkeypatch.setattr("comfyui_version.__version__", version)
+    with pytest.raises(HostError, match=f"^SceneScope: this ComfyUI is {version}; expected 0.28.0 or newer. Update"):
+        comfy_entrypoint().send(None)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("version", ["0.28.0", "0.33.0", "1.0", "0.28.0-mine", "nightly"])
+def test_hosts_from_the_oldest_on_and_unreadable_versions_are_let_through(version):
+    """Oracle: by hand."""
+    refuse_older_host(version)
+
+
+def test_the_oldest_host_is_the_same_wherever_it_is_named():
+    """Oracle: the number in `host/version.py`; registry, README, changelog and CI matrix follow it."""
+    oldest = ".".join(map(str, OLDEST))
+    for name, words in {
+        "pyproject.toml": f'requires-comfyui = ">={oldest}"',
+        "README.md": f"ComfyUI {oldest} or newer",
+        "CHANGELOG.md": f"loads in ComfyUI {oldest} and newer",
+        "host/__init__.py": f"(supported from {oldest})",
+    }.items():
+        assert words in (ROOT / name).read_text("utf-8"), name
