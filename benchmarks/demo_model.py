@@ -21,6 +21,7 @@ use_comfyui(COMFYUI)
 
 from pack.demo.measure import SIDE, Sitter, following, layouts, looking_at_drawings, looking_at_own  # noqa: E402
 from pack.host.demo import DEMO_FILE, load_demo_model  # noqa: E402
+from pack.scenescope.files.atomic import write_whole  # noqa: E402
 
 PICTURES = int(os.environ.get("SCENESCOPE_PICTURES", "60"))
 """Generated for each figure."""
@@ -49,9 +50,7 @@ def main() -> None:
     text = json.dumps(figures, indent=2)
     print(text)
     target = ROOT / "demo" / "figures.json"
-    aside = target.with_suffix(".partial")
-    aside.write_text(text + "\n", "utf-8")
-    os.replace(aside, target)
+    write_whole(lambda file: file.write(f"{text}\n".encode()), target)
 
 
 if __name__ == "__main__":

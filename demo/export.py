@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..host.demo import FORMAT
+from ..scenescope.files.atomic import write_whole
 from ..scenescope.world.vocabulary import WORLD_VERSION
 from .model import TEXT, UNET, Denoiser
 
@@ -35,10 +35,9 @@ def export(path: Path, denoiser: Denoiser, decoder: torch.nn.Module, notes: dict
     half = {k: v.detach().half().contiguous() for k, v in tensors.items()}
     half["cond_stage_model.known_ids"] = torch.tensor(list(denoiser.known), dtype=torch.int32)
     config = {"format": FORMAT, "world": WORLD_VERSION, "unet": UNET, "text": TEXT, "notes": notes}
-    aside = path.with_suffix(".partial")
-    save_file(half, aside, metadata={"format": "pt", "scenescope_demo": json.dumps(config)})
-    size = aside.stat().st_size
+    content = save(half, metadata={"format": "pt", "scenescope_demo": json.dumps(config)})
+    size = len(content)
     if size > LIMIT:
         raise ValueError(f"export: the file is {size} bytes; expected at most {LIMIT}. Make the U-Net narrower.")
-    os.replace(aside, path)
+    write_whole(lambda file: file.write(content), path)
     return size

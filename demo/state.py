@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
+
+from ..scenescope.files.atomic import write_whole
 
 
 class Averaged:
@@ -42,9 +43,8 @@ def save_state(
     for name, parameter in module.named_parameters():
         moments = optimiser.state.get(parameter, {})
         tensors |= {f"{key}.{name}": moments[key].contiguous() for key in ("exp_avg", "exp_avg_sq") if key in moments}
-    aside = path.with_suffix(".partial")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, aside, metadata={"notes": json.dumps(notes)})
-    os.replace(aside, path)
+    content = save({k: v.contiguous() for k, v in tensors.items()}, metadata={"notes": json.dumps(notes)})
+    write_whole(lambda file: file.write(content), path)
 
 
 def load_state(

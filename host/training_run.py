@@ -18,6 +18,7 @@ from torch import Tensor
 from ..scenescope.attention.render import to_tensor
 from ..scenescope.dims import bytes_text
 from ..scenescope.errors import FileError, HostError
+from ..scenescope.files.atomic import sweep
 from ..scenescope.training.concepts import Concepts
 from ..scenescope.training.ports import ClassPictures, Ports
 from ..scenescope.training.scene import Scene
@@ -110,7 +111,7 @@ def train_concepts(
     model, clip, _ = parts
     check_trainable(model, clip)
     folder = run_folder(plan.run_name or automatic_name(model, clip, scene, settings, plan))
-    sweep(folder)
+    sweep(folder)  # of `full` the leavings of a killed run are gigabytes
     _room_for_state(model, settings, folder)
     try:
         with _memory_errors(model, scene, settings):
@@ -190,12 +191,6 @@ def run_folder(name: str) -> Path:
             "written. Choose another name."
         ) from error
     return folder
-
-
-def sweep(folder: Path) -> None:
-    """Delete what a killed run was writing when it ended; of `full` these are gigabytes, and nobody reads them."""
-    for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
 
 
 def automatic_name(model: Any, clip: Any, scene: Scene, settings: Settings, plan: Plan) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from ..scenescope.attention.render import to_tensor
 from ..scenescope.dims import Grid
 from ..scenescope.errors import FileError
+from ..scenescope.files.atomic import write_whole
 from ..scenescope.training.ports import Ports
 from ..scenescope.training.prompts import generator_at
 
@@ -113,17 +113,14 @@ def save_samples(pictures: Tensor, folder: Path, step: int, wish: str) -> None:
     text.add_text(WISH, wish)
     for index, picture in enumerate(pictures):
         image = Image.fromarray((picture.numpy() * 255).round().astype(np.uint8))
-        path, aside = folder / f"sample_{step:06}_{index:02}.png", folder / f".{uuid4().hex}.tmp"
+        path = folder / f"sample_{step:06}_{index:02}.png"
         try:
-            image.save(aside, "PNG", pnginfo=text)
-            os.replace(aside, path)
+            write_whole(partial(image.save, format="PNG", pnginfo=text), path)
         except OSError as error:
             raise FileError(
                 f"Train Concepts: {path.name} cannot be written ({error}); expected a folder with room. Free some "
                 "space, or choose another name."
             ) from error
-        finally:
-            aside.unlink(missing_ok=True)
     for name in sample_names(folder, step)[::-1]:
         if name > f"sample_{step:06}_{len(pictures) - 1:02}.png":
             (folder / name).unlink(missing_ok=True)

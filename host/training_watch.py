@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..scenescope.errors import FileError, SceneScopeError
+from ..scenescope.files.atomic import write_whole
 from ..scenescope.training.curves import (
     History,
     followed,
@@ -193,10 +193,8 @@ class Watch:
 
 def write_shown(told: Mapping[str, Any], path: Path) -> None:
     """Write what the dashboard shows; a run does not fail for that, so where it cannot be written the log says so."""
-    aside = path.with_name(f".{path.name}.tmp")
     try:
-        aside.write_text(json.dumps(told), "utf-8")
-        os.replace(aside, path)
+        write_whole(lambda file: file.write(json.dumps(told).encode()), path)
     except OSError as error:
         logging.warning("SceneScope: the dashboard of %s will not be there after a reload: %s", path.parent.name, error)
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from pack.scenescope.files.atomic import write_whole
 from PIL import Image
 
 
 def write(file: Path, text: str) -> None:
     """Write a text."""
-    aside = file.with_suffix(".partial")
-    aside.write_text(text, "utf-8")
-    os.replace(aside, file)
+    write_whole(lambda out: out.write(text.encode()), file)
 
 
 def write_picture(file: Path, picture: np.ndarray) -> None:
@@ -23,6 +22,4 @@ def write_picture(file: Path, picture: np.ndarray) -> None:
         file: its name.
         picture: (height width 3) float, 0 to 1.
     """
-    aside = file.with_suffix(".partial")
-    Image.fromarray(np.uint8(picture.clip(0, 1) * 255)).save(aside, format="PNG")
-    os.replace(aside, file)
+    write_whole(partial(Image.fromarray(np.uint8(picture.clip(0, 1) * 255)).save, format="PNG"), file)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
-from uuid import uuid4
 
 import torch
 from torch import Tensor
 
 from ..errors import FileError
+from ..files.atomic import write_whole
 
 HEADER_LIMIT = 16 * 2**20
 _DIMENSIONS = 8
@@ -91,20 +91,13 @@ def write_container(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping
     Raises:
         FileError: it cannot be written; a file that was there is as it was.
     """
-    aside = path.with_name(f".{uuid4().hex}.tmp")
     try:
-        with aside.open("xb") as file:
-            _write(tensors, metadata, file)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave the new name with nothing in it
-        os.replace(aside, path)
+        write_whole(lambda file: _write(tensors, metadata, file), path)
     except OSError as error:
         raise FileError(
             f"{who}: {path.name} cannot be written ({error}); expected a folder with room. Free some space, or choose "
             "another name."
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _write(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], file: BinaryIO) -> None:

@@ -19,19 +19,18 @@ depends on stands in the header's `entries`.
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import FileError, RecordingError
+from ..files.atomic import write_whole
 from .placement import resize
 from .recording import AttentionMap, Recording
 from .viewplan import MEAN, EntryPlan, plan_view
@@ -87,20 +86,15 @@ def write_view(recording: Recording, path: Path, *, limit: int = LIMIT) -> ViewF
             planes.append(data)
     header = json.dumps(_header(recording, plan.entries, plan.images, plan.left_out), separators=(",", ":")).encode()
     header += b" " * (-len(header) % 4)
-    temporary = path.with_name(f".{uuid4().hex}.tmp")
+    beginning = MAGIC + struct.pack("<II", VERSION, len(header)) + header
+    parts: list[bytes | np.ndarray] = [beginning, *tops, *planes]
     try:
-        with temporary.open("wb") as file:
-            file.write(MAGIC + struct.pack("<II", VERSION, len(header)) + header)
-            for part in (*tops, *planes):
-                file.write(part.data)
-        os.replace(temporary, path)
+        write_whole(lambda file: file.writelines(parts), path)
     except OSError as error:
         raise FileError(
             f"Attention viewer: {path.name} cannot be written ({error.strerror}); expected a folder with room. Free "
             "some space."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return ViewFile(path.stat().st_size, plan.left_out)
 
 

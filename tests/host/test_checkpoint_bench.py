@@ -70,7 +70,7 @@ def test_a_folder_becomes_a_report_with_pictures_and_a_second_run_adds_what_is_m
     assert lines["untrained"]["fit"] is None
     text = (tmp_path / "report" / "report.md").read_text("utf-8")
     assert text in done.stdout
-    assert not list((tmp_path / "report").glob("*.partial"))
+    assert not list((tmp_path / "report").glob(".*.tmp"))
     for line in lines.values():
         assert f"]({line['picture']})" in text
         with Image.open(tmp_path / "report" / line["picture"]) as picture:

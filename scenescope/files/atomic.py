@@ -1,0 +1,90 @@
+"""Files that are there whole or not at all: written under another name beside their place, then moved into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # Windows, where nobody can delete a file that somebody has open
+    flock = None  # type: ignore[assignment]
+
+
+def write_whole(write: Callable[[BinaryIO], object], where: Path | Iterable[Path]) -> Path:
+    """Write a file that gets its name once it is on the disk.
+
+    Args:
+        write: writes the content; what it raises comes through, and nothing is left behind.
+        where: a path, whose file is replaced; or names in one folder, of which the first that is free is taken, whoever
+            else writes there at the same time.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        OSError: it cannot be written; a file that was there is as it was.
+    """
+    names = iter([where] if isinstance(where, Path) else where)
+    path = next(names)
+    with _beside(path) as (file, aside):
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut could leave the new name with nothing in it
+        if flock is None:
+            file.close()  # Windows moves no open file; elsewhere it stays open, because that keeps it from being swept
+        if isinstance(where, Path):
+            os.replace(aside, path)
+            return path
+        while not _named(aside, path):
+            path = next(names)
+        return path
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed writers left in a folder, and nothing that is being written now."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if flock is None:
+                path.unlink()
+                continue
+            with path.open("r+b") as file:
+                flock(file, LOCK_EX | LOCK_NB)  # an OSError where its writer lives
+                if os.fstat(file.fileno()).st_size:  # an empty one may be about to be locked
+                    path.unlink()
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file in the folder of another; cleaning up never hides the error that came first."""
+    aside = path.with_name(f".{uuid4().hex}.tmp")
+    file = aside.open("xb")
+    try:
+        with suppress(OSError):  # some network shares know no locks, and then nothing is swept there either
+            if flock is not None:
+                flock(file, LOCK_EX)
+        yield file, aside
+    finally:
+        with suppress(OSError):
+            file.close()
+        with suppress(OSError):
+            aside.unlink()
+
+
+def _named(aside: Path, path: Path) -> bool:
+    """Whether a file could be given a name that nothing had."""
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links, such as FAT: claim the name with an empty file, and replace that
+        try:
+            path.open("xb").close()
+        except FileExistsError:
+            return False
+        os.replace(aside, path)
+    return True
