@@ -1,0 +1,116 @@
+"""What an act is: an instruction that travels with a model, and what it writes at each layer of each model call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from ...dims import Grid
+from ...errors import InputError
+from ..plan import RunShape
+from ..recording import Entry
+from ..sites import Site
+
+Replacement = Callable[[Tensor, Grid], Tensor]
+"""Gives what a layer shall use in place of a query or key (batch token head*channel), of the same shape and type."""
+
+
+@dataclass(frozen=True)
+class ModelCall:
+    """One call of the U-Net.
+
+    Args:
+        entries: the conditioning entries that share its batch, in order; batch = entry x image.
+        images: pictures of the run.
+        latent: the run's latent grid; an entry with an area covers its part of it.
+        step: the sampler step it belongs to, from 0; where a step asks the model several times, the step whose sigma
+            was reached.
+        first_pass: whether it is the sampler's own, not a further pass of a guidance (SAG, PAG).
+    """
+
+    entries: tuple[Entry, ...]
+    images: int
+    latent: Grid
+    step: int
+    first_pass: bool = True
+
+
+class Bias(Protocol):
+    """Log-odds to be added to attention logits. Compared by identity: the same object always gives the same numbers."""
+
+    def on(self, grid: Grid, entry: Entry) -> Tensor | None:
+        """The bias of one entry on a layer's grid.
+
+        Args:
+            grid: of the layer's queries.
+            entry: whose columns; with an area, the grid covers that area alone.
+
+        Returns:
+            (1|image 1|head query token) float32 with one column for each of the entry's tokens; None for no bias.
+        """
+
+
+@dataclass(frozen=True)
+class LayerWrite:
+    """What an act writes at one layer of one call. Several acts: queries and keys one after the other, biases added.
+
+    Args:
+        query: replaces the query, before anything uses it; None leaves it.
+        key: replaces the key, after the query was; None leaves it.
+        bias: added to the logits of cross-attention; None adds nothing.
+    """
+
+    query: Replacement | None = None
+    key: Replacement | None = None
+    bias: Bias | None = None
+
+
+class Act(Protocol):
+    """One instruction at work in one run."""
+
+    def write(self, site: Site, call: ModelCall) -> LayerWrite | None:
+        """What to write at this layer of this call; None sets no hook, so that the layer stays as it is, bit for bit.
+
+        It is asked before the call, for every layer, and must not wait for the device.
+        """
+
+    def finish(self, skipped: Mapping[str, int]) -> str:
+        """The run is over: say in a line or a few what was done. `skipped`: what could not be written, counted."""
+
+
+class Instruction(Protocol):
+    """What a person asked for; frozen, travels with a MODEL, and may be used by several runs at once."""
+
+    def begin(self, run: RunShape) -> Act:
+        """Prepare for one run, before anything is sampled.
+
+        Raises:
+            SceneScopeError: it cannot be done in this run; the message says what to do.
+        """
+
+
+def steps_between(start: float, end: float, steps: int) -> range:
+    """The sampler steps of a share of the schedule.
+
+    Args:
+        start: 0..1, the share of the steps before the first one.
+        end: 0..1, the share of the steps up to the last one; nothing where it is not above `start`.
+        steps: of the run.
+
+    Raises:
+        InputError: a share is not between 0 and 1.
+
+    >>> steps_between(0.0, 0.5, 20), steps_between(0.5, 0.5, 20)
+    (range(0, 10), range(0, 0))
+    >>> steps_between(0.05, 1.0, 20)
+    range(1, 20)
+    """
+    if not 0 <= start <= 1 or not 0 <= end <= 1:
+        raise InputError(
+            f"Steps: start is {start} and end {end}; expected shares of the steps from 0 to 1. Correct them."
+        )
+    first, after = (round(share * steps * 1e6) / 1e6 for share in (start, end))  # 0.7 * 10 is not quite 7
+    return range(-int(-first // 1), max(-int(-first // 1), -int(-after // 1)))

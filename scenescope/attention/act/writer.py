@@ -1,0 +1,262 @@
+"""Writing attention: queries, keys and log-odds, whatever kernel, override or replace patch computes it.
+
+A query or key is replaced in a forward hook on `to_q` or `to_k` that runs before all others, so every kernel, every
+owner of a patch and every observer sees what was written. A bias is written at the end: a pre-hook on `to_out` takes
+what the layer made and puts the biased attention in its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from threading import Lock
+from types import TracebackType
+from typing import Any
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ...dims import Grid
+from ..sites import FoundSite, Site
+from .acts import Bias, LayerWrite, ModelCall
+
+_REMEMBERED_SETS = 8  # layers may be written with different sets: by block, by step
+
+
+class WritingState:
+    """What the writers of one run share: biases that were worked out, and what could not be written."""
+
+    def __init__(self) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._known: dict[tuple[int, ...], dict[Any, Tensor | None]] = {}
+        self._biases: dict[tuple[int, ...], tuple[Bias, ...]] = {}
+        self._logged = False
+        self._lock = Lock()  # several GPUs may answer parts of one evaluation at the same time
+
+    def skip(self, reason: str) -> None:
+        """Count something that could not be written."""
+        with self._lock:
+            self.skipped[reason] += 1
+
+    def failed(self, site: Site, error: Exception) -> None:
+        """Count an error in an act; the first one is logged with its trace."""
+        self.skip(f"{site.name}: {type(error).__name__}: {error}")
+        if not self._logged:
+            self._logged = True
+            logging.error("SceneScope: %s could not be written", site.name, exc_info=error)
+
+    def recall(self, biases: tuple[Bias, ...], key: Any, make: Callable[[], Tensor | None]) -> Tensor | None:
+        """What `make` gave for these biases and this key; only the newest sets of biases are remembered."""
+        name = tuple(map(id, biases))
+        with self._lock:
+            if name not in self._known:
+                for oldest in list(self._known)[: -_REMEMBERED_SETS + 1]:
+                    del self._known[oldest], self._biases[oldest]
+                self._known[name], self._biases[name] = {}, biases  # the biases are held, so that no id is used again
+            known = self._known[name]
+            if key not in known:
+                known[key] = make()
+            return known[key]
+
+
+class Writers:
+    """While entered, layers compute with what acts write. A layer with nothing to write gets no hook.
+
+    - The query is replaced, then the key; several acts work one after the other, each on what the one before gave.
+    - Biases of all acts are added up, and the rows (batch) of the entries that have one are written in front of
+      `to_out`. Where nothing else owns the layer they become softmax(QK^T/sqrt(d) + bias) V. Where a replace patch or
+      an override owns it, the difference that the bias makes to text attention is added to what the owner gave: exact
+      for owners that add to text attention (IPAdapter's form). Rows without a bias stay as they were, bit for bit.
+    - What cannot be written is passed over, counted through `skip`, and the picture goes on.
+    - All hooks are removed on leaving, also when entering fails half-way or the model raises.
+
+    Source: host contract, ComfyUI 0.33 `attention.CrossAttention.forward` and `BasicTransformerBlock.forward`: with and
+    without a replace patch a block calls `to_q`, `to_k`, `to_v` and `to_out`, once each and in this order.
+
+    Args:
+        found: the model's layers with their modules.
+        writes: what to write at them; layers that are not named are left alone.
+        call: the model call under way.
+        owned: layers whose result is a replace patch's or an override's.
+        state: what the run's writers share; a new one where none is given.
+    """
+
+    def __init__(
+        self,
+        found: Sequence[FoundSite],
+        writes: Mapping[Site, Sequence[LayerWrite]],
+        call: ModelCall,
+        *,
+        owned: Collection[Site] = (),
+        state: WritingState | None = None,
+    ) -> None:
+        self._layers = [item for item in found if writes.get(item.site)]
+        self._writes, self._call, self._owned = writes, call, owned
+        self.state = state or WritingState()
+        self._grids: dict[nn.Module, Grid] = {}
+        self._seen: dict[Site, dict[str, Tensor]] = {}
+        self._hooks = ExitStack()
+
+    def __enter__(self) -> Writers:
+        with ExitStack() as stack:
+            for transformer in dict.fromkeys(item.transformer for item in self._layers):
+                stack.callback(transformer.register_forward_pre_hook(self._note_grid, prepend=True).remove)
+            for item in self._layers:
+                for module, hook, first in self._hooks_of(item):
+                    stack.callback(module.register_forward_hook(hook, prepend=first).remove)
+                if self._biases(item.site):
+                    out = item.attention.get_submodule("to_out")
+                    stack.callback(out.register_forward_pre_hook(self._at_out(item)).remove)
+            self._hooks = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._hooks.close()
+        self._seen.clear()
+        self._grids.clear()
+
+    def bias_at(self, site: Site, grid: Grid, position: int, like: Tensor) -> Tensor | None:
+        """The sum of all biases of one entry of the call, as this layer's attention is written with.
+
+        Args:
+            site: the layer.
+            grid: of its queries.
+            position: the entry's place in the call.
+            like: a tensor whose type and device the bias shall have.
+
+        Returns:
+            (1|image 1|head query token) with one column for each of the entry's tokens, or None where there is none.
+        """
+        biases, entry = self._biases(site), self._call.entries[position]
+        if not biases:
+            return None
+
+        def make() -> Tensor | None:
+            parts = [part for bias in biases if (part := bias.on(grid, entry)) is not None]
+            return sum(parts[1:], start=parts[0]).to(like) if parts else None
+
+        return self.state.recall(biases, (grid, entry.branch, entry.index, like.dtype, like.device), make)
+
+    def _biases(self, site: Site) -> tuple[Bias, ...]:
+        if site.kind != "cross":
+            return ()
+        return tuple(write.bias for write in self._writes.get(site, ()) if write.bias is not None)
+
+    def _hooks_of(self, item: FoundSite) -> list[tuple[nn.Module, Callable[..., Tensor | None], bool]]:
+        """Modules, their forward hooks, and whether these go before all others."""
+        hooks: list[tuple[nn.Module, Callable[..., Tensor | None], bool]] = []
+        for name, part in (("to_q", "query"), ("to_k", "key")):
+            replacements = [r for write in self._writes[item.site] if (r := getattr(write, part)) is not None]
+            if replacements:
+                hooks.append((item.attention.get_submodule(name), self._replacing(item, part, replacements), True))
+        if self._biases(item.site):
+            for name in ("to_q", "to_k", "to_v"):
+                hooks.append((item.attention.get_submodule(name), self._keeping(item.site, name), False))
+        return hooks
+
+    def _note_grid(self, transformer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs and inputs[0].ndim == 4:
+            self._grids[transformer] = Grid(*inputs[0].shape[-2:])
+
+    def _replacing(
+        self, item: FoundSite, part: str, replacements: Sequence[Callable[[Tensor, Grid], Tensor]]
+    ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], given: Tensor) -> Tensor | None:
+            return self._guarded(item.site, lambda: self._replaced(item, part, given, replacements))
+
+        return hook
+
+    def _replaced(
+        self, item: FoundSite, part: str, given: Tensor, replacements: Sequence[Callable[[Tensor, Grid], Tensor]]
+    ) -> Tensor | None:
+        grid, rows = self._grids.get(item.transformer), self._call.images * len(self._call.entries)
+        if grid is None or given.shape[0] != rows:
+            self.state.skip(
+                f"{item.site.name}: another patch changed the batch ({given.shape[0]} rows instead of {rows})"
+            )
+            return None
+        written = given
+        for replacement in replacements:
+            written = replacement(written, grid)
+        if written.shape != given.shape:
+            raise ValueError(f"the {part} written is {tuple(written.shape)}; expected {tuple(given.shape)}")
+        return written
+
+    def _keeping(self, site: Site, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], given: Tensor) -> None:
+            if name == "to_q":
+                self._seen[site] = {name: given}
+            elif site in self._seen:
+                self._seen[site].setdefault(name, given)  # a patch may ask this layer for more keys of its own
+
+        return hook
+
+    def _at_out(self, item: FoundSite) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...] | None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            seen, grid = self._seen.pop(item.site, {}), self._grids.get(item.transformer)
+            written = self._guarded(item.site, lambda: self._biased(item.site, inputs[0], seen, grid))
+            return None if written is None else (written, *inputs[1:])
+
+        return hook
+
+    def _biased(self, site: Site, given: Tensor, seen: Mapping[str, Tensor], grid: Grid | None) -> Tensor | None:
+        """What goes into `to_out` (batch query head*channel) in place of what was given."""
+        entries, images = self._call.entries, self._call.images
+        query, key, value = (seen.get(name) for name in ("to_q", "to_k", "to_v"))
+        if query is None or key is None or value is None or grid is None:
+            self.state.skip(f"{site.name}: the layer was not called as the host calls it")
+            return None
+        tokens = math.lcm(*(entry.tokens for entry in entries))
+        wanted = (images * len(entries), grid.cells, tokens)
+        if (query.shape[0], query.shape[1], key.shape[1]) != wanted or given.shape != query.shape:
+            got = " x ".join(map(str, (query.shape[0], query.shape[1], key.shape[1])))
+            self.state.skip(f"{site.name}: another patch changed rows, queries or keys (they are {got})")
+            return None
+        written: Tensor | None = None
+        for position, entry in enumerate(entries):
+            bias = self.bias_at(site, grid, position, query)
+            if bias is not None:
+                rows = slice(position * images, (position + 1) * images)
+                mask = bias.repeat(1, 1, 1, tokens // entry.tokens)  # (1|image 1|head query tokens)
+                result = attend(query[rows], key[rows], value[rows], site.heads, mask)
+                if site in self._owned:
+                    result = given[rows] + (result - attend(query[rows], key[rows], value[rows], site.heads))
+                written = given.clone() if written is None else written
+                written[rows] = result
+        return written
+
+    def _guarded(self, site: Site, write: Callable[[], Tensor | None]) -> Tensor | None:
+        try:
+            return write()
+        except Exception as error:  # noqa: BLE001 - the picture must not be lost to it: counted, logged and told
+            self.state.failed(site, error)
+            return None
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+    """Plain attention with an additive mask, by torch's own kernel.
+
+    Args:
+        query: (batch query head*channel), any float type.
+        key: (batch token head*channel).
+        value: (batch token head*channel).
+        heads: attention heads.
+        mask: (1|batch 1|head query token) log-odds, added to the logits; None adds nothing.
+
+    Returns:
+        (batch query head*channel).
+
+    >>> values = torch.tensor([[[0.0], [1.0]]])
+    >>> attend(torch.zeros(1, 1, 1), torch.zeros(1, 2, 1), values, 1, torch.tensor([[[[0.0, 3.0]]]])).item()
+    0.9525741338729858
+    """
+    pattern = "batch token (head channel) -> batch head token channel"
+    apart = (rearrange(each, pattern, head=heads) for each in (query, key, value))
+    joined = F.scaled_dot_product_attention(*apart, attn_mask=mask)
+    return rearrange(joined, "batch head query channel -> batch query (head channel)")
