@@ -96,6 +96,14 @@ def test_what_one_run_lacks_is_left_out_of_all():
     assert whole.skipped == {"a": 3, "b": 1}
 
 
+def test_maps_that_the_runs_made_on_different_grids_are_left_out():
+    """Oracle: by hand: in the second run one map was made on a grid half as fine."""
+    one, other = record(Run(seed=1)), record(Run(seed=2))
+    odd = replace(other.maps[0], query_grid=Grid(8, 12), maps=other.maps[0].maps[:, :, :96])
+    whole = join_images([one, replace(other, maps=(odd, *other.maps[1:]))])
+    assert [item.address for item in whole.maps] == [item.address for item in one.maps[1:]]
+
+
 @pytest.mark.parametrize(
     ("rows", "columns", "size"), [(1, 1, (64, 64)), (3, 2, (200, 300)), (2, 1, (600, 100)), (2, 2, (64, 2048))]
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pack.scenescope.attention.live import LiveMaps
@@ -76,3 +78,21 @@ def test_entries_with_an_area_are_shown_where_they_lie():
     assert [item.label for item in shown] == ["one", "two", "three", "four", "five", "six", "seven", "eight"]
     assert (shown[0].area, tuple(shown[0].values.shape)) == ((32, 48, 0, 0), (8, 12))
     assert (shown[7].area, tuple(shown[7].values.shape)) == (None, (16, 12))
+
+
+def test_maps_of_a_step_on_another_grid_are_part_of_the_mean():
+    """Oracle: by hand: of two even steps one is halved, its cells as large as four; the mean has the finer grid."""
+    run = record(Run(latent=LATENT, steps=2, entries=(entry(PROMPT),)))
+    changed = []
+    for item in run.maps:
+        if item.address.step == 0:
+            item = replace(item, query_grid=item.query_grid.coarser(2))
+            item = replace(item, maps=torch.full((2, 1, item.query_grid.cells, item.maps.shape[-1]), 0.25))
+        else:
+            item = replace(item, maps=torch.full_like(item.maps, 0.75))
+        changed.append(item)
+    growing = live("star")
+    growing.add(item for item in changed if item.address.step == 0)
+    assert growing.so_far()[0].values.tolist() == torch.full((8, 6), 0.25).tolist()
+    growing.add(item for item in changed if item.address.step == 1)
+    assert growing.so_far()[0].values.tolist() == torch.full((16, 12), 0.5).tolist()

@@ -131,7 +131,9 @@ def footer_of(recording: Recording, view: View, maps: Heatmaps, words: Sequence[
     steps = f"step {first}" if len(maps.steps) == 1 else f"{len(maps.steps)} steps from {first} to {last}"
     blocks = maps.blocks[0] if len(maps.blocks) == 1 else f"{len(maps.blocks)} blocks"
     heads = "" if view.heads.strip().lower() in ("", "mean", "all") else f", heads {view.heads.strip()}"
-    return f"{view.branch} {view.resolution} {maps.grid}, {steps} of {recording.steps}, {blocks}{heads}{asked}"
+    odd = ", ".join(f"{count} of {maps.maps} maps were made on {grid}" for grid, count in maps.resampled)
+    made = f"; {odd}" if odd else ""
+    return f"{view.branch} {view.resolution} {maps.grid}, {steps} of {recording.steps}, {blocks}{heads}{made}{asked}"
 
 
 def _animation(recording: Recording, words: Sequence[WordMatch], view: View, plan: Layouting) -> tuple[Tensor, Tensor]:
@@ -171,6 +173,8 @@ def _report(
         "steps": maps.steps,
         "steps of the run": recording.steps,
         "blocks": maps.blocks,
+        "maps": maps.maps,
+        "maps made on other grids": {str(grid): count for grid, count in maps.resampled},
         "normalisation": how,
         "words": [
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import groupby
@@ -76,6 +76,9 @@ class Heatmaps:
         latent: the latent's grid.
         steps: the sampler steps that were averaged.
         blocks: the blocks that were averaged.
+        maps: how many recorded maps were averaged.
+        resampled: of these, the maps whose layer worked on another grid than its own, by that grid: a patch had made
+            the features smaller or larger for some steps.
     """
 
     values: Tensor
@@ -85,6 +88,8 @@ class Heatmaps:
     latent: Grid
     steps: tuple[int, ...]
     blocks: tuple[str, ...]
+    maps: int = 0
+    resampled: tuple[tuple[Grid, int], ...] = ()
 
     @property
     def grid(self) -> Grid:
@@ -104,7 +109,8 @@ def heatmaps(
 
     Only the columns of the words are read, one layer at a time, so that what is held beside the recording is small.
     Within one grid every head counts the same; between grids every layer counts the same; then every step counts the
-    same. An entry with an area fills its part of the picture, and the rest is 0: nothing there looked at its words.
+    same. Each map is read on the grid that it was made on, whatever its layer's usual one is. An entry with an area
+    fills its part of the picture, and the rest is 0: nothing there looked at its words.
 
     Args:
         recording: what a run left.
@@ -122,17 +128,16 @@ def heatmaps(
     maps = viewed_maps(recording, view)
     columns, weights = _merging(words, maps[0].maps.shape[-1], merge)
     resolution, place = choose_resolution(view.resolution, view.size, recording.latent), placement_of(recording, view)
-    sums: dict[int, Tensor] = {}
+    sums: dict[Grid, Tensor] = {}
     steps: list[int] = []
-    levels = level_of(recording)
     for step, of_step in groupby(maps, key=lambda item: item.address.step):
         steps.append(step)
         group = list(of_step)
-        for level in sorted({levels[item.address.order] for item in group}):
-            layers = [item for item in group if levels[item.address.order] == level]
-            part = aggregate_on_grid(_columns_of(layers, columns, view), place.extent.coarser(2**level))
+        for grid in sorted({item.query_grid for item in group}, reverse=True):
+            layers = [item for item in group if item.query_grid == grid]
+            part = aggregate_on_grid(_columns_of(layers, columns, view), grid)
             part = part * (len(layers) / len(group))  # (image height width column)
-            sums[level] = sums[level].add_(part) if level in sums else part
+            sums[grid] = sums[grid].add_(part) if grid in sums else part
     placed = (place.place((part @ weights).movedim(-1, 1), resolution.grid) for part in sums.values())
     values = reduce(torch.add, placed).movedim(1, -1) / len(steps)  # (image height width word)
     return Heatmaps(
@@ -143,7 +148,15 @@ def heatmaps(
         latent=recording.latent,
         steps=tuple(steps),
         blocks=tuple(dict.fromkeys(item.address.block for item in sorted(maps, key=lambda item: item.address.order))),
+        maps=len(maps),
+        resampled=_resampled(maps, place.extent, level_of(recording)),
     )
+
+
+def _resampled(maps: Sequence[AttentionMap], extent: Grid, levels: Mapping[int, int]) -> tuple[tuple[Grid, int], ...]:
+    usual = {order: extent.coarser(2**level) for order, level in levels.items()}
+    odd = Counter(item.query_grid for item in maps if item.query_grid != usual[item.address.order])
+    return tuple(sorted(odd.items(), reverse=True))
 
 
 def names_of(words: Sequence[WordMatch]) -> tuple[str, ...]:

@@ -20,8 +20,8 @@ def join_images(recordings: Sequence[Recording]) -> Recording:
         recordings: of one model, one prompt, one size and one selection; runs may differ by seed.
 
     Returns:
-        A recording with the pictures of all. What not every run recorded is left out, as are queries and keys; what
-        is told of the run beside the maps is the first run's, and its seeds are those of all.
+        A recording with the pictures of all. What not every run recorded on the same grid is left out, as are queries
+        and keys; what is told of the run beside the maps is the first run's, and its seeds are those of all.
 
     Raises:
         InputError: the runs are of different sizes or prompts, or share no map.
@@ -30,7 +30,8 @@ def join_images(recordings: Sequence[Recording]) -> Recording:
     if not others:
         return first
     known = [{item.address: item for item in recording.maps} for recording in recordings]
-    shared = [address for address in known[0] if all(address in maps for maps in known)]
+    common = [address for address in known[0] if all(address in maps for maps in known)]
+    shared = [at for at in common if len({(maps[at].query_grid, maps[at].key_grid) for maps in known}) == 1]
     prompts = {
         tuple(entry.table.prompt if entry.table else entry.tokens for entry in one.entries) for one in recordings
     }

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..dims import Grid
 from ..errors import WordError
+from .placement import resize
 from .recording import AttentionMap, Entry
 from .selection import NEGATIVE, POSITIVE, Branch, Selection
 from .sites import Site, choose_blocks
@@ -71,9 +72,8 @@ class LiveMaps:
         self.grid = min(grids, key=lambda grid: abs(_octaves(grid)), default=None)
         self._orders = {site.order for site in watched if site.grid(latent) == self.grid}
         self._parts, self.note = _parts([entry for entry in entries if entry.branch == self.branch], words)
-        self._sums: dict[int, Tensor] = {}
+        self._sums: dict[int, dict[Grid, Tensor]] = {}  # by entry and by the grid that maps were made on
         self._counts: dict[int, int] = {}
-        self._grids: dict[int, Grid] = {}
 
     def add(self, maps: Iterable[AttentionMap]) -> None:
         """Take the maps of a step; those of other branches, levels and kinds are passed over."""
@@ -84,10 +84,10 @@ class LiveMaps:
                 continue
             # Few and cheap calls: a step of a fast GPU lasts 50 ms. The words' means are taken when they are asked for.
             shown = item.maps[0].index_select(-1, part.columns).sum(dim=0, dtype=torch.float32)  # (query token)
-            before = self._sums.get(at.entry)
             shown = shown / item.maps.shape[1] if item.maps.shape[1] > 1 else shown
-            self._sums[at.entry] = shown if before is None else before.add_(shown)
-            self._grids[at.entry] = item.query_grid
+            sums = self._sums.setdefault(at.entry, {})
+            before = sums.get(item.query_grid)
+            sums[item.query_grid] = shown if before is None else before.add_(shown)
             self._counts[at.entry] = self._counts.get(at.entry, 0) + 1
 
     def so_far(self) -> tuple[LiveMap, ...]:
@@ -95,8 +95,10 @@ class LiveMaps:
         shown: list[LiveMap] = []
         for index, part in self._parts.items():
             if index in self._sums:
-                means = part.weights @ self._sums[index].T / self._counts[index]  # (word query)
-                maps = means.unflatten(1, self._grids[index])
+                finest = max(self._sums[index], key=lambda grid: grid.cells)
+                parts = [(part.weights @ sums.T).unflatten(1, grid) for grid, sums in self._sums[index].items()]
+                whole = torch.stack([resize(one, finest) for one in parts]).sum(dim=0)  # (word height width)
+                maps = whole / self._counts[index]
                 shown += [
                     LiveMap(label, part.entry.area, values) for label, values in zip(part.labels, maps, strict=True)
                 ]

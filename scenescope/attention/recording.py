@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -148,8 +149,22 @@ class Recording:
         images = f"{self.images} image{'s' if self.images > 1 else ''} of {self.latent} latent cells"
         size = f"{len(self.maps)} maps, {bytes_text(self.bytes_held)}"
         lines = [f"{size}: {blocks} blocks, {steps} of {self.steps} steps, {images}"]
+        lines += [f"made on {grid} by layers of another grid: {count} maps" for grid, count in self.odd_grids()]
         lines += [f"not recorded: {reason} ({count} times)" for reason, count in self.skipped.items()]
         return "\n".join(lines)
+
+    def odd_grids(self) -> list[tuple[Grid, int]]:
+        """How many cross-attention maps each grid has that is not their layers' own: a patch resized the features."""
+        levels = {site.order: site.level for site in self.sites}
+        areas = {(entry.branch, entry.index): entry.area for entry in self.entries}
+        odd: Counter[Grid] = Counter()
+        for item in self.maps:
+            at = item.address
+            area = areas.get((at.branch, at.entry))
+            extent = Grid(*area[:2]) if area else self.latent
+            if at.kind == "cross" and item.query_grid != extent.coarser(2 ** levels[at.order]):
+                odd[item.query_grid] += 1
+        return sorted(odd.items(), reverse=True)
 
     def where(self, keep: Callable[[Address], bool]) -> Recording:
         """The part of the recording whose addresses are kept; maps are shared, not copied."""

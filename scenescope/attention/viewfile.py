@@ -13,7 +13,8 @@ The file, version 1; all numbers little-endian:
 
 A plane is the map of one column on one grid. Planes are ordered by entry, image, frame, block, column. An entry's
 frames are pairs (step, head), -1 for the mean; the first is the mean of all recorded steps. Everything that the order
-depends on stands in the header's `entries`.
+depends on stands in the header's `entries`. A block has one grid in the file; maps of its `others`, made while a patch
+had changed the size of the features, were resampled to it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..dims import Grid
 from ..errors import FileError, RecordingError
 from ..files.atomic import write_whole
 from .placement import resize
@@ -121,7 +123,7 @@ def _entry_header(plan: EntryPlan) -> dict[str, Any]:
         "columns": [asdict(column) for column in plan.columns],
         "blocks": [
             {"name": b.site.block, "place": b.site.place, "level": b.site.level, "heads": b.site.heads,
-             "grid": list(b.grid), "recorded": list(b.recorded)}
+             "grid": list(b.grid), "recorded": list(b.recorded), "others": [list(grid) for grid in b.others]}
             for b in plan.blocks
         ],
         "frames": [list(frame) for frame in plan.frames],
@@ -155,24 +157,31 @@ def _section(recording: Recording, plan: EntryPlan, image: int) -> tuple[np.ndar
 
 def _heads(items: Sequence[AttentionMap], plan: EntryPlan, block: int, image: int) -> list[tuple[int, Tensor]]:
     """The planes of a block at a step, evaluations averaged: head (-1 for their mean) and (column cell) float32."""
-    maps = torch.stack([item.maps[image] for item in items]).mean(dim=0) if len(items) > 1 else items[0].maps[image]
-    wanted = [head for head in range(len(maps)) if plan.has_head(head) and len(maps) > 1]  # maps: (head query token)
+    parts = [_heads_of(item, plan, block, image) for item in items]
+    if len(parts) == 1:
+        return list(parts[0].items())
+    return [(head, torch.stack([part[head] for part in parts]).mean(dim=0)) for head in parts[0]]
+
+
+def _heads_of(item: AttentionMap, plan: EntryPlan, block: int, image: int) -> dict[int, Tensor]:
+    maps = item.maps[image]  # (head query token)
+    wanted = [head for head in range(len(maps)) if plan.has_head(head) and len(maps) > 1]
     mean = maps[0] if len(maps) == 1 else maps.float().mean(dim=0)
-    parts = [(MEAN, mean), *((head, maps[head]) for head in wanted)]
-    return [(head, _planes(part, plan, block)) for head, part in parts]
+    parts = {MEAN: mean} | {head: maps[head] for head in wanted}
+    return {head: _planes(part, item.query_grid, plan, block) for head, part in parts.items()}
 
 
-def _planes(maps: Tensor, plan: EntryPlan, block: int) -> Tensor:
-    """One map (query token) on the stored grid, columns merged: (column cell) float32."""
-    own, grid = plan.blocks[block].recorded, plan.blocks[block].grid
+def _planes(maps: Tensor, own: Grid, plan: EntryPlan, block: int) -> Tensor:
+    """One map (query token) of a grid on the stored grid, columns merged: (column cell) float32."""
+    grid = plan.blocks[block].grid
     tokens = maps.shape[-1]
     cells = maps.float()
     if (grid.height * 2, grid.width * 2) == own:  # the usual case, added where the numbers lie: ten times as fast
         pairs = cells.reshape(grid.height, 2, grid.width, 2, tokens)
         rows = pairs[:, 0] + pairs[:, 1]
-        cells = (rows[:, :, 0] + rows[:, :, 1]).mul_(0.25).reshape(-1, tokens)
+        cells, own = (rows[:, :, 0] + rows[:, :, 1]).mul_(0.25).reshape(-1, tokens), grid
     cells = cells.mT.contiguous()  # (token cell)
-    if len(cells[0]) != grid.cells:
+    if own != grid:
         cells = resize(cells.reshape(tokens, *own), grid).reshape(tokens, -1)
     planes = cells[[column.columns[0] for column in plan.columns]]
     for at, column in enumerate(plan.columns):

@@ -44,11 +44,19 @@ class Column:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """A block, the grid that was recorded, and the grid that is kept."""
+    """A block.
+
+    Args:
+        site: its cross-attention.
+        recorded: the layer's own grid for this picture.
+        grid: the grid that is kept.
+        others: grids that some of its maps were made on instead, because a patch changed the size of the features.
+    """
 
     site: Site
     recorded: Grid
     grid: Grid
+    others: tuple[Grid, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,9 +168,11 @@ def _plan_entry(recording: Recording, entry: Entry, choice: _Choice) -> EntryPla
     if not maps:
         return None
     sites = {site.order: site for site in recording.sites}
-    grids = {item.address.order: item.query_grid for item in maps}
-    kept = {order: kept_grid(grid, choice.cells) for order, grid in grids.items()}
-    blocks = tuple(BlockPlan(sites[order], grids[order], kept[order]) for order in sorted(grids))
+    extent = Grid(*entry.area[:2]) if entry.area else recording.latent
+    grids: dict[int, set[Grid]] = {}
+    for item in maps:
+        grids.setdefault(item.address.order, set()).add(item.query_grid)
+    blocks = tuple(_plan_block(sites[order], grids[order], extent, choice.cells) for order in sorted(grids))
     steps = sorted({item.address.step for item in maps})
     heads = max(item.maps.shape[1] for item in maps)
     single = range(heads) if heads > 1 else range(0)
@@ -172,6 +182,11 @@ def _plan_entry(recording: Recording, entry: Entry, choice: _Choice) -> EntryPla
         frames += [(step, head) for step in chosen for head in single]
     keys = maps[0].maps.shape[-1]
     return EntryPlan(entry, keys, columns_of(entry, keys), blocks, tuple(frames))
+
+
+def _plan_block(site: Site, made: set[Grid], extent: Grid, cells: int) -> BlockPlan:
+    own = site.grid(extent)
+    return BlockPlan(site, own, kept_grid(own, cells), tuple(sorted(made - {own})))
 
 
 def _thinned(steps: Sequence[int], each: int) -> list[int]:

@@ -100,6 +100,7 @@ addChinese({
   "Words: left and right walk, up and down change the step, Enter pins": "词：左右键切换，上下键换步，回车固定",
   "step {n} of {all}": "第 {n} 步，共 {all} 步",
   "mean of {n} steps": "{n} 步平均",
+  "some maps were made on {grids}": "部分图在 {grids} 网格上生成",
   "{n} blocks": "{n} 个块",
   "all {n} blocks": "全部 {n} 个块",
   "head {n}": "头 {n}",

@@ -8,7 +8,7 @@ import { place } from "./resample.js";
 
 /** @typedef {[number, number]} Grid  height, width */
 /** @typedef {{kind: string, text: string, word: number | null, columns: number[], weight: number, vector: number, vectors: number}} Column */
-/** @typedef {{name: string, place: string, level: number, heads: number, grid: Grid, recorded: Grid}} Block */
+/** @typedef {{name: string, place: string, level: number, heads: number, grid: Grid, recorded: Grid, others?: Grid[]}} Block */
 /**
  * @typedef {object} Entry
  * @property {string} branch @property {number} index @property {[number, number, number, number] | null} area
