@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..scenescope.attention.selection import NEGATIVE, POSITIVE, Selection
+from ..scenescope.attention.selection import NEGATIVE, POSITIVE, QueryPrecision, Selection
 from ..scenescope.attention.sites import Kind
 
 _KINDS: dict[str, tuple[Kind, ...]] = {"cross": ("cross",), "self": ("self",), "cross and self": ("cross", "self")}
 _BRANCHES = {"both": (POSITIVE, NEGATIVE), "positive": (POSITIVE,), "negative": (NEGATIVE,)}
 _PRECISIONS = {"half": torch.float16, "single": torch.float32}
+_QUERIES: dict[str, QueryPrecision] = {"as maps": "maps", "half": "half", "single": "single", "int8": "int8"}
 _SELF_GRIDS = {"latent": 1, "latent / 2": 2, "latent / 4": 4, "latent / 8": 8}
 
 
@@ -92,7 +93,7 @@ def _advanced_inputs() -> list[io.Input]:
             default=False,
             advanced=True,
             tooltip="Keep queries and keys too, 25 MB a step and branch at 512x512, so that Ask Again can answer for "
-            "words that were not in the prompt.",
+            "words that were not in the prompt, and Replay Attention can play the run again.",
         ),
         io.Mask.Input(
             "self_region",
@@ -105,6 +106,40 @@ def _advanced_inputs() -> list[io.Input]:
             optional=True,
             tooltip="Words whose maps grow on this node while it samples, separated by commas, at most eight. Empty, "
             "the default, takes the first six of the prompt, without small ones such as `of`. Needs cross-attention.",
+        ),
+        *_tape_inputs(),
+    ]
+
+
+def _tape_inputs() -> list[io.Input]:
+    return [
+        io.Boolean.Input(
+            "keep_self_queries",
+            default=False,
+            optional=True,
+            advanced=True,
+            tooltip="Keep queries and keys of self-attention too, 46 MB a step and branch at 512x512: only for Replay "
+            "Attention with `self` above 0.",
+        ),
+        io.Combo.Input(
+            "queries_as",
+            options=list(_QUERIES),
+            default="as maps",
+            optional=True,
+            advanced=True,
+            tooltip="How queries and keys are kept. int8, with a scale a row, takes half of half's memory and replays "
+            "as well; a replay that shall be exact to the last bit needs the precision that the model runs in.",
+        ),
+        io.Float.Input(
+            "queries_until",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            optional=True,
+            advanced=True,
+            tooltip="Keep queries and keys up to this share of the steps. Replay Attention plays the first 0.4 unless "
+            "told otherwise: 0.4 here, with int8 and the positive branch, is 101 MB for 20 steps at 512x512.",
         ),
     ]
 
@@ -123,5 +158,8 @@ def selection_of(choices: dict[str, Any]) -> Selection:
         self_times=_SELF_GRIDS[choices["self_resolution"]],
         self_region=None if region is None else region[0] if region.ndim == 3 else region,
         keep_queries=choices["keep_queries"],
+        keep_self_queries=choices.get("keep_self_queries", False),
+        query_precision=_QUERIES[choices.get("queries_as", "as maps")],
+        queries_until=choices.get("queries_until", 1.0),
         budget=choices["budget"] * 10**6,
     )

@@ -28,7 +28,8 @@ def full_recording(*, steps: int = 2, precision: torch.dtype = torch.float16) ->
             maps.append(AttentionMap(cross, shares, 8, Grid(3, 2)))
             own = torch.rand(1, 1, 6, 6, generator=noise).to(precision)
             maps.append(AttentionMap(replace(cross, kind="self"), own, 8, Grid(3, 2), Grid(3, 2)))
-            projections[cross] = Projection(torch.randn(1, 6, 8, generator=noise), key.clone(), 2, Grid(3, 2))
+            pair = Projection(torch.randn(1, 6, 8, generator=noise), key.clone(), 2, Grid(3, 2), sigma=3.25)
+            projections[cross] = pair if branch == "positive" else pair.kept_as(torch.int8)
     shape = AttentionShape("cross", (2, 6, 8), (2, 2, 8), 2, 4)
     return Recording(
         maps=tuple(maps),
@@ -40,7 +41,12 @@ def full_recording(*, steps: int = 2, precision: torch.dtype = torch.float16) ->
         latent=Grid(3, 2),
         images=1,
         sigmas=(14.6, 3.25, 0.0)[: steps + 1],
-        selection=Selection(kinds=("cross", "self"), keep_queries=True, self_region=torch.rand(3, 2, generator=noise)),
+        selection=Selection(
+            kinds=("cross", "self"),
+            keep_queries=True,
+            query_precision="int8",
+            self_region=torch.rand(3, 2, generator=noise),
+        ),
         shapes=(BlockShape(1, "input 1", "down", (2, 8, 3, 2), (2, 8, 3, 2), "float16", (shape,)),),
         projections=MappingProxyType(projections),
         skipped=MappingProxyType({"a patch gave other keys": 3}),

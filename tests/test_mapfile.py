@@ -66,10 +66,11 @@ def test_the_file_is_ordinary_safetensors_that_other_programs_read(good):
 
 
 def test_tensors_of_equal_content_are_written_once(tmp_path):
-    """Oracle: counted by hand: 8 maps, 4 queries, 1 region, and one key for the four equal ones."""
+    """Oracle: counted by hand: 8 maps, 4 queries, the scales of 2, 1 region, one key for the equal ones of each type,
+    and the scale of one."""
     save_recording(full_recording(), tmp_path / "maps.safetensors")
     header, _ = _parts(tmp_path / "maps.safetensors")
-    assert len(header) - 1 == 8 + 4 + 1 + 1
+    assert len(header) - 1 == 8 + 4 + 2 + 1 + 2 + 1
 
 
 def test_views_of_one_tensor_are_saved_as_what_they_show(tmp_path):

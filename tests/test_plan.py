@@ -60,6 +60,28 @@ def test_every_choice_changes_the_bytes_as_it_should(changes: dict, numbers: int
     assert plan_run(RUN, replace(Selection(), **changes)).per_step == numbers * 3 * 2
 
 
+CELLS = (35, 12)  # the two layers that keep queries: 5x7 cells of 8 channels, 3x4 of 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "query_bytes"),
+    [
+        ({"keep_queries": True, "query_precision": "single"}, 4 * (8 * (35 + 77) + 16 * (12 + 77 + 1 + 77))),
+        ({"keep_queries": True, "query_precision": "int8"}, 8 * 112 + 16 * 167 + 4 * (112 + 167)),
+        ({"keep_self_queries": True}, 2 * (8 * 2 * 35 + 16 * 2 * 12)),
+    ],
+)
+def test_queries_are_planned_in_their_own_type_and_steps(changes: dict, query_bytes: int):
+    """Oracle: bytes of one step and picture by hand; 0.4 of 10 steps are 4."""
+    run = replace(RUN, sigmas=tuple(range(10, -1, -1)), entries=(Entry("positive", 0, 77),))
+    without, with_queries = plan_run(run, Selection()), plan_run(run, replace(Selection(), **changes))
+    assert with_queries.total - without.total == 3 * query_bytes * 10
+    part = plan_run(run, replace(Selection(), queries_until=0.4, **changes))
+    assert part.total - without.total == 3 * query_bytes * 4
+    assert "queries" in str(part)
+    assert "in the first 4)" in str(part)
+
+
 def test_an_area_entry_is_as_small_as_its_area():
     """Oracle: by hand: 2x4 cells, halved 1x2, then 1x1."""
     run = replace(RUN, entries=(Entry("positive", 0, 77, (2, 4, 1, 3)),))
@@ -100,10 +122,16 @@ SELECTIONS = st.builds(
     precision=st.sampled_from([torch.float16, torch.float32]),
     self_times=st.sampled_from([1, 2, 4]),
     keep_queries=st.booleans(),
+    keep_self_queries=st.booleans(),
+    query_precision=st.sampled_from(["maps", "single", "int8"]),
+    queries_until=st.sampled_from([0.0, 0.4, 1.0]),
     budget=st.integers(1, 10**6),
 )
 FROM_WIDGETS = {
     "keep_queries": lambda text: ("keep_queries", {"off": False}[text]),
+    "keep_self_queries": lambda text: ("keep_self_queries", {"off": False}[text]),
+    "queries_as": lambda text: ("query_precision", {"int8": "int8"}[text]),
+    "queries_until": lambda text: ("queries_until", float(text)),
     "evaluations": lambda text: ("evaluations", text),
     "precision": lambda text: ("precision", {"half": torch.float16}[text]),
     "heads": lambda text: ("heads", text),

@@ -61,6 +61,36 @@ def test_kept_queries_and_keys_give_the_maps_again():
         assert pair.key.shape[1] == (3 if item.address.branch == "positive" else 6)
 
 
+@pytest.mark.parametrize("precision", ["half", "single", "int8"])
+def test_queries_of_both_kinds_are_kept_in_their_own_type_for_the_first_steps(precision):
+    """Oracle: storages counted through torch, and the same queries in single precision within half a unit of a row."""
+    chosen = {"keep_queries": True, "keep_self_queries": True, "queries_until": 0.5}
+    run = ToyRun(replace(SINGLE, query_precision=precision, **chosen))
+    recording, exact = run.sample(), ToyRun(replace(SINGLE, **chosen)).sample()
+    held = sum(part.untyped_storage().nbytes() for pair in recording.projections.values() for part in pair.tensors)
+    held += sum(item.maps.untyped_storage().nbytes() for item in recording.maps)
+    assert held == run.recorder.plan.total == run.recorder.bytes_held == recording.bytes_held
+    assert {at.step for at in recording.projections} == {0}
+    assert {at.kind for at in recording.projections} == {"cross", "self"}
+    assert {item.address.kind for item in recording.maps} == {"cross"}
+    for at, pair in recording.projections.items():
+        for kept, true in ((pair.queries, exact.projections[at].query), (pair.keys, exact.projections[at].key)):
+            limit = true.abs().amax(dim=-1, keepdim=True) * {"half": 2**-11, "single": 0, "int8": 0.51 / 127}[precision]
+            assert ((kept - true).abs() <= limit).all()
+
+
+def test_where_all_evaluations_are_kept_queries_know_their_noise():
+    """Oracle: the sigmas that were asked for, written by hand."""
+    run = ToyRun(replace(SINGLE, keep_queries=True, evaluations="all"), steps=1)
+    (site,) = (item.site for item in run.found if (item.site.block, item.site.kind) == ("input 1", "cross"))
+    for sigma in (2.0, 1.5):
+        run.recorder.evaluate(torch.tensor(sigma))
+        run.recorder.observe(site, torch.randn(2, 35, 8), torch.randn(2, 3, 8), LATENT, [POSITIVE])
+    run.recorder.step_done(0)
+    kept = run.recorder.finish({}).projections
+    assert {at.evaluation: pair.sigma for at, pair in kept.items()} == {0: 2.0, 1: 1.5}
+
+
 def test_the_recording_is_sorted_and_describes_the_run():
     """Oracle: by hand."""
     recording = ToyRun(replace(SINGLE, blocks="down")).sample((POSITIVE,), (NEGATIVE,))

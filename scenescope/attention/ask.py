@@ -61,7 +61,7 @@ def ask(recording: Recording, question: Question) -> Recording:
         RecordingError: no queries of the branch were kept.
         InputError: a block has no new keys, or they do not fit.
     """
-    kept = {at: item for at, item in recording.projections.items() if at.branch == question.branch}
+    kept = {at: item for at, item in recording.projections.items() if _concerns(at, question)}
     if not kept:
         raise RecordingError(
             f"Ask again: the recording kept no queries of the {question.branch} branch; expected some. "
@@ -92,19 +92,24 @@ def asked_columns(recording: Recording, columns: Sequence[int]) -> bool:
 
 
 def _answer(at: Address, item: Projection, question: Question, recording: Recording) -> AttentionMap:
-    key = _longer(at, item, question).key  # (image token+new head*channel)
+    key = _longer(at, item, question).keys  # (image token+new head*channel)
     heads: Heads = recording.selection.heads
     whole = Whole(item.query.shape[1], recording.selection.precision)
-    for rows, maps in attention_in_chunks(item.query, key, item.heads):
+    for rows, maps in attention_in_chunks(item.queries, key, item.heads):
         whole.add(rows, reduce_heads(maps, heads))
     return AttentionMap(at, whole.result(), item.heads, item.query_grid)
 
 
 def _longer(at: Address, item: Projection, question: Question) -> Projection:
-    if at.branch != question.branch:
+    if not _concerns(at, question):
         return item
-    new = question.keys[at.block].to(item.key).expand(item.key.shape[0], -1, -1)
-    return replace(item, key=torch.cat([item.key, new], dim=1))
+    keys = item.keys
+    new = question.keys[at.block].to(keys).expand(keys.shape[0], -1, -1)
+    return replace(item, key=torch.cat([keys, new], dim=1), key_scale=None)
+
+
+def _concerns(at: Address, question: Question) -> bool:
+    return (at.branch, at.kind) == (question.branch, "cross")
 
 
 def _extended(entry: Entry, question: Question) -> Entry:

@@ -107,6 +107,8 @@ def _check(recording: Recording) -> None:
     _demand(recording.images >= 1, "images", "at least 1")
     _demand(all(0 < side <= _SIDE for side in recording.latent), "latent", "a possible grid")
     _demand(recording.selection.budget >= 0 and recording.selection.self_times >= 1, "selection", "possible numbers")
+    region = recording.selection.self_region
+    _demand(region is None or region.is_floating_point(), "self_region", "floats")
     for entry in recording.entries:
         _demand(0 < entry.tokens <= _TOKENS, "entry.tokens", f"1 to {_TOKENS}")
         tokens = entry.table.tokens if entry.table is not None else ()
@@ -120,7 +122,7 @@ def _check(recording: Recording) -> None:
 
 
 def _check_map(item: AttentionMap) -> None:
-    _demand(item.maps.ndim == 4, "maps", "image, head, query and key")
+    _demand(item.maps.ndim == 4 and item.maps.is_floating_point(), "maps", "image, head, query and key, floats")
     _demand(min(item.query_grid) > 0 and item.maps.shape[2] == item.query_grid.cells, "query_grid", "the map's queries")
     if item.key_grid is not None:
         _demand(min(item.key_grid) > 0 and item.maps.shape[3] == item.key_grid.cells, "key_grid", "the map's keys")
@@ -132,6 +134,10 @@ def _check_projection(item: Projection) -> None:
     _demand(item.query.shape[2] == item.key.shape[2], "projection", "one width for query and key")
     _demand(item.heads >= 1 and item.query.shape[2] % item.heads == 0, "projection.heads", "a divisor of the width")
     _demand(min(item.query_grid) > 0 and item.query.shape[1] == item.query_grid.cells, "query_grid", "its queries")
+    for values, scale in ((item.query, item.query_scale), (item.key, item.key_scale)):
+        _demand((scale is not None) == (values.dtype == torch.int8), "projection", "a scale for int8 alone")
+        fits = scale is None or (scale.is_floating_point() and scale.shape == (*values.shape[:2], 1))
+        _demand(fits, "projection", "a scale a row")
 
 
 def _demand(holds: bool, where: str, wanted: str) -> None:

@@ -49,16 +49,20 @@ class Plan:
         total: all of them.
         per_step: of one sampler step.
         steps: steps that are kept.
-        parts: bytes by what they are for (`cross`, `self`, `queries`).
+        parts: bytes of a step by what they are for (`cross`, `self`, `queries`).
+        query_steps: steps of which queries and keys are kept.
     """
 
     total: int
     per_step: int
     steps: int
     parts: tuple[tuple[str, int], ...]
+    query_steps: int
 
     def __str__(self) -> str:
         detail = ", ".join(f"{name} {bytes_text(count)}" for name, count in self.parts if count)
+        if dict(self.parts)["queries"] and self.query_steps < self.steps:
+            detail += f" in the first {self.query_steps}"
         steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
         return f"{bytes_text(self.total)} for {steps} ({bytes_text(self.per_step)} a step: {detail})"
 
@@ -77,7 +81,7 @@ def plan_run(run: RunShape, selection: Selection) -> Plan:
     blocks = choose_blocks(selection.blocks, run.sites)
     steps = len(choose_steps(selection.steps, run.steps))
     evaluations = ASSUMED_EVALUATIONS if selection.evaluations == "all" else 1
-    numbers = {"cross": 0, "self": 0, "queries": 0}
+    numbers, queries = {"cross": 0, "self": 0}, 0
     for entry in run.entries:
         if not selection.keeps(entry.branch):
             continue
@@ -85,12 +89,20 @@ def plan_run(run: RunShape, selection: Selection) -> Plan:
             if site.block in blocks and site.kind in selection.kinds:
                 latent = Grid(*entry.area[:2]) if entry.area else run.latent
                 numbers[site.kind] += run.images * _map_numbers(site, latent, entry.tokens, selection)
-                if selection.keep_queries and site.kind == "cross":
-                    rows = site.grid(latent).cells + entry.tokens
-                    numbers["queries"] += run.images * rows * site.heads * site.head_width
-    per_step = sum(numbers.values()) * evaluations * selection.item_bytes
-    parts = tuple((name, count * evaluations * selection.item_bytes) for name, count in numbers.items())
-    return Plan(per_step * steps, per_step, steps, parts)
+            if site.block in blocks and selection.keeps_queries(site.kind):
+                latent = Grid(*entry.area[:2]) if entry.area else run.latent
+                queries += run.images * _query_bytes(site, latent, entry.tokens, selection)
+    parts = {name: count * evaluations * selection.item_bytes for name, count in numbers.items()}
+    query_steps = len(selection.query_steps(run.steps))
+    total = sum(parts.values()) * steps + queries * evaluations * query_steps
+    parts["queries"] = queries * evaluations
+    return Plan(total, sum(parts.values()), steps, tuple(parts.items()), query_steps)
+
+
+def _query_bytes(site: Site, latent: Grid, tokens: int, selection: Selection) -> int:
+    cells = site.grid(latent).cells
+    rows, scale = cells + (tokens if site.kind == "cross" else cells), 4 if selection.query_dtype == torch.int8 else 0
+    return rows * (site.heads * site.head_width * selection.query_dtype.itemsize + scale)
 
 
 def _map_numbers(site: Site, latent: Grid, tokens: int, selection: Selection) -> int:
@@ -136,7 +148,11 @@ def _smaller(run: RunShape, selection: Selection) -> Iterator[tuple[Selection, s
 
 def _savings(run: RunShape, selection: Selection) -> Iterator[tuple[str, Any, str]]:
     """The setting, its smaller value, and the words for it: the names that the nodes' widgets have."""
+    if selection.keep_self_queries:
+        yield "keep_self_queries", False, "keep_self_queries `off`"
     if selection.keep_queries:
+        yield "query_precision", "int8", "queries_as `int8`"
+        yield "queries_until", 0.4, "queries_until `0.4`"
         yield "keep_queries", False, "keep_queries `off`"
     if selection.evaluations == "all":
         yield "evaluations", "first", "evaluations `first`"

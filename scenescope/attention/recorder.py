@@ -10,7 +10,6 @@ from threading import Lock
 from types import MappingProxyType
 from typing import SupportsFloat
 
-import torch
 from torch import Tensor
 
 from ..dims import Grid
@@ -60,9 +59,11 @@ class Recorder:
         self._run, self._selection = run, selection
         self._clock = StepClock(run.sigmas)
         self._steps = choose_steps(selection.steps, run.steps)
+        self._query_steps = selection.query_steps(run.steps)
         self._blocks = choose_blocks(selection.blocks, run.sites)
         self._entries = {(entry.branch, entry.index): entry for entry in run.entries}
         self._ticket = -1
+        self._tickets: dict[tuple[int, int], int] = {}
         self._open: dict[int, _Shown] = {}  # by ticket: kept or dropped once the clock has settled its step
         self._kept = _Shown()
         self._shapes: tuple[BlockShape, ...] = ()
@@ -85,7 +86,8 @@ class Recorder:
 
     def wants_site(self, site: Site) -> bool:
         """Whether this site is chosen."""
-        return site.kind in self._selection.kinds and site.block in self._blocks
+        kept = site.kind in self._selection.kinds or self._selection.keeps_queries(site.kind)
+        return kept and site.block in self._blocks
 
     def step_done(self, step: int) -> tuple[AttentionMap, ...]:
         """The sampler reports a step; gives the maps whose step is known since then."""
@@ -144,6 +146,7 @@ class Recorder:
         """
         self._clock.finish()
         self._settle()
+        self._note_sigmas()
         kept = self._kept
         if not kept.maps:
             why = (
@@ -176,16 +179,22 @@ class Recorder:
             self.skip(f"{site.name}: the layer was called again in the same evaluation")
         elif site.kind == "cross":
             now.maps[at] = AttentionMap(at, self._cross(query, key, site, entry.tokens), site.heads, grid)
-            if self._selection.keep_queries:
-                own, precision = key[:, : entry.tokens], self._selection.precision  # the repeats say nothing new
-                now.projections[at] = Projection(_own(query, precision), _own(own, precision), site.heads, grid)
-        else:
+            self._keep_queries(at, query, key[:, : entry.tokens], site, grid)  # the repeats say nothing new
+        elif "self" in self._selection.kinds:
             region = self._region(entry)
             if region is not None and not bool((region > 0).any()):
                 self.skip(f"{site.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
                 return
             maps, target = self._self(query, key, site, grid, entry, region)
             now.maps[at] = AttentionMap(at, maps, site.heads, Grid(1, 1) if region is not None else target, target)
+            self._keep_queries(at, query, key, site, grid)
+        else:
+            self._keep_queries(at, query, key, site, grid)
+
+    def _keep_queries(self, at: Address, query: Tensor, key: Tensor, site: Site, grid: Grid) -> None:
+        if self._selection.keeps_queries(site.kind) and self._clock.possible_steps() & self._query_steps:
+            pair = Projection(query, key, site.heads, grid).kept_as(self._selection.query_dtype)
+            self._open[self._ticket].projections[at] = pair
 
     def _cross(self, query: Tensor, key: Tensor, site: Site, tokens: int) -> Tensor:
         whole = Whole(query.shape[1], self._selection.precision)
@@ -226,6 +235,7 @@ class Recorder:
             if label is None:
                 continue
             shown, (step, evaluation) = self._open.pop(ticket), label
+            self._tickets[step, evaluation] = ticket
             if step not in self._steps or (evaluation > 0 and self._selection.evaluations == "first"):
                 continue
             self._kept.skipped.update(shown.skipped)
@@ -233,11 +243,20 @@ class Recorder:
                 at = replace(open_at, step=step, evaluation=evaluation)
                 self._kept.maps[at] = replace(item, address=at, maps=self._count(item.maps.cpu()))
                 settled.append(self._kept.maps[at])
-            for open_at, pair in shown.projections.items():
+            for open_at, pair in shown.projections.items() if step in self._query_steps else ():
                 at = replace(open_at, step=step, evaluation=evaluation)
-                query, key = self._count(pair.query.cpu()), self._count(pair.key.cpu())
-                self._kept.projections[at] = replace(pair, query=query, key=key)
+                scales = [None if scale is None else scale.cpu() for scale in (pair.query_scale, pair.key_scale)]
+                kept = Projection(pair.query.cpu(), pair.key.cpu(), pair.heads, pair.query_grid, *scales)
+                self._kept.projections[at] = kept
+                self._held += sum(tensor.numel() * tensor.element_size() for tensor in kept.tensors)
         return tuple(settled)
+
+    def _note_sigmas(self) -> None:
+        """Where all evaluations are kept, say at which noise each was made; read at the end, as it waits for a GPU."""
+        if self._selection.evaluations == "all":
+            for at, pair in self._kept.projections.items():
+                sigma = self._clock.sigma(self._tickets[at.step, at.evaluation])
+                self._kept.projections[at] = replace(pair, sigma=sigma)
 
     def _count(self, kept: Tensor) -> Tensor:
         self._held += kept.numel() * kept.element_size()
@@ -251,8 +270,3 @@ def reasons_text(skipped: Mapping[str, int]) -> str:
     'guidance pass (20 times)'
     """
     return "; ".join(f"{reason} ({count} times)" for reason, count in skipped.items())
-
-
-def _own(tensor: Tensor, precision: torch.dtype) -> Tensor:
-    """A copy with storage of its own: the model may reuse the memory."""
-    return tensor.to(dtype=precision, copy=True).contiguous()

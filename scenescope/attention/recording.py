@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+import torch
 from torch import Tensor
 
 from ..dims import Grid, bytes_text
@@ -14,6 +15,8 @@ from .selection import Branch, Selection
 from .shapes import BlockShape
 from .sites import Kind, Site
 from .tokens import TokenTable
+
+INT8_LARGEST = 127
 
 
 @dataclass(frozen=True, order=True)
@@ -61,19 +64,59 @@ class AttentionMap:
 
 @dataclass(frozen=True)
 class Projection:
-    """Queries and keys of one cross-attention call, kept to ask for new words later.
+    """Queries and keys of one attention call, kept to ask for new words or to replay the run.
 
     Args:
-        query: (image query head*channel).
-        key: (image token head*channel), repeats removed.
+        query: (image query head*channel) float, or int8 with a scale.
+        key: (image key head*channel) float, or int8 with a scale; of cross-attention a key a token, repeats removed.
         heads: attention heads.
         query_grid: the grid of the queries.
+        query_scale: (image query 1) float32, what one of an int8 query's units is.
+        key_scale: (image key 1) float32.
+        sigma: the noise at which the model was asked, None where it is that of the step.
     """
 
     query: Tensor
     key: Tensor
     heads: int
     query_grid: Grid
+    query_scale: Tensor | None = None
+    key_scale: Tensor | None = None
+    sigma: float | None = None
+
+    @property
+    def queries(self) -> Tensor:
+        """The queries (image query head*channel), float."""
+        return _from_int8(self.query, self.query_scale)
+
+    @property
+    def keys(self) -> Tensor:
+        """The keys (image key head*channel), float."""
+        return _from_int8(self.key, self.key_scale)
+
+    def kept_as(self, dtype: torch.dtype) -> Projection:
+        """A copy in another type, with storage of its own; int8 gets a scale a row, its largest value over 127."""
+        if dtype != torch.int8:
+            query, key = (part.to(dtype=dtype, copy=True).contiguous() for part in (self.queries, self.keys))
+            return replace(self, query=query, key=key, query_scale=None, key_scale=None)
+        (query, query_scale), (key, key_scale) = _to_int8(self.queries), _to_int8(self.keys)
+        return replace(self, query=query, key=key, query_scale=query_scale, key_scale=key_scale)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that it holds."""
+        held = (self.query, self.key, self.query_scale, self.key_scale)
+        return tuple(tensor for tensor in held if tensor is not None)
+
+
+def _to_int8(values: Tensor) -> tuple[Tensor, Tensor]:
+    values = values.float()
+    scale = values.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / INT8_LARGEST
+    return (values / scale).round().to(torch.int8), scale
+
+
+def _from_int8(values: Tensor, scale: Tensor | None) -> Tensor:
+    return values if scale is None else values.float() * scale
 
 
 @dataclass(frozen=True)
@@ -139,7 +182,7 @@ class Recording:
         """Bytes of all maps, queries and keys."""
         kept = [item.maps for item in self.maps]
         for projection in self.projections.values():
-            kept += [projection.query, projection.key]
+            kept += projection.tensors
         return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
     def describe(self) -> str:

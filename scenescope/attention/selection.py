@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -13,9 +14,11 @@ from .sites import Kind
 
 Heads = Literal["mean", "each"]
 Evaluations = Literal["first", "all"]
+QueryPrecision = Literal["maps", "half", "single", "int8"]
 Branch = str  # "positive", "negative", or what a guider with more conditionings calls them: "middle"
 
 POSITIVE, NEGATIVE = "positive", "negative"
+_ROUNDING = 1e-6  # 0.7 of 10 steps is 7.000000000000001
 
 
 def branch_of(index: int) -> Branch:
@@ -44,8 +47,11 @@ class Selection:
         self_times: self-attention is reduced to the latent's grid divided by this; 1 keeps the layer's own grid.
         self_region: (height width) float, a region of the picture; where given, self-attention keeps one map, the mean
             over the region's queries, instead of one per query.
-        keep_queries: keep queries and keys of cross-attention too, to ask for new words later.
+        keep_queries: keep queries and keys of cross-attention too, to ask for new words or to replay the run.
         budget: bytes that one run may keep.
+        keep_self_queries: keep queries and keys of self-attention, to replay the run.
+        query_precision: type of kept queries and keys: that of the maps, half, single, or int8 with a scale a row.
+        queries_until: share of the run, from its beginning, whose queries and keys are kept.
     """
 
     kinds: tuple[Kind, ...] = ("cross",)
@@ -59,6 +65,9 @@ class Selection:
     self_region: torch.Tensor | None = None
     keep_queries: bool = False
     budget: int = 2 * 10**9
+    keep_self_queries: bool = False
+    query_precision: QueryPrecision = "maps"
+    queries_until: float = 1.0
 
     def keeps(self, branch: Branch) -> bool:
         """Whether the maps of this branch are kept."""
@@ -68,6 +77,29 @@ class Selection:
     def item_bytes(self) -> int:
         """Bytes of one kept number."""
         return torch.finfo(self.precision).bits // 8
+
+    @property
+    def query_dtype(self) -> torch.dtype:
+        """Type of kept queries and keys; int8 rows have a scale each."""
+        named = {"half": torch.float16, "single": torch.float32, "int8": torch.int8}
+        return named.get(self.query_precision, self.precision)
+
+    def keeps_queries(self, kind: Kind) -> bool:
+        """Whether queries and keys of this kind are kept."""
+        return (self.keep_queries and "cross" in self.kinds) if kind == "cross" else self.keep_self_queries
+
+    def query_steps(self, total: int) -> frozenset[int]:
+        """The sampler steps, of so many, whose queries and keys are kept."""
+        return choose_steps(self.steps, total) & frozenset(range(first_steps(self.queries_until, total)))
+
+
+def first_steps(share: float, total: int) -> int:
+    """How many steps begin before this share of the run is over.
+
+    >>> [first_steps(share, 20) for share in (0, 0.4, 0.41, 1)]
+    [0, 8, 9, 20]
+    """
+    return max(0, min(total, math.ceil(share * total - _ROUNDING)))
 
 
 def choose_steps(text: str, total: int) -> frozenset[int]:

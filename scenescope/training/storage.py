@@ -73,6 +73,8 @@ def read_value(shape: type[Value], path: Path, kind: str, who: str) -> Value:
         FileError: the file is missing, damaged, hostile, foreign, or of another format.
     """
     container = read_container(path, {"format": kind}, who)
+    if not all(tensor.is_floating_point() for tensor in container.tensors.values()):
+        raise FileError(f"{who}: {path.name} holds whole numbers; expected floats. Write the file anew.")
     try:
         value = from_plain(shape, json.loads(container.metadata.get("value", "null")), container.tensors, "value")
     except (ValueError, RecursionError) as error:

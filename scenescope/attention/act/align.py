@@ -13,7 +13,7 @@ from ..words import find_words
 Change = Literal["equal", "swapped", "moved", "added", "removed"]
 
 _EQUAL, _SWAPPED, _GAP, _NEVER = 3, -1, -1, -3
-"""What a pair is worth: a swap more than two gaps, so that words swap in place; equal words elsewhere more than swaps."""
+"""What a pair is worth: a swap is better than two gaps, equal words further on are better than swaps."""
 
 
 @dataclass(frozen=True)
