@@ -50,7 +50,7 @@ def main() -> None:
     text = json.dumps(figures, indent=2)
     print(text)
     target = ROOT / "demo" / "figures.json"
-    write_whole(lambda file: file.write(f"{text}\n".encode()), target)
+    write_whole(lambda file: file.write(f"{text}\n".encode()), target, "Demo model")
 
 
 if __name__ == "__main__":

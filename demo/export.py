@@ -39,5 +39,5 @@ def export(path: Path, denoiser: Denoiser, decoder: torch.nn.Module, notes: dict
     size = len(content)
     if size > LIMIT:
         raise ValueError(f"export: the file is {size} bytes; expected at most {LIMIT}. Make the U-Net narrower.")
-    write_whole(lambda file: file.write(content), path)
+    write_whole(lambda file: file.write(content), path, "export")
     return size

@@ -44,7 +44,7 @@ def save_state(
         moments = optimiser.state.get(parameter, {})
         tensors |= {f"{key}.{name}": moments[key].contiguous() for key in ("exp_avg", "exp_avg_sq") if key in moments}
     content = save({k: v.contiguous() for k, v in tensors.items()}, metadata={"notes": json.dumps(notes)})
-    write_whole(lambda file: file.write(content), path)
+    write_whole(lambda file: file.write(content), path, "train")
 
 
 def load_state(

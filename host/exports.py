@@ -20,9 +20,10 @@ import folder_paths
 import nodes as host_nodes  # ComfyUI's own nodes.py
 
 from ..scenescope.errors import InputError
+from ..scenescope.files.atomic import Where
 from ..scenescope.training.concepts import Concepts, save_embedding, save_weights
 from .concepts import place_of
-from .paths import Widget, check_name, model_file, without_ending
+from .paths import Widget, check_name, model_file, numbered, without_ending
 
 SUFFIX = ".safetensors"
 _NAME = Widget("Save Concepts: export_name", "toys")
@@ -76,13 +77,13 @@ class Export:
 
     Args:
         concepts: learned.
-        places: the embedding file of each handle.
-        lora: the file of the changes of weights, should there be any.
+        places: of the embedding file of each handle.
+        lora: the place of the changes of weights, should there be any.
     """
 
     concepts: Concepts
-    places: dict[str, Path]
-    lora: Path
+    places: dict[str, Where]
+    lora: Where
 
     def write(self) -> Exported:
         """Write all files, the largest first, so that what fails has most likely changed nothing.
@@ -90,16 +91,14 @@ class Export:
         Raises:
             FileError: a file cannot be written.
         """
-        concepts, lora = self.concepts, self.lora
-        changed = bool(concepts.low_rank or concepts.differences)
-        if changed:
-            save_weights(concepts, lora_keys(concepts), lora)
-            _forget(lora)
-        for handle, path in self.places.items():
-            save_embedding(concepts, handle, path)
-        typed = {handle: f"embedding:{_name_of(path)}" for handle, path in self.places.items()}
-        stale = lora.name if not changed and lora.exists() else ""
-        return Exported(typed, (*self.places.values(), *([lora] if changed else [])), stale)
+        concepts, loras = self.concepts, []
+        if concepts.low_rank or concepts.differences:
+            loras = [save_weights(concepts, lora_keys(concepts), self.lora)]
+            _forget(loras[0])
+        paths = {handle: save_embedding(concepts, handle, place) for handle, place in self.places.items()}
+        typed = {handle: f"embedding:{_name_of(path)}" for handle, path in paths.items()}
+        old = self.lora if isinstance(self.lora, Path) and not loras and self.lora.exists() else None
+        return Exported(typed, (*paths.values(), *loras), old.name if old else "")
 
 
 def plan_export(concepts: Concepts, name: str, *, overwrite: bool = False) -> Export:
@@ -123,10 +122,11 @@ def plan_export(concepts: Concepts, name: str, *, overwrite: bool = False) -> Ex
             "brackets, which end an embedding's name in a prompt. Write for example toys."
         )
     places = {
-        handle: _embedding_file(f"{name}-{stem}", overwrite)
+        handle: _embedding_place(f"{name}-{stem}", overwrite)
         for handle, stem in zip(concepts.handles, _stems(concepts), strict=True)
     }
-    return Export(concepts, places, model_file("loras", name, SUFFIX, _NAME, overwrite=overwrite))
+    lora = model_file("loras", name, SUFFIX, _NAME)
+    return Export(concepts, places, lora if overwrite else numbered(lora, SUFFIX))
 
 
 def lora_keys(concepts: Concepts) -> dict[str, str]:
@@ -146,17 +146,16 @@ def lora_keys(concepts: Concepts) -> dict[str, str]:
     return {layer: key for layer, key in found.items() if key is not None} | generic | texts
 
 
-def _embedding_file(name: str, overwrite: bool) -> Path:
+def _embedding_place(name: str, overwrite: bool) -> Where:
     """Choose a file that `embedding:name` in a prompt can mean alone."""
-    path, number = model_file("embeddings", name, SUFFIX, _NAME_AND_HANDLE, overwrite=overwrite), 1
-    while others := [other for other in _namesakes(_name_of(path)) if other != path]:
-        if overwrite:
-            raise InputError(
-                f"Save Concepts: {others[0]} has the name {_name_of(path)} too; expected one that no other embedding "
-                "has, because a prompt could mean either. Choose another export_name, or move that file."
-            )
-        number += 1
-        path = model_file("embeddings", f"{name}_{number}", SUFFIX, _NAME_AND_HANDLE)
+    path = model_file("embeddings", name, SUFFIX, _NAME_AND_HANDLE)
+    if not overwrite:
+        return (free for free in numbered(path, SUFFIX) if not _namesakes(_name_of(free)))
+    if others := [other for other in _namesakes(_name_of(path)) if other != path]:
+        raise InputError(
+            f"Save Concepts: {others[0]} has the name {_name_of(path)} too; expected one that no other embedding has, "
+            "because a prompt could mean either. Choose another export_name, or move that file."
+        )
     return path
 
 

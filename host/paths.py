@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import folder_paths
@@ -36,8 +37,8 @@ class Widget:
     example: str
 
 
-def output_file(prefix: str, suffix: str, widget: Widget, *, overwrite: bool = False) -> Path:
-    """Choose a file below the output folder, numbered as the host numbers pictures.
+def output_names(prefix: str, suffix: str, widget: Widget) -> Iterator[Path]:
+    """Choose names for a file below the output folder, numbered as the host numbers pictures.
 
     Source: host contract, ComfyUI 0.33 `folder_paths.get_save_image_path`: sub-folders and `%date%` words in the
     prefix, `name_00001_`, and a refusal to leave the folder.
@@ -46,10 +47,9 @@ def output_file(prefix: str, suffix: str, widget: Widget, *, overwrite: bool = F
         prefix: from a widget, `maps/SceneScope`; an ending that was typed too is taken off.
         suffix: of our own, `.maps.safetensors`.
         widget: where the prefix was typed.
-        overwrite: whether to use the name itself, without a number.
 
     Returns:
-        A path whose folder is there; no file has it, unless it is to be overwritten.
+        Names that no file has when they are asked for, in a folder that is there; `write_whole` takes the first.
 
     Raises:
         InputError: the name is not one that every system can have, or leads out of the folder.
@@ -64,12 +64,10 @@ def output_file(prefix: str, suffix: str, widget: Widget, *, overwrite: bool = F
     except OSError as error:
         raise _unusable(prefix, widget, error) from error
     refuse_outside(Path(root), Path(folder), prefix, widget)
-    if overwrite:
-        return Path(folder, name + suffix)
-    return _first_free(Path(folder), (f"{name}_{number:0{_COUNTER}}_{suffix}" for number in _from(counter)))
+    return _free(Path(folder), (f"{name}_{number:0{_COUNTER}}_{suffix}" for number in count(counter)))
 
 
-def model_file(kind: str, name: str, suffix: str, widget: Widget, *, overwrite: bool = False) -> Path:
+def model_file(kind: str, name: str, suffix: str, widget: Widget) -> Path:
     """Choose a file in the first of the host's folders for a kind of model.
 
     Args:
@@ -77,10 +75,9 @@ def model_file(kind: str, name: str, suffix: str, widget: Widget, *, overwrite: 
         name: from a widget, without a suffix; may have sub-folders.
         suffix: of our own, `.safetensors`.
         widget: where the name was typed.
-        overwrite: whether a file of this name may be replaced; if not, a number is added to the name.
 
     Returns:
-        A path whose folder is there.
+        A path whose folder is there; `numbered` has those to take where a file of this name must stay.
 
     Raises:
         InputError: the name is not one that every system can have, or leads out of the folder.
@@ -94,10 +91,13 @@ def model_file(kind: str, name: str, suffix: str, widget: Widget, *, overwrite: 
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unusable(name, widget, error) from error
-    if overwrite:
-        return path.parent / (path.name + suffix)
-    numbers = (f"{path.name}{'' if number == 1 else f'_{number}'}{suffix}" for number in _from(1))
-    return _first_free(path.parent, numbers)
+    return path.parent / (path.name + suffix)
+
+
+def numbered(path: Path, suffix: str) -> Iterator[Path]:
+    """A path and the same with _2, _3, ... before its suffix; of these, such as no file has when they are asked for."""
+    stem = path.name.removesuffix(suffix)
+    return _free(path.parent, (f"{stem}{'' if number == 1 else f'_{number}'}{suffix}" for number in count(1)))
 
 
 def input_choices(suffix: str, folders: Sequence[str] = FOLDERS) -> list[str]:
@@ -271,12 +271,5 @@ def _files(root: Path, suffix: str) -> Iterator[tuple[Path, float]]:
                 yield path, path.stat().st_mtime
 
 
-def _first_free(folder: Path, names: Iterator[str]) -> Path:
-    return next(path for path in (folder / name for name in names) if not os.path.lexists(path))
-
-
-def _from(start: int) -> Iterator[int]:
-    number = start
-    while True:
-        yield number
-        number += 1
+def _free(folder: Path, names: Iterator[str]) -> Iterator[Path]:
+    return (path for path in (folder / name for name in names) if not os.path.lexists(path))

@@ -114,13 +114,7 @@ def save_samples(pictures: Tensor, folder: Path, step: int, wish: str) -> None:
     for index, picture in enumerate(pictures):
         image = Image.fromarray((picture.numpy() * 255).round().astype(np.uint8))
         path = folder / f"sample_{step:06}_{index:02}.png"
-        try:
-            write_whole(partial(image.save, format="PNG", pnginfo=text), path)
-        except OSError as error:
-            raise FileError(
-                f"Train Concepts: {path.name} cannot be written ({error}); expected a folder with room. Free some "
-                "space, or choose another name."
-            ) from error
+        write_whole(partial(image.save, format="PNG", pnginfo=text), path, "Train Concepts")
     for name in sample_names(folder, step)[::-1]:
         if name > f"sample_{step:06}_{len(pictures) - 1:02}.png":
             (folder / name).unlink(missing_ok=True)

@@ -194,8 +194,8 @@ class Watch:
 def write_shown(told: Mapping[str, Any], path: Path) -> None:
     """Write what the dashboard shows; a run does not fail for that, so where it cannot be written the log says so."""
     try:
-        write_whole(lambda file: file.write(json.dumps(told).encode()), path)
-    except OSError as error:
+        write_whole(lambda file: file.write(json.dumps(told).encode()), path, "Dashboard")
+    except FileError as error:
         logging.warning("SceneScope: the dashboard of %s will not be there after a reload: %s", path.parent.name, error)
 
 

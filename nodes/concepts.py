@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..host.concepts import apply_concepts
 from ..host.exports import plan_export
-from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_file, version_of
+from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_names, version_of
 from ..host.screen import say_and_keep, say_on_node, withheld
 from ..scenescope.dims import bytes_text
 from ..scenescope.errors import SceneScopeError
@@ -103,8 +103,7 @@ class SaveConcepts(io.ComfyNode):
     ) -> io.NodeOutput:
         """Save, and say what to type, which comes first because a node shows two lines, and where the file is."""
         export = plan_export(concepts, export_name, overwrite=overwrite_exports) if write == EXPORTS[1] else None
-        path = output_file(filename_prefix, SUFFIX, PREFIX)
-        save_concepts(concepts, path)
+        path = save_concepts(concepts, output_names(filename_prefix, SUFFIX, PREFIX))
         report, lora = f"Saved {path.name} ({bytes_text(path.stat().st_size)})", ""
         if export:
             exported = export.write()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_file, version_of
+from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_names, version_of
 from ..host.screen import say_and_keep, say_on_node
 from ..host.viewer import viewer_ui
 from ..scenescope.attention.mapfile import MAPS_SUFFIX, load_recording, save_recording
@@ -49,8 +49,7 @@ class SaveMaps(io.ComfyNode):
     @classmethod
     def execute(cls, maps: Recording, filename_prefix: str) -> io.NodeOutput:
         """Save and say where."""
-        path = output_file(filename_prefix, MAPS_SUFFIX, PREFIX)
-        save_recording(maps, path)
+        path = save_recording(maps, output_names(filename_prefix, MAPS_SUFFIX, PREFIX))
         said = say_and_keep(cls.hidden.unique_id, f"Saved {path.name} ({bytes_text(path.stat().st_size)})")
         return io.NodeOutput(maps, ui=said)
 

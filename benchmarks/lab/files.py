@@ -12,7 +12,7 @@ from PIL import Image
 
 def write(file: Path, text: str) -> None:
     """Write a text."""
-    write_whole(lambda out: out.write(text.encode()), file)
+    write_whole(lambda out: out.write(text.encode()), file, "Bench")
 
 
 def write_picture(file: Path, picture: np.ndarray) -> None:
@@ -22,4 +22,4 @@ def write_picture(file: Path, picture: np.ndarray) -> None:
         file: its name.
         picture: (height width 3) float, 0 to 1.
     """
-    write_whole(partial(Image.fromarray(np.uint8(picture.clip(0, 1) * 255)).save, format="PNG"), file)
+    write_whole(partial(Image.fromarray(np.uint8(picture.clip(0, 1) * 255)).save, format="PNG"), file, "Bench")

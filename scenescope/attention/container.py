@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import FileError
-from ..files.atomic import write_whole
+from ..files.atomic import Where, write_whole
 
 HEADER_LIMIT = 16 * 2**20
 _DIMENSIONS = 8
@@ -77,27 +77,24 @@ def read_container(path: Path, expected: Mapping[str, str], who: str) -> Contain
     return Container(tensors, metadata)
 
 
-def write_container(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str], who: str) -> None:
-    """Write a safetensors file: to a name beside it first, which becomes the file once it is on the disk.
+def write_container(tensors: Mapping[str, Tensor], where: Where, metadata: Mapping[str, str], who: str) -> Path:
+    """Write a safetensors file, which is there whole or not at all.
 
     Tensors are written one after another, so that those of a device need no room on the CPU all at once.
 
     Args:
         tensors: by name, of the types that `read_container` takes.
-        path: the file; one that is there is replaced.
+        where: its place.
         metadata: the header's own words.
         who: the beginning of an error message.
+
+    Returns:
+        The file's path.
 
     Raises:
         FileError: it cannot be written; a file that was there is as it was.
     """
-    try:
-        write_whole(lambda file: _write(tensors, metadata, file), path)
-    except OSError as error:
-        raise FileError(
-            f"{who}: {path.name} cannot be written ({error}); expected a folder with room. Free some space, or choose "
-            "another name."
-        ) from error
+    return write_whole(lambda file: _write(tensors, metadata, file), where, who)
 
 
 def _write(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], file: BinaryIO) -> None:

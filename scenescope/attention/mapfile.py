@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import FileError
+from ..files.atomic import Where
 from .container import HEADER_LIMIT, read_container, write_container
 from .plain import MisfitError, from_plain, to_plain
 from .recording import AttentionMap, Projection, Recording
@@ -24,14 +25,17 @@ _SIDE = 2**16
 _TOKENS = 2**20
 
 
-def save_recording(recording: Recording, path: Path) -> None:
+def save_recording(recording: Recording, where: Where) -> Path:
     """Write a recording to one safetensors file, which is there whole or not at all.
 
     Equal tensors, such as the keys of a prompt at every step, are written once.
 
     Args:
         recording: what to save.
-        path: the file; one that is there is replaced.
+        where: the file's place.
+
+    Returns:
+        Its path.
 
     Raises:
         FileError: it cannot be written.
@@ -45,7 +49,8 @@ def save_recording(recording: Recording, path: Path) -> None:
             f"Save Maps: the description of {len(recording.maps)} maps is {len(text)} bytes; expected at most "
             f"{HEADER_LIMIT // 2}. Record fewer steps or blocks."
         )
-    write_container(tensors.kept, path, {"format": FORMAT, "version": VERSION, "recording": text}, "Save Maps")
+    metadata = {"format": FORMAT, "version": VERSION, "recording": text}
+    return write_container(tensors.kept, where, metadata, "Save Maps")
 
 
 def load_recording(path: Path) -> Recording:

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from ..dims import Grid
-from ..errors import FileError, RecordingError
+from ..errors import RecordingError
 from ..files.atomic import write_whole
 from .placement import resize
 from .recording import AttentionMap, Recording
@@ -90,13 +90,7 @@ def write_view(recording: Recording, path: Path, *, limit: int = LIMIT) -> ViewF
     header += b" " * (-len(header) % 4)
     beginning = MAGIC + struct.pack("<II", VERSION, len(header)) + header
     parts: list[bytes | np.ndarray] = [beginning, *tops, *planes]
-    try:
-        write_whole(lambda file: file.writelines(parts), path)
-    except OSError as error:
-        raise FileError(
-            f"Attention viewer: {path.name} cannot be written ({error.strerror}); expected a folder with room. Free "
-            "some space."
-        ) from error
+    write_whole(lambda file: file.writelines(parts), path, "Attention viewer")
     return ViewFile(path.stat().st_size, plan.left_out)
 
 

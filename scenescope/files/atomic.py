@@ -9,40 +9,50 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from ..errors import FileError
+
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
 except ImportError:  # Windows, where nobody can delete a file that somebody has open
     flock = None  # type: ignore[assignment]
 
+Where = Path | Iterable[Path]
+"""A file to write in place of one that is there; or names in one folder, of which the first that is free is taken,
+whoever else writes there at the same time."""
 
-def write_whole(write: Callable[[BinaryIO], object], where: Path | Iterable[Path]) -> Path:
+
+def write_whole(write: Callable[[BinaryIO], object], where: Where, who: str) -> Path:
     """Write a file that gets its name once it is on the disk.
 
     Args:
         write: writes the content; what it raises comes through, and nothing is left behind.
-        where: a path, whose file is replaced; or names in one folder, of which the first that is free is taken, whoever
-            else writes there at the same time.
+        where: the place.
+        who: the beginning of an error message.
 
     Returns:
         The file's path.
 
     Raises:
-        OSError: it cannot be written; a file that was there is as it was.
+        FileError: it cannot be written; a file that was there is as it was.
     """
     names = iter([where] if isinstance(where, Path) else where)
     path = next(names)
-    with _beside(path) as (file, aside):
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())  # or a power cut could leave the new name with nothing in it
-        if flock is None:
-            file.close()  # Windows moves no open file; elsewhere it stays open, because that keeps it from being swept
-        if isinstance(where, Path):
-            os.replace(aside, path)
-            return path
-        while not _named(aside, path):
-            path = next(names)
-        return path
+    try:
+        with _beside(path) as (file, aside):
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave the new name with nothing in it
+            if flock is None:
+                file.close()  # Windows moves no open file; elsewhere it stays open, so that nobody sweeps it
+            move = _replaced if isinstance(where, Path) else _named
+            while not move(aside, path):
+                path = next(names)
+    except OSError as error:
+        raise FileError(
+            f"{who}: {path.name} cannot be written ({error.strerror or error}); expected a folder with room that can "
+            "be written. Free some space, or choose another name."
+        ) from error
+    return path
 
 
 def sweep(folder: Path) -> None:
@@ -73,6 +83,11 @@ def _beside(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
             file.close()
         with suppress(OSError):
             aside.unlink()
+
+
+def _replaced(aside: Path, path: Path) -> bool:
+    os.replace(aside, path)
+    return True
 
 
 def _named(aside: Path, path: Path) -> bool:

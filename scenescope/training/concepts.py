@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..attention.plain import MisfitError
 from ..errors import InputError
+from ..files.atomic import Where
 from .scene import MOST_CONCEPTS, Concept, check_handles
 from .settings import Settings
 from .storage import read_value, write_tensors, write_value
@@ -77,13 +78,13 @@ class Concepts:
         return self.rows[self.handles.index(handle)]
 
 
-def save_concepts(concepts: Concepts, path: Path) -> None:
-    """Write concepts to one safetensors file, which is there whole or not at all.
+def save_concepts(concepts: Concepts, where: Where) -> Path:
+    """Write concepts to one safetensors file, which is there whole or not at all; returns its path.
 
     Raises:
         FileError: it cannot be written.
     """
-    write_value(concepts, path, FORMAT, "Save Concepts")
+    return write_value(concepts, where, FORMAT, "Save Concepts")
 
 
 def load_concepts(path: Path) -> Concepts:
@@ -95,8 +96,8 @@ def load_concepts(path: Path) -> Concepts:
     return read_value(Concepts, path, FORMAT, f"Load Concepts: {path.name}")
 
 
-def save_embedding(concepts: Concepts, handle: str, path: Path) -> None:
-    """Write one row as an embedding file, which prompts use as `embedding:name` without the pack.
+def save_embedding(concepts: Concepts, handle: str, where: Where) -> Path:
+    """Write one row as an embedding file, which prompts use as `embedding:name` without the pack; returns its path.
 
     The row fits the base model; what was learned in the weights is not in it.
 
@@ -105,16 +106,19 @@ def save_embedding(concepts: Concepts, handle: str, path: Path) -> None:
         FileError: it cannot be written.
     """
     row = concepts.row(handle)[None].float()  # (token channel)
-    write_tensors({EMBEDDING_KEY: row}, path, {"handle": handle, "base": concepts.base}, "Save Concepts")
+    return write_tensors({EMBEDDING_KEY: row}, where, {"handle": handle, "base": concepts.base}, "Save Concepts")
 
 
-def save_weights(concepts: Concepts, keys: Mapping[str, str], path: Path) -> None:
+def save_weights(concepts: Concepts, keys: Mapping[str, str], where: Where) -> Path:
     """Write the changes of weights as a file that stock loaders of LoRAs read.
 
     Args:
         concepts: with changes of weights.
         keys: the file's name for each layer, such as `lora_unet_down_blocks_0_attentions_0_proj_in`.
-        path: the file.
+        where: the file's place.
+
+    Returns:
+        The file's path.
 
     Raises:
         InputError: there are no changes, or a layer has no name.
@@ -126,8 +130,8 @@ def save_weights(concepts: Concepts, keys: Mapping[str, str], path: Path) -> Non
             "Save Concepts: the concepts hold rows only; expected changes of weights for a LoRA file. "
             "Save the embeddings, or train with steps in phase 2."
         )
-    write_tensors(
-        tensors, path, {"base": concepts.base, "ss_network_dim": str(concepts.settings.rank)}, "Save Concepts"
+    return write_tensors(
+        tensors, where, {"base": concepts.base, "ss_network_dim": str(concepts.settings.rank)}, "Save Concepts"
     )
 
 

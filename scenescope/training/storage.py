@@ -11,18 +11,22 @@ from torch import Tensor
 from ..attention.container import HEADER_LIMIT, read_container, write_container
 from ..attention.plain import MisfitError, from_plain, to_plain
 from ..errors import FileError
+from ..files.atomic import Where
 
 Value = TypeVar("Value")
 
 
-def write_value(value: Any, path: Path, kind: str, who: str) -> None:
+def write_value(value: Any, where: Where, kind: str, who: str) -> Path:
     """Write a dataclass to one file.
 
     Args:
         value: what `from_plain` can build again; lists of tensors or texts may be long, not deep.
-        path: the file; one that is there is replaced.
+        where: its place.
         kind: what the file calls itself, with its format number, such as `scenescope-concepts 1`.
         who: the beginning of an error message.
+
+    Returns:
+        The file's path.
 
     Raises:
         FileError: it cannot be written.
@@ -35,17 +39,20 @@ def write_value(value: Any, path: Path, kind: str, who: str) -> None:
         return name
 
     text = json.dumps(to_plain(value, keep), allow_nan=False, separators=(",", ":"))
-    write_tensors(tensors, path, {"format": kind, "value": text}, who)
+    return write_tensors(tensors, where, {"format": kind, "value": text}, who)
 
 
-def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str], who: str) -> None:
-    """Write tensors to one safetensors file: to a name beside it first, which then becomes the file.
+def write_tensors(tensors: dict[str, Tensor], where: Where, metadata: dict[str, str], who: str) -> Path:
+    """Write tensors to one safetensors file.
 
     Args:
         tensors: by name.
-        path: the file; one that is there is replaced.
+        where: its place.
         metadata: texts for its header.
         who: the beginning of an error message.
+
+    Returns:
+        The file's path.
 
     Raises:
         FileError: it cannot be written; a file that was there is as it was.
@@ -54,7 +61,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, st
         raise FileError(
             f"{who}: the description is too long to be read again; expected a shorter one. Learn less at once."
         )
-    write_container(tensors, path, metadata, who)
+    return write_container(tensors, where, metadata, who)
 
 
 def read_value(shape: type[Value], path: Path, kind: str, who: str) -> Value:

@@ -59,6 +59,16 @@ def test_an_export_that_was_replaced_is_what_a_loader_of_before_gives(demo, fold
         assert torch.equal(with_handles(*apply_concepts(*demo[:2], learned)), theirs)
 
 
+def test_two_exports_at_the_same_time_replace_nothing(demo, folders):
+    """Oracle: by hand; both choose their names before either writes."""
+    plans = [plan_export(made_up(demo, "lora"), "at-once") for _ in range(2)]
+    files = [file for plan in plans for file in plan.write().files]
+    assert len(set(files)) == 6
+    assert [file.name for file in files[3:]] == [
+        "at-once-asset0_2.safetensors", "at-once-asset1_2.safetensors", "at-once_2.safetensors",
+    ]  # fmt: skip
+
+
 def test_an_export_takes_no_name_that_another_embedding_has(demo, folders):
     """Oracle: by hand: the host looks into every folder below the embeddings folder, in no order."""
     rows = made_up(demo, "rows")

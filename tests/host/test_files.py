@@ -10,7 +10,9 @@ from typing import Any
 import folder_paths
 import pytest
 from pack.devtools.server import WorkflowError
-from pack.nodes.files import LoadMaps, SaveMaps
+from pack.host.paths import output_names
+from pack.nodes.files import PREFIX, LoadMaps, SaveMaps
+from pack.scenescope.attention.mapfile import save_recording
 from pack.scenescope.errors import FileError, InputError
 from pack.tests.host.prompts import node
 from pack.tests.saved import full_recording, same
@@ -54,6 +56,15 @@ def test_saving_again_makes_another_file(folders):
     for _ in range(2):
         call(SaveMaps, maps=full_recording(), filename_prefix="a")
     assert sorted(path.name for path in (folders / "output").iterdir()) == [
+        "a_00001_.maps.safetensors",
+        "a_00002_.maps.safetensors",
+    ]
+
+
+def test_two_that_save_at_the_same_time_make_two_files(folders):
+    """Oracle: by hand; both look for a free name before either writes, as two servers with one output folder do."""
+    places = [output_names("a", ".maps.safetensors", PREFIX) for _ in range(2)]
+    assert [save_recording(full_recording(), place).name for place in places] == [
         "a_00001_.maps.safetensors",
         "a_00002_.maps.safetensors",
     ]

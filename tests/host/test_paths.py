@@ -10,23 +10,22 @@ import folder_paths
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pack.host.paths import Widget, chosen_file, input_choices, nothing_chosen, version_of
+from pack.host.paths import Widget, chosen_file, input_choices, nothing_chosen, numbered, output_names, version_of
 from pack.host.paths import model_file as model_file_of
-from pack.host.paths import output_file as output_file_of
 from pack.scenescope.errors import FileError, InputError
 
 SUFFIX = ".maps.safetensors"
 WIDGET = Widget("Save Maps: filename_prefix", "maps/SceneScope")
 
 
-def output_file(prefix: str, suffix: str, *, overwrite: bool = False) -> Path:
-    """For one widget."""
-    return output_file_of(prefix, suffix, WIDGET, overwrite=overwrite)
+def output_file(prefix: str, suffix: str) -> Path:
+    """The first name, for one widget."""
+    return next(output_names(prefix, suffix, WIDGET))
 
 
-def model_file(kind: str, name: str, suffix: str, *, overwrite: bool = False) -> Path:
+def model_file(kind: str, name: str, suffix: str) -> Path:
     """For one widget."""
-    return model_file_of(kind, name, suffix, WIDGET, overwrite=overwrite)
+    return model_file_of(kind, name, suffix, WIDGET)
 
 
 @pytest.fixture
@@ -84,7 +83,6 @@ def test_nothing_is_overwritten_unless_asked(folders):
         path.write_text(str(number))
     (folders / "output" / "maps" / f"a_00001_{SUFFIX}").unlink()
     assert output_file("maps/a", SUFFIX).name == f"a_00004_{SUFFIX}"
-    assert output_file("maps/a", SUFFIX, overwrite=True) == folders / "output" / "maps" / f"a{SUFFIX}"
     taken = folders / "output" / "maps" / f"a_00004_{SUFFIX}"
     taken.symlink_to(folders / "nowhere")
     assert output_file("maps/a", SUFFIX).name == f"a_00005_{SUFFIX}"
@@ -100,8 +98,8 @@ def test_a_model_file_takes_the_name_itself_and_then_numbers(folders):
     first = model_file("loras", "mine/cat", ".safetensors")
     assert first == folders / "loras" / "mine" / "cat.safetensors"
     first.write_text("1")
-    assert model_file("loras", "mine/cat", ".safetensors").name == "cat_2.safetensors"
-    assert model_file("loras", "mine/cat", ".safetensors", overwrite=True) == first
+    assert model_file("loras", "mine/cat", ".safetensors") == first
+    assert next(numbered(first, ".safetensors")).name == "cat_2.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +108,6 @@ def test_a_model_file_takes_the_name_itself_and_then_numbers(folders):
 def test_an_ending_that_was_typed_is_not_there_twice(folders, typed):
     """Oracle: by hand; only one ending is taken away, and only from the end."""
     assert output_file(typed, SUFFIX).name == f"a_00001_{SUFFIX}"
-    assert output_file(typed, SUFFIX, overwrite=True).name == f"a{SUFFIX}"
     assert output_file(f"{typed}.safetensors", SUFFIX).name == f"{typed[5:]}_00001_{SUFFIX}"
     assert output_file(f"{typed}.b", SUFFIX).name == f"{typed[5:]}.b_00001_{SUFFIX}"
 
