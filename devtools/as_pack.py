@@ -1,7 +1,7 @@
 """Load the repository as ComfyUI loads it: a package made from the root `__init__.py`, here under the name `pack`.
 
-`python devtools/as_pack.py benchmarks/recording.py` runs a script in which `from pack.scenescope... import ...` works.
-Standard library only.
+`python devtools/as_pack.py benchmarks/recording.py` runs a script in which `from pack.scenescope... import ...` works;
+`--as scenescope` before it gives the package the name that it has when it is installed. Standard library only.
 """
 
 import importlib.util
@@ -13,27 +13,31 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def load_pack() -> ModuleType:
-    """Put the repository into `sys.modules` as the package `pack`, once, and keep its root off `sys.path`.
+def load_pack(name: str = "pack") -> ModuleType:
+    """Put the repository into `sys.modules` as a package, once, and keep its root off `sys.path`.
 
     On the path, the pack's `nodes/` would hide ComfyUI's `nodes.py`.
+
+    Args:
+        name: of the package.
 
     Returns:
         module: the pack
     """
-    if "pack" in sys.modules:
-        return sys.modules["pack"]
+    if name in sys.modules:
+        return sys.modules[name]
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
-    spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     if spec is None or spec.loader is None:
         raise ImportError(f"load_pack: {ROOT} is not importable; expected an `__init__.py` there. Restore the file.")
     pack = importlib.util.module_from_spec(spec)
-    sys.modules["pack"] = pack
+    sys.modules[name] = pack
     spec.loader.exec_module(pack)
     return pack
 
 
 if __name__ == "__main__":
-    load_pack()
-    sys.argv = sys.argv[1:]
+    named = sys.argv[1] == "--as"
+    load_pack(sys.argv[2] if named else "pack")
+    sys.argv = sys.argv[3 if named else 1 :]
     runpy.run_path(sys.argv[0], run_name="__main__")

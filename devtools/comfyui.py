@@ -6,12 +6,15 @@ import os
 import sys
 from pathlib import Path
 
+from .environment import cache_folder
+from .trouble import TroubleError
+
 ROOT = Path(__file__).resolve().parent.parent
-HOW_TO_GET_ONE = "Set COMFYUI_PATH to a ComfyUI folder, or run `python dev.py demo --get-host` to install one."
+HOW_TO_GET_ONE = "Set COMFYUI_PATH to a ComfyUI folder, or run `python dev.py test --get-host` to get one."
 
 
 def find_comfyui(root: Path = ROOT) -> Path | None:
-    """Look where a ComfyUI may be: `$COMFYUI_PATH`, around the pack, `~/comfy/ComfyUI`, `~/ComfyUI`.
+    """Look where a ComfyUI may be: `$COMFYUI_PATH`, around the pack, `~/comfy/ComfyUI`, `~/ComfyUI`, the cache.
 
     Args:
         root: the pack's folder; if it lies in a `custom_nodes`, that folder's parent is looked at
@@ -20,18 +23,24 @@ def find_comfyui(root: Path = ROOT) -> Path | None:
         path: the folder that holds ComfyUI's main.py, or None
 
     Raises:
-        FileNotFoundError: `$COMFYUI_PATH` is set and holds no ComfyUI
+        TroubleError: `$COMFYUI_PATH` is set and holds no ComfyUI
     """
     named = os.environ.get("COMFYUI_PATH")
     if named:
-        if not _is_comfyui(Path(named)):
-            raise FileNotFoundError(
+        if not is_comfyui(Path(named)):
+            raise TroubleError(
                 f"COMFYUI_PATH: the folder is {named}; expected one with ComfyUI's main.py. Correct or unset it."
             )
         return Path(named).resolve()
     around = [root.parent.parent] if root.parent.name == "custom_nodes" else []
     usual = [Path.home() / "comfy" / "ComfyUI", Path.home() / "ComfyUI"]
-    return next((path.resolve() for path in around + usual if _is_comfyui(path)), None)
+    got = sorted(cache_folder().glob("comfyui-*[0-9]"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return next((path.resolve() for path in around + usual + got if is_comfyui(path)), None)
+
+
+def got_comfyui(release: str) -> Path:
+    """Where `dev.py` keeps a release that it got by itself."""
+    return cache_folder() / f"comfyui-{release}"
 
 
 def use_comfyui(path: Path, *, cpu: bool = True) -> None:
@@ -51,5 +60,6 @@ def use_comfyui(path: Path, *, cpu: bool = True) -> None:
     args.cpu = cpu
 
 
-def _is_comfyui(path: Path) -> bool:
+def is_comfyui(path: Path) -> bool:
+    """Whether a folder holds a ComfyUI."""
     return (path / "main.py").is_file() and (path / "comfy").is_dir()

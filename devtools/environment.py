@@ -1,4 +1,8 @@
-"""The Python environment and other things that are slow to make, kept outside the repository. Standard library only."""
+"""The Python environment and other things that are slow to make, kept outside the repository. Standard library only.
+
+Made by venv and pip, not by uv. uv would be faster, but it does not read pip's configuration (mirror, certificate,
+constraints), by which machines behind a company's walls reach packages at all, and pip would have to fetch it first.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .trouble import TroubleError, reason_in
+
 
 def cache_folder() -> Path:
     """Return where environments and made models are kept: `$SCENESCOPE_CACHE`, or the platform's cache folder."""
@@ -26,10 +32,25 @@ def cache_folder() -> Path:
 
 
 def install(home: Path, requirements: list[Path]) -> None:
-    """Make a virtual environment in `home` and install the packages that the files name."""
-    venv.create(home, with_pip=True, clear=True)
+    """Make a virtual environment in `home` and install the packages that the files name.
+
+    Raises:
+        TroubleError: the packages cannot be had, or Python cannot make environments; the message says why.
+    """
+    try:
+        venv.create(home, with_pip=True, clear=True)
+    except subprocess.CalledProcessError as error:  # Debian ships venv apart
+        raise TroubleError(
+            f"{sys.executable} cannot make a virtual environment. Install its venv module (Debian: apt install "
+            "python3-venv), and run it again."
+        ) from error
     wanted = [word for file in requirements for word in ("-r", str(file))]
-    subprocess.run([python_of(home), "-m", "pip", "install", "-qq", *wanted], check=True)
+    words = [str(python_of(home)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        reason = reason_in(done.stdout)
+        advice = "Free some space" if "disk" in reason else "Connect to a network once"
+        raise TroubleError(f"The packages could not be installed: {reason}. {advice}, and run it again.")
 
 
 def python_of(home: Path) -> Path:
@@ -62,18 +83,46 @@ def environment(requirements: list[Path], *, make: Callable[[Path, list[Path]], 
 
 @contextlib.contextmanager
 def one_at_a_time(lock: Path) -> Iterator[None]:
-    """Hold `lock` while a thing is looked for or made; one left by a killed run is ignored after an hour."""
+    """Hold `lock` while a thing is looked for or made; one that a killed run has left is ignored.
+
+    Where one cannot ask whether the run lives (Windows, a cache on a shared disk), it is ignored after an hour.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        try:
-            lock.touch(exist_ok=False)
-            break
-        except FileExistsError:
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - lock.stat().st_mtime > 3600:
-                    lock.unlink()
-            time.sleep(1)
+    told = False
+    while not _taken(lock):
+        if not told:
+            print(f"Another run holds {lock}; waiting for it.", flush=True)
+        told = True
+        time.sleep(0.2)
     try:
         yield
     finally:
-        lock.unlink()
+        lock.unlink(missing_ok=True)
+
+
+def _taken(lock: Path) -> bool:
+    """Take a lock, unless a living run has it."""
+    try:
+        with lock.open("x", encoding="utf-8") as file:
+            file.write(f"{os.getpid()} {platform.node()}")
+        return True
+    except FileExistsError:
+        with contextlib.suppress(FileNotFoundError):
+            process, _, machine = lock.read_text("utf-8").partition(" ")
+            dead = process.isdigit() and machine == platform.node() and not _lives(int(process))
+            if dead or time.time() - lock.stat().st_mtime > 3600:
+                lock.unlink()
+        return False
+
+
+def _lives(process: int) -> bool:
+    """Whether a process of this machine runs; Windows, where asking would end it, is always told yes."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

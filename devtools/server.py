@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from .trouble import TroubleError
+
 ROOT = Path(__file__).resolve().parent.parent
 PACK_FOLDER = "SceneScope"
 
@@ -192,12 +194,12 @@ class Server:
                 time.sleep(0.2)
             else:
                 return
-        raise TimeoutError(f"ComfyUI is not up after {self.start_within:.0f} s. Its log ends:\n{self.log[-3000:]}")
+        raise TroubleError(f"ComfyUI is not up after {self.start_within:.0f} s. Its log ends:\n{self.log[-3000:]}")
 
     def _still_alive(self) -> None:
         if self._process is not None and self._process.poll() is not None:
             code = self._process.returncode
-            raise RuntimeError(f"ComfyUI ended with exit status {code}. Its log ends:\n{self.log[-3000:]}")
+            raise TroubleError(f"ComfyUI ended with exit status {code}. Its log ends:\n{self.log[-3000:]}")
 
 
 def install_pack(custom_nodes: Path) -> None:

@@ -33,7 +33,7 @@ def test_the_commands_in_the_readme_are_ones_that_dev_py_takes():
     """Oracle: the command line's own parser."""
     commands = re.findall(r"^(?:\$ )?python3? dev\.py ([^\n#]*)", README, re.MULTILINE)
     for command in commands:
-        script = f"import dev; dev.parser().parse_args({command.split()!r})"
+        script = f"from devtools.command_line import parser; parser().parse_args({command.split()!r})"
         done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}: {done.stderr}"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,9 +23,10 @@ def run_python(*words: object, **variables: str) -> subprocess.CompletedProcess[
 def test_a_required_host_that_is_missing_is_an_error_that_says_what_to_do(tmp_path):
     """Oracle: the exit status and the message. `HOME` and `USERPROFILE` hold no ComfyUI."""
     places = {"COMFYUI_PATH": "", "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    places["SCENESCOPE_CACHE"] = str(tmp_path / "cache")
     done = run_python("dev.py", "test", "--require-host", **places)
     assert done.returncode != 0
-    assert "no ComfyUI was found" in done.stderr
+    assert "No ComfyUI was found" in done.stderr
     assert "--get-host" in done.stderr
 
 
@@ -40,15 +44,15 @@ def test_a_tier_counts_what_passed_and_what_failed(tmp_path):
         "def test_e(nothing): pass\n",
         "utf-8",
     )
-    count = "import dev, sys, pathlib; setup = dev.Setup(pathlib.Path(sys.executable), None)\n"
-    count += f"print(dev.pytest_tier({str(tmp_path)!r})(setup))"
+    count = "from devtools import setup, tiers; import sys, pathlib\n"
+    count += f"print(tiers.pytest_tier({str(tmp_path)!r})(setup.Setup(pathlib.Path(sys.executable), None)))"
     assert "Outcome(passed=2, failed=2)" in run_python("-c", count).stdout
 
 
 def test_a_tier_that_cannot_start_counts_as_a_failure():
     """Oracle: pytest's exit status for a folder that is not there."""
-    count = "import dev, sys, pathlib; setup = dev.Setup(pathlib.Path(sys.executable), None)\n"
-    count += "print(dev.pytest_tier('tests/nowhere')(setup))"
+    count = "from devtools import setup, tiers; import sys, pathlib\n"
+    count += "print(tiers.pytest_tier('tests/nowhere')(setup.Setup(pathlib.Path(sys.executable), None)))"
     assert "Outcome(passed=0, failed=1)" in run_python("-c", count).stdout
 
 
@@ -76,33 +80,114 @@ def test_a_benchmark_stands_where_the_user_stands(tmp_path):
     shutil.copy(ROOT / "devtools" / "as_pack.py", tmp_path / "devtools")
     (tmp_path / "here").mkdir()
     script = f"""
-import dev, os, pathlib, sys
-dev.ROOT = pathlib.Path({str(tmp_path)!r})
-dev.Setup.make = lambda *words: dev.Setup(pathlib.Path(sys.executable), None)
-os.chdir(dev.ROOT / "here")
-sys.exit(dev.bench(dev.read(["bench", "where", "--scene", "photo"])))
+import os, pathlib, sys
+from devtools import benching, command_line
+benching.ROOT = pathlib.Path({str(tmp_path)!r})
+benching.Setup.make = lambda *words: benching.Setup(pathlib.Path(sys.executable), None)
+os.chdir(benching.ROOT / "here")
+sys.exit(command_line.main(["bench", "where", "--scene", "photo"]))
 """
     done = run_python("-c", script)
     assert done.returncode == 0, done.stderr
     assert f"at {tmp_path / 'here'} ['--scene', 'photo']" in done.stdout
 
 
-def test_the_browser_tier_runs_beside_the_others_and_speaks_after_them():
-    """Oracle: by hand: it waits for a file that only the tier before it in the list writes, and is shown last."""
+def test_the_tiers_run_side_by_side_and_each_speaks_as_a_whole():
+    """Oracle: by hand: two tiers wait for each other's file; the longest begins first; the report keeps the order."""
     script = """
-import argparse, dev, pathlib, sys, tempfile
-place = pathlib.Path(tempfile.mkdtemp()) / "there"
-waits = f"import pathlib, time\\nwhile not pathlib.Path({str(place)!r}).exists(): time.sleep(0.01)\\nprint('late')"
-writes = f"import pathlib\\npathlib.Path({str(place)!r}).touch()\\nprint('early')"
-tier = lambda code: lambda setup: dev.Outcome(int(setup.call(sys.executable, "-c", code) == 0), 0)
-dev.TIERS = {"core": tier(writes), "web": tier(waits), "gpu": tier("print('last')")}
-dev.why_not = lambda *words: None
-dev.Setup.make = lambda *words: dev.Setup(pathlib.Path(sys.executable), None)
-sys.exit(dev.test(argparse.Namespace(require_host=False, only=None, k=None)))
+import pathlib, sys, tempfile
+from devtools import command_line, testing, tiers
+place = pathlib.Path(tempfile.mkdtemp())
+def code(own, other):
+    return (f"import pathlib, time\\npathlib.Path({str(place / own)!r}).touch()\\nprint('{own} says')\\n"
+            f"while not pathlib.Path({str(place / other)!r}).exists(): time.sleep(0.01)\\nprint('{own} ends')")
+def tier(text, minutes):
+    return tiers.Tier(lambda setup: tiers.Outcome(int(setup.call(sys.executable, "-c", text) == 0), 0), (), minutes)
+missing = tiers.Tier(None, (lambda comfyui: "no reason.",))
+testing.TIERS = {"a": tier(code("a", "b"), 1), "gone": missing, "b": tier(code("b", "a"), 2), "c": tier("", 0.1)}
+testing.os.cpu_count = lambda: 2
+testing.find_comfyui = lambda: None
+testing.Setup.make = lambda *words: testing.Setup(pathlib.Path(sys.executable), None)
+sys.exit(command_line.main(["test"]))
 """
     done = run_python("-c", script)
     assert done.returncode == 0, done.stderr
-    said = [line for line in done.stdout.splitlines() if line in ("early", "late", "last")]
-    assert said == ["early", "last", "late"]
-    assert [line.split()[0] for line in done.stdout.splitlines()[-4:-1]] == ["core", "web", "gpu"]
-    assert done.stdout.endswith("3 passed, 0 failed\n")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("b begins")
+    for name in "ab":
+        assert lines[lines.index(f"{name} says") + 1] == f"{name} ends"
+    assert [line.split()[0] for line in lines[-6:-2]] == ["a", "gone", "b", "c"]
+    assert lines[-2:] == ["ran: a, b, c; did not run: gone", "3 passed, 0 failed"]
+
+
+def test_an_old_python_is_told_so_in_a_sentence():
+    """Oracle: the message, in a Python that says it is old; and the file is one that Python 3.4 could read."""
+    script = "import runpy, sys; sys.version_info = (3, 9, 1); runpy.run_path('dev.py', run_name='__main__')"
+    done = run_python("-c", script)
+    assert done.returncode == 1
+    assert done.stderr == "dev.py: this is Python 3.9; expected 3.10 or newer. Call it with a newer one.\n"
+    text = (ROOT / "dev.py").read_text("utf-8")
+    ast.parse(text, feature_version=(3, 4))
+    assert "from __future__" not in text  # what 3.6 does not know is an error of syntax there
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("KeyboardInterrupt()", "Stopped."),
+        ("OSError(28, 'No space left on device', 'there')", "dev.py: The disk is full: there could not be written."),
+        ("TroubleError('It rains.')", "dev.py: It rains."),
+    ],
+)
+def test_trouble_ends_in_a_sentence_and_not_in_a_traceback(raised, told):
+    """Oracle: what is written to the error stream, by hand."""
+    script = f"""
+import sys
+from devtools import command_line
+from devtools.trouble import TroubleError
+def fail(options):
+    raise {raised}
+command_line.test = fail
+sys.exit(command_line.main(["test"]))
+"""
+    done = run_python("-c", script)
+    assert done.returncode == 1
+    assert done.stderr.startswith(told)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    """Oracle: the traceback; nothing that is not the machine's trouble is hidden."""
+    script = """
+import sys
+from devtools import command_line
+def fail(options):
+    raise FileNotFoundError(2, "a file of the pack", "there")
+command_line.test = fail
+sys.exit(command_line.main(["test"]))
+"""
+    assert "Traceback" in run_python("-c", script).stderr
+
+
+def test_tests_on_a_machine_that_can_get_no_comfyui_go_on_without_unless_it_is_required():
+    """Oracle: by hand: the reason and the tiers that ran; with --require-host the reason alone."""
+    script = """
+import pathlib, sys
+from devtools import command_line, testing, tiers
+from devtools.trouble import TroubleError
+def get_comfyui():
+    raise TroubleError("ComfyUI could not be got: there is no network.")
+testing.find_comfyui, testing.get_comfyui = lambda: None, get_comfyui
+testing.Setup.make = lambda *words: testing.Setup(pathlib.Path(sys.executable), None)
+testing.TIERS = {
+    "lint": tiers.Tier(lambda setup: tiers.Outcome(1, 0)),
+    "host": tiers.Tier(None, (tiers.a_host,)),
+}
+sys.exit(command_line.main(["test", "--get-host", *sys.argv[1:]]))
+"""
+    done = run_python("-c", script)
+    assert done.stdout.startswith("ComfyUI could not be got: there is no network. The tiers that need one are left")
+    assert done.stdout.endswith("ran: lint; did not run: host\n1 passed, 0 failed\n")
+    done = run_python("-c", script, "--require-host")
+    assert done.returncode == 1
+    assert done.stderr == "dev.py: ComfyUI could not be got: there is no network.\n"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from pack.devtools.environment import cache_folder, environment, one_at_a_time
+from pack.devtools.trouble import TroubleError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +75,7 @@ def test_two_runs_do_not_make_the_same_thing_at_once(tmp_path):
     assert not lock.exists()
 
 
-def test_a_lock_that_a_killed_run_left_is_taken_after_an_hour(tmp_path):
+def test_a_lock_of_which_nothing_is_known_is_taken_after_an_hour(tmp_path):
     """Oracle: the hour, by a clock set back."""
     lock = tmp_path / "thing.lock"
     lock.touch()
@@ -83,3 +88,28 @@ def test_a_lock_that_a_killed_run_left_is_taken_after_an_hour(tmp_path):
 def test_the_cache_is_where_the_variable_says(tmp_path):
     """Oracle: the variable."""
     assert cache_folder() == (tmp_path / "cache").resolve()
+
+
+if os.name == "posix":  # elsewhere nobody can ask whether a run lives
+
+    def test_a_lock_that_a_killed_run_left_is_taken_at_once(tmp_path):
+        """Oracle: a process that took it and was killed; nobody waits an hour."""
+        lock = tmp_path / "thing.lock"
+        code = "import os, pathlib, sys; from devtools import environment\n"
+        code += "with environment.one_at_a_time(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+        subprocess.run([sys.executable, "-c", code, lock], cwd=ROOT, check=False)
+        assert lock.exists()
+        with one_at_a_time(lock):
+            assert lock.read_text("utf-8").split()[0] == str(os.getpid())
+
+
+def test_packages_that_cannot_be_installed_are_told_in_a_sentence(tmp_path, monkeypatch):
+    """Oracle: the message, from a pip that may ask nobody; a package of this name is nowhere."""
+    wanted = tmp_path / "requirements.txt"
+    wanted.write_text("scenescope-has-no-such-package\n", "utf-8")
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(TroubleError, match="^The packages could not be installed: there is no network. Connect"):
+        environment([wanted])

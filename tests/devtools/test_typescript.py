@@ -12,7 +12,7 @@ from pack.devtools.typescript import PACKAGE, WEB, InstallError, compiler, insta
 from pack.tests.devtools.test_dev import ROOT, run_python
 from pack.tests.devtools.test_environment import Maker
 
-REASON = "import dev; print(dev.why_not('tsc', None))"
+REASON = "from devtools import tiers; print(tiers.TIERS['tsc'].why_not(None))"
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,11 @@ SECONDS_TO_LOAD = 0.3
 # Loads what the host has loaded before it comes to the packs (0.33.0, main.py; comfy_config with the first pack), then
 # the pack with the host's loader, and prints what happened.
 SCRIPT = """
-import asyncio, json, logging, runpy, sys, time, warnings
-runpy.run_path(sys.argv[1])["use_comfyui"](__import__("pathlib").Path(sys.argv[2]))
+import asyncio, json, logging, pathlib, sys, time, warnings
+sys.path.insert(0, sys.argv[1])
+from devtools.comfyui import use_comfyui
+del sys.path[0]  # our `nodes/` would hide the host's nodes.py
+use_comfyui(pathlib.Path(sys.argv[2]))
 import comfy_config.config_parser, execution, nodes, server
 said = []
 class Listen(logging.Handler):
@@ -45,8 +48,7 @@ def loading(comfy_path, tmp_path_factory):
     install_pack(folder)
     for ring in ("nodes", "host", "scenescope"):
         compileall.compile_dir(ROOT / ring, quiet=1)
-    tool = ROOT / "devtools" / "comfyui.py"
-    command = [sys.executable, "-c", SCRIPT, tool, comfy_path, folder / "SceneScope"]
+    command = [sys.executable, "-c", SCRIPT, ROOT, comfy_path, folder / "SceneScope"]
     done = subprocess.run(command, cwd=comfy_path, capture_output=True, text=True, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr
     loaded, seconds, said, node_ids = json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,72 @@
+"""`dev.py demo`: every example in a real ComfyUI. Standard library only."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from .comfyui import find_comfyui
+from .get_comfyui import get_comfyui
+from .server import Place, Server, WorkflowError
+from .setup import ROOT, Setup
+from .workflow import to_prompt
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Run every example in a ComfyUI that is found or got."""
+    comfyui = find_comfyui() or get_comfyui()
+    return _in_host(Setup.make(comfyui), comfyui, options)
+
+
+def _in_host(setup: Setup, comfyui: Path, options: argparse.Namespace) -> int:
+    """Start ComfyUI with the pack in a folder of its own, run every example workflow, list what came of it."""
+    probe = [str(setup.python), "-c", "import torch; raise SystemExit(not torch.accelerator.is_available())"]
+    on_cpu = options.cpu or subprocess.run(probe, check=False).returncode != 0
+    place = Place(comfyui, setup.python, Path(tempfile.mkdtemp(prefix="scenescope-")), ("--cpu",) if on_cpu else ())
+    rows, learned, failed = [], [], 0
+    print(f"Starting ComfyUI from {comfyui} {'on the CPU' if on_cpu else 'on the GPU'} ...", flush=True)
+    with Server(place) as server:
+        object_info = server.get_json("/object_info")
+        for file in sorted((ROOT / "example_workflows").glob("*.json")):
+            print(f"{file.stem} ... ", end="", flush=True)
+            start = time.monotonic()
+            try:
+                entry = server.run(to_prompt(json.loads(file.read_text("utf-8")), object_info), within=3600)
+            except (WorkflowError, ValueError) as error:
+                failed += 1
+                print(f"failed\n{error}", flush=True)
+                continue
+            print(f"{time.monotonic() - start:.1f} s", flush=True)
+            files = [item for output in entry["outputs"].values() for item in output.get("images", [])]
+            rows.append((file.stem, [server.path_of(item) for item in files]))
+            learned += [(file.stem, run) for run in runs_in(entry)]
+        _report(rows, learned)
+        if options.stay:
+            with contextlib.suppress(KeyboardInterrupt):
+                input(f"\nThe editor is at {server.address}; press Enter to stop it. ")
+    return int(failed > 0)
+
+
+def _report(rows: list[tuple[str, list[Path]]], learned: list[tuple[str, dict[str, Any]]]) -> None:
+    """List what was learned, and the pictures."""
+    print(f"\n{'workflow':32} {'learned in':12} what: fit of its attention map and its mask (IoU) at the end")
+    for name, run in learned:
+        print(f"{name:32} {run['step']:6} steps {run['message']}")
+    print(f"\n{'workflow':32} pictures")
+    for name, pictures in rows:
+        print("\n".join(f"{name if not line else '':32} {path}" for line, path in enumerate(pictures or ["-"])))
+
+
+def runs_in(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The summaries of the training runs in an entry of the server's history.
+
+    >>> runs_in({"outputs": {"5": {"scenescope_training": [{"step": 9}]}, "6": {"images": []}}})
+    [{'step': 9}]
+    """
+    return [run for output in entry["outputs"].values() for run in output.get("scenescope_training", [])]
