@@ -32,11 +32,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from pack.benchmarks.lab.files import write, write_picture
+from pack.benchmarks.lab.scatter import Axes, draw_scatter
 from pack.benchmarks.lab.tables import differences, markdown, spots, summary
 from pack.benchmarks.lab.variants import DEFAULT, TITLES, UNTRAINED, Length, settings_of
 from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui, use_comfyui
 from pack.devtools.environment import cache_folder
-from pack.scenescope.attention.scatter import Axes, draw_scatter
 from pack.scenescope.errors import InputError
 from pack.scenescope.world.vocabulary import WORLD_VERSION
 

@@ -97,7 +97,7 @@ def load(file: Path) -> tuple[Any, Any, Any]:
     """
     import comfy.sd
     from pack.host.demo import load_demo_model
-    from pack.host.training import check_trainable
+    from pack.host.training.models import check_trainable
 
     try:
         if is_demo_model(file):
@@ -153,7 +153,7 @@ def measure(make: Callable[[], Any], scene: Any, options: argparse.Namespace) ->
         scene: what is learned from.
         options: the command line.
     """
-    from pack.host.training_run import sweep
+    from pack.host.training.run import sweep
 
     folder, lines, failed = options.folder, [], {}
     known, studio = earlier(folder), None
@@ -177,13 +177,11 @@ def measure(make: Callable[[], Any], scene: Any, options: argparse.Namespace) ->
     return report_of(lines, failed, options)
 
 
-def attempt(
-    studio: Any, scene: Any, settings: Any, options: argparse.Namespace, named: tuple[str, str]
-) -> Line | str:
+def attempt(studio: Any, scene: Any, settings: Any, options: argparse.Namespace, named: tuple[str, str]) -> Line | str:
     """Measure one way, or say why it cannot be; the others do not depend on it."""
     import comfy.model_management
-    from pack.host.training_run import is_out_of_memory
-    from pack.host.training_weights import release
+    from pack.host.training.copies import release
+    from pack.host.training.run import is_out_of_memory
 
     try:
         return line_of(studio, scene, settings, options, named)
@@ -232,7 +230,7 @@ def state_file(folder: Path, key: str) -> Path:
 def keeping_for(studio: Any, settings: Any, file: Path, say: Callable[[str], None]) -> Any:
     """How a way's state is kept; None, and a word about it, where the disk has no room for it."""
     from pack.scenescope.dims import bytes_text
-    from pack.scenescope.training.trainer import Keeping
+    from pack.scenescope.training.run.trainer import Keeping
 
     weights = sum(weight.numel() for weight in studio.model.model.diffusion_model.parameters())
     wanted = 24 * weights if settings.mode == "full" and settings.phase2_steps else 0  # an old state beside the new one
@@ -246,7 +244,7 @@ def keeping_for(studio: Any, settings: Any, file: Path, say: Callable[[str], Non
 def room(studio: Any, scene: Any, settings: Any, options: argparse.Namespace) -> str:
     """How much memory there is, how much is wanted, and what to try."""
     import comfy.model_management
-    from pack.host.training import memory_wanted
+    from pack.host.training.models import memory_wanted
     from pack.scenescope.dims import bytes_text
 
     device = studio.model.load_device
@@ -261,7 +259,7 @@ def room(studio: Any, scene: Any, settings: Any, options: argparse.Namespace) ->
 def studio_of(options: argparse.Namespace, scene: Any) -> Any:
     """The model, and how it makes pictures."""
     from pack.benchmarks.lab.trial import Manner, Studio
-    from pack.host.sampling import SamplerSettings
+    from pack.host.recording.sampling import SamplerSettings
 
     sampling = SamplerSettings(0, options.sampler_steps, cfg=7.5, sampler_name="dpmpp_2m", scheduler="karras")
     manner = Manner(scene.latent, sampling, "a photo at the beach", options.class_pictures)
@@ -277,7 +275,7 @@ def bench(options: argparse.Namespace) -> None:
         raise FileError(f"no ComfyUI was found; expected one to train in. {HOW_TO_GET_ONE}")
     use_comfyui(path, cpu=options.cpu or not torch.cuda.is_available())
     from pack.benchmarks.lab.photo import read_photo
-    from pack.scenescope.training.preview import describe, preview
+    from pack.scenescope.training.scene.preview import describe, preview
 
     check(options)
     photo = read_photo(options.scene, options.resolution)

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from pack.scenescope.attention.figure import Layouting, draw
-from pack.scenescope.attention.heatmap import heatmaps
-from pack.scenescope.attention.recording import Address, AttentionMap, Entry, Recording
-from pack.scenescope.attention.render import Style
-from pack.scenescope.attention.selection import Selection
-from pack.scenescope.attention.sites import Place, Site
-from pack.scenescope.attention.view import View
-from pack.scenescope.attention.words import WordMatch
+from pack.scenescope.attention.draw.figure import Layouting, draw
+from pack.scenescope.attention.draw.render import Style
+from pack.scenescope.attention.read.heatmap import heatmaps
+from pack.scenescope.attention.read.view import View
+from pack.scenescope.attention.record.layers import Place, Site
+from pack.scenescope.attention.record.recording import Address, AttentionMap, Entry, Recording
+from pack.scenescope.attention.record.selection import Selection
+from pack.scenescope.attention.words.find import WordMatch
 from pack.scenescope.dims import Grid, bytes_text
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -57,9 +57,9 @@ def overheads(options: argparse.Namespace) -> list[tuple[str, float, float, floa
     """
     import comfy.ldm.modules.attention as host_attention
     import comfy.sd
-    from pack.host.unet import record_attention
-    from pack.scenescope.attention.selection import Selection
-    from pack.tests.host.checkpoint import checkpoint
+    from pack.host.recording.unet import record_attention
+    from pack.scenescope.attention.record.selection import Selection
+    from pack.tests.support.host.checkpoint import checkpoint
 
     model = comfy.sd.load_checkpoint_guess_config(str(checkpoint()), output_clip=False, output_vae=False)[0]
     watched, _ = record_attention(model, Selection())
@@ -78,7 +78,7 @@ def overheads(options: argparse.Namespace) -> list[tuple[str, float, float, floa
 
 def sample_once(model: Any, options: argparse.Namespace) -> None:
     """One run at the chosen size, CFG 7, a prompt of 77 tokens on either side."""
-    from pack.tests.host.runs import Run, conditioning, sample
+    from pack.tests.support.host.runs import Run, conditioning, sample
 
     side = options.pixels // 8
     width = model.model.model_config.unet_config["context_dim"]
@@ -92,8 +92,8 @@ def held() -> list[tuple[int, int, int]]:
     Returns:
         rows: steps, bytes of the maps, growth of the process's resident memory in bytes
     """
-    from pack.host.unet import record_attention
-    from pack.scenescope.attention.selection import Selection
+    from pack.host.recording.unet import record_attention
+    from pack.scenescope.attention.record.selection import Selection
 
     model, rows = small_model(), []
     for steps in (2, 2, 6):  # the first one warms up
@@ -107,7 +107,7 @@ def held() -> list[tuple[int, int, int]]:
 def small_model() -> Any:
     """A small U-Net with SD1.5's 16 blocks and 8 heads, on the back-end that needs least memory of its own."""
     import comfy.ldm.modules.attention as host_attention
-    from pack.tests.host import layouts
+    from pack.tests.support.host import layouts
 
     host_attention.optimized_attention = host_attention.attention_pytorch
 
@@ -116,7 +116,7 @@ def small_model() -> Any:
 
 def sample_small(model: Any, steps: int) -> None:
     """One run on 64x64 latents."""
-    from pack.tests.host.runs import Run, conditioning, sample
+    from pack.tests.support.host.runs import Run, conditioning, sample
 
     sample(model, conditioning(seed=1), conditioning(seed=2), Run(size=(64, 64), steps=steps))
 
@@ -137,8 +137,8 @@ def added_by(kind: str) -> int:
 
 def print_added(kind: str) -> None:
     """Sample without and with recording, and print the difference of the peaks."""
-    from pack.host.unet import record_attention
-    from pack.scenescope.attention.selection import Selection
+    from pack.host.recording.unet import record_attention
+    from pack.scenescope.attention.record.selection import Selection
 
     model = small_model()
     blocks, times = ("input 1", 1) if kind == "whole" else ("all", 2)

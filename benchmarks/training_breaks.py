@@ -91,9 +91,10 @@ def learn(parts: Any, mode: str, steps: int, folder: Path, ending: Ending, cance
     """Train as the node does, with the state in a folder."""
     import comfy.model_management
     import folder_paths
-    from pack.host.training_run import Plan, train_concepts
+    from pack.host.training.plan import Plan
+    from pack.host.training.run import train_concepts
     from pack.scenescope.training.settings import full_settings, lora_settings
-    from pack.tests.host.learning import learned_bits, small_scene
+    from pack.tests.support.host.learning import learned_bits, small_scene
 
     folder_paths.set_output_directory(str(folder))
     preset = {"lora": lora_settings, "full": full_settings}[mode]
@@ -121,9 +122,9 @@ def learn(parts: Any, mode: str, steps: int, folder: Path, ending: Ending, cance
 
 def learn_toy(parts: Any, mode: str, steps: int, folder: Path, ending: Ending, cancel_after: float | None) -> Whole:
     """Train the tests' toy model."""
+    from pack.scenescope.training.run.trainer import Keeping
     from pack.scenescope.training.settings import full_settings, lora_settings
-    from pack.scenescope.training.trainer import Keeping
-    from pack.tests.toy_runs import bits, learned
+    from pack.tests.support.toy_runs import bits, learned
 
     (folder / "training" / "run").mkdir(parents=True, exist_ok=True)
     preset = {"lora": lora_settings, "full": full_settings}[mode]
@@ -178,7 +179,7 @@ def in_child(work: Callable[[], Whole], kill_after: float | None = None) -> Whol
 def broken(way: tuple[Learn, Any], kind: str, mode: str, share: float, whole: Whole, steps: int) -> Broken:
     """Break a run off at a share of its way, go on, and look."""
     from pack.scenescope.errors import SceneScopeError
-    from pack.scenescope.training.state import load_state
+    from pack.scenescope.training.run.state import load_state
 
     train, parts = way
     moment = whole.begun + share * (whole.seconds - whole.begun)

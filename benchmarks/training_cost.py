@@ -56,7 +56,7 @@ def parts(options: argparse.Namespace) -> tuple[Any, Any, Any]:
 
         return load_demo_model()
     import comfy.sd
-    from pack.tests.host.checkpoint import checkpoint
+    from pack.tests.support.host.checkpoint import checkpoint
 
     loaded = comfy.sd.load_checkpoint_guess_config(str(checkpoint()), output_clip=True, output_vae=True)
     return loaded[0], loaded[1], loaded[2]
@@ -64,7 +64,7 @@ def parts(options: argparse.Namespace) -> tuple[Any, Any, Any]:
 
 def scene(pixels: int) -> Any:
     """Two things of noise, one left and one right."""
-    from pack.scenescope.training.scene import Concept, build_scene
+    from pack.scenescope.training.scene.scene import Concept, build_scene
 
     picture = torch.rand(1, pixels, pixels, 3, generator=torch.Generator().manual_seed(1))
     masks = torch.zeros(2, pixels, pixels)
@@ -75,9 +75,9 @@ def scene(pixels: int) -> Any:
 
 def steps_of(options: argparse.Namespace) -> Iterator[Callable[[], None]]:
     """Prepare a variant; yields its step once."""
-    from pack.host.training import training_ports
+    from pack.host.training.models import training_ports
+    from pack.scenescope.training.run.trainer import Run
     from pack.scenescope.training.settings import lora_settings
-    from pack.scenescope.training.trainer import Run
 
     name, pictured = options.variant, scene(options.pixels)
     settings = lora_settings(**OURS.get(name, OURS["phase 1"]), precision=options.precision)

@@ -43,11 +43,11 @@ def trained(options: argparse.Namespace) -> dict[str, float]:
         Seconds of a step of each phase (medians), peak bytes, and the last loss.
     """
     import comfy.sd
-    from pack.host.training import training_ports
-    from pack.scenescope.training.scene import Concept, build_scene
+    from pack.host.training.models import training_ports
+    from pack.scenescope.training.run.trainer import train
+    from pack.scenescope.training.scene.scene import Concept, build_scene
     from pack.scenescope.training.settings import full_settings, lora_settings
-    from pack.scenescope.training.trainer import train
-    from pack.tests.host.checkpoint import checkpoint
+    from pack.tests.support.host.checkpoint import checkpoint
 
     seconds: dict[int, list[float]] = {1: [], 2: []}
     preset = {"lora": lora_settings, "full": full_settings}[options.mode]

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..host.sampling import SamplerSettings, sample
-from ..host.text import trace_words
-from ..host.unet import record_attention
-from ..scenescope.attention.heatmap import heatmaps
-from ..scenescope.attention.recording import Recording
-from ..scenescope.attention.segment import above_otsu, intersection_over_union
-from ..scenescope.attention.selection import Selection
-from ..scenescope.attention.view import View
-from ..scenescope.attention.words import find_words
+from ..host.prompts.text import trace_words
+from ..host.recording.sampling import SamplerSettings, sample
+from ..host.recording.unet import record_attention
+from ..scenescope.attention.read.heatmap import heatmaps
+from ..scenescope.attention.read.masks import above_otsu, intersection_over_union
+from ..scenescope.attention.read.view import View
+from ..scenescope.attention.record.recording import Recording
+from ..scenescope.attention.record.selection import Selection
+from ..scenescope.attention.words.find import find_words
 from ..scenescope.world.checker import Verdict, find_things, judge
 from ..scenescope.world.scene import Drawing, Layout, draw, full_caption, random_layout
 

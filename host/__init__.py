@@ -2,7 +2,7 @@
 
 Host contracts relied on, seen in ComfyUI 0.33.0 (supported from 0.28.0):
 
-unet.py
+recording/unet.py
     `comfy/patcher_extension.py`, `WrappersMP`: wrappers nest around sampling, conditioning and the model call.
     `comfy/model_base.py`, `BaseModel.apply_model`: the order of its arguments, `transformer_options` the sixth.
     `comfy/samplers.py`, `CFGGuider.sample`: a run works on its own copy of the model's options.
@@ -14,15 +14,15 @@ unet.py
 shapes.py
     `comfy/model_base.py`, `BaseModel.model_config.unet_config`: what the U-Net was built with.
     `comfy/ldm/modules/attention.py`, `wrap_attn`: how an attention override is called.
-text.py
+prompts/text.py
     `comfy/sd.py`, `CLIP.clone`, `tokenize`, `encode_from_tokens`, `encode_from_tokens_scheduled`.
     `comfy/sd1_clip.py`, `SDTokenizer.tokenize_with_weights`, `inv_vocab`; `SDClipModel.process_tokens`.
     `comfy/sampler_helpers.py`, `convert_cond`: unknown entries of a conditioning's dictionary reach the sampler.
-concepts.py
+concepts/apply.py
     `comfy/sd1_clip.py`, `SDTokenizer._try_get_embedding`: the vectors behind `embedding:name`; a tensor in place of an
     id is taken as it is (`SDClipModel.process_tokens`).
     `comfy/lora.py`, `load_lora`, and `ModelPatcher.add_patches`: changes of weights.
-ask.py
+prompts/ask.py
     `comfy/model_management.py`, `load_models_gpu`: weights with their patches, where they run.
 paths.py
     `folder_paths.py`, `get_save_image_path`, `is_within_directory`, `get_directory_by_type`.
@@ -30,11 +30,11 @@ scene.py
     `comfy_extras/nodes_painter.py`: the painter's widget is a STRING of `widgetType` PAINTER named `mask`; its value
     names a transparent PNG in the input folder.
     `comfy/sd1_clip.py`, `SDTokenizer.tokenizer`: SD1.5's tokens of a text.
-runs.py
+recording/runs.py
     `comfy_execution/utils.py`, `get_executing_context`: the prompt and the node that are running.
-screen.py
+editor/messages.py
     `server.py`, `PromptServer.send_progress_text`: a line of text on a node.
-sampling.py
+recording/sampling.py
     `nodes.py`, `common_ksampler`: the stock sampler.
 version.py
     `comfyui_version.py`, `__version__`.

@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from ..scenescope.dims import Grid
 from ..scenescope.errors import FileError
-from ..scenescope.training.doubts import colour_doubts, doubts, size_doubts
-from ..scenescope.training.preview import describe, facts, preview
-from ..scenescope.training.scene import Scene, build_scene
-from ..scenescope.training.things import Marks, gather, lines_of, name_things
+from ..scenescope.training.scene.cautions import colour_doubts, doubts, size_doubts
+from ..scenescope.training.scene.masks import Marks, gather, lines_of, name_things
+from ..scenescope.training.scene.preview import describe, facts, preview
+from ..scenescope.training.scene.scene import Scene, build_scene
 from .paths import chosen_file, version_of
 
 STROKES = ".png"

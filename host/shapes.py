@@ -20,12 +20,13 @@ import comfy.ops
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-from ..scenescope.attention.diagram import draw_unet
-from ..scenescope.attention.recording import Recording
-from ..scenescope.attention.render import to_tensor
-from ..scenescope.attention.shapes import BlockShape, ShapeProbe, shape_csv, shape_json, shape_markdown
-from ..scenescope.attention.sites import find_sites
+from ..scenescope.attention.record.block_shapes import BlockShape, ShapeProbe
+from ..scenescope.attention.record.layers import find_sites
+from ..scenescope.attention.record.recording import Recording
+from ..scenescope.attention.shapes.diagram import draw_unet
+from ..scenescope.attention.shapes.tables import shape_csv, shape_json, shape_markdown
 from ..scenescope.dims import Grid
+from ..scenescope.drawing.pixels import to_tensor
 from ..scenescope.errors import HostError, InputError, RecordingError
 
 PIXELS = 8  # of a latent cell's edge, for every model family whose U-Net this can be

@@ -6,13 +6,13 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..host.ask import question_of
-from ..host.heatmaps import picture_size, words_asked
-from ..host.screen import say_on_node
-from ..scenescope.attention.ask import ask
-from ..scenescope.attention.figure import draw_comparison
-from .sockets import CATEGORY, AttentionMaps
-from .viewing import (
+from ..host.editor.messages import say_on_node
+from ..host.prompts.ask import question_of
+from ..host.prompts.words import picture_size, words_asked
+from ..scenescope.attention.draw.figure import draw_comparison
+from ..scenescope.attention.read.ask import ask
+from .widgets.sockets import CATEGORY, AttentionMaps
+from .widgets.view import (
     BRANCHES,
     COLOURS,
     COLOURS_TIP,

@@ -6,15 +6,15 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.concepts import apply_concepts
-from ..host.exports import plan_export
+from ..host.concepts.apply import apply_concepts
+from ..host.concepts.export import plan_export
+from ..host.editor.messages import say_and_keep, say_on_node, withheld
 from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_names, version_of
-from ..host.screen import say_and_keep, say_on_node, withheld
 from ..scenescope.dims import bytes_text
 from ..scenescope.errors import SceneScopeError
-from ..scenescope.training.concepts import Concepts as Learned
-from ..scenescope.training.concepts import load_concepts, save_concepts
-from .sockets import CATEGORY, Concepts
+from ..scenescope.training.learned.concepts import Concepts as Learned
+from ..scenescope.training.learned.concepts import load_concepts, save_concepts
+from .widgets.sockets import CATEGORY, Concepts
 
 SUFFIX = ".concepts.safetensors"
 ALIASES = ["learned tokens", "textual inversion", "embedding", "break-a-scene", "dreambooth", "lora"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..host.demo import demo_scene, load_demo_model
-from .sockets import CATEGORY
+from .widgets.sockets import CATEGORY
 
 
 class DemoModel(io.ComfyNode):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..host.editor.messages import say_and_keep, say_on_node
+from ..host.editor.viewer import viewer_ui
 from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_names, version_of
-from ..host.screen import say_and_keep, say_on_node
-from ..host.viewer import viewer_ui
-from ..scenescope.attention.mapfile import MAPS_SUFFIX, load_recording, save_recording
-from ..scenescope.attention.recording import Recording
+from ..scenescope.attention.files.maps import MAPS_SUFFIX, load_recording, save_recording
+from ..scenescope.attention.record.recording import Recording
 from ..scenescope.dims import bytes_text
 from ..scenescope.errors import SceneScopeError
-from .sockets import CATEGORY, AttentionMaps
+from .widgets.sockets import CATEGORY, AttentionMaps
 
 ALIASES = ["attention maps", "raw maps", "safetensors", "export maps", "import maps"]
 SAVER, LOADER = "Save Maps", "Load Maps"

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..host.generate import Generated, Request, empty_latent, generate
-from ..host.sampling import SamplerSettings
-from ..host.screen import say_and_keep
-from ..host.viewer import viewer_ui
-from ..scenescope.attention.selection import POSITIVE, Selection
-from ..scenescope.training.concepts import Concepts as Learned
-from ..scenescope.training.subsets import MOST_PICTURES, WHICH
+from ..host.concepts.generate import Generated, Request, empty_latent, generate
+from ..host.editor.messages import say_and_keep
+from ..host.editor.viewer import viewer_ui
+from ..host.recording.sampling import SamplerSettings
+from ..scenescope.attention.record.selection import POSITIVE, Selection
+from ..scenescope.training.learned.concepts import Concepts as Learned
+from ..scenescope.training.learned.prompts import MOST_PICTURES, WHICH
 from .concepts import applying_inputs
 from .record import sampler_inputs
-from .sockets import CATEGORY, AttentionMaps, Concepts
+from .widgets.sockets import CATEGORY, AttentionMaps, Concepts
 
 _WRITTEN = re.compile(r"<[^<>\s]+>")
 

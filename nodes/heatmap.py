@@ -6,14 +6,14 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..host.heatmaps import picture_doubts, picture_size, words_asked
-from ..host.screen import say_and_keep
-from ..host.viewer import viewer_ui
-from ..scenescope.attention.figure import LAYOUTS, draw
-from ..scenescope.attention.normalise import NORMALISATIONS
-from ..scenescope.attention.render import overlay
-from .sockets import CATEGORY, AttentionMaps
-from .viewing import (
+from ..host.editor.messages import say_and_keep
+from ..host.editor.viewer import viewer_ui
+from ..host.prompts.words import picture_doubts, picture_size, words_asked
+from ..scenescope.attention.draw.figure import LAYOUTS, draw
+from ..scenescope.attention.draw.render import overlay
+from ..scenescope.attention.read.normalise import NORMALISATIONS
+from .widgets.sockets import CATEGORY, AttentionMaps
+from .widgets.view import (
     COLOURS,
     COLOURS_TIP,
     WORDS_TIP,
@@ -76,9 +76,7 @@ class TokenHeatmap(io.ComfyNode):
         doubts = picture_doubts(attention_maps, picture)
         cautions = "\n".join([*doubts, *(caution.text for caution in figure.cautions)])
         asked = found if words.strip() else ()
-        viewer = viewer_ui(
-            attention_maps, words=asked, picture=picture, resolution=view.resolution, branch=view.branch
-        )
+        viewer = viewer_ui(attention_maps, words=asked, picture=picture, resolution=view.resolution, branch=view.branch)
         said = say_and_keep(cls.hidden.unique_id, cautions)
         shown = ui.PreviewImage(figure.images, cls=cls).as_dict() | viewer | said
         return io.NodeOutput(figure.images, figure.masks, figure.report, ui=shown)

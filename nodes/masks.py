@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..host.screen import say_on_node
-from ..scenescope.attention.segment import CUTS, cut_masks, refine_by
-from .sockets import CATEGORY, AttentionMaps
+from ..host.editor.messages import say_on_node
+from ..scenescope.attention.read.masks import CUTS, cut_masks, refine_by
+from .widgets.sockets import CATEGORY, AttentionMaps
 
 
 class MapToMask(io.ComfyNode):

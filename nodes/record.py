@@ -6,14 +6,14 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.heatmaps import picture_doubts
-from ..host.runs import RunBook
-from ..host.sampling import SamplerSettings, sample
-from ..host.screen import say_on_node
-from ..host.unet import record_attention
-from ..host.viewer import viewer_ui
-from .selecting import selection_inputs, selection_of
-from .sockets import CATEGORY, AttentionMaps, Recorder
+from ..host.editor.messages import say_on_node
+from ..host.editor.viewer import viewer_ui
+from ..host.prompts.words import picture_doubts
+from ..host.recording.runs import RunBook
+from ..host.recording.sampling import SamplerSettings, sample
+from ..host.recording.unet import record_attention
+from .widgets.selection import selection_inputs, selection_of
+from .widgets.sockets import CATEGORY, AttentionMaps, Recorder
 
 ALIASES = ["daam", "attention map", "attention maps", "heatmap", "cross attention", "self attention", "record", "hook"]
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..host.editor.messages import say_and_keep, tell_front_end
 from ..host.scene import Naming, built_scene, painted_strokes, strokes_version
-from ..host.screen import say_and_keep, tell_front_end
-from ..scenescope.training.preview import with_given
-from ..scenescope.training.scene import MOST_CONCEPTS
-from ..scenescope.training.things import Marks
-from .sockets import CATEGORY, Scene
+from ..scenescope.training.scene.masks import Marks
+from ..scenescope.training.scene.preview import with_given
+from ..scenescope.training.scene.scene import MOST_CONCEPTS
+from .widgets.sockets import CATEGORY, Scene
 
 PICTURE_EVENT = "scenescope.picture"
 """Tells the front end which picture came in, before anything is asked of its masks."""

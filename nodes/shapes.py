@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.shape_panel import shapes_ui
+from ..host.editor.shapes import shapes_ui
 from ..host.shapes import shape_log
-from .sockets import CATEGORY, AttentionMaps
+from .widgets.sockets import CATEGORY, AttentionMaps
 
 ALIASES = [
     "shape log",

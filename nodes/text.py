@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.screen import say_on_node
-from ..host.text import can_trace, trace_words
-from .sockets import CATEGORY
+from ..host.editor.messages import say_on_node
+from ..host.prompts.text import can_trace, trace_words
+from .widgets.sockets import CATEGORY
 
 
 class TraceWords(io.ComfyNode):

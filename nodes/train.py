@@ -6,10 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..host.training_run import Plan, train_concepts
+from ..host.training.plan import Plan
+from ..host.training.run import train_concepts
 from ..scenescope.training.settings import lora_settings
-from .knobs import PRESETS, knobs, settings_of
-from .sockets import CATEGORY, Concepts, Scene, Settings
+from .widgets.settings import PRESETS, knobs, settings_of
+from .widgets.sockets import CATEGORY, Concepts, Scene, Settings
 
 
 class TrainSettings(io.ComfyNode):

@@ -1,6 +1,6 @@
-"""The core of SceneScope: attention maps, and learning concepts from them.
+"""The core of SceneScope: attention maps, and learning concepts from them. It knows nothing of ComfyUI.
 
-This ring needs torch, einops, numpy, safetensors and Pillow, and nothing of the host. `attention` is the eye,
-`training` is the hand; training reads what the eye records, never the other way.
-`world` draws what the demo model knows.
+It needs torch, einops, numpy, safetensors and Pillow. Reading order: `dims` (names of dimensions, grids), `errors`,
+`resample` (between grids), `files`, `drawing`, `attention` (recording and reading maps), `training` (learning concepts;
+it reads attention, never the other way) and `world` (draws what the demo model knows).
 """

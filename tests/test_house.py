@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,17 +14,23 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "latent_preview", "nodes"}
 HOST |= {"node_helpers", "server"}
 CORE_MAY_IMPORT = {"torch", "einops", "numpy", "safetensors", "PIL"} | set(sys.stdlib_module_names)
-# Each floor and what it may stand on; a module always may import from its own floor.
-BELOW = {
-    "nodes": {"host", "training", "attention", "world", "files", "dims", "errors"},
-    "host": {"training", "attention", "world", "files", "dims", "errors"},
-    "training": {"attention", "files", "dims", "errors"},
-    "world": {"dims", "errors"},
-    "attention": {"files", "dims", "errors"},
-    "files": {"dims", "errors"},
-    "dims": {"errors"},
-    "errors": set(),
-}
+# The rooms, from the ground up: a module may import from its own room and from those before it. A room is a folder, or
+# a file that stands alone in a ring.
+ROOMS = (
+    "scenescope/errors", "scenescope/dims", "scenescope/resample", "scenescope/files", "scenescope/drawing",
+    "scenescope/world",
+    "scenescope/attention/words", "scenescope/attention/record", "scenescope/attention/read",
+    "scenescope/attention/draw", "scenescope/attention/act", "scenescope/attention/shapes",
+    "scenescope/attention/files",
+    "scenescope/training/settings", "scenescope/training/noise", "scenescope/training/weights",
+    "scenescope/training/scene", "scenescope/training/ports", "scenescope/training/step",
+    "scenescope/training/learned", "scenescope/training/run",
+    "host/version", "host/core_nodes", "host/paths", "host/shapes", "host/scene", "host/demo",
+    "host/editor", "host/prompts", "host/recording", "host/training", "host/concepts",
+    "nodes/widgets", "nodes",
+)  # fmt: skip
+SHIPPED = ("nodes", "host", "scenescope")
+FILES_IN_A_ROOM = 15
 LINES_IN_A_FILE, LINES_IN_A_FUNCTION = 350, 60
 UNFINISHED = re.compile(r"\b(T[O]DO|F[I]XME|X[X]X)\b|moc[k]\.patch|mark\.(skip|xfail)|pytest\.(skip|xfail)\(")
 # A folder of one person's machine: a Unix or Windows home, a scratch folder.
@@ -43,11 +50,11 @@ def python_files(*folders: str) -> list[Path]:
     return sorted(filter(is_ours, files))
 
 
-def floor_of(module: tuple[str, ...]) -> str | None:
-    """Return the floor that a module of the pack is on; the packages' own `__init__` files are on none."""
-    if module[:1] == ("scenescope",):
-        return module[1] if len(module) > 1 else None
-    return module[0] if module and module[0] in BELOW else None
+def room_of(module: tuple[str, ...]) -> str | None:
+    """Return the room that a module of the pack is in; the rooms' own `__init__` files are in none."""
+    if module[-1:] == ("__init__",):
+        return None
+    return next((room for end in range(len(module), 0, -1) if (room := "/".join(module[:end])) in ROOMS), None)
 
 
 def imports(module: tuple[str, ...], source: str) -> Iterator[tuple[bool, tuple[str, ...]]]:
@@ -70,12 +77,32 @@ def imports(module: tuple[str, ...], source: str) -> Iterator[tuple[bool, tuple[
 
 
 def arrows_up(module: tuple[str, ...], source: str) -> list[str]:
-    """Return the floors that a module imports although they are not below its own."""
-    own = floor_of(module)
+    """Return the rooms that a module imports although they do not come before its own."""
+    own = room_of(module)
     if own is None:
         return []
-    floors = {floor_of(name) for inside, name in imports(module, source) if inside} - {None, own}
-    return sorted(f"{'/'.join(module)} imports {floor}" for floor in floors - BELOW.get(own, set()))
+    rooms = {room_of(name) for inside, name in imports(module, source) if inside} - {None}
+    return [f"{'/'.join(module)} imports {room}" for room in ROOMS[ROOMS.index(own) + 1 :] if room in rooms]
+
+
+def circles(arrows: dict[str, set[str]]) -> list[str]:
+    """Return every file that can be reached from itself along imports."""
+
+    def reached(start: str) -> set[str]:
+        seen, ahead = set(), [start]
+        while ahead:
+            found = arrows.get(ahead.pop(), set()) - seen
+            seen |= found
+            ahead += found
+        return seen
+
+    return sorted(file for file in arrows if file in reached(file))
+
+
+def crowded(files: list[str]) -> list[str]:
+    """Return the folders that hold more files than a reader can take in."""
+    counts = Counter(file.rpartition("/")[0] for file in files if not file.endswith("__init__.py"))
+    return sorted(f"{folder}: {count} files" for folder, count in counts.items() if count > FILES_IN_A_ROOM)
 
 
 def foreign(module: tuple[str, ...], source: str) -> set[str]:
@@ -88,26 +115,77 @@ def name_of(file: Path) -> tuple[str, ...]:
     return file.relative_to(ROOT).with_suffix("").parts
 
 
-def test_imports_between_the_floors_point_down():
-    """Oracle: the table of floors. Training may read the eye; the eye never knows the hand."""
-    files = python_files("nodes", "host", "scenescope")
+def test_imports_between_the_rooms_point_down():
+    """Oracle: the list of rooms. Training reads attention; attention never knows of training."""
+    files = python_files(*SHIPPED)
     assert [arrow for file in files for arrow in arrows_up(name_of(file), file.read_text("utf-8"))] == []
 
 
-def test_every_module_is_on_a_floor_of_the_table():
-    """Oracle: the table of floors; a new floor has to be put into it."""
-    floors = {floor_of(name_of(file)) for file in python_files("scenescope")}
-    assert floors - {"__init__"} <= set(BELOW)
+def test_every_module_is_in_a_room_of_the_list():
+    """Oracle: the list of rooms; a new room has to be put into it, at its height."""
+    names = [name_of(file) for file in python_files(*SHIPPED)]
+    assert [name for name in names if room_of(name) is None and name[-1] != "__init__"] == []
+    assert [room for room in ROOMS if not (ROOT / room).is_dir() and not (ROOT / f"{room}.py").is_file()] == []
 
 
 def test_an_arrow_that_points_up_is_seen():
     """Oracle: imports written by hand, in each way of writing them."""
-    assert arrows_up(("host", "unet"), "from ..nodes.record import Record") == ["host/unet imports nodes"]
-    assert arrows_up(("scenescope", "attention", "sites"), "def f():\n    from ..training import losses") == [
-        "scenescope/attention/sites imports training"
+    assert arrows_up(("host", "recording", "unet"), "from ...nodes.record import Record") == [
+        "host/recording/unet imports nodes"
     ]
-    assert arrows_up(("scenescope", "dims"), "from . import attention") == ["scenescope/dims imports attention"]
-    assert arrows_up(("scenescope", "training", "losses"), "from ..attention.heatmap import at") == []
+    assert arrows_up(
+        ("scenescope", "attention", "record", "layers"), "def f():\n    from ...training.step import losses"
+    ) == ["scenescope/attention/record/layers imports scenescope/training/step"]
+    assert arrows_up(("scenescope", "attention", "record", "layers"), "from ..read import view") == [
+        "scenescope/attention/record/layers imports scenescope/attention/read"
+    ]
+    assert arrows_up(("scenescope", "dims"), "from . import resample") == [
+        "scenescope/dims imports scenescope/resample"
+    ]
+    assert arrows_up(("scenescope", "training", "step", "losses"), "from ...attention.read.heatmap import at") == []
+
+
+def test_no_file_imports_itself_by_a_detour():
+    """Oracle: the graph of imports, also inside a room."""
+    names = {name_of(file): file.read_text("utf-8") for file in python_files(*SHIPPED)}
+    arrows = {
+        "/".join(own): {
+            "/".join(found)
+            for inside, full in imports(own, source)
+            if inside
+            for found in (full, full[:-1])
+            if found in names and found != own
+        }
+        for own, source in names.items()
+    }
+    assert circles(arrows) == []
+
+
+def test_a_circle_is_seen():
+    """Oracle: a graph drawn by hand."""
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c"]
+    assert circles({"a": {"b"}, "b": set()}) == []
+
+
+def test_no_folder_is_crowded():
+    """Oracle: the limit; a fuller folder is two rooms."""
+    files = [file for file in python_files() if not file.name.startswith("test_")] + list((ROOT / "web").rglob("*.js"))
+    assert crowded([file.relative_to(ROOT).as_posix() for file in files]) == []
+    assert crowded([f"room/file{index}.py" for index in range(16)]) == ["room: 16 files"]
+
+
+def test_what_ships_needs_nothing_of_the_workshop():
+    """Oracle: the names of the folders that a user's pack does not need."""
+    workshop = {"benchmarks", "demo", "tests", "devtools", "dev"}
+    for file in python_files(*SHIPPED):
+        found = {name[0] for inside, name in imports(name_of(file), file.read_text("utf-8")) if inside}
+        assert found & workshop == set(), file
+
+
+def test_one_file_imports_the_hosts_own_nodes():
+    """Oracle: its name. `import nodes` anywhere else would be taken for the pack's own folder."""
+    files = [file for file in python_files(*SHIPPED) if "nodes" in foreign(name_of(file), file.read_text("utf-8"))]
+    assert [file.relative_to(ROOT).as_posix() for file in files] == ["host/core_nodes.py"]
 
 
 def test_the_core_imports_only_what_it_may():

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pack.scenescope.attention.resample import area_mean, area_overlap, area_sum
 from pack.scenescope.dims import Grid
+from pack.scenescope.resample import Span, axis_weights, resize, resize_sums
 
 cells = st.integers(1, 24)
 grids = st.builds(Grid, st.integers(1, 12), st.integers(1, 12))
@@ -22,69 +22,72 @@ def picture(grid: Grid, dtype: torch.dtype = torch.float64, seed: int = 0) -> to
 
 @settings(deadline=None, max_examples=30)
 @given(source=cells, target=cells)
-def test_the_overlap_is_that_of_intervals(source: int, target: int):
-    """Oracle: intervals of exact fractions; each source cell is shared out entirely."""
-    overlap = area_overlap(source, target)
+def test_the_weights_are_those_of_intervals(source: int, target: int):
+    """Oracle: intervals of exact fractions; a coarser cell is the mean of what it covers."""
+    source, target = max(source, target), min(source, target)
+    weights, covered = axis_weights(source, target, Span(0, source, source))
     for row in range(target):
         for column in range(source):
             low = max(Fraction(row, target), Fraction(column, source))
             high = min(Fraction(row + 1, target), Fraction(column + 1, source))
-            assert abs(float(overlap[row, column]) - float(max(high - low, 0) * source)) < 1e-12
-    assert torch.allclose(overlap.sum(dim=0), torch.ones(source, dtype=torch.float64))
+            assert abs(float(weights[row, column]) - float(max(high - low, 0) * target)) < 1e-12
+    assert covered.tolist() == [1.0] * target
+
+
+def _finer(one: Grid, other: Grid) -> Grid:
+    return Grid(max(one.height, other.height), max(one.width, other.width))
+
+
+def _coarser(one: Grid, other: Grid) -> Grid:
+    return Grid(min(one.height, other.height), min(one.width, other.width))
 
 
 def test_three_rows_become_two_and_two_columns_one():
     """Oracle: by hand; the middle row is shared."""
     maps = torch.tensor([[1.0, 3.0], [2.0, 6.0], [5.0, 7.0]])
-    assert area_sum(maps, Grid(2, 1)).tolist() == [[8.0], [16.0]]
-    assert area_mean(maps, Grid(2, 1)).flatten().tolist() == pytest.approx([8 / 3, 16 / 3])
-
-
-def test_a_finer_grid_repeats_means_and_shares_out_sums():
-    """Oracle: by hand."""
-    maps = torch.tensor([[2.0, 4.0]])
-    assert area_mean(maps, Grid(2, 4)).tolist() == [[2, 2, 4, 4], [2, 2, 4, 4]]
-    assert area_sum(maps, Grid(2, 4)).tolist() == [[0.5, 0.5, 1, 1], [0.5, 0.5, 1, 1]]
+    assert resize_sums(maps, Grid(2, 1)).tolist() == [[8.0], [16.0]]
+    assert resize(maps, Grid(2, 1)).flatten().tolist() == pytest.approx([8 / 3, 16 / 3])
 
 
 @settings(deadline=None, max_examples=30)
 @given(source=grids, target=grids)
 def test_the_mean_keeps_means_and_the_sum_keeps_sums(source: Grid, target: Grid):
-    """Oracle: invariants, for any two grids."""
+    """Oracle: invariants, for any grid and any coarser one."""
+    source, target = _finer(source, target), _coarser(source, target)
     maps = picture(source)
-    assert area_mean(maps, target).shape == (2, 1, *target)
-    assert torch.allclose(area_mean(maps, target).mean(dim=(-2, -1)), maps.mean(dim=(-2, -1)))
-    assert torch.allclose(area_sum(maps, target).sum(dim=(-2, -1)), maps.sum(dim=(-2, -1)))
-    assert torch.allclose(area_mean(maps, target) * source.cells / target.cells, area_sum(maps, target))
+    assert resize(maps, target).shape == (2, 1, *target)
+    assert torch.allclose(resize(maps, target).mean(dim=(-2, -1)), maps.mean(dim=(-2, -1)))
+    assert torch.allclose(resize_sums(maps, target).sum(dim=(-2, -1)), maps.sum(dim=(-2, -1)))
+    assert torch.allclose(resize(maps, target) * source.cells / target.cells, resize_sums(maps, target))
 
 
 def test_height_and_width_are_not_confused():
     """Oracle: a picture that changes along its height alone."""
     maps = torch.tensor([[1.0] * 5, [2.0] * 5, [3.0] * 5, [4.0] * 5])
-    assert torch.allclose(area_mean(maps, Grid(2, 3)), torch.tensor([[1.5] * 3, [3.5] * 3]))
+    assert torch.allclose(resize(maps, Grid(2, 3)), torch.tensor([[1.5] * 3, [3.5] * 3]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 def test_the_type_is_kept(dtype: torch.dtype):
     """Oracle: the same in double precision, to the type's rounding."""
     maps = picture(Grid(6, 9), dtype)
-    made = area_mean(maps, Grid(4, 3))
+    made = resize(maps, Grid(4, 3))
     assert made.dtype == dtype
-    assert torch.allclose(made.double(), area_mean(maps.double(), Grid(4, 3)), atol=2 * torch.finfo(dtype).eps)
+    assert torch.allclose(made.double(), resize(maps.double(), Grid(4, 3)), atol=2 * torch.finfo(dtype).eps)
 
 
 def test_the_same_grid_is_passed_on_as_it_is():
     """Oracle: identity."""
     maps = picture(Grid(4, 6))
-    assert area_mean(maps, Grid(4, 6)) is maps
-    assert area_sum(maps, Grid(4, 6)) is maps
+    assert resize(maps, Grid(4, 6)) is maps
+    assert resize_sums(maps, Grid(4, 6)) is maps
 
 
 def test_weights_made_while_sampling_serve_training_too():
     """Oracle: the gradient by hand; the host samples in inference mode, and the weights are remembered."""
-    area_overlap.cache_clear()
+    axis_weights.cache_clear()
     with torch.inference_mode():
-        area_sum(torch.rand(2, 4, 6), Grid(3, 4))
+        resize_sums(torch.rand(2, 4, 6), Grid(3, 4))
     maps = torch.rand(2, 4, 6, dtype=torch.float64, requires_grad=True)  # the weights' own type: no copy is made
-    (3 * area_sum(maps, Grid(3, 4))).sum().backward()
+    (3 * resize_sums(maps, Grid(3, 4))).sum().backward()
     assert torch.allclose(maps.grad, torch.full((2, 4, 6), 3.0, dtype=torch.float64))

@@ -10,8 +10,8 @@ import torch
 from pack.host.scene import pieces
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import FileError, InputError
-from pack.scenescope.training.doubts import Doubt, doubts, size_doubts
-from pack.scenescope.training.scene import Concept, Scene, build_scene
+from pack.scenescope.training.scene.cautions import Doubt, doubts, size_doubts
+from pack.scenescope.training.scene.scene import Concept, Scene, build_scene
 from PIL import Image, ImageOps
 from torch import Tensor
 

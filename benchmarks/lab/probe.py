@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from pack.scenescope.attention.heatmap import LayerMaps, aggregate_on_grid
-from pack.scenescope.attention.placement import resize
-from pack.scenescope.attention.segment import above_otsu, intersection_over_union
-from pack.scenescope.attention.sites import find_sites
+from pack.scenescope.attention.read.heatmap import LayerMaps, aggregate_on_grid
+from pack.scenescope.attention.read.masks import above_otsu, intersection_over_union
+from pack.scenescope.attention.record.layers import find_sites
 from pack.scenescope.dims import Grid
-from pack.scenescope.training.losses import masked_loss
+from pack.scenescope.resample import resize
 from pack.scenescope.training.ports import Ports
-from pack.scenescope.training.prompts import generator_at, sentence
-from pack.scenescope.training.scene import Scene
-from pack.scenescope.training.sight import watching
+from pack.scenescope.training.scene.scene import Scene
+from pack.scenescope.training.step.losses import masked_loss
+from pack.scenescope.training.step.prompts import generator_at, sentence
+from pack.scenescope.training.step.supervision import watching
 from torch import Tensor
 
 LOOKS = 10

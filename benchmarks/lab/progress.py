@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from pack.host.training_screen import Pace, time_text
+from pack.host.training.progress import Pace, time_text
+from pack.scenescope.training.run.trainer import Report
 from pack.scenescope.training.settings import Settings
-from pack.scenescope.training.trainer import Report
 
 BETWEEN = 20.0
 """Seconds from one line to the next, at least."""

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from pack.benchmarks.lab.report import PLACES
 from pack.benchmarks.lab.trial import encode, subsets
-from pack.host.sampling import sample
-from pack.host.text import trace_words
-from pack.host.unet import record_attention
-from pack.scenescope.attention.heatmap import heatmaps
-from pack.scenescope.attention.labelled import labelled_grid
-from pack.scenescope.attention.placement import resize
-from pack.scenescope.attention.segment import above_otsu
-from pack.scenescope.attention.selection import Selection
-from pack.scenescope.attention.view import View
-from pack.scenescope.attention.words import find_words
+from pack.host.prompts.text import trace_words
+from pack.host.recording.sampling import sample
+from pack.host.recording.unet import record_attention
+from pack.scenescope.attention.read.heatmap import heatmaps
+from pack.scenescope.attention.read.masks import above_otsu
+from pack.scenescope.attention.read.view import View
+from pack.scenescope.attention.record.selection import Selection
+from pack.scenescope.attention.words.find import find_words
+from pack.scenescope.drawing.labelled_grid import labelled_grid
+from pack.scenescope.resample import resize
 from pack.scenescope.world.likeness import colour_overlap
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pack.benchmarks.lab.scatter import Spot
 from pack.benchmarks.lab.variants import title_of
-from pack.scenescope.attention.scatter import Spot
 
 DRAWS = 4000
 """Resamplings of the scenes for an interval."""
@@ -119,8 +119,7 @@ def differences(results: Sequence[Result], variants: Sequence[str], base: str) -
     for variant in variants:
         for name, tell in tellers.items():
             sides = [
-                by_scene([item for item in results if item["variant"] == which], tell)
-                for which in (variant, base)
+                by_scene([item for item in results if item["variant"] == which], tell) for which in (variant, base)
             ]
             common = [sides[0][scene] - sides[1][scene] for scene in sides[0] if scene in sides[1]]
             if variant != base and common:

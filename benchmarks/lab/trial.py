@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from pack.benchmarks.lab.probe import Looked, look
 from pack.benchmarks.lab.variants import UNTRAINED, Length, settings_of
-from pack.host.concepts import apply_concepts
-from pack.host.sampling import SamplerSettings, sample
-from pack.host.training import training_ports
-from pack.scenescope.attention.container import read_container, write_container
+from pack.host.concepts.apply import apply_concepts
+from pack.host.recording.sampling import SamplerSettings, sample
+from pack.host.training.models import training_ports
 from pack.scenescope.dims import Grid
-from pack.scenescope.training.concepts import Concepts
+from pack.scenescope.files.safetensors_file import read_container, write_container
+from pack.scenescope.training.learned.concepts import Concepts
 from pack.scenescope.training.ports import ClassPictures, Ports
-from pack.scenescope.training.scene import Concept, Scene, build_scene
+from pack.scenescope.training.run.trainer import Keeping, OnStep, Report, Run, train
+from pack.scenescope.training.scene.scene import Concept, Scene, build_scene
 from pack.scenescope.training.settings import Settings
-from pack.scenescope.training.trainer import Keeping, OnStep, Report, Run, train
 from pack.scenescope.world.likeness import Truth, score
 from pack.scenescope.world.scene import Drawing, draw
 from pack.scenescope.world.unseen import STARTING_WORDS, loosened, unseen_layout
@@ -261,9 +261,7 @@ def learn(
     with Run(scene, ports, settings) as run:
         before = look(ports, scene, _rows(run.concepts()))
     follower = _Follower(ports, scene, settings, course)
-    concepts = train(
-        scene, ports, settings, on_begin=follower.begin, on_step=follower.follow, keeping=course.keeping
-    )
+    concepts = train(scene, ports, settings, on_begin=follower.begin, on_step=follower.follow, keeping=course.keeping)
     return before, follower.looks[-1], concepts, follower.seconds_per_step()
 
 

@@ -1,7 +1,6 @@
-"""The eye: what is attended to, where it is recorded, and how it becomes a picture.
+"""Attention maps: recorded in the U-Net, read as heatmaps, drawn as pictures.
 
-Reading order: `sites` (where attention happens), `observers` (queries and keys), `scores` (maps), `reducers` (what is
-kept), `clock` (which sampler step), `plan` and `recorder` (one run), `recording` (what it left), `tokens` and `words`
-(whose column is whose), `view` and `heatmap` (one map for each word), `normalise` and `cautions` (how far to trust
-it), `render` and `figure` (pictures), `segment` (masks), `ask` and `compare` (questions to finished runs), `mapfile`.
+Reading order of the rooms: `words` (which token is whose), `record` (from queries and keys to kept maps), `read` (from
+kept maps to one map for each word), `draw` (pictures of maps), `shapes` (the per-block shape log), `files` (maps and
+viewer data on disk). No room imports one that comes after it, but for `shapes`, which needs `record` alone.
 """

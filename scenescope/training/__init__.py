@@ -1,8 +1,6 @@
-"""The hand: from one picture, masks and words to learned tokens (Break-a-Scene, arXiv 2305.16311).
+"""Break-a-Scene (arXiv 2305.16311): from one picture, masks and words to learned tokens.
 
-Reading order: `scene`, `colours` and `doubts` (what is learned from), `settings` (every knob of the method), `prompts`
-(which concepts a step draws), `schedule` (phases, timesteps, noise), `ports` (what the host supplies), `rows` (the new
-tokens), `weights`, `lora` and `whole` (what of the model is trained, and how it is left as it was), `sight` (the maps
-that are supervised), `losses`, `objective` (one step), `concepts` (what was learned), `state` (a run broken off) and
-`storage` (their files), `trainer` (the run).
+Reading order: `settings` (every choice of the method), `ports` (what the host supplies), `noise` (the noise schedule);
+then the rooms `scene` (what is learned from), `step` (one training step), `weights` (what of the model is trained),
+`learned` (what comes of it) and `run` (the loop, its state and its history).
 """

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from .schedule import NoiseSchedule
+from .noise import NoiseSchedule
 
 
 @dataclass(frozen=True)

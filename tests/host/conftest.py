@@ -20,8 +20,8 @@ use_comfyui(COMFYUI)
 torch.set_num_threads(1)  # the models of this tier are small: a second thread costs more than it gives
 
 import folder_paths  # noqa: E402
-from pack.tests.host import layouts  # noqa: E402
-from pack.tests.host.checkpoint import checkpoint  # noqa: E402
+from pack.tests.support.host import layouts  # noqa: E402
+from pack.tests.support.host.checkpoint import checkpoint  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
-from pack.host.unet import record_attention
-from pack.scenescope.attention.figure import Layouting, draw
-from pack.scenescope.attention.heatmap import heatmaps
-from pack.scenescope.attention.recording import Recording
-from pack.scenescope.attention.render import Style
-from pack.scenescope.attention.selection import POSITIVE, Selection
-from pack.scenescope.attention.view import View
-from pack.scenescope.attention.viewfile import write_view
+from pack.host.recording.unet import record_attention
+from pack.scenescope.attention.draw.figure import Layouting, draw
+from pack.scenescope.attention.draw.render import Style
+from pack.scenescope.attention.files.viewer import write_view
+from pack.scenescope.attention.read.heatmap import heatmaps
+from pack.scenescope.attention.read.view import View
+from pack.scenescope.attention.record.recording import Recording
+from pack.scenescope.attention.record.selection import POSITIVE, Selection
 from pack.scenescope.dims import Grid
-from pack.tests.host.runs import Run, conditioning, sample
-from pack.tests.host.watching import every_projection, slow_softmax
-from pack.tests.recordings import match
-from pack.tests.viewfiles import read
+from pack.tests.support.host.runs import Run, conditioning, sample
+from pack.tests.support.host.watching import every_projection, slow_softmax
+from pack.tests.support.recordings import match
+from pack.tests.support.viewfiles import read
 
 LATENT, STEPS, COLUMN = Grid(16, 16), 6, 5
 LEVELS = {256: 0, 64: 1, 16: 2, 4: 3}
@@ -150,7 +150,7 @@ def test_larger_and_odd_grids_are_kept_as_they_are_too(sd15: Any, tmp_path: Path
 
 def test_self_attention_of_changing_grids_still_refines(sd15: Any) -> None:
     """Oracle: an invariant: every row of each grid's matrix sums to 1."""
-    from pack.scenescope.attention.segment import refine, self_attention
+    from pack.scenescope.attention.read.masks import refine, self_attention
 
     recording = recorded(downscaled(sd15), selection=Selection(kinds=("cross", "self"), precision=torch.float32))
     attention = self_attention(recording)

@@ -27,7 +27,7 @@ from pack.scenescope.world.vocabulary import vocabulary
 
 import nodes as host_nodes
 
-from .runs import Run, sample
+from ..support.host.runs import Run, sample
 
 PICTURES = 12
 """For the slow figures; the card's are of more."""

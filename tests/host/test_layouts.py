@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pack.tests.host.runs import Run, conditioning, sample
+from pack.tests.support.host.runs import Run, conditioning, sample
 
 
 @pytest.mark.parametrize(("name", "blocks"), [("sd15", 16), ("sd15_half", 16), ("sd2", 16), ("sdxl", 28)])

@@ -11,7 +11,7 @@ import aiohttp
 from pack.devtools.comfyui import ROOT
 from pack.nodes import NODES
 from pack.scenescope.dims import bytes_text
-from pack.tests.host.prompts import node
+from pack.tests.support.host.prompts import node
 
 OURS = [node.GET_SCHEMA().node_id for node in NODES]
 

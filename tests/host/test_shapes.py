@@ -16,18 +16,19 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from pack.devtools.comfyui import ROOT
-from pack.host.shape_panel import shapes_ui
+from pack.host.editor.shapes import shapes_ui
+from pack.host.editor.viewer import viewer_ui
+from pack.host.recording.unet import record_attention
 from pack.host.shapes import log_of_model, log_of_recording, shape_log
-from pack.host.unet import record_attention
-from pack.host.viewer import viewer_ui
 from pack.nodes.shapes import BlockShapes
-from pack.scenescope.attention.selection import Selection
-from pack.scenescope.attention.shapes import BlockShape, ShapeProbe, shape_data
-from pack.scenescope.attention.sites import find_sites
+from pack.scenescope.attention.record.block_shapes import BlockShape, ShapeProbe
+from pack.scenescope.attention.record.layers import find_sites
+from pack.scenescope.attention.record.selection import Selection
+from pack.scenescope.attention.shapes.tables import shape_data
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import HostError, InputError, RecordingError
-from pack.tests.host import layouts
-from pack.tests.host.runs import Run, conditioning, sample
+from pack.tests.support.host import layouts
+from pack.tests.support.host.runs import Run, conditioning, sample
 from PIL import Image
 
 SQUARE = {"width": 512, "height": 512, "batch_size": 1, "tokens": 77}

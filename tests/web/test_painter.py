@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pack.devtools.comfyui import ROOT
-from pack.scenescope.training.things import PALETTE
+from pack.scenescope.training.scene.masks import PALETTE
 from pack.tests.web.editor import eventually
 from pack.tests.web.painter import CONNECT, CONNECT_MASK, GRAPH, HEIGHT, WIDTH, Painter
 from PIL import Image

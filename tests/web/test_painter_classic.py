@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from pack.scenescope.training.things import PALETTE
+from pack.scenescope.training.scene.masks import PALETTE
 from pack.tests.web.editor import Editor
 from pack.tests.web.painter import HEIGHT, WIDTH, Painter
 

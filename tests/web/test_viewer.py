@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pack.devtools.comfyui import ROOT
-from pack.tests.viewfiles import read
+from pack.tests.support.viewfiles import read
 from pack.tests.web.editor import Editor
 from PIL import Image
 from playwright.sync_api import ElementHandle

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pack.scenescope.attention.viewfile import write_view
+from pack.scenescope.attention.files.viewer import write_view
 from pack.scenescope.dims import Grid
-from pack.tests.recordings import Run, entry, record
+from pack.tests.support.recordings import Run, entry, record
 from pack.tests.web.editor import Editor
 
 HEATMAP = "SceneScope_TokenHeatmap"

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ...dims import Grid
 from ...errors import InputError
-from ..plan import RunShape
-from ..recording import Entry
-from ..sites import Site
+from ..record.budget import RunShape
+from ..record.layers import Site
+from ..record.recording import Entry
 
 Replacement = Callable[[Tensor, Grid], Tensor]
 """Gives what a layer shall use in place of a query or key (batch token head*channel), of the same shape and type."""

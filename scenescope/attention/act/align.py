@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ...errors import WordError
-from ..tokens import TokenTable, Word, fold
-from ..words import find_words
+from ..words.find import find_words
+from ..words.tokens import TokenTable, Word, fold
 
 Change = Literal["equal", "swapped", "moved", "added", "removed"]
 

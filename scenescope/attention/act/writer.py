@@ -21,7 +21,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...dims import Grid
-from ..sites import FoundSite, Site
+from ..record.layers import FoundSite, Site
 from .acts import Bias, LayerWrite, ModelCall
 
 _REMEMBERED_SETS = 8  # layers may be written with different sets: by block, by step

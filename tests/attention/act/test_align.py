@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pack.scenescope.attention.act.align import align_columns, align_words
-from pack.scenescope.attention.tokens import Token, TokenTable
+from pack.scenescope.attention.words.tokens import Token, TokenTable
 from pack.scenescope.errors import WordError
 
 CHUNK = 9

@@ -9,10 +9,10 @@ import pytest
 import torch
 from pack.scenescope.attention.act.acts import LayerWrite, ModelCall, steps_between
 from pack.scenescope.attention.act.writer import Writers
-from pack.scenescope.attention.observers import Observers
-from pack.scenescope.attention.recording import Entry
+from pack.scenescope.attention.record.observers import Observers
+from pack.scenescope.attention.record.recording import Entry
 from pack.scenescope.errors import InputError
-from pack.tests.layer import GRID, SITE, OneLayer, apart, by_hand, shares_by_hand
+from pack.tests.support.layer import GRID, SITE, OneLayer, apart, by_hand, shares_by_hand
 
 NEGATIVE, POSITIVE = Entry("negative", 0, 4), Entry("positive", 0, 4)
 CALL = ModelCall((NEGATIVE, POSITIVE), 2, GRID, 0)

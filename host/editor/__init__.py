@@ -1,0 +1,1 @@
+"""What the editor shows: `messages` (text on a node), `viewer` (the viewer's file), `shapes` (the shape panel)."""

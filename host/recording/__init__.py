@@ -1,0 +1,5 @@
+"""Recording attention in ComfyUI.
+
+Reading order: `unet` (observers set for a run), `runs` (which run a latent came from), `live` (maps while sampling),
+`sampling` (the stock sampler).
+"""

@@ -1,0 +1,171 @@
+"""Copies of the host's models that can be trained: clean weights, patches baked in, computed with as they are."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import comfy.model_management
+import comfy.ops
+import torch
+from torch import Tensor, nn
+
+from ...scenescope.errors import HostError
+from ...scenescope.training.settings import Settings
+
+SAMPLED = 2048
+"""Values of a tensor that count for the base model's name."""
+
+TypeOf = Callable[[nn.Module, Tensor], torch.dtype]
+
+
+def copy_patcher(patcher: Any, what: str) -> Any:
+    """Ask the host for a copy with weights of its own.
+
+    Source: host contract, ComfyUI 0.33 `ModelPatcher.clone(force_deepcopy=True)`: the loader runs again, so the weights
+    are clean and no inference tensors; without dynamic loading they are all there.
+
+    Raises:
+        HostError: the model came from a loader that the host cannot run again.
+    """
+    try:
+        copy = patcher.clone(disable_dynamic=True, force_deepcopy=True)
+    except RuntimeError as error:
+        if patcher.cached_patcher_init is not None:
+            raise
+        raise HostError(
+            f"Train Concepts: the {what} cannot be copied ({error}); expected one of a loader that the host can run "
+            "again. Load it with the stock Load Checkpoint."
+        ) from error
+    loaded = comfy.model_management.current_loaded_models
+    # A loader may enter its model there, with a patcher that is gone by now; the host would take that for a leak.
+    loaded[:] = [entry for entry in loaded if entry.real_model is None or entry.real_model() is not copy.model]
+    return copy
+
+
+def bake(patcher: Any) -> None:
+    """Compute the patches of a copy into its weights, as sampling with them would."""
+    device = patcher.load_device
+    for key in list(patcher.patches):
+        owner, _, name = key.rpartition(".")
+        weight = patcher.patch_weight_to_device(key, device_to=device, return_weight=True)
+        module = patcher.model.get_submodule(owner)
+        given = getattr(module, name)
+        if isinstance(given, nn.Parameter):
+            setattr(module, name, _still(weight.to(given.device, given.dtype)))
+    patcher.patches = {}
+
+
+def prepare(module: nn.Module, origin: nn.Module, device: torch.device, type_of: TypeOf) -> None:
+    """Make a copy's layers compute plainly, on a device, with weights of the given types.
+
+    Where a weight is bit for bit the original's, on the same device, its memory is the original's too: training sets
+    parameters aside and never writes to them, and a full-size model in single precision is 3.7 GB.
+
+    Args:
+        module: the copy; its parameters are replaced.
+        origin: what it is a copy of; not changed.
+        device: where it computes.
+        type_of: the type of a layer's parameter.
+    """
+    originals: Mapping[str, Tensor] = dict(origin.named_parameters())
+    for path, layer in module.named_modules():
+        if isinstance(layer, comfy.ops.CastWeightBiasOp):  # contract: plain torch layers where nothing is cast
+            layer.comfy_cast_weights, layer.weight_function, layer.bias_function = False, [], []
+        for name, given in list(layer.named_parameters(recurse=False)):
+            placed = given.detach().to(device=device, dtype=type_of(layer, given))
+            shared = _alike(originals.get(f"{path}.{name}" if path else name), placed)
+            setattr(layer, name, _still(placed if shared is None else shared))
+        for name, buffer in list(layer.named_buffers(recurse=False)):
+            setattr(layer, name, buffer.to(device))
+
+
+def types_for(settings: Settings) -> TypeOf:
+    """Which type each parameter of the U-Net has while it is trained.
+
+    Layers that multiply have the arithmetic's type, which saves memory and time; `full` keeps what is in the
+    checkpoint, because the differences are measured from it. Norms are always in single precision.
+    """
+    half = (torch.float16, torch.bfloat16)
+
+    def type_of(layer: nn.Module, given: Tensor) -> torch.dtype:
+        if not isinstance(layer, nn.Linear | nn.Conv2d) or settings.precision == "float32":
+            return torch.float32
+        return given.dtype if settings.mode == "full" and given.dtype in half else settings.dtype
+
+    return type_of
+
+
+def single(layer: nn.Module, given: Tensor) -> torch.dtype:
+    """Single precision for all."""
+    return torch.float32
+
+
+def release() -> None:
+    """Give memory back to the host: the copies are in circles of references."""
+    gc.collect()
+    comfy.model_management.soft_empty_cache()
+
+
+def base_name(model: Any, clip: Any) -> str:
+    """Name a base model: its weights as they were loaded, and the patches that are on MODEL and CLIP.
+
+    Args:
+        model: MODEL.
+        clip: CLIP.
+
+    Returns:
+        32 hexadecimal digits, equal for equal checkpoints with equal LoRAs, loaded in single or half precision.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    parts = ((model, "diffusion_model."), (clip.patcher, "clip_l.transformer.text_model."))
+    with torch.no_grad():
+        for patcher, prefix in parts:
+            backup = patcher.backup
+            for name, weight in patcher.model.named_parameters():
+                if name.startswith(prefix):
+                    saved = backup.get(name)
+                    digest.update(name.encode())
+                    _digest(digest, weight if saved is None else saved.weight)
+            for key in sorted(patcher.patches, key=str):
+                digest.update(str(key).encode())
+                _digest(digest, patcher.patches[key])
+    return digest.hexdigest()
+
+
+def _digest(digest: Any, value: Any) -> None:
+    """Enter a value of the host's patches: numbers, texts, tensors, and what holds them."""
+    if isinstance(value, Tensor):
+        flat = value.detach().reshape(-1) if value.is_contiguous() else value.detach().contiguous().reshape(-1)
+        digest.update(repr(tuple(value.shape)).encode())
+        # By way of half precision: the host may load one file in either, as the device and its options have it.
+        values = flat[:: max(1, len(flat) // SAMPLED)].half().float().cpu().contiguous()
+        digest.update(values.numpy().tobytes())
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=str):
+            digest.update(str(key).encode())
+            _digest(digest, value[key])
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            _digest(digest, part)
+    elif value is None or isinstance(value, (str, int, float, bool)):
+        digest.update(repr(value).encode())
+    else:  # the host's adapters (LoRA and its kin) keep what they are in attributes
+        digest.update(type(value).__qualname__.encode())
+        _digest(digest, {key: part for key, part in getattr(value, "__dict__", {}).items() if key != "loaded_keys"})
+
+
+def _still(weight: Tensor) -> nn.Parameter:
+    return nn.Parameter(weight, requires_grad=False)
+
+
+def _alike(original: Tensor | None, placed: Tensor) -> Tensor | None:
+    """The original's memory as an ordinary tensor, if it holds the very same bits."""
+    if original is None or original.is_meta or original.device != placed.device or original.dtype != placed.dtype:
+        return None
+    if type(original.data) is not Tensor or not original.is_contiguous() or not torch.equal(original, placed):
+        return None
+    view = torch.empty(0, dtype=original.dtype, device=original.device)
+    return view.set_(original.untyped_storage(), original.storage_offset(), original.shape, original.stride())

@@ -1,0 +1,193 @@
+"""MODEL, CLIP and VAE as training wants them: copies that can be trained, and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import comfy.ldm.modules.attention
+import comfy.model_management
+import comfy.model_sampling
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ...scenescope.errors import HostError
+from ...scenescope.training.noise import NoiseSchedule
+from ...scenescope.training.ports import ClassPictures, Ports
+from ...scenescope.training.scene.scene import Scene
+from ...scenescope.training.settings import Settings
+from .copies import bake, base_name, copy_patcher, prepare, release, single, types_for
+from .text_encoder import HostText, encoder_of
+
+__all__ = ["base_name", "training_ports"]
+
+Say = Callable[[str], None]
+
+
+class HostDenoiser:
+    """The copied U-Net, asked directly: latents come noised and scaled, as the U-Net wants them.
+
+    Args:
+        unet: host contract, ComfyUI 0.33 `openaimodel.UNetModel`; a copy.
+        checkpointing: compute blocks again in the backward pass instead of keeping what they computed.
+    """
+
+    def __init__(self, unet: nn.Module, *, checkpointing: bool = False) -> None:
+        self.unet = unet
+        if checkpointing:
+            for module in unet.modules():
+                if isinstance(module, ResBlock | SpatialTransformer):
+                    module.forward = partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False)
+
+    def __call__(self, latents: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
+        """Predict the noise; the attention is the fused kernel's, whatever the host samples with."""
+        options = {"optimized_attention_override": _fused}
+        return self.unet(latents, timesteps.float(), context=context, transformer_options=options)
+
+
+@contextmanager
+def training_ports(
+    model: Any,
+    clip: Any,
+    vae: Any,
+    scene: Scene,
+    settings: Settings,
+    *,
+    checkpointing: bool = False,
+    class_pictures: Callable[[Ports], ClassPictures] | None = None,
+    on_progress: Say = lambda text: None,
+) -> Iterator[Ports]:
+    """Supply what training needs of the host; MODEL, CLIP and VAE stay bit for bit as they are.
+
+    U-Net and text encoder are copied, and the patches on them (LoRAs) baked into the copies. The memory is asked of
+    the host first, which unloads other models for it.
+
+    Args:
+        model: MODEL of SD1.5, epsilon prediction.
+        clip: its CLIP.
+        vae: its VAE.
+        scene: what is learned from; encoded once, upright and mirrored.
+        settings: the method's.
+        checkpointing: save memory for time: blocks are computed twice. The numbers are the same.
+        class_pictures: makes the pictures for the prior `class` with the ports; called only where they are needed.
+        on_progress: told in a few words what is being done.
+
+    Yields:
+        The ports, while the copies live.
+
+    Raises:
+        HostError: the model is not one that can be trained, or cannot be copied.
+    """
+    check_trainable(model, clip)
+    manage, before = comfy.model_management, comfy.model_management.in_training
+    device = model.load_device
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            manage.in_training = True
+            on_progress("Naming the base model")
+            base = base_name(model, clip)
+            on_progress("Encoding the pictures")
+            upright, mirrored = _latents(model, vae, scene, device)
+            on_progress("Copying the model")
+            manage.free_memory(memory_wanted(model, scene, settings), device)
+            text, denoiser = _copies(model, clip, settings, device, checkpointing)
+            ports = Ports(text, denoiser, _schedule(model), upright, mirrored, base)
+            if class_pictures is not None and settings.prior == "class" and settings.phase2_steps:
+                made = class_pictures(ports)
+                ports = Ports(text, denoiser, ports.noise, upright, mirrored, base, made)
+        with torch.inference_mode(False):
+            yield ports
+    finally:
+        manage.in_training = before
+        text = denoiser = ports = None  # type: ignore[assignment]
+        release()
+
+
+def check_trainable(model: Any, clip: Any) -> None:
+    """Refuse models that the method does not know.
+
+    Raises:
+        HostError: it is no U-Net of SD1.5's kind, predicts something else than the noise, or CLIP is of another family.
+    """
+    family, sampling = type(model.model).__name__, type(model.get_model_object("model_sampling"))
+    config = model.model.model_config.unet_config
+    epsilon = comfy.model_sampling.EPS
+    if (
+        getattr(sampling, "calculate_denoised", None) is not epsilon.calculate_denoised
+        or getattr(sampling, "calculate_input", None) is not epsilon.calculate_input
+    ):
+        raise HostError(
+            f"Train Concepts: the model predicts by {', '.join(kind.__name__ for kind in sampling.__bases__)}; "
+            "expected the noise itself (EPS), as SD1.5 does. Load an SD1.5 checkpoint that is no v-prediction model."
+        )
+    if (
+        config.get("in_channels") != 4
+        or config.get("adm_in_channels")
+        or not hasattr(model.model.diffusion_model, "input_blocks")
+    ):
+        raise HostError(
+            f"Train Concepts: the model is of the family {family} with {config.get('in_channels')} input channels; "
+            "expected SD1.5 with 4. Load an SD1.5 checkpoint that is not made for inpainting."
+        )
+    width = encoder_of(clip.cond_stage_model).transformer.get_input_embeddings().weight.shape[-1]
+    if config.get("context_dim") != width:
+        raise HostError(
+            f"Train Concepts: the model reads texts of width {config.get('context_dim')} and the CLIP writes {width}; "
+            "expected the CLIP of the same checkpoint, SD1.5's. Connect both from one loader."
+        )
+
+
+def memory_wanted(model: Any, scene: Scene, settings: Settings) -> int:
+    """Bytes that a run needs on the device, roughly: weights, what the optimiser keeps, and what a step holds."""
+    weights = sum(weight.numel() for weight in model.model.diffusion_model.parameters())
+    size = 4 if settings.precision == "float32" else 2
+    kept = 16 * weights if settings.mode == "full" else 0
+    cells = settings.batch * scene.latent.height * scene.latent.width
+    width = int(model.model.model_config.unet_config.get("model_channels", 320))
+    return size * weights + kept + cells * width * size * ACTIVATIONS
+
+
+ACTIVATIONS = 1200
+"""Values that one step keeps for its gradients, for each latent cell and channel of the first level."""
+
+
+def _copies(
+    model: Any, clip: Any, settings: Settings, device: torch.device, checkpointing: bool
+) -> tuple[HostText, HostDenoiser]:
+    """Trainable copies of text encoder and U-Net, where they compute."""
+    copy = copy_patcher(clip.patcher, "CLIP")
+    bake(copy)
+    prepare(copy.model, clip.cond_stage_model, device, single)
+    text = HostText(clip, encoder_of(copy.model))
+    copy = copy_patcher(model, "MODEL")
+    bake(copy)
+    unet = copy.model.diffusion_model
+    prepare(unet, model.model.diffusion_model, device, types_for(settings))
+    return text, HostDenoiser(unet, checkpointing=checkpointing)
+
+
+def _latents(model: Any, vae: Any, scene: Scene, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The pictures, and the mirrored pictures, encoded and scaled: (image channel height width) float32."""
+
+    def encode(pictures: Tensor) -> Tensor:
+        latents = model.model.process_latent_in(vae.encode(pictures.contiguous().clone()))
+        return latents.to(device, torch.float32, copy=True)
+
+    return encode(scene.pictures), encode(scene.pictures.flip(2))
+
+
+def _schedule(model: Any) -> NoiseSchedule:
+    """Signal and noise of each timestep, from the model's own sigmas = noise / signal."""
+    sigmas = model.get_model_object("model_sampling").sigmas.double().cpu()
+    signal = (1 + sigmas**2).rsqrt()
+    return NoiseSchedule(signal.float(), (sigmas * signal).float())
+
+
+def _fused(function: Any, *args: Any, **options: Any) -> Tensor:
+    """Host contract, ComfyUI 0.33 `ldm/modules/attention.wrap_attn`: called in place of the host's choice."""
+    return comfy.ldm.modules.attention.attention_pytorch(*args, **options)

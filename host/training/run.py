@@ -1,0 +1,219 @@
+"""A run of Train Concepts: where it is kept, what it shows, and how its ends are told."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import folder_paths
+from torch import Tensor
+
+from ...scenescope.dims import bytes_text
+from ...scenescope.drawing.pixels import to_tensor
+from ...scenescope.errors import FileError, HostError
+from ...scenescope.files.atomic import sweep
+from ...scenescope.training.learned.concepts import Concepts
+from ...scenescope.training.ports import ClassPictures, Ports
+from ...scenescope.training.run.trainer import Keeping, train
+from ...scenescope.training.scene.scene import Scene
+from ...scenescope.training.settings import Settings
+from ..paths import Widget, check_name, refuse_outside
+from .class_pictures import ClassWish, made_class_pictures
+from .copies import release
+from .models import base_name, check_trainable, memory_wanted, training_ports
+from .monitor import Watch
+from .plan import Plan
+from .progress import TrainingScreen
+
+FOLDER, STATE = "training", "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the node gives out.
+
+    Args:
+        concepts: what was learned.
+        losses: the weighted loss of each step, as the stock plot can take them.
+        curves: (1 height width 3) float32 0..1.
+        samples: (image height width 3) float32 0..1; the curves where none were made.
+        told: the summary for the front end.
+    """
+
+    concepts: Concepts
+    losses: list[float]
+    curves: Tensor
+    samples: Tensor
+    told: dict[str, Any]
+
+
+def train_concepts(
+    parts: tuple[Any, Any, Any], scene: Scene, settings: Settings, plan: Plan, node: str | None
+) -> Trained:
+    """Learn a scene's concepts in the host: gone on with where it was broken off, shown while it runs.
+
+    Args:
+        parts: MODEL, CLIP and VAE; they stay as they are.
+        scene: what is learned from.
+        settings: the method's.
+        plan: the rest.
+        node: id of the node that shows the run.
+
+    Raises:
+        HostError: the model cannot be trained, or the memory is used up.
+        InputError: scene and settings do not fit, a state of this name was begun differently, the loss is not finite.
+        FileError: state, curves or samples cannot be read or written.
+    """
+    screen = TrainingScreen(node, settings)
+    model, clip, _ = parts
+    check_trainable(model, clip)
+    folder = run_folder(plan.run_name or automatic_name(model, clip, scene, settings, plan))
+    sweep(folder)  # of `full` the leavings of a killed run are gigabytes
+    _room_for_state(model, settings, folder)
+    try:
+        with _memory_errors(model, scene, settings):
+            concepts, watch = _learned(parts, scene, settings, plan, folder, screen)
+    finally:
+        release()  # once more: now nobody holds the ports
+    samples, told = watch.outcome()
+    picture = to_tensor(watch.picture())
+    return Trained(concepts, plottable(watch.losses()), picture, picture if samples is None else samples, told)
+
+
+def plottable(losses: list[float]) -> list[float]:
+    """Losses that differ, by the least there is where they do not.
+
+    Source: host contract, ComfyUI 0.33 `comfy_extras/nodes_train.LossGraphNode` divides by greatest minus least, and
+    needs one at least.
+
+    >>> plottable([2.0, 1.0]), plottable([0.5])
+    ([2.0, 1.0], [0.5, 0.5000000000000001])
+    """
+    if len(set(losses)) > 1:
+        return losses
+    last = losses[-1] if losses else 0.0
+    return [*(losses or [last]), math.nextafter(last, math.inf)][-max(2, len(losses)) :]
+
+
+def _learned(
+    parts: tuple[Any, Any, Any], scene: Scene, settings: Settings, plan: Plan, folder: Path, screen: TrainingScreen
+) -> tuple[Concepts, Watch]:
+    model, _, vae = parts
+    with (
+        _ports(parts, scene, settings, plan, screen) as ports,
+        Watch(ports, (model, vae), scene, settings, plan, folder, screen) as watch,
+    ):
+        keeping = Keeping(folder / STATE, plan.save_every)
+        return train(scene, ports, settings, on_begin=watch.begin, on_step=watch, keeping=keeping), watch
+
+
+@contextmanager
+def _ports(
+    parts: tuple[Any, Any, Any], scene: Scene, settings: Settings, plan: Plan, screen: TrainingScreen
+) -> Iterator[Ports]:
+    def pictures(ports: Ports) -> ClassPictures:
+        sampling = plan.sampling(scene, settings, plan.class_prompt)
+        folder = run_folder("class_pictures")
+        wish = ClassWish(sampling, plan.class_count, settings.seed, folder)
+        return made_class_pictures(
+            ports,
+            wish,
+            lambda made, count: screen.say(f"Class pictures: {made} of {count}"),
+            comfy.model_management.throw_exception_if_processing_interrupted,
+        )
+
+    with training_ports(
+        *parts, scene, settings, checkpointing=plan.checkpointing, class_pictures=pictures, on_progress=screen.say
+    ) as ports:
+        yield ports
+
+
+def run_folder(name: str) -> Path:
+    """The folder of a run below output/training, made if it is not there.
+
+    Raises:
+        InputError: the name is not plain, or leads out of the folder.
+        FileError: it cannot be made.
+    """
+    widget = Widget("Train Concepts: run_name", "toys")
+    check_name(name, widget)
+    root = Path(folder_paths.get_output_directory())
+    folder = root.joinpath(FOLDER, *name.split("/"))
+    refuse_outside(root, folder, name, widget)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"Train Concepts: the folder of {name!r} cannot be made ({error.strerror}); expected one that can be "
+            "written. Choose another name."
+        ) from error
+    return folder
+
+
+def automatic_name(model: Any, clip: Any, scene: Scene, settings: Settings, plan: Plan) -> str:
+    """A name that is the same for the same run, and another where anything that it learns from differs."""
+    told = (scene.digest, settings, base_name(model, clip), plan.sampling(scene, settings, plan.class_prompt))
+    parts = (*told, plan.class_count) if settings.prior == "class" else told[:3]
+    return f"run-{hashlib.blake2b(repr(parts).encode(), digest_size=5).hexdigest()}"
+
+
+def _room_for_state(model: Any, settings: Settings, folder: Path) -> None:
+    """Refuse at once what would fail at the first writing: the state of `full` is twelve bytes for each weight."""
+    if settings.mode != "full" or not settings.phase2_steps:
+        return
+    wanted = 12 * sum(weight.numel() for weight in model.model.diffusion_model.parameters())
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise FileError(
+            f"Train Concepts: {bytes_text(free)} are free where the run is kept; expected {bytes_text(wanted)} for the "
+            "state of mode full. Free some space, or choose mode lora, whose state is small."
+        )
+
+
+@contextmanager
+def _memory_errors(model: Any, scene: Scene, settings: Settings) -> Iterator[None]:
+    """Say what to change where the memory is used up."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        device = model.load_device
+        total = comfy.model_management.get_total_memory(device)
+        comfy.model_management.soft_empty_cache()
+        raise HostError(out_of_memory_text(model, scene, settings, str(device), total)) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up, on a GPU or not."""
+    hosts = comfy.model_management.OOM_EXCEPTION  # contract: Exception itself where torch has no such error
+    if isinstance(error, MemoryError) or (hosts is not Exception and isinstance(error, hosts)):
+        return True
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told)
+
+
+def out_of_memory_text(model: Any, scene: Scene, settings: Settings, device: str, total: int) -> str:
+    """What is used up, and what to change, with figures."""
+    wanted = memory_wanted(model, scene, settings)
+    advice = []
+    if settings.mode == "full":
+        advice.append("choose mode lora, which keeps no optimiser for all weights")
+    if settings.batch > 1:
+        advice.append(f"lower batch from {settings.batch} to 1")
+    if settings.precision == "float32" and device != "cpu":
+        advice.append("set precision to bfloat16, half of the size")
+    advice.append("switch on checkpointing")
+    side = round((scene.size.height * scene.size.width) ** 0.5)
+    advice.append(f"lower Build Scene's resolution from {side} to {max(128, side * 3 // 4 // 8 * 8)}, about half")
+    return (
+        f"Train Concepts: the memory of {device} is used up, {bytes_text(total)} in all; expected room for about "
+        f"{bytes_text(wanted)}. In this order: {'; '.join(advice)}. The run goes on from its last saved step."
+    )

@@ -1,0 +1,121 @@
+"""The host's text encoder as training reads it: rows stand where handles are, and gradients reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...scenescope.attention.words.prompt import learned_names
+from ...scenescope.errors import HostError
+from ...scenescope.training.ports import Encoded
+
+Given = int | Tensor
+
+
+class WithoutTable(nn.Module):
+    """A text model's layers under the names that they have in it, without the token table.
+
+    Args:
+        text_model: host contract, ComfyUI 0.33 `clip_model.CLIPTextModel_`.
+    """
+
+    def __init__(self, text_model: nn.Module) -> None:
+        super().__init__()
+        places = nn.ModuleDict({"position_embedding": text_model.get_submodule("embeddings.position_embedding")})
+        layers = {name: text_model.get_submodule(name) for name in ("encoder", "final_layer_norm")}
+        self.text_model = nn.ModuleDict({"embeddings": places, **layers})
+
+
+class HostText:
+    """Reads prompts with a copy of the host's SD1.5 text encoder.
+
+    Args:
+        clip: the user's CLIP; only its tokenizer and its choice of layer are read.
+        encoder: the copy, `sd1_clip.SDClipModel`; its layers are told to add out of place.
+    """
+
+    def __init__(self, clip: Any, encoder: Any) -> None:
+        self._clip, self._encoder = clip, encoder
+        self.module: nn.Module = WithoutTable(encoder.transformer.text_model)
+        for layer in encoder.transformer.text_model.encoder.layers:
+            layer.forward = MethodType(_out_of_place, layer)
+        encoder.reset_clip_options()
+        if clip.layer_idx is not None:
+            encoder.set_clip_options({"layer": clip.layer_idx})
+        empty = [value for value, *_ in clip.tokenize("")["l"][0]]
+        self._start, self._end, self._padding, self._length = empty[0], empty[1], empty[-1], len(empty)
+
+    def word(self, text: str) -> Tensor:
+        """The token table's rows of a text: (token channel) float32."""
+        table = self._encoder.transformer.get_input_embeddings().weight
+        found = [table[given] if isinstance(given, int) else given.to(table) for given in self._tokens(text)]
+        if not found:
+            raise HostError(
+                f"Train Concepts: the starting word {text!r} has no tokens; expected an ordinary word. Write another."
+            )
+        return torch.stack(found).detach().float()
+
+    def pieces(self, text: str) -> int:
+        """How many tokens a text has."""
+        return len(self._tokens(text))
+
+    def encode(self, prompts: Sequence[str], rows: Mapping[str, Tensor]) -> Encoded:
+        """Encode prompts, with a row where a handle stands; what is over a chunk's 75 tokens is cut off."""
+        chunks, columns = [], []
+        for prompt in prompts:
+            body = list(self._spelled(prompt, rows))[: self._length - 2]
+            columns.append({given: 1 + place for place, given in reversed(list(enumerate(body))) if given in rows})
+            chunk = [self._start, *(rows[given] if isinstance(given, str) else given for given in body), self._end]
+            chunks.append(chunk + [self._padding] * (self._length - len(chunk)))
+        context = self._encoder(chunks)[0]  # (batch token channel)
+        return Encoded(context, tuple(columns))
+
+    def _spelled(self, prompt: str, rows: Mapping[str, Tensor]) -> Iterator[Any]:
+        """A prompt's tokens; for a handle its name."""
+        for part in learned_names(rows).split(prompt) if rows else [prompt]:
+            if part in rows:
+                yield part
+            elif part.strip():
+                yield from self._tokens(part)
+
+    def _tokens(self, text: str) -> list[Given]:
+        """A text's tokens as the host makes them, without start, end and padding; weights are left out."""
+        found: list[Given] = []
+        for chunk in self._clip.tokenize(text)["l"]:
+            for value, *_ in chunk[1:]:
+                if isinstance(value, Tensor):
+                    found += list(value.reshape(-1, value.shape[-1]))
+                elif value == self._end:
+                    break
+                else:
+                    found.append(int(value))
+        return found
+
+
+def encoder_of(stage: Any) -> Any:
+    """The SD1.5 encoder of a CLIP's model.
+
+    Raises:
+        HostError: it is that of another family.
+    """
+    encoder = getattr(stage, "clip_l", None)
+    layers = getattr(getattr(getattr(encoder, "transformer", None), "text_model", None), "encoder", None)
+    if encoder is None or layers is None or hasattr(stage, "clip_g"):
+        raise HostError(
+            f"Train Concepts: the CLIP is a {type(stage).__name__}; expected that of SD1.5, one CLIP-L. Load an SD1.5 "
+            "checkpoint."
+        )
+    return encoder
+
+
+def _out_of_place(layer: Any, x: Tensor, mask: Any = None, optimized_attention: Any = None) -> Tensor:
+    """As the host's layer, which adds in place and so cannot be gone back through.
+
+    Source: host contract, ComfyUI 0.33 `clip_model.CLIPLayer.forward`.
+    """
+    x = x + layer.self_attn(layer.layer_norm1(x), mask, optimized_attention)
+    return x + layer.mlp(layer.layer_norm2(x))

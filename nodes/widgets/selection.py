@@ -1,0 +1,165 @@
+"""The widgets that say what to record, shared by the nodes that record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ...scenescope.attention.record.layers import Kind
+from ...scenescope.attention.record.selection import NEGATIVE, POSITIVE, QueryPrecision, Selection
+
+_KINDS: dict[str, tuple[Kind, ...]] = {"cross": ("cross",), "self": ("self",), "cross and self": ("cross", "self")}
+_BRANCHES = {"both": (POSITIVE, NEGATIVE), "positive": (POSITIVE,), "negative": (NEGATIVE,)}
+_PRECISIONS = {"half": torch.float16, "single": torch.float32}
+_QUERIES: dict[str, QueryPrecision] = {"as maps": "maps", "half": "half", "single": "single", "int8": "int8"}
+_SELF_GRIDS = {"latent": 1, "latent / 2": 2, "latent / 4": 4, "latent / 8": 8}
+
+
+def selection_inputs() -> list[io.Input]:
+    """Widgets for everything that a run can keep."""
+    return [
+        io.Combo.Input(
+            "attention",
+            options=list(_KINDS),
+            default="cross",
+            tooltip="cross: where each word of the prompt goes. self: which parts of the picture look at each other; "
+            "it costs time and memory, and is needed to refine masks.",
+        ),
+        io.String.Input(
+            "blocks",
+            default="all",
+            tooltip="Blocks of the U-Net: all, down, mid, up, or names such as `input 4, middle 0, output 3`. Block "
+            "Shapes lists them.",
+        ),
+        io.Combo.Input(
+            "heads",
+            options=["mean", "each"],
+            default="mean",
+            tooltip="mean keeps one map per layer, 4.1 MB a step and branch at 512x512. each keeps all heads: eight "
+            "times that.",
+        ),
+        io.String.Input(
+            "record_steps",
+            default="all",
+            tooltip="Sampler steps to keep, counted from 0: all, first, last, 0-4, `2, 5, -1`, or every 4.",
+        ),
+        io.Combo.Input(
+            "branch",
+            options=list(_BRANCHES),
+            default="both",
+            tooltip="Whose attention: the positive prompt's, the negative's, or both.",
+        ),
+        io.Int.Input(
+            "budget",
+            default=2000,
+            min=1,
+            max=1_000_000,
+            tooltip="Megabytes of main memory that one run may hold. What a run needs is computed before it starts; if "
+            "it is more, the error says what would fit.",
+        ),
+        *_advanced_inputs(),
+    ]
+
+
+def _advanced_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "evaluations",
+            options=["first", "all"],
+            default="first",
+            advanced=True,
+            tooltip="Second-order samplers ask the model several times a step: keep the first answer, or all of them.",
+        ),
+        io.Combo.Input(
+            "precision",
+            options=list(_PRECISIONS),
+            default="half",
+            advanced=True,
+            tooltip="How maps are kept: half is exact to 0.05 % of a share, single doubles the memory. They are always "
+            "computed in single precision.",
+        ),
+        io.Combo.Input(
+            "self_resolution",
+            options=list(_SELF_GRIDS),
+            default="latent / 2",
+            advanced=True,
+            tooltip="Self-attention is reduced to this grid while it is computed; at the latent's own grid one 512x512 "
+            "map takes 34 MB a layer, step and branch.",
+        ),
+        io.Boolean.Input(
+            "keep_queries",
+            default=False,
+            advanced=True,
+            tooltip="Keep queries and keys too, 25 MB a step and branch at 512x512, so that Ask Again can answer for "
+            "words that were not in the prompt, and Replay Attention can play the run again.",
+        ),
+        io.Mask.Input(
+            "self_region",
+            optional=True,
+            tooltip="A region of the picture, of any size: self-attention then keeps only where this region looks.",
+        ),
+        io.String.Input(
+            "live_words",
+            default="",
+            optional=True,
+            tooltip="Words whose maps grow on this node while it samples, separated by commas, at most eight. Empty, "
+            "the default, takes the first six of the prompt, without small ones such as `of`. Needs cross-attention.",
+        ),
+        *_tape_inputs(),
+    ]
+
+
+def _tape_inputs() -> list[io.Input]:
+    return [
+        io.Boolean.Input(
+            "keep_self_queries",
+            default=False,
+            optional=True,
+            advanced=True,
+            tooltip="Keep queries and keys of self-attention too, 46 MB a step and branch at 512x512: only for Replay "
+            "Attention with `self` above 0.",
+        ),
+        io.Combo.Input(
+            "queries_as",
+            options=list(_QUERIES),
+            default="as maps",
+            optional=True,
+            advanced=True,
+            tooltip="How queries and keys are kept. int8, with a scale a row, takes half of half's memory and replays "
+            "as well; a replay that shall be exact to the last bit needs the precision that the model runs in.",
+        ),
+        io.Float.Input(
+            "queries_until",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            optional=True,
+            advanced=True,
+            tooltip="Keep queries and keys up to this share of the steps. Replay Attention plays the first 0.4 unless "
+            "told otherwise: 0.4 here, with int8 and the positive branch, is 101 MB for 20 steps at 512x512.",
+        ),
+    ]
+
+
+def selection_of(choices: dict[str, Any]) -> Selection:
+    """Read the widgets."""
+    region = choices.get("self_region")
+    return Selection(
+        kinds=_KINDS[choices["attention"]],
+        blocks=choices["blocks"],
+        heads=choices["heads"],
+        steps=choices["record_steps"],
+        branches=_BRANCHES[choices["branch"]],
+        evaluations=choices["evaluations"],
+        precision=_PRECISIONS[choices["precision"]],
+        self_times=_SELF_GRIDS[choices["self_resolution"]],
+        self_region=None if region is None else region[0] if region.ndim == 3 else region,
+        keep_queries=choices["keep_queries"],
+        keep_self_queries=choices.get("keep_self_queries", False),
+        query_precision=_QUERIES[choices.get("queries_as", "as maps")],
+        queries_until=choices.get("queries_until", 1.0),
+        budget=choices["budget"] * 10**6,
+    )

@@ -1,0 +1,148 @@
+"""A few words' maps while a run is being sampled: means over the steps so far, small enough to be sent after each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...dims import Grid
+from ...errors import WordError
+from ...resample import resize
+from ..record.choices import choose_blocks
+from ..record.layers import Site
+from ..record.recording import AttentionMap, Entry
+from ..record.selection import NEGATIVE, POSITIVE, Branch, Selection
+from ..words.find import find_words
+from ..words.tokens import TokenTable, fold
+
+CELLS = 16 * 16
+"""The grid that is shown is the one nearest to this: at 512x512 it is latent / 4, where words are told apart best."""
+FIRST_WORDS, MOST_WORDS = 6, 8
+_SMALL_WORDS = frozenset(("a", "an", "the", "of", "in", "on", "at", "and", "or", "with", "to", "by", "for", "from"))
+
+
+@dataclass(frozen=True)
+class LiveMap:
+    """A word's map so far.
+
+    Args:
+        label: the word, or `#3` where the columns are not known by their words.
+        area: (height, width, top, left) in latent cells that it covers, None for the whole picture.
+        values: (height width) float32, mean share of attention of the first picture.
+    """
+
+    label: str
+    area: tuple[int, int, int, int] | None
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The words asked of one entry: their columns, and (word column) float32, how each is the mean of its own."""
+
+    entry: Entry
+    labels: tuple[str, ...]
+    columns: Tensor
+    weights: Tensor
+
+
+class LiveMaps:
+    """Running means of the maps of a few words.
+
+    One level of the U-Net is taken, that nearest to 16x16 cells among the recorded ones; of several pictures the first.
+
+    Args:
+        sites: of the run's model.
+        entries: of the run.
+        latent: the picture's grid.
+        selection: what is recorded.
+        words: as `find_words` reads them; empty for the first six, without the small ones such as `of`.
+    """
+
+    def __init__(
+        self, sites: Sequence[Site], entries: Sequence[Entry], latent: Grid, selection: Selection, words: str = ""
+    ) -> None:
+        self.branch: Branch = POSITIVE if selection.keeps(POSITIVE) else NEGATIVE
+        blocks = choose_blocks(selection.blocks, sites)
+        watched = [site for site in sites if site.kind == "cross" and site.block in blocks]
+        grids = {site.grid(latent) for site in watched} if "cross" in selection.kinds else set()
+        self.grid = min(grids, key=lambda grid: abs(_octaves(grid)), default=None)
+        self._orders = {site.order for site in watched if site.grid(latent) == self.grid}
+        self._parts, self.note = _parts([entry for entry in entries if entry.branch == self.branch], words)
+        self._sums: dict[int, dict[Grid, Tensor]] = {}  # by entry and by the grid that maps were made on
+        self._counts: dict[int, int] = {}
+
+    def add(self, maps: Iterable[AttentionMap]) -> None:
+        """Take the maps of a step; those of other branches, levels and kinds are passed over."""
+        for item in maps:
+            at = item.address
+            part = self._parts.get(at.entry)
+            if part is None or at.branch != self.branch or at.kind != "cross" or at.order not in self._orders:
+                continue
+            # Few and cheap calls: a step of a fast GPU lasts 50 ms. The words' means are taken when they are asked for.
+            shown = item.maps[0].index_select(-1, part.columns).sum(dim=0, dtype=torch.float32)  # (query token)
+            shown = shown / item.maps.shape[1] if item.maps.shape[1] > 1 else shown
+            sums = self._sums.setdefault(at.entry, {})
+            before = sums.get(item.query_grid)
+            sums[item.query_grid] = shown if before is None else before.add_(shown)
+            self._counts[at.entry] = self._counts.get(at.entry, 0) + 1
+
+    def so_far(self) -> tuple[LiveMap, ...]:
+        """The means; none before the first step."""
+        shown: list[LiveMap] = []
+        for index, part in self._parts.items():
+            if index in self._sums:
+                finest = max(self._sums[index], key=lambda grid: grid.cells)
+                parts = [(part.weights @ sums.T).unflatten(1, grid) for grid, sums in self._sums[index].items()]
+                whole = torch.stack([resize(one, finest) for one in parts]).sum(dim=0)  # (word height width)
+                maps = whole / self._counts[index]
+                shown += [
+                    LiveMap(label, part.entry.area, values) for label, values in zip(part.labels, maps, strict=True)
+                ]
+        return tuple(shown)
+
+
+def _octaves(grid: Grid) -> float:
+    return math.log2(grid.cells / CELLS)
+
+
+def _parts(entries: Sequence[Entry], words: str) -> tuple[dict[int, _Part], str]:
+    """What to show of each entry, and what is to be said where words were not found: no reason to stop a run."""
+    parts: dict[int, _Part] = {}
+    notes: list[str] = []
+    left = MOST_WORDS if words.strip() else FIRST_WORDS
+    for entry in entries:
+        try:
+            found = _asked(entry.table, words) if words.strip() and entry.table else _first(entry)
+        except WordError as error:
+            notes.append(str(error))
+            found = []
+        if found[:left]:
+            parts[entry.index] = _part(entry, found[:left])
+            left -= len(found[:left])
+    if notes and not parts:
+        return _parts(entries, "")[0], notes[0]
+    return parts, ""
+
+
+def _part(entry: Entry, words: Sequence[tuple[str, tuple[int, ...]]]) -> _Part:
+    columns = sorted({column for _, own in words for column in own})
+    weights = torch.tensor([[(column in own) / len(own) for column in columns] for _, own in words])
+    return _Part(entry, tuple(label for label, _ in words), torch.tensor(columns), weights)
+
+
+def _asked(table: TokenTable, words: str) -> list[tuple[str, tuple[int, ...]]]:
+    return [(match.label, match.columns) for match in find_words(table, words)]
+
+
+def _first(entry: Entry) -> list[tuple[str, tuple[int, ...]]]:
+    """The first words that mean something; columns where the words are not known."""
+    if entry.table is None:
+        return [(f"#{column}", (column,)) for column in range(1, min(1 + FIRST_WORDS, entry.tokens))]
+    words = [word for word in entry.table.words() if not word.punctuation and word.occurrence == 1]
+    telling = [word for word in words if word.embedding or fold(word.text) not in _SMALL_WORDS]
+    return [(word.text, word.columns) for word in telling or words]

@@ -1,0 +1,114 @@
+"""What part of a recording is looked at, and on which grid: one view, the same words everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+
+from ...errors import RecordingError, SelectionError
+from ...resample import Placement
+from ..record.choices import choose_blocks, choose_resolution, choose_steps
+from ..record.recording import Address, AttentionMap, Entry, Recording
+from ..record.selection import POSITIVE, Branch
+
+
+@dataclass(frozen=True)
+class View:
+    """Which maps become one heatmap.
+
+    Args:
+        resolution: `latent`, `latent/2`, `latent/4`, `latent/8` read the layers of that grid; `all` reads every one.
+        size: the grid to resample to for `all`: `latent`, `latent/2`, ..., or `height x width`.
+        blocks: `all`, places or block names, as `choose_blocks` reads them.
+        heads: `mean`, or numbers and ranges `0, 3-5`.
+        steps: sampler steps, as `choose_steps` reads them.
+        branch: `positive`, `negative`, or another guider's name for it.
+        entry: conditioning entry of the branch, from 0.
+        evaluation: model evaluation inside a step, from 0; None takes all that were recorded.
+        image: picture of the batch, from 0; None takes each.
+    """
+
+    resolution: str = "latent/4"
+    size: str = "latent"
+    blocks: str = "all"
+    heads: str = "mean"
+    steps: str = "all"
+    branch: Branch = POSITIVE
+    entry: int = 0
+    evaluation: int | None = None
+    image: int | None = None
+
+
+def placement_of(recording: Recording, view: View) -> Placement:
+    """Where the maps of the viewed entry lie in the picture."""
+    entry = recording.entry(view.branch, view.entry)
+    return Placement(recording.latent, entry.area if entry else None)
+
+
+def viewed_entry(recording: Recording, view: View) -> Entry:
+    """The conditioning entry that a view names.
+
+    Raises:
+        SelectionError: the run had no such entry.
+    """
+    entry = recording.entry(view.branch, view.entry)
+    if entry is None:
+        known = ", ".join(f"{item.branch} {item.index}" for item in recording.entries) or "none"
+        raise SelectionError(
+            f"Attention maps: the entry is {view.branch} {view.entry}; expected one of this run's: {known}. "
+            "Choose another branch or entry, or record that branch."
+        )
+    return entry
+
+
+def level_of(recording: Recording) -> dict[int, int]:
+    """Halvings of the latent by place of the block in forward order."""
+    return {site.order: site.level for site in recording.sites}
+
+
+def viewed_maps(recording: Recording, view: View) -> tuple[AttentionMap, ...]:
+    """The cross-attention maps that a view names, in order of their addresses.
+
+    Raises:
+        RecordingError: no cross-attention was recorded.
+        SelectionError: blocks, steps, entry, evaluation or resolution name nothing that was recorded.
+    """
+    recorded = [item for item in recording.maps if item.address.kind == "cross"]
+    if not recorded:
+        raise RecordingError(
+            "Attention maps: the recording holds no cross-attention; expected some. "
+            "Let Record Attention record cross-attention, and sample again."
+        )
+    entry, levels = viewed_entry(recording, view), level_of(recording)
+    maps = [item for item in recorded if (item.address.branch, item.address.entry) == (entry.branch, entry.index)]
+    blocks = choose_blocks(view.blocks, [site for site in recording.sites if site.kind == "cross"])
+    maps = _narrow(maps, "blocks", view.blocks, blocks, lambda address: address.block)
+    maps = _narrow(maps, "steps", view.steps, choose_steps(view.steps, recording.steps), lambda address: address.step)
+    if view.evaluation is not None:
+        maps = _narrow(maps, "evaluation", view.evaluation, {view.evaluation}, lambda address: address.evaluation)
+    level = choose_resolution(view.resolution, view.size, recording.latent).level
+    if level is not None:
+        maps = _narrow(maps, "resolution", view.resolution, {level_name(level)}, lambda a: level_name(levels[a.order]))
+    return tuple(sorted(maps, key=lambda item: item.address))
+
+
+def level_name(level: int) -> str:
+    """`latent`, `latent/2`, ...: the grid after so many halvings."""
+    return "latent" if level == 0 else f"latent/{2**level}"
+
+
+def _narrow(
+    maps: list[AttentionMap],
+    what: str,
+    asked: object,
+    wanted: Container[object],
+    part: Callable[[Address], object],
+) -> list[AttentionMap]:
+    kept = [item for item in maps if part(item.address) in wanted]
+    if not kept:
+        there = ", ".join(str(word) for word in dict.fromkeys(part(item.address) for item in maps)) or "nothing"
+        raise SelectionError(
+            f"Attention maps: {what} is {asked!r}, of which nothing was recorded; expected some of {there}. "
+            f"Choose other {what}, or record more."
+        )
+    return kept

@@ -1,0 +1,194 @@
+"""The shapes of one block, read while the U-Net runs."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...dims import Grid
+from .layers import FoundSite, Kind, Place
+
+LOSS_LEVEL = 2  # Break-a-Scene reads the cross-attention of both arms where the latent was halved twice: latent / 4
+
+
+Shape3 = tuple[int, int, int]
+
+
+Shape4 = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """Shapes of one attention layer.
+
+    Args:
+        kind: `cross` or `self`.
+        query: (batch, query, head*channel).
+        key: (batch, key, head*channel); the values' shape too.
+        heads: attention heads.
+        head_width: channels per head.
+    """
+
+    kind: Kind
+    query: tuple[int, int, int]
+    key: tuple[int, int, int]
+    heads: int
+    head_width: int
+
+    @property
+    def map(self) -> tuple[int, int, int, int]:
+        """Shape of the attention map (batch, head, query, key), which fused kernels never build."""
+        return self.query[0], self.heads, self.query[1], self.key[1]
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """Shapes of one transformer block.
+
+    Args:
+        order: place in forward order, from 0.
+        block: the block's name, `input 1`.
+        place: `down`, `middle` or `up`.
+        features_in: (batch, channel, height, width) that enters the spatial transformer.
+        features_out: the same, leaving it.
+        dtype: element type of the features, `float16`.
+        attention: the cross and the self layer, as they are there.
+        level: how often the latent was halved before it.
+
+    >>> cross = AttentionShape("cross", (1, 256, 1280), (1, 77, 1280), 8, 160)
+    >>> block = BlockShape(4, "input 7", "down", (1, 1280, 16, 16), (1, 1280, 16, 16), "float16", (cross,), level=2)
+    >>> block.grid, block.tokens, block.map_bytes(cross), block.read_by_loss
+    (Grid(height=16, width=16), 77, 315392, True)
+    """
+
+    order: int
+    block: str
+    place: Place
+    features_in: tuple[int, int, int, int]
+    features_out: tuple[int, int, int, int]
+    dtype: str
+    attention: tuple[AttentionShape, ...]
+    level: int = 0
+
+    @property
+    def grid(self) -> Grid:
+        """The feature map's extent."""
+        return Grid(*self.features_in[2:])
+
+    @property
+    def tokens(self) -> int | None:
+        """Keys of the cross layer, or None where there is none."""
+        cross = self.layer("cross")
+        return None if cross is None else cross.key[1]
+
+    @property
+    def read_by_loss(self) -> bool:
+        """Whether Break-a-Scene's attention loss reads this block's cross layer."""
+        return self.level == LOSS_LEVEL and self.place != "middle" and self.layer("cross") is not None
+
+    def layer(self, kind: Kind) -> AttentionShape | None:
+        """The layer of this kind, or None."""
+        return next((layer for layer in self.attention if layer.kind == kind), None)
+
+    def map_bytes(self, layer: AttentionShape) -> int:
+        """Bytes of the layer's attention map, were it built in the features' own type."""
+        item = torch.empty(0, dtype=getattr(torch, self.dtype)).element_size()
+        batch, head, query, key = layer.map
+        return batch * head * query * key * item
+
+
+class ShapeProbe:
+    """Note the shapes of the first model call made inside it; undone on leaving, also by an error.
+
+    Shapes are read, tensors are not kept, nothing is computed: it works on real and on meta tensors alike. Hooks sit on
+    `to_q` and `to_k`, which run whatever attention kernel or replacement follows them.
+
+    Args:
+        found: the sites to observe, as `find_sites` returns them.
+
+    Raises:
+        AttributeError: a site's attention has no `to_q` or `to_k`; no hook is left behind.
+    """
+
+    def __init__(self, found: tuple[FoundSite, ...]) -> None:
+        self._found = found
+        self._queries: dict[int, Shape3] = {}
+        self._keys: dict[int, Shape3] = {}
+        self._features: dict[int, tuple[Shape4, Shape4, str]] = {}
+        self._undo = ExitStack()
+
+    def __enter__(self) -> ShapeProbe:
+        with ExitStack() as undo:
+            for index, found in enumerate(self._found):
+                for name, note in (("to_q", self._note_query), ("to_k", self._note_key)):
+                    hook = _with_index(index, note)
+                    undo.callback(found.attention.get_submodule(name).register_forward_hook(hook).remove)
+            for transformer in {id(found.transformer): found.transformer for found in self._found}.values():
+                undo.callback(transformer.register_forward_hook(self._note_features, with_kwargs=True).remove)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._undo.close()
+
+    def rows(self) -> tuple[BlockShape, ...]:
+        """The blocks that ran, in forward order; SDXL's blocks in one transformer share its feature maps."""
+        seen = [(index, found) for index, found in enumerate(self._found) if index in self._keys]
+        rows = []
+        for order, layers in groupby(sorted(seen, key=_order), key=_order):
+            members = list(layers)
+            site, features = members[0][1].site, self._features.get(id(members[0][1].transformer))
+            if features is not None:
+                attention = tuple(self._attention(index, found) for index, found in members)
+                entering, leaving, dtype = features
+                rows.append(BlockShape(order, site.block, site.place, entering, leaving, dtype, attention, site.level))
+        return tuple(rows)
+
+    def missing(self) -> tuple[str, ...]:
+        """Names of the sites that did not run in the observed call."""
+        ran = {row.block for row in self.rows()}
+        sites = [found.site for found in self._found]
+        return tuple(site.name for i, site in enumerate(sites) if i not in self._keys or site.block not in ran)
+
+    def _attention(self, index: int, found: FoundSite) -> AttentionShape:
+        site = found.site
+        return AttentionShape(site.kind, self._queries[index], self._keys[index], site.heads, site.head_width)
+
+    def _note_query(self, index: int, output: Any) -> None:
+        if index not in self._queries and isinstance(output, Tensor) and output.ndim == 3:
+            self._queries[index] = _shape3(output)
+
+    def _note_key(self, index: int, output: Any) -> None:
+        # Other packs call `to_k` for keys of their own; the layer's own call follows its `to_q`.
+        if index in self._queries and index not in self._keys and isinstance(output, Tensor) and output.ndim == 3:
+            self._keys[index] = _shape3(output)
+
+    def _note_features(self, transformer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        entering = args[0] if args else kwargs.get("x")
+        both = isinstance(entering, Tensor) and isinstance(output, Tensor) and entering.ndim == output.ndim == 4
+        if both and id(transformer) not in self._features:
+            dtype = str(entering.dtype).removeprefix("torch.")
+            self._features[id(transformer)] = _shape4(entering), _shape4(output), dtype
+
+
+def _with_index(index: int, note: Any) -> Any:
+    return lambda module, args, output: note(index, output)
+
+
+def _order(member: tuple[int, FoundSite]) -> int:
+    return member[1].site.order
+
+
+def _shape3(tensor: Tensor) -> Shape3:
+    batch, position, channel = tensor.shape
+    return batch, position, channel
+
+
+def _shape4(tensor: Tensor) -> Shape4:
+    batch, channel, height, width = tensor.shape
+    return batch, channel, height, width

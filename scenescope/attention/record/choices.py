@@ -1,0 +1,184 @@
+"""What a person asks for, in words: blocks, steps, heads and grids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ...dims import Grid, grid_of
+from ...errors import SelectionError
+from .layers import Site
+
+
+def choose_blocks(text: str, sites: Iterable[Site]) -> frozenset[str]:
+    """Read a choice of blocks written by a person.
+
+    Args:
+        text: `all`, places (`down`, `mid`, `middle`, `up`) and block names (`input 1`, `in4`, `output 9`), separated by
+            commas, plus signs or new lines.
+        sites: the sites that the model has.
+
+    Returns:
+        The names of the chosen blocks.
+
+    Raises:
+        SelectionError: a name is not among the model's blocks, or none is named; the message lists those that are.
+
+    >>> site = Site(0, "input 1", "down", "cross", 0, 8, 40)
+    >>> sorted(choose_blocks("down", [site]))
+    ['input 1']
+    """
+    sites = tuple(sites)
+    known = list(dict.fromkeys(site.block for site in sites))
+    chosen: set[str] = set()
+    for part in re.split(r"[,;+\n]", text.strip().lower() or "all"):
+        word = part.strip()
+        if not word:
+            continue
+        matching = _blocks_called(word, sites)
+        if not matching:
+            raise SelectionError(
+                f"Blocks: {word!r} is not a block of this model; expected all, down, mid, up, or some of "
+                f"{', '.join(known)}. Correct the name."
+            )
+        chosen |= matching
+    if not chosen:
+        raise SelectionError(
+            f"Blocks: {text!r} names no block; expected all, down, mid, up, or some of {', '.join(known)}. Name one."
+        )
+    return frozenset(chosen)
+
+
+def _blocks_called(word: str, sites: tuple[Site, ...]) -> set[str]:
+    if word == "all":
+        return {site.block for site in sites}
+    if word in ("down", "up", "mid", "middle"):
+        place = "middle" if word == "mid" else word
+        return {site.block for site in sites if site.place == place}
+    match = re.fullmatch(r"(in|input|mid|middle|out|output)[\s_]*(\d+(?:\.\d+)?)", word)
+    if match is None:
+        return set()
+    section = {"in": "input", "mid": "middle", "out": "output"}.get(match.group(1), match.group(1))
+    return {site.block for site in sites if site.block == f"{section} {match.group(2)}"}
+
+
+def choose_steps(text: str, total: int) -> frozenset[int]:
+    """Read a choice of sampler steps written by a person; the first step is 0, the last one is also -1.
+
+    Args:
+        text: `all`, `first`, `last`, numbers, ranges `2-5`, `every 4`, separated by commas.
+        total: steps of the run.
+
+    Raises:
+        SelectionError: a part is not understood, or nothing of it lies in the run.
+
+    >>> sorted(choose_steps("0-2, last", 20))
+    [0, 1, 2, 19]
+    >>> sorted(choose_steps("every 8", 20))
+    [0, 8, 16]
+    """
+    chosen: set[int] = set()
+    for part in re.split(r"[,;\n]", text.strip().lower() or "all"):
+        if part.strip():
+            chosen |= _steps_called(part.strip(), total)
+    if not chosen:
+        raise SelectionError(
+            f"Steps: {text!r} holds no step of this run; expected some of 0 to {total - 1}. Correct the steps."
+        )
+    return frozenset(chosen)
+
+
+def _steps_called(word: str, total: int) -> set[int]:
+    named = {"all": range(total), "first": range(min(1, total)), "last": range(max(0, total - 1), total)}
+    if word in named:
+        return set(named[word])
+    if match := re.fullmatch(r"every\s+([1-9]\d*)", word):
+        return set(range(0, total, int(match.group(1))))
+    if match := re.fullmatch(r"(-?\d+)", word):
+        step = int(word)
+        return {step + total if step < 0 else step} & set(range(total))
+    if match := re.fullmatch(r"(\d+)\s*(?:-|to|\.\.)\s*(\d+)", word):
+        return set(range(int(match.group(1)), min(int(match.group(2)) + 1, total)))
+    raise SelectionError(
+        f"Steps: {word!r} is not understood; expected all, first, last, a number, a range such as 2-5, or every 4. "
+        "Correct the steps."
+    )
+
+
+RESOLUTIONS = ("latent", "latent/2", "latent/4", "latent/8", "all")
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The grid of a heatmap.
+
+    Args:
+        grid: the grid wanted.
+        level: halvings of the latent; only the layers of that grid are read, so that nothing is resampled. None reads
+            the layers of every grid and resamples them.
+    """
+
+    grid: Grid
+    level: int | None = None
+
+
+def choose_resolution(resolution: str, size: str, latent: Grid) -> Resolution:
+    """Read a resolution written by a person.
+
+    Args:
+        resolution: `latent`, `latent/2`, ... or `all`.
+        size: the grid for `all`.
+        latent: the latent's grid.
+
+    Raises:
+        SelectionError: the resolution is none of these.
+        InputError: the size is no grid.
+
+    >>> choose_resolution("latent/4", "", Grid(64, 96))
+    Resolution(grid=Grid(height=16, width=24), level=2)
+    >>> choose_resolution("all", "32x48", Grid(64, 96))
+    Resolution(grid=Grid(height=32, width=48), level=None)
+    """
+    if resolution.strip().lower() == "all":
+        level = _halvings(size)
+        return Resolution(grid_of(size) if level is None else latent.coarser(2**level))
+    level = _halvings(resolution)
+    if level is None:
+        raise SelectionError(
+            f"Resolution: it is {resolution!r}; expected one of {', '.join(RESOLUTIONS)}. Choose one of them."
+        )
+    return Resolution(latent.coarser(2**level), level)
+
+
+def _halvings(text: str) -> int | None:
+    match = re.fullmatch(r"latent(?:\s*/\s*(1|2|4|8|16|32))?", text.strip().lower())
+    return None if match is None else int(match.group(1) or 1).bit_length() - 1
+
+
+def choose_heads(text: str, total: int) -> tuple[int, ...] | None:
+    """Read a choice of heads written by a person; None is their mean over all.
+
+    Args:
+        text: `mean`, `all`, or numbers and ranges `0, 3-5`.
+        total: heads of the layer.
+
+    Raises:
+        SelectionError: a part is not understood, or the layer has no such head.
+
+    >>> choose_heads("0, 3-5", 8)
+    (0, 3, 4, 5)
+    """
+    if text.strip().lower() in ("", "mean", "all"):
+        return None
+    chosen: set[int] = set()
+    for part in re.split(r"[,;\n]", text):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        heads = range(int(match.group(1)), int(match.group(2) or match.group(1)) + 1) if match else range(0)
+        if not heads or heads[-1] >= total:
+            raise SelectionError(
+                f"Heads: {part.strip()!r} is not a head of this layer; expected mean, or numbers and ranges from 0 to "
+                f"{total - 1}. Correct the heads."
+            )
+        chosen |= set(heads)
+    return tuple(sorted(chosen))

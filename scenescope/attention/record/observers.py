@@ -1,0 +1,78 @@
+"""Seeing queries and keys as a model computes them, without taking part in the computation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+
+from torch import Tensor, nn
+
+from ...dims import Grid
+from .layers import FoundSite, Site
+
+See = Callable[[Site, Tensor, Tensor, Grid], None]
+
+
+class Observers:
+    """While entered, calls `see(site, query, key, grid)` each time a site computes its queries and keys.
+
+    Forward hooks on `to_q` and `to_k` return nothing, so the model's own numbers are untouched, whatever kernel or
+    patch then uses them. All hooks are removed on leaving, also when entering fails half-way or the model raises.
+
+    Source: host contract, ComfyUI 0.33 `attention.BasicTransformerBlock.forward`: with and without a replace patch the
+    block calls `to_q`, then `to_k`, once each.
+
+    Args:
+        found: the sites to watch.
+        see: gets the site, query (batch query head*channel), key (batch token head*channel) with their gradients, if
+            any, and the grid of the queries. What it keeps it has to detach itself.
+    """
+
+    def __init__(self, found: Sequence[FoundSite], see: See) -> None:
+        self._found, self._see = tuple(found), see
+        self._queries: dict[Site, Tensor] = {}
+        self._grids: dict[nn.Module, Grid] = {}
+        self._seen: set[Site] = set()
+        self._hooks = ExitStack()
+
+    def __enter__(self) -> Observers:
+        with ExitStack() as stack:
+            for transformer in dict.fromkeys(item.transformer for item in self._found):
+                stack.callback(transformer.register_forward_pre_hook(self._note_grid).remove)
+            for item in self._found:
+                for name, hook in (("to_q", self._note_query(item.site)), ("to_k", self._note_key(item))):
+                    stack.callback(item.attention.get_submodule(name).register_forward_hook(hook).remove)
+            self._hooks = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._hooks.close()
+        self._queries.clear()
+        self._grids.clear()
+
+    def unseen(self) -> tuple[Site, ...]:
+        """Sites that have not shown a query with its key since entering."""
+        return tuple(item.site for item in self._found if item.site not in self._seen)
+
+    def _note_grid(self, transformer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs and inputs[0].ndim == 4:
+            self._grids[transformer] = Grid(*inputs[0].shape[-2:])
+
+    def _note_query(self, site: Site) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], query: Tensor) -> None:
+            self._queries[site] = query
+
+        return hook
+
+    def _note_key(self, item: FoundSite) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], key: Tensor) -> None:
+            query, grid = self._queries.pop(item.site, None), self._grids.get(item.transformer)
+            if query is None or grid is None:
+                return  # another patch asks this layer for keys of its own; a site that stays silent is in `unseen`
+            self._seen.add(item.site)
+            self._see(item.site, query, key, grid)
+
+        return hook

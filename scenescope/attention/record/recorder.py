@@ -1,0 +1,273 @@
+"""Records one sampling run: queries and keys come in, a `Recording` comes out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from types import MappingProxyType
+from typing import SupportsFloat
+
+from torch import Tensor
+
+from ...dims import Grid
+from ...errors import InputError, RecordingError
+from ...resample import resize
+from .block_shapes import BlockShape
+from .budget import RunShape, check_budget, self_grid
+from .choices import choose_blocks, choose_steps
+from .clock import StepClock
+from .layers import Site
+from .recording import Address, AttentionMap, Entry, Projection, Recording
+from .reducers import Pooled, RegionMean, SelfReducer, Whole, reduce_heads
+from .scores import attention_in_chunks, fold_repeats
+from .selection import Selection
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What one model evaluation, or the run so far, has shown."""
+
+    maps: dict[Address, AttentionMap] = field(default_factory=dict)
+    projections: dict[Address, Projection] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+class Recorder:
+    """Turns what the observers see into maps with addresses.
+
+    For every model evaluation call `evaluate`, then `observe` for each site, and `step_done` when the sampler reports a
+    step; `finish` gives the recording. What is kept is detached, on the CPU, and counted.
+
+    Args:
+        run: the run's size, entries and sites.
+        selection: what to keep.
+
+    Raises:
+        BudgetError: the selection would not fit its budget.
+        InputError: the self-attention region is empty.
+        SelectionError: it names a block or step that is not there.
+    """
+
+    def __init__(self, run: RunShape, selection: Selection) -> None:
+        self.plan = check_budget(run, selection)
+        if selection.self_region is not None and not bool((selection.self_region > 0).any()):
+            raise InputError(
+                "Self-attention region: the region is empty; expected a mask with some white. Paint where to look from."
+            )
+        self._run, self._selection = run, selection
+        self._clock = StepClock(run.sigmas)
+        self._steps = choose_steps(selection.steps, run.steps)
+        self._query_steps = selection.query_steps(run.steps)
+        self._blocks = choose_blocks(selection.blocks, run.sites)
+        self._entries = {(entry.branch, entry.index): entry for entry in run.entries}
+        self._ticket = -1
+        self._tickets: dict[tuple[int, int], int] = {}
+        self._open: dict[int, _Shown] = {}  # by ticket: kept or dropped once the clock has settled its step
+        self._kept = _Shown()
+        self._shapes: tuple[BlockShape, ...] = ()
+        self._held = 0
+        self._lock = Lock()  # several GPUs may answer parts of one evaluation at the same time
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of what is kept so far."""
+        return self._held
+
+    def evaluate(self, sigma: SupportsFloat) -> None:
+        """A new model evaluation begins."""
+        self._ticket = self._clock.evaluate(sigma)
+        self._open[self._ticket] = _Shown()
+
+    def wants(self) -> bool:
+        """Whether the evaluation under way may belong to a chosen step."""
+        return bool(self._clock.possible_steps() & self._steps)
+
+    def wants_site(self, site: Site) -> bool:
+        """Whether this site is chosen."""
+        kept = site.kind in self._selection.kinds or self._selection.keeps_queries(site.kind)
+        return kept and site.block in self._blocks
+
+    def step_done(self, step: int) -> tuple[AttentionMap, ...]:
+        """The sampler reports a step; gives the maps whose step is known since then."""
+        if not self._open and step in self._steps:
+            self._kept.skipped["a step for which the model was not asked (LazyCache or the like)"] += 1
+        self._clock.step_done(step)
+        return self._settle()
+
+    def skip(self, reason: str) -> None:
+        """Count something that could not be recorded, unless its evaluation turns out to be of no interest."""
+        with self._lock:
+            self._open.get(self._ticket, self._kept).skipped[reason] += 1
+
+    def note_shapes(self, rows: tuple[BlockShape, ...]) -> None:
+        """Keep the shape log of the first call."""
+        self._shapes = self._shapes or rows
+
+    @property
+    def has_shapes(self) -> bool:
+        """Whether the shape log is known."""
+        return bool(self._shapes)
+
+    def observe(self, site: Site, query: Tensor, key: Tensor, grid: Grid, entries: Sequence[Entry]) -> None:
+        """Record one site of the evaluation under way.
+
+        Args:
+            site: the layer.
+            query: (batch query head*channel), batch = entry x image.
+            key: (batch key head*channel).
+            grid: the queries' grid.
+            entries: the conditioning entries that share the batch, in order.
+        """
+        images = self._run.images
+        # How many keys the host itself makes: see `fold_repeats`. More are another patch's, a multiple of them too.
+        keys = math.lcm(*(entry.tokens for entry in entries)) if site.kind == "cross" else grid.cells
+        if not query.shape[0] == key.shape[0] == images * len(entries):
+            self.skip(f"{site.name}: another patch changed the batch (rows are {query.shape[0]} and {key.shape[0]})")
+        elif query.shape[1] != grid.cells:
+            self.skip(f"{site.name}: another patch gave {query.shape[1]} queries for a grid of {grid}")
+        elif key.shape[1] != keys:
+            self.skip(f"{site.name}: another patch gave {key.shape[1]} keys instead of {keys}")
+        else:
+            for index, entry in enumerate(entries):
+                if self._selection.keeps(entry.branch):
+                    rows = slice(index * images, (index + 1) * images)
+                    self._record(site, query[rows].detach(), key[rows].detach(), grid, entry)
+
+    def finish(self, about: Mapping[str, str | int | float]) -> Recording:
+        """Close the run.
+
+        Args:
+            about: what else is known of it: seed, sampler, cfg, model.
+
+        Raises:
+            RecordingError: nothing was recorded; the message says why.
+        """
+        self._clock.finish()
+        self._settle()
+        self._note_sigmas()
+        kept = self._kept
+        if not kept.maps:
+            why = (
+                f"Reasons: {reasons_text(kept.skipped)}. Take away what interferes, or choose other blocks."
+                if kept.skipped
+                else "The chosen steps or branches were never evaluated: choose others."
+            )
+            raise RecordingError(f"Record Attention: nothing was recorded; expected at least one map. {why}")
+        return Recording(
+            maps=tuple(kept.maps[at] for at in sorted(kept.maps)),
+            projections=MappingProxyType(kept.projections),
+            sites=tuple(site for site in self._run.sites if self.wants_site(site)),
+            entries=tuple(self._entries.values()),
+            latent=self._run.latent,
+            images=self._run.images,
+            sigmas=self._run.sigmas,
+            selection=self._selection,
+            shapes=self._shapes,
+            skipped=MappingProxyType(dict(kept.skipped)),
+            about=MappingProxyType(dict(about)),
+        )
+
+    def _record(self, site: Site, query: Tensor, key: Tensor, grid: Grid, entry: Entry) -> None:
+        now = self._open[self._ticket]
+        self._entries.setdefault((entry.branch, entry.index), entry)  # a guider may ask for more than was planned
+        at = Address(-1, -1, entry.branch, entry.index, site.order, site.block, site.kind)  # its step comes later
+        if self._held > self._selection.budget:  # more evaluations a step than the plan assumed
+            self.skip(f"{site.name}: the memory budget was reached")
+        elif at in now.maps:
+            self.skip(f"{site.name}: the layer was called again in the same evaluation")
+        elif site.kind == "cross":
+            now.maps[at] = AttentionMap(at, self._cross(query, key, site, entry.tokens), site.heads, grid)
+            self._keep_queries(at, query, key[:, : entry.tokens], site, grid)  # the repeats say nothing new
+        elif "self" in self._selection.kinds:
+            region = self._region(entry)
+            if region is not None and not bool((region > 0).any()):
+                self.skip(f"{site.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
+                return
+            maps, target = self._self(query, key, site, grid, entry, region)
+            now.maps[at] = AttentionMap(at, maps, site.heads, Grid(1, 1) if region is not None else target, target)
+            self._keep_queries(at, query, key, site, grid)
+        else:
+            self._keep_queries(at, query, key, site, grid)
+
+    def _keep_queries(self, at: Address, query: Tensor, key: Tensor, site: Site, grid: Grid) -> None:
+        if self._selection.keeps_queries(site.kind) and self._clock.possible_steps() & self._query_steps:
+            pair = Projection(query, key, site.heads, grid).kept_as(self._selection.query_dtype)
+            self._open[self._ticket].projections[at] = pair
+
+    def _cross(self, query: Tensor, key: Tensor, site: Site, tokens: int) -> Tensor:
+        whole = Whole(query.shape[1], self._selection.precision)
+        for rows, maps in attention_in_chunks(query, key, site.heads):
+            whole.add(rows, reduce_heads(fold_repeats(maps, tokens), self._selection.heads))
+        return whole.result()
+
+    def _self(
+        self, query: Tensor, key: Tensor, site: Site, grid: Grid, entry: Entry, region: Tensor | None
+    ) -> tuple[Tensor, Grid]:
+        latent = Grid(*entry.area[:2]) if entry.area else self._run.latent
+        target = self_grid(grid, latent, self._selection)
+        reducer: SelfReducer
+        if region is not None:
+            reducer = RegionMean(region, grid, target)
+        elif target == grid:
+            reducer = Whole(query.shape[1], self._selection.precision)
+        else:
+            reducer = Pooled(grid, target)
+        for rows, maps in attention_in_chunks(query, key, site.heads):
+            reducer.add(rows, reduce_heads(maps, self._selection.heads))
+        # To the CPU at once: the cross maps of a whole evaluation may wait on the device for their step, these not.
+        return reducer.result().to(device="cpu", dtype=self._selection.precision), target
+
+    def _region(self, entry: Entry) -> Tensor | None:
+        """The region to look from, cropped to the entry's area."""
+        region = self._selection.self_region
+        if region is None or entry.area is None:
+            return region
+        height, width, top, left = entry.area
+        return resize(region.float(), self._run.latent)[top : top + height, left : left + width]
+
+    def _settle(self) -> tuple[AttentionMap, ...]:
+        """Move what now has a step to the CPU, and drop what turned out not to be wanted."""
+        settled: list[AttentionMap] = []
+        for ticket in list(self._open):
+            label = self._clock.label(ticket)
+            if label is None:
+                continue
+            shown, (step, evaluation) = self._open.pop(ticket), label
+            self._tickets[step, evaluation] = ticket
+            if step not in self._steps or (evaluation > 0 and self._selection.evaluations == "first"):
+                continue
+            self._kept.skipped.update(shown.skipped)
+            for open_at, item in shown.maps.items():
+                at = replace(open_at, step=step, evaluation=evaluation)
+                self._kept.maps[at] = replace(item, address=at, maps=self._count(item.maps.cpu()))
+                settled.append(self._kept.maps[at])
+            for open_at, pair in shown.projections.items() if step in self._query_steps else ():
+                at = replace(open_at, step=step, evaluation=evaluation)
+                scales = [None if scale is None else scale.cpu() for scale in (pair.query_scale, pair.key_scale)]
+                kept = Projection(pair.query.cpu(), pair.key.cpu(), pair.heads, pair.query_grid, *scales)
+                self._kept.projections[at] = kept
+                self._held += sum(tensor.numel() * tensor.element_size() for tensor in kept.tensors)
+        return tuple(settled)
+
+    def _note_sigmas(self) -> None:
+        """Where all evaluations are kept, say at which noise each was made; read at the end, as it waits for a GPU."""
+        if self._selection.evaluations == "all":
+            for at, pair in self._kept.projections.items():
+                sigma = self._clock.sigma(self._tickets[at.step, at.evaluation])
+                self._kept.projections[at] = replace(pair, sigma=sigma)
+
+    def _count(self, kept: Tensor) -> Tensor:
+        self._held += kept.numel() * kept.element_size()
+        return kept
+
+
+def reasons_text(skipped: Mapping[str, int]) -> str:
+    """Write reasons and their counts for a person.
+
+    >>> reasons_text({"guidance pass": 20})
+    'guidance pass (20 times)'
+    """
+    return "; ".join(f"{reason} ({count} times)" for reason, count in skipped.items())

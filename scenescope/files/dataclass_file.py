@@ -1,0 +1,90 @@
+"""Dataclasses with tensors as safetensors files that are there whole or not at all, and believed only after checks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from ..errors import FileError
+from .atomic import Where
+from .dataclass_json import MisfitError, from_plain, to_plain
+from .safetensors_file import HEADER_LIMIT, read_container, write_container
+
+Value = TypeVar("Value")
+
+
+def write_value(value: Any, where: Where, kind: str, who: str) -> Path:
+    """Write a dataclass to one file.
+
+    Args:
+        value: what `from_plain` can build again; lists of tensors or texts may be long, not deep.
+        where: its place.
+        kind: what the file calls itself, with its format number, such as `scenescope-concepts 1`.
+        who: the beginning of an error message.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+
+    def keep(tensor: Tensor) -> str:
+        name = f"tensor_{len(tensors)}"
+        tensors[name] = tensor
+        return name
+
+    text = json.dumps(to_plain(value, keep), allow_nan=False, separators=(",", ":"))
+    return write_tensors(tensors, where, {"format": kind, "value": text}, who)
+
+
+def write_tensors(tensors: dict[str, Tensor], where: Where, metadata: dict[str, str], who: str) -> Path:
+    """Write tensors to one safetensors file.
+
+    Args:
+        tensors: by name.
+        where: its place.
+        metadata: texts for its header.
+        who: the beginning of an error message.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        FileError: it cannot be written; a file that was there is as it was.
+    """
+    if 2 * sum(map(len, metadata.values())) > HEADER_LIMIT:
+        raise FileError(
+            f"{who}: the description is too long to be read again; expected a shorter one. Learn less at once."
+        )
+    return write_container(tensors, where, metadata, who)
+
+
+def read_value(shape: type[Value], path: Path, kind: str, who: str) -> Value:
+    """Read a dataclass; whatever the file holds, a sound value comes back or none.
+
+    Args:
+        shape: the dataclass.
+        path: a file that `write_value` wrote, perhaps.
+        kind: what the file calls itself.
+        who: the beginning of an error message.
+
+    Returns:
+        The value, its tensors on the CPU. A value that its own class refuses is refused here too.
+
+    Raises:
+        FileError: the file is missing, damaged, hostile, foreign, or of another format.
+    """
+    container = read_container(path, {"format": kind}, who)
+    if not all(tensor.is_floating_point() for tensor in container.tensors.values()):
+        raise FileError(f"{who}: {path.name} holds whole numbers; expected floats. Write the file anew.")
+    try:
+        value = from_plain(shape, json.loads(container.metadata.get("value", "null")), container.tensors, "value")
+    except (ValueError, RecursionError) as error:
+        reason = str(error)[:300] if isinstance(error, MisfitError) else f"{type(error).__name__}: {error}"[:300]
+        raise FileError(f"{who}: what {path.name} describes is wrong: {reason}. Write the file anew.") from error
+    return value

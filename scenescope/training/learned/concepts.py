@@ -1,0 +1,182 @@
+"""What was learned: rows, changes of weights, and how they came about; as one file, or as files that others read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...files.atomic import Where
+from ...files.dataclass_file import read_value, write_tensors, write_value
+from ...files.dataclass_json import MisfitError
+from ..scene.scene import MOST_CONCEPTS, Concept, check_handles
+from ..settings import Settings
+from ..weights.contract import LowRank
+
+FORMAT = "scenescope-concepts 1"
+EMBEDDING_KEY = "clip_l"
+"""Host contract, ComfyUI 0.33 `sd1_clip.load_embed`: the tensor (token 768) that `embedding:` names in a prompt."""
+
+
+@dataclass(frozen=True)
+class Concepts:
+    """Learned concepts.
+
+    Args:
+        concepts: handles and the words that they began as.
+        rows: (concept channel) float32, in place of the handles' token rows.
+        low_rank: additions by layer, `unet.` or `text.` and the module's name; empty for `full`.
+        differences: of parameters, by `unet.` or `text.` and the parameter's name; empty for `lora`.
+        base: a name for the base model's weights; the changes fit no other.
+        settings: how they were learned.
+        steps: that were taken.
+    """
+
+    concepts: tuple[Concept, ...]
+    rows: Tensor
+    low_rank: Mapping[str, LowRank]
+    differences: Mapping[str, Tensor]
+    base: str
+    settings: Settings
+    steps: int
+
+    def __post_init__(self) -> None:
+        _demand(0 < len(self.concepts) <= MOST_CONCEPTS, "concepts", f"1 to {MOST_CONCEPTS}")
+        check_handles(self.handles)
+        _demand(self.rows.ndim == 2 and len(self.rows) == len(self.concepts), "rows", "one for each concept")
+        _demand(0 <= self.steps <= self.settings.steps, "steps", "at most the settings'")
+        every = [self.rows, *self.differences.values()]
+        for name, pair in self.low_rank.items():
+            fits = (
+                pair.down.ndim == pair.up.ndim and pair.down.ndim in (2, 4) and pair.down.shape[0] == pair.up.shape[1]
+            )
+            fits = fits and pair.down.shape[2:] == pair.up.shape[2:] and 0 < pair.alpha < math.inf
+            _demand(fits, name[:80], "a pair that fits")
+            every += [pair.down, pair.up]
+        _demand(all(bool(tensor.isfinite().all()) for tensor in every), "a number", "finite ones")
+
+    @property
+    def handles(self) -> tuple[str, ...]:
+        """What prompts call them."""
+        return tuple(concept.handle for concept in self.concepts)
+
+    def row(self, handle: str) -> Tensor:
+        """The row (channel) float32 of a handle.
+
+        Raises:
+            InputError: there is no such handle.
+        """
+        if handle not in self.handles:
+            raise InputError(
+                f"Concepts: the handle is {handle!r}; expected one of {', '.join(self.handles)}. Correct the name."
+            )
+        return self.rows[self.handles.index(handle)]
+
+
+def save_concepts(concepts: Concepts, where: Where) -> Path:
+    """Write concepts to one safetensors file, which is there whole or not at all; returns its path.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    return write_value(concepts, where, FORMAT, "Save Concepts")
+
+
+def load_concepts(path: Path) -> Concepts:
+    """Read concepts, on the CPU; whatever the file holds, they come back equal or are refused.
+
+    Raises:
+        FileError: the file is missing, damaged, hostile, foreign, or of another format.
+    """
+    return read_value(Concepts, path, FORMAT, f"Load Concepts: {path.name}")
+
+
+def save_embedding(concepts: Concepts, handle: str, where: Where) -> Path:
+    """Write one row as an embedding file, which prompts use as `embedding:name` without the pack; returns its path.
+
+    The row fits the base model; what was learned in the weights is not in it.
+
+    Raises:
+        InputError: there is no such handle.
+        FileError: it cannot be written.
+    """
+    row = concepts.row(handle)[None].float()  # (token channel)
+    return write_tensors({EMBEDDING_KEY: row}, where, {"handle": handle, "base": concepts.base}, "Save Concepts")
+
+
+def save_weights(concepts: Concepts, keys: Mapping[str, str], where: Where) -> Path:
+    """Write the changes of weights as a file that stock loaders of LoRAs read.
+
+    Args:
+        concepts: with changes of weights.
+        keys: the file's name for each layer, such as `lora_unet_down_blocks_0_attentions_0_proj_in`.
+        where: the file's place.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        InputError: there are no changes, or a layer has no name.
+        FileError: it cannot be written.
+    """
+    tensors = weight_tensors(concepts, keys)
+    if not tensors:
+        raise InputError(
+            "Save Concepts: the concepts hold rows only; expected changes of weights for a LoRA file. "
+            "Save the embeddings, or train with steps in phase 2."
+        )
+    return write_tensors(
+        tensors, where, {"base": concepts.base, "ss_network_dim": str(concepts.settings.rank)}, "Save Concepts"
+    )
+
+
+def weight_tensors(concepts: Concepts, keys: Mapping[str, str]) -> dict[str, Tensor]:
+    """Name the changes of weights as LoRA files do.
+
+    Source: kohya's sd-scripts: `.lora_up.weight`, `.lora_down.weight`, `.alpha`; and host contract, ComfyUI 0.33
+    `lora.load_lora`: `.diff` is added to a weight, `.diff_b` to a bias.
+
+    Args:
+        concepts: with changes of weights.
+        keys: the file's name for each layer.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        InputError: a layer has no name in `keys`, or a parameter is neither weight nor bias.
+    """
+    tensors: dict[str, Tensor] = {}
+    for layer, pair in concepts.low_rank.items():
+        key = _key(layer, keys)
+        tensors |= {f"{key}.lora_up.weight": pair.up, f"{key}.lora_down.weight": pair.down}
+        tensors[f"{key}.alpha"] = torch.tensor(pair.alpha)
+    for name, difference in concepts.differences.items():
+        layer, _, parameter = name.rpartition(".")
+        ending = {"weight": "diff", "bias": "diff_b"}.get(parameter)
+        if ending is None:
+            raise InputError(
+                f"Save Concepts: the parameter {name} is neither weight nor bias; expected one of them, which LoRA "
+                "files can name. Save the concepts in their own file."
+            )
+        tensors[f"{_key(layer, keys)}.{ending}"] = difference
+    return tensors
+
+
+def _key(layer: str, keys: Mapping[str, str]) -> str:
+    if layer not in keys:
+        raise InputError(
+            f"Save Concepts: the layer {layer} has no name in LoRA files; expected one of this model's {len(keys)}. "
+            "Connect the model that the concepts were learned with."
+        )
+    return keys[layer]
+
+
+def _demand(holds: bool, what: str, wanted: str) -> None:
+    if not holds:
+        raise MisfitError(f"{what} does not fit the rest; expected {wanted}")

@@ -1,0 +1,65 @@
+"""The noise schedule: how much of a noisy latent is noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """How much of the latent and how much noise each timestep holds.
+
+    Args:
+        signal: (timestep) float32, square roots of the products of alphas.
+        noise: (timestep) float32, square roots of the rest.
+    """
+
+    signal: Tensor
+    noise: Tensor
+
+    def __post_init__(self) -> None:
+        squares = self.signal.double() ** 2 + self.noise.double() ** 2
+        if self.signal.ndim != 1 or not len(self.signal) or not bool(((squares - 1).abs() < 1e-3).all()):
+            raise InputError(
+                "Noise schedule: the squares of signal and noise do not add up to 1; expected a schedule that keeps "
+                "the variance, as SD1.5's does. Load an SD1.5 checkpoint."
+            )
+
+    @classmethod
+    def scaled_linear(cls, first: float = 0.00085, last: float = 0.012, steps: int = 1000) -> NoiseSchedule:
+        """The schedule of Stable Diffusion: betas whose square roots rise evenly.
+
+        Source: Rombach et al. 2022, the checkpoints' `scheduler_config`: scaled_linear, 0.00085 to 0.012, 1000 steps.
+
+        >>> schedule = NoiseSchedule.scaled_linear()
+        >>> round(float(schedule.signal[0] ** 2), 5), round(float(schedule.signal[-1] ** 2), 5)
+        (0.99915, 0.00466)
+        """
+        betas = torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64) ** 2
+        kept = (1 - betas).cumprod(0)
+        return cls(kept.sqrt().float(), (1 - kept).sqrt().float())
+
+    def timesteps(self, count: int, generator: Generator) -> Tensor:
+        """Draw timesteps evenly: (batch) int64."""
+        return torch.randint(len(self.signal), (count,), generator=generator)
+
+    def add(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Noise latents.
+
+        Source: Ho et al. 2020, equation 4: z_t = signal_t z_0 + noise_t eps.
+
+        Args:
+            latents: (batch channel height width) float.
+            noise: (batch channel height width) float.
+            timesteps: (batch) int64.
+
+        Returns:
+            (batch channel height width) float.
+        """
+        signal, rest = (part.to(latents)[timesteps.to(latents.device)] for part in (self.signal, self.noise))
+        return signal[:, None, None, None] * latents + rest[:, None, None, None] * noise

@@ -1,0 +1,115 @@
+"""A run that was broken off: what it needs to go on, in a file, and whether it may."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from torch import Tensor
+
+from ...errors import FileError, InputError
+from ...files.dataclass_file import read_value, write_value
+from ...files.dataclass_json import MisfitError
+from ..settings import Settings
+
+FORMAT = "scenescope-training 1"
+
+
+@dataclass(frozen=True)
+class State:
+    """A run between two steps. There is no random state: a step's numbers depend on the seed and the step alone.
+
+    Args:
+        step: steps taken; the phase follows from it.
+        settings: of the run.
+        base: a name for the base model's weights.
+        scene: the scene's digest.
+        class_pictures: their digest; "" without.
+        rows: (concept channel) float32.
+        weights: what phase 2 trains, by name; empty in phase 1.
+        moments: the optimiser's, by parameter and kind, such as `rows exp_avg`.
+        scale: the gradient scaler's factor and its count of good steps; None without one.
+    """
+
+    step: int
+    settings: Settings
+    base: str
+    scene: str
+    class_pictures: str
+    rows: Tensor
+    weights: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
+    scale: tuple[float, int] | None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.step <= self.settings.steps:
+            raise MisfitError(f"step is {self.step}; expected at most {self.settings.steps}")
+        tensors = (self.rows, *self.weights.values(), *self.moments.values())
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+            raise MisfitError("a number is not finite; expected finite ones")
+
+
+def save_state(state: State, path: Path) -> None:
+    """Write a state to one file, which is there whole or not at all.
+
+    Raises:
+        FileError: it cannot be written; an earlier state is as it was.
+    """
+    write_value(state, path, FORMAT, "Train Concepts: the state")
+
+
+def load_state(path: Path) -> State:
+    """Read a state, on the CPU.
+
+    Raises:
+        FileError: the file is damaged, hostile, foreign, or of another format.
+    """
+    return read_value(State, path, FORMAT, f"Train Concepts: {path.name}")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run begins with, beside its settings: what `State` says of them."""
+
+    base: str
+    scene: str
+    class_pictures: str
+
+
+def check_same_run(state: State, settings: Settings, origin: Origin) -> None:
+    """Refuse to go on with a run that was begun differently.
+
+    Raises:
+        InputError: settings, base model, scene or class pictures are others.
+    """
+    pairs = [
+        (field.name, getattr(state.settings, field.name), getattr(settings, field.name)) for field in fields(Settings)
+    ]
+    pairs += [("the base model", state.base, origin.base), ("the scene", state.scene, origin.scene)]
+    pairs.append(("the set of class pictures", state.class_pictures, origin.class_pictures))
+    for name, then, now in pairs:
+        if then != now:
+            raise InputError(
+                f"Train Concepts: {name} is {now!r}; expected {then!r}, with which the run that is to go on was begun "
+                f"{state.step} steps ago. Set it back, or begin anew under another name."
+            )
+
+
+def check_shapes(saved: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse saved tensors that are not those of this run.
+
+    Raises:
+        FileError: names or shapes differ.
+    """
+    if saved != wanted:
+        odd = min(saved.items() ^ wanted.items())[0]
+        raise FileError(
+            f"Train Concepts: the saved state does not fit the model at {odd}; expected the shapes of this run. "
+            "Begin anew under another name."
+        )
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -1,0 +1,332 @@
+"""The run: two phases, one optimiser each, broken off and taken up again at any step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+
+from ...errors import InputError
+from ..learned.concepts import Concepts
+from ..ports import Ports, digest_of
+from ..scene.scene import Scene
+from ..settings import Settings
+from ..step.objective import Frozen, Measured, Objective
+from ..step.prompts import generator_at
+from ..step.schedule import Phase, phase_at
+from ..weights.contract import Weights, frozen
+from ..weights.embeddings import WITHOUT_A_WORD, first_rows, guard_norm
+from ..weights.full import Whole
+from ..weights.lora import UNET_LAYERS, Lora, layers_of
+from .state import Origin, State, check_same_run, check_shapes, load_state, save_state, shapes_of
+
+ROWS, MOMENTS = "rows", ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is told after a step.
+
+    Args:
+        step: steps taken.
+        steps: of the whole run.
+        phase: that the step belonged to.
+        measured: the losses apart, and each drawn concept's map and fit.
+        gradient_norm: of all gradients together, before it is clipped.
+        concepts: what has been learned so far, copied when it is called. The modules compute with it meanwhile.
+        rows: the row (channel) float32 of each handle, the run's own.
+    """
+
+    step: int
+    steps: int
+    phase: Phase
+    measured: Measured
+    gradient_norm: float
+    concepts: Callable[[], Concepts]
+    rows: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where a run's state is kept.
+
+    Args:
+        path: the file; a state that is there is gone on with.
+        every: steps from one writing to the next.
+    """
+
+    path: Path
+    every: int
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InputError(
+                f"Train Concepts: the state is kept every {self.every} steps; expected 1 or more. Raise it."
+            )
+
+
+OnStep = Callable[[Report], None]
+OnBegin = Callable[[int, Mapping[str, Tensor]], None]
+
+
+def train(
+    scene: Scene,
+    ports: Ports,
+    settings: Settings,
+    *,
+    on_begin: OnBegin | None = None,
+    on_step: OnStep | None = None,
+    keeping: Keeping | None = None,
+) -> Concepts:
+    """Learn the concepts of a scene.
+
+    A run that raises, also from `on_step`, leaves its state, and the next call with the same arguments goes on there;
+    on the CPU it ends with the same bits as a run that was not broken off. The modules of the ports are afterwards as
+    they were, whatever happens.
+
+    Args:
+        scene: what is learned from.
+        ports: the host's.
+        settings: the method's.
+        on_begin: called once with the step that the run goes on from, and each handle's row, while the modules compute
+            with what was learned up to there; also for a run that was finished.
+        on_step: called after each step; raise from it to break off.
+        keeping: where the state is kept; None keeps none.
+
+    Returns:
+        The concepts, on the CPU.
+
+    Raises:
+        InputError: scene, ports and settings do not fit, a state was begun differently, or the loss is not finite.
+        FileError: the state cannot be read or written.
+        HostError: the model is not one that can be trained.
+    """
+    with Run(scene, ports, settings) as run:
+        if keeping is not None and keeping.path.exists():
+            run.restore(load_state(keeping.path))
+        kept = run.step
+        if on_begin is not None:
+            on_begin(run.step, run.rows())
+        try:
+            while run.step < settings.steps:
+                report = run.advance()
+                if keeping is not None and (run.step % keeping.every == 0 or run.step == settings.steps):
+                    save_state(run.state(), keeping.path)
+                    kept = run.step
+                if on_step is not None:
+                    on_step(report)
+        except BaseException:
+            if keeping is not None and run.between_steps and run.step != kept:
+                save_state(run.state(), keeping.path)
+            raise
+        return run.concepts()
+
+
+class Run:
+    """One run while it lasts; `advance` takes a step, leaving puts the modules back.
+
+    Args:
+        scene: what is learned from.
+        ports: the host's.
+        settings: the method's.
+    """
+
+    def __init__(self, scene: Scene, ports: Ports, settings: Settings) -> None:
+        self.step, self.between_steps = 0, True
+        self._scene, self._ports, self._settings = scene, ports, settings
+        self._device = ports.latents.device
+        self._stack, self._phase = ExitStack(), 0
+        self._weights: Weights | None = None
+
+    def __enter__(self) -> Run:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(frozen([self._ports.denoiser.unet, self._ports.text.module]))
+            self._objective = Objective(self._scene, self._ports, self._settings)
+            self._first = self._first_rows()
+            classes = self._ports.class_pictures if self._settings.prior == "class" else None
+            self._origin = Origin(self._ports.base, self._scene.digest, digest_of(classes))
+            self._rows = nn.Parameter(self._first.clone())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def advance(self) -> Report:
+        """Take one step.
+
+        Raises:
+            InputError: the loss or its gradient is not finite.
+        """
+        settings, phase = self._settings, phase_at(self.step, self._settings)
+        self._begin(phase)
+        measured = self._objective.learn(
+            self.step,
+            self._by_handle(self._rows),
+            lambda loss: self._scaler.scale(self._finite(loss)).backward(),
+            None if phase == 1 else Frozen(self._by_handle(self._first), self._off),
+        )
+        self._scaler.unscale_(self._optimiser)
+        norm = nn.utils.clip_grad_norm_(list(self._trained().values()), settings.clip or float("inf"))
+        if not self._scaler.is_enabled():  # a scaler leaves such a step out
+            self._finite(norm)
+        self.between_steps = False
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        self._optimiser.zero_grad(set_to_none=True)  # now: saving and sampling come before the next step
+        if settings.norm_guard is not None:
+            guard_norm(self._rows, self._first, settings.norm_guard)
+        self.step += 1
+        self.between_steps = True
+        learned = partial(self._concepts_at, self.step)
+        return Report(self.step, settings.steps, phase, measured, float(norm), learned, self.rows())
+
+    def rows(self) -> Mapping[str, Tensor]:
+        """The row (channel) float32 of each handle, the run's own."""
+        return self._by_handle(self._rows.detach())
+
+    def concepts(self) -> Concepts:
+        """What has been learned so far, copied to the CPU."""
+        return self._concepts_at(self.step)
+
+    def state(self) -> State:
+        """What the run needs to go on; its tensors are the run's own, to be written at once."""
+        begun = self.step > 0 and self._phase == phase_at(self.step - 1, self._settings)
+        trained = self._trained() if begun else {ROWS: self._rows}  # a phase without a step yet has nothing to keep
+        rows = trained.pop(ROWS)
+        scale = self._scaler.state_dict() if begun else {}
+        return State(
+            self.step,
+            self._settings,
+            self._origin.base,
+            self._origin.scene,
+            self._origin.class_pictures,
+            rows.detach(),
+            {name: parameter.detach() for name, parameter in trained.items()},
+            self._moments() if begun else {},
+            (float(scale["scale"]), int(scale["_growth_tracker"])) if scale else None,
+        )
+
+    def restore(self, state: State) -> None:
+        """Go on where another run was.
+
+        Args:
+            state: of a run with the same scene, base model and settings; the run takes its tensors over.
+
+        Raises:
+            InputError: it was begun differently.
+            FileError: its tensors do not fit.
+        """
+        check_same_run(state, self._settings, self._origin)
+        self.step = state.step
+        if not state.step:
+            return
+        self._begin(phase_at(state.step - 1, self._settings))  # of the last step: its optimiser is in the state
+        saved, trained = {ROWS: state.rows, **state.weights}, self._trained()
+        check_shapes(shapes_of(saved), shapes_of(trained))
+        self._put_moments_back(state.moments)
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                parameter.copy_(saved[name])
+        if state.scale is not None:
+            scale, good = state.scale
+            self._scaler.load_state_dict(self._scaler.state_dict() | {"scale": scale, "_growth_tracker": good})
+
+    def _begin(self, phase: Phase) -> None:
+        """Enter a phase, with an optimiser and a scaler of its own: the code leaves the first one's in use."""
+        if phase == self._phase:
+            return
+        settings = self._settings
+        if phase == 2:
+            weights = self._make_weights()
+            self._stack.enter_context(weights)
+            self._weights = weights
+        self._phase = phase
+        trained = self._trained()
+        rows = trained.pop(ROWS)
+        groups = [{"params": [rows], "lr": settings.phase1_rows_rate if phase == 1 else settings.phase2_rows_rate}]
+        if trained:
+            groups.append({"params": list(trained.values()), "lr": settings.weights_rate})
+        self._optimiser = torch.optim.AdamW(
+            groups,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.adam_epsilon,
+            weight_decay=settings.weight_decay,
+            foreach=False,  # all parameters at once would need as much memory again
+            fused=self._device.type == "cuda",  # there one kernel for each is slow
+        )
+        self._scaler = GradScaler(self._device.type, enabled=settings.precision == "float16")
+
+    def _make_weights(self) -> Weights:
+        unet, text, settings = self._ports.denoiser.unet, self._ports.text.module, self._settings
+        if settings.mode == "full":
+            return Whole({"unet.": unet, "text.": text} if settings.text_encoder else {"unet.": unet})
+        layers = layers_of(unet, "unet.", UNET_LAYERS)
+        if settings.text_encoder:
+            layers |= layers_of(text, "text.")
+        generator = generator_at(settings.seed, "lora")
+        return Lora(layers, rank=settings.rank, alpha=settings.alpha, generator=generator, device=self._device)
+
+    def _first_rows(self) -> Tensor:
+        words = [concept.word for concept in self._scene.concepts]
+        pieces = [self._ports.text.word(word or WITHOUT_A_WORD) for word in words]
+        rows = first_rows(pieces, [not word for word in words], generator_at(self._settings.seed, ROWS))
+        return rows.to(self._device)
+
+    def _by_handle(self, rows: Tensor) -> Mapping[str, Tensor]:
+        return dict(zip(self._scene.handles, rows, strict=True))
+
+    def _trained(self) -> dict[str, Tensor]:
+        return {ROWS: self._rows, **(self._weights.trained if self._weights is not None else {})}
+
+    def _off(self) -> AbstractContextManager[None]:
+        return self._weights.disabled() if self._weights is not None else nullcontext()
+
+    def _moments(self) -> dict[str, Tensor]:
+        return {
+            f"{name} {kind}": value
+            for name, parameter in self._trained().items()
+            for kind, value in self._optimiser.state.get(parameter, {}).items()
+        }
+
+    def _put_moments_back(self, moments: Mapping[str, Tensor]) -> None:
+        """As if the optimiser had taken the steps; on the CPU it goes on with the very tensors of the state."""
+        stepped = {name: item for name, item in self._trained().items() if f"{name} step" in moments}
+        wanted = {f"{name} {kind}": tuple(item.shape) for name, item in stepped.items() for kind in MOMENTS}
+        check_shapes(shapes_of(moments), wanted | {f"{name} step": () for name in stepped})
+        counts = self._device if self._optimiser.defaults["fused"] else "cpu"
+        for name, parameter in stepped.items():
+            own = {kind: moments[f"{name} {kind}"].to(parameter.device, torch.float32) for kind in MOMENTS}
+            self._optimiser.state[parameter] = {"step": moments[f"{name} step"].to(counts, torch.float32), **own}
+
+    def _finite(self, loss: Tensor) -> Tensor:
+        if not bool(loss.detach().isfinite()):
+            raise InputError(
+                f"Train Concepts: the loss or its gradient in step {self.step + 1} is {float(loss.detach())}; expected "
+                "a finite number. Lower the learning rates, or use bfloat16 or float32."
+            )
+        return loss
+
+    @torch.inference_mode(False)  # a host that samples in `on_step` may be in inference mode, and the copies outlive it
+    def _concepts_at(self, step: int) -> Concepts:
+        weights = self._weights
+        return Concepts(
+            self._scene.concepts,
+            self._rows.detach().to("cpu", copy=True),
+            weights.low_rank() if weights is not None else {},
+            weights.differences() if weights is not None else {},
+            self._ports.base,
+            self._settings,
+            step,
+        )

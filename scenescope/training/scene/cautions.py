@@ -1,0 +1,201 @@
+"""What to doubt about a scene before time is spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from ...dims import Grid
+from .masks import PALETTE, Marks, in_palette, opaque
+from .painted import LEAST_SHARE, Colour, Stray, main_colours, stray_colours
+from .scene import Scene
+
+Kind = Literal[
+    "empty mask",
+    "tiny mask",
+    "overlap",
+    "many concepts",
+    "mask of another size",
+    "ordinary word",
+    "long word",
+    "stray colour",
+    "colour without a row",
+    "thing without a handle",
+]
+
+CELLS_WANTED = 4
+"""Cells of the supervised maps below which a mask says too little; the method's examples have 6 and more."""
+
+CONCEPTS_TOGETHER = 4
+"""The paper found six concepts of one picture too many (section 5)."""
+
+OVERLAP = 0.05
+"""Share of the smaller mask, without soft edges that add up to 1; the method's examples stay below 0.005."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """One reason to look at a scene again.
+
+    Args:
+        kind: of the reason.
+        concept: which concept, or None for all of them.
+        message: what is so, and what helps.
+    """
+
+    kind: Kind
+    concept: int | None
+    message: str
+
+
+def doubts(scene: Scene, pieces: Callable[[str], int] | None = None) -> tuple[Doubt, ...]:
+    """List what to doubt about a scene.
+
+    Args:
+        scene: the scene.
+        pieces: how many tokens the text encoder makes of a text; None leaves words and handles unquestioned.
+    """
+    found = [*_of_masks(scene), *_of_overlap(scene)]
+    if pieces is not None:
+        found += _of_words(scene, pieces)
+    count = len(scene.concepts)
+    if count > CONCEPTS_TOGETHER:
+        found.append(
+            Doubt(
+                "many concepts",
+                None,
+                f"{count} concepts at once; the method keeps up to {CONCEPTS_TOGETHER} apart. Learn them in two runs.",
+            )
+        )
+    return tuple(found)
+
+
+def size_doubts(masks: Sequence[Tensor], size: Grid) -> tuple[Doubt, ...]:
+    """List the masks that had to be stretched to the picture.
+
+    Args:
+        masks: one for each concept, as `soft_mask` takes them.
+        size: the picture's.
+    """
+    sizes = [Grid(*(mask.shape[1:3] if mask.ndim == 4 else mask.shape[-2:])) for mask in masks]
+    return tuple(
+        Doubt(
+            "mask of another size",
+            concept,
+            f"The mask is {own} and the picture {size}: it was stretched over the picture. "
+            "Check in the preview that it lies where the thing is.",
+        )
+        for concept, own in enumerate(sizes)
+        if own != size
+    )
+
+
+def colour_doubts(marks: Marks, things: int, named: int) -> tuple[Doubt, ...]:
+    """List the painted colours that may not mean what their painter thinks.
+
+    Args:
+        marks: where the things are; the strokes as they were painted, not stretched.
+        things: how many things there are.
+        named: how many lines of handles were written.
+    """
+    if marks.coloured is None and marks.strokes is None:
+        return ()
+    found = []
+    if marks.coloured is not None:
+        found += [_of_stray(stray) for stray in stray_colours(marks.coloured.flatten(0, 1))]
+    if marks.strokes is not None:
+        found += [_of_stray(stray) for stray in stray_colours(opaque(marks.strokes), ground=None)]
+        if named < things:
+            found += _without_a_row(main_colours(opaque(marks.strokes), ground=None))
+    for thing in range(named, things if named else 0):
+        message = (
+            f"Thing {thing + 1} has no line among the {named} handles and is called <asset{thing}>. Write its handle, "
+            "or erase it where it was not meant."
+        )
+        found.append(Doubt("thing without a handle", thing, message))
+    return tuple(found)
+
+
+def _of_stray(stray: Stray) -> Doubt:
+    why = "too little for a thing" if stray.share < LEAST_SHARE else "too near to another colour for a thing"
+    into = "nothing" if stray.into == (0, 0, 0) else f"a part of what is {hex_of(stray.into)}"
+    message = (
+        f"{hex_of(stray.colour)} covers {stray.share:.2%} of the painting, {why}: it was taken for {into}. Erase it, "
+        "or paint over it in a colour that is meant."
+    )
+    return Doubt("stray colour", None, message)
+
+
+def _without_a_row(colours: Sequence[tuple[Colour, float]]) -> list[Doubt]:
+    """New things in colours of nobody's; their names go by the order in which they are met."""
+    return [
+        Doubt(
+            "colour without a row",
+            None,
+            f"{hex_of(colour)}, on {share:.1%} of the painting, is no handle's colour: it became a thing of its own. "
+            "Paint in the colours beside the handles to say which thing is meant.",
+        )
+        for colour, share in colours
+        if in_palette(colour) == len(PALETTE)
+    ]
+
+
+def hex_of(colour: Colour) -> str:
+    """A colour as the web writes it.
+
+    >>> hex_of((86, 180, 233))
+    '#56b4e9'
+    """
+    return "#" + "".join(f"{part:02x}" for part in colour)
+
+
+def _of_masks(scene: Scene) -> list[Doubt]:
+    found = []
+    cells = scene.masks_on(scene.loss_grid).flatten(2).sum(dim=-1).amax(dim=0)  # (concept), of the best picture
+    for concept, area in enumerate(cells.tolist()):
+        name, grid = scene.concepts[concept].handle, scene.loss_grid
+        if not area:
+            message = f"The mask of {name} is empty: there is nothing to learn. Paint it, or take the handle out."
+            found.append(Doubt("empty mask", concept, message))
+        elif area < CELLS_WANTED:
+            message = (
+                f"The mask of {name} covers {area:.1f} cells of the {grid} maps that are supervised; {CELLS_WANTED} "
+                "and more work well. Crop the picture around the thing, or raise the resolution."
+            )
+            found.append(Doubt("tiny mask", concept, message))
+    return found
+
+
+def _of_overlap(scene: Scene) -> list[Doubt]:
+    found = []
+    flat = scene.masks.flatten(2).movedim(1, 0).flatten(1)  # (concept cell)
+    for second in range(len(flat)):
+        for first in range(second):
+            least = min(float(flat[first].sum()), float(flat[second].sum()))
+            share = float((flat[first] + flat[second] - 1).clamp(min=0).sum()) / least if least else 0.0
+            if share > OVERLAP:
+                message = (
+                    f"{scene.handles[first]} and {scene.handles[second]} share {share:.0%} of the smaller mask, so "
+                    "each learns a part of the other. Take the shared part out of one of them."
+                )
+                found.append(Doubt("overlap", second, message))
+    return found
+
+
+def _of_words(scene: Scene, pieces: Callable[[str], int]) -> list[Doubt]:
+    found = []
+    for index, concept in enumerate(scene.concepts):
+        if pieces(concept.handle) == 1:
+            message = f"{concept.handle} is an ordinary word, which would lose its meaning. Write <{concept.handle}>."
+            found.append(Doubt("ordinary word", index, message))
+        count = pieces(concept.word) if concept.word else 1
+        if count > 1:
+            message = (
+                f"The starting word {concept.word!r} of {concept.handle} is {count} tokens; the token begins at their "
+                "mean. A word of one token is a better start."
+            )
+            found.append(Doubt("long word", index, message))
+    return found

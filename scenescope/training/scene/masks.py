@@ -1,0 +1,198 @@
+"""Which things a scene has: masks out of sockets, of colours and of a painter's strokes, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...dims import Grid
+from ...errors import InputError
+from ...resample import resize
+from .painted import NEAR, Colour, masks_by_colour
+from .scene import Concept, soft_mask
+
+PALETTE: tuple[Colour, ...] = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (204, 121, 167),
+    (0, 158, 115),
+    (240, 228, 66),
+    (213, 94, 0),
+    (0, 114, 178),
+)
+"""One colour for each thing, further apart than `NEAR`. Source: Okabe and Ito 2008, told apart by the colour-blind."""
+
+_DARKER = 0.72
+"""What the palette is multiplied by each time that it begins again."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Everything that says where things are.
+
+    Args:
+        masks: as sockets carry them, (mask height width) each; with n pictures every n masks are one thing.
+        coloured: (image height width 3 or 4) float, each colour a thing, black and transparent none; or None.
+        strokes: (height width 4) float, what was painted over the first picture; or None.
+    """
+
+    masks: Sequence[Tensor] = ()
+    coloured: Tensor | None = None
+    strokes: Tensor | None = None
+
+
+def colour_of(thing: int) -> Colour:
+    """The colour in which a thing is drawn, and in which it can be painted.
+
+    >>> colour_of(0), colour_of(7)
+    ((86, 180, 233), (62, 130, 168))
+    """
+    rounds, place = divmod(thing, len(PALETTE))
+    red, green, blue = (round(part * _DARKER**rounds) for part in PALETTE[place])
+    return red, green, blue
+
+
+def gather(marks: Marks, images: int) -> list[Tensor]:
+    """Bring all marks to one mask for each thing: first the sockets', then the colours', then the strokes'.
+
+    Strokes in the palette's colour of a thing that is there are added to its mask; other colours are new things, the
+    palette's in its order.
+
+    Args:
+        marks: what was given.
+        images: how many pictures there are.
+
+    Returns:
+        For each thing (image height width) float32, 0..1.
+
+    Raises:
+        InputError: there is no mask, all are empty, or their number does not fit the pictures.
+    """
+    found = given_masks(marks, images)
+    if marks.strokes is not None and bool((marks.strokes[..., 3] > 0).any()):
+        found = _with_strokes(found, marks.strokes, images)
+    if not any(bool(mask.any()) for mask in found):
+        number = f"{len(found)}, all of them empty" if found else "0"
+        raise InputError(
+            f"Build Scene: the number of masks is {number}; expected one for each thing. Connect a mask, or paint one "
+            "in the node."
+        )
+    return found
+
+
+def opaque(strokes: Tensor) -> Tensor:
+    """Strokes (height width 4) with their thickest paint opaque: paint that is thin everywhere still is paint."""
+    strokes = strokes.detach().float().cpu()
+    return torch.cat([strokes[..., :3], strokes[..., 3:] / strokes[..., 3].max().clamp(min=1e-6)], dim=-1)
+
+
+def name_things(count: int, handles: str, words: str, background: str) -> tuple[list[Concept], Concept | None]:
+    """Give things their handles and starting words.
+
+    Args:
+        count: how many things.
+        handles: one a line; an empty or a missing line is `<asset0>`, `<asset1>` and so on.
+        words: one a line in the same order, one more for the background; what is missing has none.
+        background: the background's handle; empty for no background.
+
+    Returns:
+        The things' concepts, and the background's.
+
+    Raises:
+        InputError: there are more lines than things.
+
+    >>> name_things(2, "", "cat", "")[0]
+    [Concept(handle='<asset0>', word='cat'), Concept(handle='<asset1>', word='')]
+    """
+    names, starts = lines_of(handles), lines_of(words)
+    if len(names) > count:
+        raise InputError(
+            f"Build Scene: there are {len(names)} handles and {count} masks; expected at most one for each. Connect or "
+            "paint the missing masks, or take handles out."
+        )
+    ground = background.strip()
+    if len(starts) > count + bool(ground):
+        raise InputError(
+            f"Build Scene: there are {len(starts)} starting words and {count} masks; expected at most one for each. "
+            "Write one a line, in the order of the masks; one more is the background's, where it has a handle."
+        )
+    names += [""] * (count - len(names))
+    names = [name or f"<asset{index}>" for index, name in enumerate(names)]
+    starts += [""] * (count + 1 - len(starts))
+    concepts = [Concept(name, start) for name, start in zip(names, starts, strict=False)]
+    return concepts, Concept(ground, starts[count]) if ground else None
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of handles or words, without empty ones at the end.
+
+    >>> lines_of(" <cat>\\n\\n<dog> \\n\\n")
+    ['<cat>', '', '<dog>']
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def given_masks(marks: Marks, images: int) -> list[Tensor]:
+    """The masks that sockets give, without strokes; perhaps none, and perhaps empty ones.
+
+    Args:
+        marks: what was given.
+        images: how many pictures there are.
+
+    Returns:
+        For each thing (image height width) float32, 0..1, each of its own size.
+
+    Raises:
+        InputError: their number does not fit the pictures.
+    """
+    found = [thing for mask in marks.masks for thing in _of_socket(mask, images)]
+    return found if marks.coloured is None else found + _of_colours(marks.coloured, images)
+
+
+def _of_socket(mask: Tensor, images: int) -> list[Tensor]:
+    mask = mask[None] if mask.ndim == 2 else mask
+    if not len(mask) or len(mask) % images:
+        raise InputError(
+            f"Build Scene: a socket has {len(mask)} masks and there are {images} pictures; expected one mask for each "
+            "picture, or a multiple: every so many are one thing. Make a mask of each thing for each picture."
+        )
+    return [soft_mask(part, images) for part in mask.split(images)]
+
+
+def _of_colours(coloured: Tensor, images: int) -> list[Tensor]:
+    """Pictures below each other are parted as one, so that a colour is the same thing in all of them."""
+    count, height, width, channels = coloured.shape
+    if count != images:
+        raise InputError(
+            f"Build Scene: there are {count} coloured pictures and {images} pictures; expected one for each. "
+            "Connect a coloured picture for each picture of the batch."
+        )
+    _, masks = masks_by_colour(coloured.reshape(count * height, width, channels))
+    return list(masks.reshape(-1, count, height, width))
+
+
+def _with_strokes(found: list[Tensor], strokes: Tensor, images: int) -> list[Tensor]:
+    colours, masks = masks_by_colour(opaque(strokes), ground=None)
+    places = [in_palette(colour) for colour in colours]
+    found = list(found)
+    for index in sorted(range(len(colours)), key=lambda index: (places[index], index)):
+        mask = torch.cat([masks[index][None], torch.zeros(images - 1, *masks.shape[1:])])
+        if places[index] < len(found):
+            own = found[places[index]]
+            found[places[index]] = torch.maximum(own, resize(mask, Grid(*own.shape[1:])).clamp(0, 1))
+        else:
+            found.append(mask)
+    return found
+
+
+def in_palette(colour: Colour) -> int:
+    """The place of the palette's nearest colour, or its length where none is near."""
+    distances = [sum((a - b) ** 2 for a, b in zip(colour, other, strict=True)) ** 0.5 for other in PALETTE]
+    least = min(distances)
+    return distances.index(least) if least < NEAR else len(PALETTE)

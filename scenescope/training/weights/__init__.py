@@ -1,0 +1,5 @@
+"""What is trained, and how the model is left as it was.
+
+Reading order: `contract` (what each of them does), `embeddings` (the new tokens' vectors), `lora` (low-rank additions),
+`full` (copies of the weights).
+"""

@@ -1,0 +1,89 @@
+"""One trial of the lab: broken off and gone on with, and what is told and kept meanwhile."""
+
+from __future__ import annotations
+
+import comfy.utils
+import pytest
+import torch
+from pack.benchmarks.lab.probe import look
+from pack.benchmarks.lab.progress import Progress
+from pack.benchmarks.lab.trial import Course, Manner, Studio, learn
+from pack.host.demo import load_demo_model
+from pack.host.recording.sampling import SamplerSettings
+from pack.host.training.models import training_ports
+from pack.scenescope.training.run.trainer import Keeping, Report, Run
+from pack.scenescope.training.settings import lora_settings
+from pack.scenescope.training.step.objective import Measured
+from pack.tests.support.host.learning import SHORT, learned_bits, small_scene
+
+
+class BrokenOffError(Exception):
+    """Stands for the user's Ctrl-C."""
+
+
+class BreakOff:
+    """Breaks off after a step, once."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.begun = at, []
+
+    def __call__(self, report: Report) -> None:
+        if report.step == self.at:
+            self.at = 0
+            raise BrokenOffError
+
+
+@pytest.mark.parametrize("at", [2, 5, 6])
+def test_a_way_that_was_broken_off_ends_with_the_same_bits(tmp_path, at):
+    """Oracle: a run step by step without all that; broken off in each phase and after the last step."""
+    demo, scene = load_demo_model(), small_scene()
+    breaking, file = BreakOff(at), tmp_path / "kept.state"
+    course = Course(on_begin=breaking.begun.append, on_step=breaking, keeping=Keeping(file, 50))
+    with training_ports(*demo, scene, SHORT) as ports:
+        with Run(scene, ports, SHORT) as run:
+            rows = run.concepts()
+            first = look(ports, scene, dict(zip(rows.handles, rows.rows, strict=True)))
+            for _ in range(SHORT.steps):
+                run.advance()
+            wanted = run.concepts()
+            last = look(ports, scene, dict(zip(wanted.handles, wanted.rows, strict=True)))
+        with pytest.raises(BrokenOffError):
+            learn(ports, scene, SHORT, course)
+        before, after, concepts, _ = learn(ports, scene, SHORT, course)
+    assert breaking.begun == [0, at]
+    assert learned_bits(concepts) == learned_bits(wanted)
+    assert torch.equal(before.maps, first.maps)
+    assert torch.equal(after.maps, last.maps)
+    assert (before.masked, after.masked) == (first.masked, last.masked)
+
+
+def test_class_pictures_are_made_once_for_all_runs(tmp_path):
+    """Oracle: the pictures of the first run, bit for bit; the second has nothing to make them with."""
+    demo, scene, file = load_demo_model(), small_scene(), tmp_path / "class.safetensors"
+    sampling = SamplerSettings(0, 1, cfg=1.0, sampler_name="euler", scheduler="normal")
+    manner = Manner(scene.latent, sampling, "a photo", 2)
+    with training_ports(*demo, scene, SHORT) as ports:
+        made = Studio(demo, manner, file).class_pictures(ports)
+        kept = Studio((None, None, None), manner, file).class_pictures(ports)
+    comfy.utils.set_progress_bar_enabled(True)
+    assert torch.equal(made.latents, kept.latents)
+    assert made.latents.shape == (2, 4, 8, 8)
+    assert kept.prompt == "a photo"
+
+
+def test_lines_come_now_and_then():
+    """Oracle: by hand: ten steps of 9 seconds: the first, the last, and at most one in 20 seconds between."""
+    lines, times = [], iter(range(0, 900, 9))
+    progress = Progress(lora_settings(phase1_steps=5, phase2_steps=5), lines.append, lambda: float(next(times)))
+    progress.picture("class picture", 1, 1)
+    progress.begin(0)
+    for step in range(1, 11):
+        told = Measured(0.25, 0.5, None if step < 6 else 0.125, {}, {})
+        progress.step(Report(step, 10, 1 if step < 6 else 2, told, 0.0, lambda: None, {}))
+    assert lines == [
+        "  class picture 1 of 1",
+        "  step 1 of 10, phase 1, loss 0.2500, attention 0.5000",
+        "  step 4 of 10, phase 1, loss 0.2500, attention 0.5000, 2 min 24 s left",
+        "  step 7 of 10, phase 2, loss 0.2500, attention 0.5000, prior 0.1250, 27 s left",
+        "  step 10 of 10, phase 2, loss 0.2500, attention 0.5000, prior 0.1250",
+    ]

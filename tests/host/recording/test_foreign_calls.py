@@ -1,0 +1,107 @@
+"""Model calls that are not the plain ones: each is counted with its reason, none is recorded as what it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_tomesd import TomePatchModel
+from pack.host.recording.unet import record_attention
+from pack.scenescope.attention.record.recording import Recording
+from pack.scenescope.attention.record.selection import Selection
+from pack.scenescope.errors import RecordingError
+from pack.tests.support.host.runs import Run, conditioning, sample
+
+SINGLE = Selection(precision=torch.float32)
+
+
+def recorded(model: Any, selection: Selection = SINGLE, steps: int = 2) -> Recording:
+    """Sample a watched clone."""
+    watched, book = record_attention(model, selection)
+    latent = sample(watched, conditioning(seed=1), conditioning(seed=2), Run(steps=steps))
+    return book.find(latent)[0]
+
+
+def test_twice_as_many_keys_are_not_taken_for_a_repeated_prompt(sd15: Any) -> None:
+    """Oracle: the reason; 154 keys are a multiple of 77, and yet half of them are another patch's."""
+    owner = sd15.clone()
+
+    def doubled(n: Any, context: Any, value: Any, extra: dict[str, Any]) -> Any:
+        if extra["block"] != ("middle", 0):
+            return n, context, value
+        return n, torch.cat([context, 0.5 * context], dim=1), torch.cat([value, value], dim=1)
+
+    owner.set_model_attn2_patch(doubled)
+    recording = recorded(owner)
+    assert dict(recording.skipped) == {"middle 0 cross: another patch gave 154 keys instead of 77": 2}
+    assert len(recording.maps) == 2 * 2 * 15
+
+
+def test_merged_tokens_have_no_place_on_the_grid_and_are_counted(sd15: Any) -> None:
+    """Oracle: the host's own token merging; it merges the queries of self-attention at the latent's own grid."""
+    merged = TomePatchModel.execute(sd15, 0.5).result[0]
+    recording = recorded(merged, Selection(kinds=("cross", "self")))
+    assert set(recording.skipped) == {
+        f"{block} self: another patch gave 48 queries for a grid of 8x12"
+        for block in ("input 1", "input 2", "output 9", "output 10", "output 11")
+    }
+    assert set(recording.skipped.values()) == {2}
+    assert len(recording.maps) == 2 * 2 * (16 + 11)
+
+
+def test_tiles_are_counted_and_not_taken_for_the_picture(sd15: Any) -> None:
+    """Oracle: the reason; the left and the right half of an 8x12 latent are asked for one after the other."""
+    tiled = sd15.clone()
+
+    def halves(apply: Any, call: dict[str, Any]) -> torch.Tensor:
+        parts = call["input"].chunk(2, dim=-1)
+        return torch.cat([apply(part, call["timestep"], **call["c"]) for part in parts], dim=-1)
+
+    tiled.set_model_unet_function_wrapper(halves)
+    watched, book = record_attention(tiled, SINGLE)
+    sample(watched, conditioning(seed=1), conditioning(seed=2))
+    with pytest.raises(RecordingError, match=r"a call for a part of the picture, 8x6 of 8x12 .* \(4 times\)"):
+        book.find(None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (WrappersMP.APPLY_MODEL, "an answer that was reused without asking the model (EasyCache or the like)"),
+        (WrappersMP.CALC_COND_BATCH, "an answer that was reused without asking the model (EasyCache or the like)"),
+        (WrappersMP.PREDICT_NOISE, "a step for which the model was not asked (LazyCache or the like)"),
+    ],
+)
+def test_a_step_whose_answer_was_reused_is_counted(sd15: Any, kind: str, reason: str) -> None:
+    """Oracle: by hand: of three steps the second is answered with the first one's result, on three floors."""
+    cached = sd15.clone()
+    kept: list[Any] = []
+
+    def reuse(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        kept.append(kept[0] if len(kept) == 1 else executor(*args, **kwargs))
+        return kept[-1]
+
+    cached.add_wrapper_with_key(kind, "cache", reuse)
+    recording = recorded(cached, steps=3)
+    assert {item.address.step for item in recording.maps} == {0, 2}
+    assert dict(recording.skipped) == {reason: 1}
+
+
+def test_further_passes_are_counted_only_in_the_steps_asked_for(sd15: Any) -> None:
+    """Oracle: by hand: a guidance pass in each of three steps, of which one was chosen."""
+    import comfy.samplers
+
+    guided = sd15.clone()
+
+    def further(args: dict[str, Any]) -> Any:
+        comfy.samplers.calc_cond_batch(
+            args["model"], [args["cond"]], args["input"], args["sigma"], args["model_options"]
+        )
+        return args["denoised"]
+
+    guided.set_model_sampler_post_cfg_function(further)
+    recording = recorded(guided, Selection(steps="1"), steps=3)
+    assert list(recording.skipped.values()) == [1]
+    assert "a further pass of the same evaluation" in next(iter(recording.skipped))

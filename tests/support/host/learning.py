@@ -1,0 +1,40 @@
+"""A scene and short runs on the demo model."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from pack.host.demo import demo_scene
+from pack.scenescope.training.learned.concepts import Concepts
+from pack.scenescope.training.scene.scene import Concept, Scene, build_scene
+from pack.scenescope.training.settings import lora_settings
+
+SHORT = lora_settings(phase1_steps=3, phase2_steps=3, rank=2, seed=4)
+
+
+def small_scene(side: int = 64) -> Scene:
+    """Two things, of a size at which a step takes a tenth of a second."""
+    drawn = demo_scene(0, 2, loose=True, width=side, height=side)
+    names = [Concept(f"<asset{index}>", word) for index, word in enumerate(drawn.words.splitlines())]
+    return build_scene(drawn.image, drawn.single_masks[:2], names)
+
+
+def bits_of(*parts: Any) -> str:
+    """All parameters of MODEL, CLIP and VAE: bytes, types, and whether they ask for gradients."""
+    digest = hashlib.sha256()
+    model, clip, vae = parts
+    for module in (model.model, clip.cond_stage_model, vae.first_stage_model):
+        for name, item in module.named_parameters():
+            digest.update(f"{name}{item.dtype}{item.requires_grad}{item.is_inference()}".encode())
+            digest.update(item.detach().cpu().numpy().tobytes())
+        digest.update(str(sum(len(part._forward_hooks) for part in module.modules())).encode())
+    return digest.hexdigest()
+
+
+def learned_bits(concepts: Concepts) -> dict[str, bytes]:
+    """All that was learned, as bytes."""
+    tensors = {"rows": concepts.rows, **concepts.differences}
+    for name, pair in concepts.low_rank.items():
+        tensors |= {f"{name} down": pair.down, f"{name} up": pair.up}
+    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
