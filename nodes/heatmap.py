@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..host.editor.messages import say_and_keep
 from ..host.editor.viewer import viewer_ui
-from ..host.prompts.words import picture_doubts, picture_size, words_asked
+from ..host.prompts.words import picture_cautions, picture_size, words_asked
 from ..scenescope.attention.draw.figure import LAYOUTS, draw
 from ..scenescope.attention.draw.render import overlay
 from ..scenescope.attention.read.normalise import NORMALISATIONS
@@ -73,8 +73,7 @@ class TokenHeatmap(io.ComfyNode):
         found = words_asked(attention_maps, view, words, clip, prompt)
         plan = layouting_of(choices, picture_size(attention_maps, picture))
         figure = draw(attention_maps, found, view, plan)
-        doubts = picture_doubts(attention_maps, picture)
-        cautions = "\n".join([*doubts, *(caution.text for caution in figure.cautions)])
+        cautions = "\n".join([*picture_cautions(attention_maps, picture), *(caution.text for caution in figure.cautions)])
         asked = found if words.strip() else ()
         viewer = viewer_ui(attention_maps, words=asked, picture=picture, resolution=view.resolution, branch=view.branch)
         said = say_and_keep(cls.hidden.unique_id, cautions)

@@ -54,7 +54,7 @@ def _typed(clip: Any, prompt: str, columns: int) -> TokenTable:
     return table
 
 
-def picture_doubts(recording: Recording, picture: torch.Tensor | None) -> list[str]:
+def picture_cautions(recording: Recording, picture: torch.Tensor | None) -> list[str]:
     """A caution where a batch of pictures cannot be the recorded run's, because there are more or fewer."""
     if picture is None or len(picture) == recording.images:
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import lru_cache
 from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -40,7 +40,7 @@ def to_plain(value: Any, keep: Callable[[Tensor], str]) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if is_dataclass(value):
-        return {field.name: to_plain(getattr(value, field.name), keep) for field in fields(value)}
+        return {_key(field): to_plain(getattr(value, field.name), keep) for field in fields(value)}
     if isinstance(value, Mapping):
         return [[to_plain(key, keep), to_plain(item, keep)] for key, item in value.items()]
     if isinstance(value, tuple):
@@ -118,11 +118,17 @@ def _from_mapping(kinds: tuple[Any, ...], value: Any, tensors: Mapping[str, Tens
 
 
 def _from_fields(kind: Any, value: Any, tensors: Mapping[str, Tensor], where: str) -> Any:
-    hints, names = _hints(kind), {field.name for field in fields(kind)}
-    needed = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
-    if not isinstance(value, dict) or not needed <= value.keys() <= names:
+    hints, names = _hints(kind), {_key(field): field.name for field in fields(kind)}
+    needed = {_key(field) for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
+    if not isinstance(value, dict) or not needed <= value.keys() <= names.keys():
         _misfit(value, f"the fields {', '.join(names)}", where)
-    return kind(**{name: from_plain(hints[name], item, tensors, f"{where}.{name}") for name, item in value.items()})
+    read = {names[key]: from_plain(hints[names[key]], item, tensors, f"{where}.{key}") for key, item in value.items()}
+    return kind(**read)
+
+
+def _key(field: Field[Any]) -> str:
+    """A field's name in a file: its own, or what files of before call it."""
+    return str(field.metadata.get("key", field.name))
 
 
 def _from_simple(kind: Any, value: Any, where: str) -> Any:

@@ -156,11 +156,11 @@ def test_the_attention_losss_gradient_reaches_rows_text_encoder_and_unet(part):
         "query": cross.to_q.weight,
         "key": cross.to_k.weight,
     }
-    leaf, sites = chosen[part], supervised_sites(ports.denoiser.unet)
+    leaf, supervised = chosen[part], supervised_sites(ports.denoiser.unet)
 
     def value() -> Tensor:
         context = ports.text.encode(["a photo of <a>"], rows).context
-        with watching(sites) as sight:
+        with watching(supervised) as sight:
             ports.denoiser(ports.latents.double(), torch.tensor([3]).double(), context)
         column = aggregate_on_grid(sight.layers(), Grid(2, 3))[0, ..., 3]
         return ((column / column.amax()) ** 2).mean()

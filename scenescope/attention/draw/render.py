@@ -68,7 +68,7 @@ def plain(scaled: Scaled, style: Style) -> Tensor:
 
 def tiles_of(scaled: Scaled, cautions: Sequence[Caution], style: Style) -> list[list[Tile]]:
     """Make a tile of every map: one row for each picture, one column for each word."""
-    doubts = {(caution.image, caution.word): caution.kind for caution in cautions}
+    kinds = {(caution.image, caution.word): caution.kind for caution in cautions}
     levels = scaled.levels
     rows: list[list[Tile]] = []
     for image in range(len(levels)):
@@ -77,7 +77,7 @@ def tiles_of(scaled: Scaled, cautions: Sequence[Caution], style: Style) -> list[
             values = scaled.values[image, ..., word]
             note = f"mean {number_text(float(values.mean()))}, max {number_text(float(values.amax()))}"
             bar = bar_of(float(scaled.top[image, word]), scaled.unit, style.colours)
-            row.append(Tile(levels[image, ..., word], name, note, doubts.get((image, name), ""), bar))
+            row.append(Tile(levels[image, ..., word], name, note, kinds.get((image, name), ""), bar))
         rows.append(row)
     return rows
 

@@ -140,8 +140,8 @@ class ShapeProbe:
         """The blocks that ran, in forward order; SDXL's blocks in one transformer share its feature maps."""
         seen = [(index, found) for index, found in enumerate(self._found) if index in self._keys]
         rows = []
-        for order, layers in groupby(sorted(seen, key=_order), key=_order):
-            members = list(layers)
+        for order, group in groupby(sorted(seen, key=_order), key=_order):
+            members = list(group)
             site, features = members[0][1].site, self._features.get(id(members[0][1].transformer))
             if features is not None:
                 attention = tuple(self._attention(index, found) for index, found in members)

@@ -135,7 +135,7 @@ def test_a_query_and_a_key_that_are_written_are_what_everybody_sees():
     """Oracle: the layer's own function of the new query and key; an observer that was there first sees them."""
     layer, seen = OneLayer(), []
     query, key, value = layer.projected
-    with Observers([layer.found], lambda site, q, k, grid: seen.append((q, k, grid))):
+    with Observers([layer.found], lambda at, q, k, grid: seen.append((q, k, grid))):
         write = LayerWrite(query=lambda given, grid: given + 1, key=lambda given, grid: 2 * given)
         result, _ = written(layer, write)
     assert torch.allclose(result, layer.out(by_hand(query + 1, 2 * key, value)), atol=1e-12)
@@ -206,8 +206,8 @@ def test_an_observer_can_ask_for_the_bias_in_the_middle_of_the_call():
     layer, asked, bias = OneLayer(), [], Fixed(column(1, 2.0))
     with Writers([layer.found], {SITE: [LayerWrite(bias=bias)]}, CALL) as writers:
 
-        def see(site, query, key, grid) -> None:
-            asked.extend(writers.bias_at(site, grid, position, query) for position in range(2))
+        def see(at, query, key, grid) -> None:
+            asked.extend(writers.bias_at(at, grid, position, query) for position in range(2))
 
         with Observers([layer.found], see):
             layer()

@@ -9,7 +9,7 @@ import folder_paths
 import pytest
 import torch
 from pack.host.editor.viewer import viewer_ui
-from pack.host.prompts.words import picture_doubts
+from pack.host.prompts.words import picture_cautions
 from pack.tests.support.recordings import Run, record
 from pack.tests.support.viewfiles import read
 from PIL import Image
@@ -41,9 +41,9 @@ def test_the_pictures_are_kept_beside_it(temp):
     places = viewer_ui(run, picture=pictures)["scenescope_view"][0]["pictures"]
     for others in (pictures[:1], torch.cat([pictures, pictures[:1]])):
         assert viewer_ui(run, picture=others)["scenescope_view"][0]["pictures"] == []
-        (doubt,) = picture_doubts(run, others)
+        (doubt,) = picture_cautions(run, others)
         assert doubt.startswith(f"There are {len(others)} pictures and maps of 2")
-    assert picture_doubts(run, pictures) == picture_doubts(run, None) == []
+    assert picture_cautions(run, pictures) == picture_cautions(run, None) == []
     assert [Image.open(temp / place["filename"]).getpixel((3, 5)) for place in places] == [(0, 0, 0), (153, 153, 153)]
 
 
