@@ -230,7 +230,7 @@ def state_file(folder: Path, key: str) -> Path:
 def keeping_for(studio: Any, settings: Any, file: Path, say: Callable[[str], None]) -> Any:
     """How a way's state is kept; None, and a word about it, where the disk has no room for it."""
     from pack.scenescope.dims import bytes_text
-    from pack.scenescope.training.run.trainer import Keeping
+    from pack.scenescope.training.run.trainer import StateStore
 
     weights = sum(weight.numel() for weight in studio.model.model.diffusion_model.parameters())
     wanted = 24 * weights if settings.mode == "full" and settings.phase2_steps else 0  # an old state beside the new one
@@ -238,7 +238,7 @@ def keeping_for(studio: Any, settings: Any, file: Path, say: Callable[[str], Non
     if free < wanted:
         say(f"The state is not kept: {bytes_text(free)} are free and {bytes_text(wanted)} wanted in {file.parent}.")
         return None
-    return Keeping(file, KEPT_EVERY[settings.mode])
+    return StateStore(file, KEPT_EVERY[settings.mode])
 
 
 def room(studio: Any, scene: Any, settings: Any, options: argparse.Namespace) -> str:

@@ -14,7 +14,7 @@ from pack.scenescope.attention.draw.figure import Layouting, draw
 from pack.scenescope.attention.draw.render import Style
 from pack.scenescope.attention.read.heatmap import heatmaps
 from pack.scenescope.attention.read.view import View
-from pack.scenescope.attention.record.layers import Place, Site
+from pack.scenescope.attention.record.layers import AttentionLayer, Place
 from pack.scenescope.attention.record.recording import Address, AttentionMap, Entry, Recording
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.attention.words.find import WordMatch
@@ -60,22 +60,22 @@ class Case:
 
 def record(heads: int) -> Recording:
     """A recording of random shares, each map a tensor of its own."""
-    sites = [
-        Site(0, f"{word} {number}", PLACES[word], "cross", level, HEADS, 40)
+    layers = [
+        AttentionLayer(0, f"{word} {number}", PLACES[word], "cross", level, HEADS, 40)
         for word in LEVELS
         for number, level in zip(NUMBERS[word], LEVELS[word], strict=True)
     ]
-    sites = [Site(order, *tuple(vars(site).values())[1:]) for order, site in enumerate(sites)]
+    layers = [AttentionLayer(order, *tuple(vars(layer).values())[1:]) for order, layer in enumerate(layers)]
     maps = []
     for step in range(STEPS):
-        for site in sites:
-            grid = site.grid(LATENT)
+        for layer in layers:
+            grid = layer.grid(LATENT)
             shares = torch.rand(1, heads, grid.cells, TOKENS).div(TOKENS / 2).half()
-            at = Address(step, 0, "positive", 0, site.order, site.block, "cross")
+            at = Address(step, 0, "positive", 0, layer.order, layer.block, "cross")
             maps.append(AttentionMap(at, shares, HEADS, grid))
     sigmas = tuple(float(STEPS - step) for step in range(STEPS + 1))
     entries = (Entry("positive", 0, TOKENS),)
-    return Recording(tuple(maps), tuple(sites), entries, LATENT, 1, sigmas, Selection())
+    return Recording(tuple(maps), tuple(layers), entries, LATENT, 1, sigmas, Selection())
 
 
 def fastest(run: Callable[[], object], threads: int) -> float:

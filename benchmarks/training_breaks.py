@@ -122,7 +122,7 @@ def learn(parts: Any, mode: str, steps: int, folder: Path, ending: Ending, cance
 
 def learn_toy(parts: Any, mode: str, steps: int, folder: Path, ending: Ending, cancel_after: float | None) -> Whole:
     """Train the tests' toy model."""
-    from pack.scenescope.training.run.trainer import Keeping
+    from pack.scenescope.training.run.trainer import StateStore
     from pack.scenescope.training.settings import full_settings, lora_settings
     from pack.tests.support.toy_runs import bits, learned
 
@@ -137,7 +137,7 @@ def learn_toy(parts: Any, mode: str, steps: int, folder: Path, ending: Ending, c
             raise BrokenOff
 
     handle = torch.nn.modules.module.register_module_forward_pre_hook(ending)
-    done = learned(settings, on_step=on_step, keeping=Keeping(folder / "training" / "run" / "state.safetensors", 3))
+    done = learned(settings, on_step=on_step, keeping=StateStore(folder / "training" / "run" / "state.safetensors", 3))
     handle.remove()
     digest = hashlib.sha256(repr(sorted(bits(done).items())).encode()).hexdigest()
     return Whole(digest, begun[0] if begun else 0.0, time.monotonic() - began, ending.calls)

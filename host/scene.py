@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from ..scenescope.dims import Grid
 from ..scenescope.errors import FileError
-from ..scenescope.training.scene.cautions import colour_doubts, doubts, size_doubts
-from ..scenescope.training.scene.masks import Marks, gather, lines_of, name_things
+from ..scenescope.training.scene.cautions import cautions, colour_cautions, size_cautions
+from ..scenescope.training.scene.masks import MaskSources, collect_masks, lines_of, name_things
 from ..scenescope.training.scene.preview import describe, facts, preview
 from ..scenescope.training.scene.scene import Scene, build_scene
 from .paths import chosen_file, version_of
@@ -35,7 +35,7 @@ class Naming:
 
 
 @dataclass(frozen=True)
-class Built:
+class SceneResult:
     """What Build Scene gives.
 
     Args:
@@ -56,7 +56,7 @@ class Built:
         return "\n".join(warning["message"] for warning in self.facts["warnings"]) or "No warnings."
 
 
-def built_scene(pictures: Tensor, marks: Marks, naming: Naming, resolution: int) -> Built:
+def built_scene(pictures: Tensor, marks: MaskSources, naming: Naming, resolution: int) -> SceneResult:
     """Build a scene and say what to doubt about it.
 
     Args:
@@ -68,15 +68,15 @@ def built_scene(pictures: Tensor, marks: Marks, naming: Naming, resolution: int)
     Raises:
         InputError: pictures, masks and texts do not fit.
     """
-    masks = gather(_over(pictures, marks), len(pictures))
+    masks = collect_masks(_over(pictures, marks), len(pictures))
     concepts, background = name_things(len(masks), naming.handles, naming.words, naming.background)
     scene = build_scene(pictures, masks, concepts, resolution=resolution or None, background=background)
-    of_colours = colour_doubts(marks, len(masks), len(lines_of(naming.handles)))
-    found = (*size_doubts(masks, Grid(*pictures.shape[1:3])), *of_colours, *doubts(scene, pieces))
-    return Built(scene, preview(scene, found), describe(scene, found), facts(scene, found))
+    of_colours = colour_cautions(marks, len(masks), len(lines_of(naming.handles)))
+    found = (*size_cautions(masks, Grid(*pictures.shape[1:3])), *of_colours, *cautions(scene, pieces))
+    return SceneResult(scene, preview(scene, found), describe(scene, found), facts(scene, found))
 
 
-def _over(pictures: Tensor, marks: Marks) -> Marks:
+def _over(pictures: Tensor, marks: MaskSources) -> MaskSources:
     """Bring the strokes to the pictures' size: the painter stretches its canvas over the picture, whatever its size."""
     if marks.strokes is None:
         return marks

@@ -21,7 +21,7 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from ..scenescope.attention.record.block_shapes import BlockShape, ShapeProbe
-from ..scenescope.attention.record.layers import find_sites
+from ..scenescope.attention.record.layers import find_layers
 from ..scenescope.attention.record.recording import Recording
 from ..scenescope.attention.shapes.diagram import draw_unet
 from ..scenescope.attention.shapes.tables import shape_csv, shape_json, shape_markdown
@@ -133,7 +133,7 @@ def log_of_model(model: Any, picture: Grid, *, batch: int = 1, tokens: int = 77)
     latent, config = _latent(picture), _unet_config(model)
     with torch.inference_mode():
         unet = type(model.model.diffusion_model)(**config, device=META, operations=_Operations)
-        with ShapeProbe(find_sites(unet)) as probe:
+        with ShapeProbe(find_layers(unet)) as probe:
             unet(**_call(config, latent, batch, tokens))
     source = f"From the model, nothing computed: {picture} pixels (height x width), batch {batch}, {tokens} tokens."
     patches = _patches(model)

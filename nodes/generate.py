@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..host.concepts.generate import Generated, Request, empty_latent, generate
+from ..host.concepts.generate import GenerationResult, Request, empty_latent, generate
 from ..host.editor.messages import say_and_keep
 from ..host.editor.viewer import viewer_ui
 from ..host.recording.sampling import SamplerSettings
@@ -67,7 +67,7 @@ class GenerateFromTokens(io.ComfyNode):
         return io.NodeOutput(*outputs, ui=ui.PreviewImage(made.grid, cls=cls).as_dict() | viewer | said)
 
 
-def doubts_of(made: Generated, concepts: Learned, negative: str) -> list[str]:
+def doubts_of(made: GenerationResult, concepts: Learned, negative: str) -> list[str]:
     """What a user who meant a token should know: those that are none, and that the maps' prompt has none."""
     known = ", ".join(concepts.handles)
     written = dict.fromkeys(_WRITTEN.findall("\n".join([*made.prompts, negative])))
@@ -75,7 +75,7 @@ def doubts_of(made: Generated, concepts: Learned, negative: str) -> list[str]:
     return found if found or made.words else [f"The prompt of the maps names none of {known}"]
 
 
-def _counted(made: Generated) -> str:
+def _counted(made: GenerationResult) -> str:
     numbers = ((len(made.images), "picture"), (len(made.prompts), "prompt"))
     return " of ".join(f"{number} {what}{'s' * (number != 1)}" for number, what in numbers)
 

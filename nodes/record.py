@@ -8,8 +8,8 @@ from comfy_api.latest import io
 
 from ..host.editor.messages import say_on_node
 from ..host.editor.viewer import viewer_ui
-from ..host.prompts.words import picture_doubts
-from ..host.recording.runs import RunBook
+from ..host.prompts.words import picture_cautions
+from ..host.recording.runs import RecordedRuns
 from ..host.recording.sampling import SamplerSettings, sample
 from ..host.recording.unet import record_attention
 from .widgets.selection import selection_inputs, selection_of
@@ -90,11 +90,11 @@ class GetAttentionMaps(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, recorder: RunBook, result: Any, run: int) -> io.NodeOutput:
+    def execute(cls, recorder: RecordedRuns, result: Any, run: int) -> io.NodeOutput:
         """Pick the run and say which."""
         recording, how = recorder.find(result["samples"] if isinstance(result, dict) else None, run)
         picture = None if isinstance(result, dict) else result
-        said = [how, recording.describe(), *picture_doubts(recording, picture)]
+        said = [how, recording.describe(), *picture_cautions(recording, picture)]
         say_on_node(cls.hidden.unique_id, "\n".join(said))
         return io.NodeOutput(recording, result, ui=viewer_ui(recording, picture=picture))
 

@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..host.editor.messages import say_and_keep, tell_front_end
 from ..host.scene import Naming, built_scene, painted_strokes, strokes_version
-from ..scenescope.training.scene.masks import Marks
+from ..scenescope.training.scene.masks import MaskSources
 from ..scenescope.training.scene.preview import with_given
 from ..scenescope.training.scene.scene import MOST_CONCEPTS
 from .widgets.sockets import CATEGORY, Scene
@@ -54,16 +54,18 @@ class BuildScene(io.ComfyNode):
     @classmethod
     def execute(cls, image, masks=None, coloured=None, mask="", **texts: Any) -> io.NodeOutput:
         """Gather the marks, build, show."""
-        marks = Marks([each for each in (masks or {}).values() if each is not None], coloured, painted_strokes(mask))
+        marks = MaskSources(
+            [each for each in (masks or {}).values() if each is not None], coloured, painted_strokes(mask)
+        )
         resolution = texts.pop("resolution")
         under = ui.PreviewImage(image[:1, ..., :3], cls=cls).as_dict()["images"][0]
         tell_front_end(PICTURE_EVENT, cls.hidden.unique_id, {"picture": under})  # to paint on, where masks still lack
         built = built_scene(image, marks, Naming(**texts), resolution)
         said = say_and_keep(cls.hidden.unique_id, built.warnings)
-        told = built.facts | {"picture": under}
+        payload = built.facts | {"picture": under}
         if (given := with_given(image[..., :3], marks)) is not None:
-            told["given"] = ui.PreviewImage(given[None], cls=cls).as_dict()["images"][0]
-        shown = ui.PreviewImage(built.sheet, cls=cls).as_dict() | {"scenescope_scene": [told]} | said
+            payload["given"] = ui.PreviewImage(given[None], cls=cls).as_dict()["images"][0]
+        shown = ui.PreviewImage(built.sheet, cls=cls).as_dict() | {"scenescope_scene": [payload]} | said
         return io.NodeOutput(built.scene, built.sheet, built.report, ui=shown)
 
 

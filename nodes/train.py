@@ -88,7 +88,7 @@ class TrainConcepts(io.ComfyNode):
         """Train, or go on."""
         plan = Plan(**widgets)
         done = train_concepts((model, clip, vae), scene, settings or lora_settings(), plan, cls.hidden.unique_id)
-        shown = ui.PreviewImage(done.curves, cls=cls).as_dict() | {"scenescope_training": [done.told]}
+        shown = ui.PreviewImage(done.curves, cls=cls).as_dict() | {"scenescope_training": [done.payload]}
         return io.NodeOutput(done.concepts, {"loss": done.losses}, done.curves, done.samples, ui=shown)
 
 

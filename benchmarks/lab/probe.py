@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from pack.scenescope.attention.read.heatmap import LayerMaps, aggregate_on_grid
 from pack.scenescope.attention.read.masks import above_otsu, intersection_over_union
-from pack.scenescope.attention.record.layers import find_sites
+from pack.scenescope.attention.record.layers import find_layers
 from pack.scenescope.dims import Grid
 from pack.scenescope.resample import resize
 from pack.scenescope.training.ports import Ports
 from pack.scenescope.training.scene.scene import Scene
 from pack.scenescope.training.step.losses import masked_loss
 from pack.scenescope.training.step.prompts import generator_at, sentence
-from pack.scenescope.training.step.supervision import watching
+from pack.scenescope.training.step.supervision import capture_maps
 from torch import Tensor
 
 LOOKS = 10
@@ -52,13 +52,13 @@ def look(ports: Ports, scene: Scene, rows: Mapping[str, Tensor]) -> Looked:
     timesteps = ((torch.arange(LOOKS) + 0.5) / LOOKS * last).long().to(latents.device)
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     noisy = ports.noise.add(latents, noise, timesteps)
-    with watching(find_sites(ports.denoiser.unet, ("cross",))) as sight:
+    with capture_maps(find_layers(ports.denoiser.unet, ("cross",))) as captured:
         encoded = ports.text.encode([sentence("a photo of {}", scene.handles)] * LOOKS, rows)
         predicted = ports.denoiser(noisy, timesteps, encoded.context)
     masks = scene.masks_on(scene.latent)[0].to(latents.device)  # (concept height width)
     error = masked_loss(predicted, noise, masks.amax(0).expand(LOOKS, -1, -1), "area")
     columns = [encoded.columns[0][handle] for handle in scene.handles]
-    maps = _maps([(part.mean(0, keepdim=True), grid, heads) for part, grid, heads in sight.layers()], scene.latent)
+    maps = _maps([(part.mean(0, keepdim=True), grid, heads) for part, grid, heads in captured.layers()], scene.latent)
     own = maps[..., columns].movedim(-1, 0).cpu()
     cut, _ = above_otsu(own)
     return Looked(float(error), float(intersection_over_union(cut, masks.cpu()).mean()), own)

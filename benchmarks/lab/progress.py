@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from pack.host.training.progress import Pace, time_text
+from pack.host.training.progress import EtaEstimator, time_text
 from pack.scenescope.training.run.trainer import Report
 from pack.scenescope.training.settings import Settings
 
@@ -28,7 +28,7 @@ class Progress:
         say: Callable[[str], None] = lambda line: print(line, flush=True),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._pace = Pace(settings.phase1_steps, settings.steps) if settings else None
+        self._pace = EtaEstimator(settings.phase1_steps, settings.steps) if settings else None
         self._print, self._clock, self._said = say, clock, float("-inf")
 
     def say(self, text: str) -> None:

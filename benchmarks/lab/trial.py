@@ -21,7 +21,7 @@ from pack.scenescope.dims import Grid
 from pack.scenescope.files.safetensors_file import read_container, write_container
 from pack.scenescope.training.learned.concepts import Concepts
 from pack.scenescope.training.ports import ClassPictures, Ports
-from pack.scenescope.training.run.trainer import Keeping, OnStep, Report, Run, train
+from pack.scenescope.training.run.trainer import OnStep, Report, Run, StateStore, train
 from pack.scenescope.training.scene.scene import Concept, Scene, build_scene
 from pack.scenescope.training.settings import Settings
 from pack.scenescope.world.likeness import Truth, score
@@ -98,7 +98,7 @@ class Course:
     say: Callable[[str], None] = lambda text: None
     on_begin: Callable[[int], None] = lambda step: None
     on_step: OnStep = lambda report: None
-    keeping: Keeping | None = None
+    keeping: StateStore | None = None
     checkpointing: bool = False
 
 

@@ -65,7 +65,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Generated:
+class GenerationResult:
     """What was generated.
 
     Args:
@@ -91,7 +91,7 @@ def empty_latent(width: int, height: int) -> dict[str, Any]:
     return latent
 
 
-def generate(models: tuple[Any, Any, Any], concepts: Concepts, request: Request, node: str | None) -> Generated:
+def generate(models: tuple[Any, Any, Any], concepts: Concepts, request: Request, node: str | None) -> GenerationResult:
     """Sample every prompt with every seed, one picture at a time, so that each is what the stock nodes would make.
 
     Args:
@@ -133,7 +133,7 @@ def generate(models: tuple[Any, Any, Any], concepts: Concepts, request: Request,
     grid = labelled_grid(pictures, prompts, [f"seed {seed}" for seed in seeds])
     recorded = pictures[chosen * len(seeds) : (chosen + 1) * len(seeds)]
     whole = join_images(recordings)
-    return Generated(pictures, grid, whole, recorded, _words(whole, prompts[chosen], concepts), prompts)
+    return GenerationResult(pictures, grid, whole, recorded, _words(whole, prompts[chosen], concepts), prompts)
 
 
 @contextmanager

@@ -56,11 +56,11 @@ def somebody_looks(node: str | None) -> bool:
     return node is not None and server is not None and server.client_id in server.sockets
 
 
-def tell_front_end(event: str, node: str | None, told: Mapping[str, Any]) -> None:
+def tell_front_end(event: str, node: str | None, payload: Mapping[str, Any]) -> None:
     """Send an event to the front end that queued the prompt, with the node's execution id as `node`."""
     server = getattr(PromptServer, "instance", None)
     if server is not None and node is not None:
-        server.send_sync(event, {"node": node, **told}, server.client_id)
+        server.send_sync(event, {"node": node, **payload}, server.client_id)
 
 
 def withheld(message: str) -> ExecutionBlocker:

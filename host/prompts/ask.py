@@ -13,7 +13,7 @@ import comfy.model_management
 import torch
 
 from ...scenescope.attention.read.ask import Question
-from ...scenescope.attention.record.layers import find_sites
+from ...scenescope.attention.record.layers import find_layers
 from ...scenescope.attention.record.recording import Recording
 from ...scenescope.attention.words.tokens import Token, TokenTable, fit_table
 from ...scenescope.errors import WordError
@@ -42,16 +42,16 @@ def question_of(
     """
     context, options = conditioning[0]
     tokens = _words(context.shape[1], options.get(TOKENS_KEY), clip, prompt)
-    blocks = {site.block for site in recording.sites if site.kind == "cross"}
+    blocks = {layer.block for layer in recording.layers if layer.kind == "cross"}
     comfy.model_management.load_models_gpu([model])
     device, dtype = model.load_device, model.model.get_dtype_inference()
     columns = [token.column for token in tokens]
     words = context[:1, columns].to(device=device, dtype=dtype)  # (1 token channel)
     with torch.no_grad():
         keys = {
-            found.site.block: found.attention.get_submodule("to_k")(words).cpu()
-            for found in find_sites(model.model.diffusion_model, ["cross"])
-            if found.site.block in blocks
+            found.layer.block: found.attention.get_submodule("to_k")(words).cpu()
+            for found in find_layers(model.model.diffusion_model, ["cross"])
+            if found.layer.block in blocks
         }
     return Question(keys, tokens, branch)
 

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from ...scenescope.attention.read.live import LiveMaps
-from ...scenescope.attention.record.budget import RunShape
+from ...scenescope.attention.record.budget import RunSpec
 from ...scenescope.attention.record.recording import AttentionMap
 from ...scenescope.attention.record.selection import Selection
 from ..editor.messages import map_text, somebody_looks, tell_front_end
@@ -42,9 +42,9 @@ class LiveScreen:
         words: whose maps; empty for the first few.
     """
 
-    def __init__(self, node: str, run: RunShape, selection: Selection, words: str) -> None:
+    def __init__(self, node: str, run: RunSpec, selection: Selection, words: str) -> None:
         self._node, self._run = node, run
-        self._maps: LiveMaps | None = LiveMaps(run.sites, run.entries, run.latent, selection, words)
+        self._maps: LiveMaps | None = LiveMaps(run.layers, run.entries, run.latent, selection, words)
         self._step = 0
         self._sent_at = float("-inf")
 
@@ -80,6 +80,6 @@ class LiveScreen:
             area = None if item.area is None else list(item.area)
             shown.append({"label": item.label, "area": area, **map_text(item.values, float(item.values.max()))})
         if shown:
-            told = {"status": status, "step": self._step, "steps": self._run.steps}
+            payload = {"status": status, "step": self._step, "steps": self._run.steps}
             about = {"branch": maps.branch, "latent": list(self._run.latent), "note": maps.note}
-            tell_front_end(EVENT, self._node, told | about | {"maps": shown})
+            tell_front_end(EVENT, self._node, payload | about | {"maps": shown})

@@ -40,7 +40,7 @@ class FinishedRun:
     node: str | None
 
 
-class RunBook:
+class RecordedRuns:
     """The RECORDER socket's value: what to record, and the finished runs.
 
     The host hands the same object out again while its node is cached, so runs of an earlier prompt are dropped when the

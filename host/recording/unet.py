@@ -16,8 +16,8 @@ from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
 
 from ...scenescope.attention.record.block_shapes import ShapeProbe
-from ...scenescope.attention.record.budget import RunShape
-from ...scenescope.attention.record.layers import FoundSite, Site, find_sites
+from ...scenescope.attention.record.budget import RunSpec
+from ...scenescope.attention.record.layers import AttentionLayer, LayerModules, find_layers
 from ...scenescope.attention.record.observers import Observers
 from ...scenescope.attention.record.recorder import Recorder
 from ...scenescope.attention.record.recording import Entry, Recording
@@ -28,14 +28,14 @@ from ...scenescope.errors import HostError, RecordingError
 from ..editor.messages import say_on_node
 from ..prompts.text import TOKENS_KEY
 from .live import LiveScreen
-from .runs import RunBook
+from .runs import RecordedRuns
 
 _COMPILE_KEY = "torch.compile"  # host contract, 0.33 comfy_api/torch_helpers/torch_compile.py: COMPILE_KEY
 
 
 def record_attention(
     model: ModelPatcher, selection: Selection, node: str | None = None, live_words: str = ""
-) -> tuple[ModelPatcher, RunBook]:
+) -> tuple[ModelPatcher, RecordedRuns]:
     """Make a clone of the model whose sampling runs are recorded; the model given is not changed.
 
     Args:
@@ -47,7 +47,7 @@ def record_attention(
     Returns:
         The clone, and the book that finished runs are entered in.
     """
-    clone, book = model.clone(), RunBook(selection, node, live_words)
+    clone, book = model.clone(), RecordedRuns(selection, node, live_words)
     key = f"scenescope.record.{uuid.uuid4().hex}"  # one per recorder: several may observe one model
     for kind, wrapper in (
         (WrappersMP.OUTER_SAMPLE, _outer_sample),
@@ -63,7 +63,7 @@ def record_attention(
 class _Run:
     """One sampling run under observation. It travels in the run's own copy of the options, never on the model."""
 
-    def __init__(self, book: RunBook) -> None:
+    def __init__(self, book: RecordedRuns) -> None:
         self.book = book
         self.recorder: Recorder | None = None
         self.live: LiveScreen | None = None
@@ -71,7 +71,7 @@ class _Run:
         self.entries: dict[tuple[int, Any], Entry] = {}
         self._latent = Grid(1, 1)
         self._conds: dict[Branch, Any] = {}
-        self._found: dict[int, tuple[FoundSite, ...]] = {}
+        self._found: dict[int, tuple[LayerModules, ...]] = {}
         self._fresh = False
         self._recording = False
         self._called = False
@@ -81,7 +81,7 @@ class _Run:
         """Plan the run and show the plan, before anything is sampled."""
         unet = guider.inner_model.diffusion_model
         refuse_compiled(unet, guider.model_options)
-        sites = tuple(item.site for item in self.sites_of(unet))
+        layers = tuple(item.layer for item in self.sites_of(unet))
         self._latent = Grid(*noise.shape[-2:])
         self._conds = dict(guider.conds)
         entries = tuple(
@@ -89,7 +89,7 @@ class _Run:
             for branch, items in _evaluated(guider).items()
             for number, item in enumerate(items)
         )
-        shape = RunShape(sites, self._latent, noise.shape[0], tuple(sigmas.tolist()), entries)
+        shape = RunSpec(layers, self._latent, noise.shape[0], tuple(sigmas.tolist()), entries)
         self.recorder = Recorder(shape, self.book.selection)
         if self.book.node is not None:
             self.live = LiveScreen(self.book.node, shape, self.book.selection, self.book.live_words)
@@ -109,10 +109,10 @@ class _Run:
             logging.warning("SceneScope: %s", error)
             return error
 
-    def sites_of(self, unet: torch.nn.Module) -> tuple[FoundSite, ...]:
+    def sites_of(self, unet: torch.nn.Module) -> tuple[LayerModules, ...]:
         """The sites of this run's U-Net, or of its copy on another GPU."""
         if id(unet) not in self._found:
-            self._found[id(unet)] = find_sites(unet)
+            self._found[id(unet)] = find_layers(unet)
         return self._found[id(unet)]
 
     @contextmanager
@@ -164,15 +164,15 @@ class _Run:
             recorder.skip(f"a call for a part of the picture, {extent} of {self._latent} (tiles or the like)")
             yield
             return
-        watched = tuple(item for item in found if recorder.wants_site(item.site))
+        watched = tuple(item for item in found if recorder.wants_site(item.layer))
 
-        def see(site: Site, query: torch.Tensor, key: torch.Tensor, grid: Grid) -> None:
+        def see(layer: AttentionLayer, query: torch.Tensor, key: torch.Tensor, grid: Grid) -> None:
             try:
-                recorder.observe(site, query, key, grid, entries)
+                recorder.observe(layer, query, key, grid, entries)
             except Exception as error:  # the picture must not suffer from looking: counted, shown, logged once
-                recorder.skip(f"{site.name}: {type(error).__name__}: {error}")
+                recorder.skip(f"{layer.name}: {type(error).__name__}: {error}")
                 if not self._logged:
-                    logging.exception("SceneScope: %s could not be recorded", site.name)
+                    logging.exception("SceneScope: %s could not be recorded", layer.name)
                 self._logged = True
 
         if not recorder.has_shapes:
@@ -182,8 +182,8 @@ class _Run:
         else:
             with Observers(watched, see) as observers:
                 yield
-        for site in observers.unseen():
-            recorder.skip(f"{site.name}: the layer was not called")
+        for layer in observers.unseen():
+            recorder.skip(f"{layer.name}: the layer was not called")
 
     def _entries_of(self, options: dict[str, Any]) -> list[Entry] | None:
         """The entries that share a call's batch, in order."""
@@ -236,7 +236,7 @@ def _evaluated(guider: Any) -> dict[Branch, list[dict[str, Any]]]:
     return conds
 
 
-def _outer_sample(key: str, book: RunBook) -> Callable[..., Any]:
+def _outer_sample(key: str, book: RecordedRuns) -> Callable[..., Any]:
     def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
         options = executor.class_obj.model_options.setdefault("transformer_options", {})  # the host's copy for this run
         run = options[key] = _Run(book)
@@ -255,7 +255,7 @@ def _outer_sample(key: str, book: RunBook) -> Callable[..., Any]:
     return wrapper
 
 
-def _sampler_sample(key: str, book: RunBook) -> Callable[..., Any]:
+def _sampler_sample(key: str, book: RecordedRuns) -> Callable[..., Any]:
     def wrapper(
         executor: Any, guider: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *rest: Any, **more: Any
     ) -> Any:
@@ -308,7 +308,7 @@ def model_hash(model: ModelPatcher) -> str:
     return digest.hexdigest()[:16]
 
 
-def _predict_noise(key: str, book: RunBook) -> Callable[..., Any]:
+def _predict_noise(key: str, book: RecordedRuns) -> Callable[..., Any]:
     def wrapper(executor: Any, x: Any, timestep: torch.Tensor, model_options: Any, *rest: Any, **more: Any) -> Any:
         run: _Run | None = model_options.get("transformer_options", {}).get(key)
         if run is None:
@@ -319,7 +319,7 @@ def _predict_noise(key: str, book: RunBook) -> Callable[..., Any]:
     return wrapper
 
 
-def _calc_cond_batch(key: str, book: RunBook) -> Callable[..., Any]:
+def _calc_cond_batch(key: str, book: RecordedRuns) -> Callable[..., Any]:
     def wrapper(executor: Any, model: Any, conds: Any, x_in: Any, timestep: Any, model_options: dict[str, Any]) -> Any:
         run: _Run | None = model_options.get("transformer_options", {}).get(key)
         if run is None:
@@ -330,7 +330,7 @@ def _calc_cond_batch(key: str, book: RunBook) -> Callable[..., Any]:
     return wrapper
 
 
-def _apply_model(key: str, book: RunBook) -> Callable[..., Any]:
+def _apply_model(key: str, book: RecordedRuns) -> Callable[..., Any]:
     def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
         options = kwargs.get("transformer_options", args[5] if len(args) > 5 else {})
         run: _Run | None = options.get(key)

@@ -34,7 +34,7 @@ from ...scenescope.training.scene.scene import Scene
 from ...scenescope.training.settings import Settings
 from ..editor.messages import map_text
 from .plan import Plan
-from .progress import TrainingScreen, time_text
+from .progress import NodeProgress, time_text
 from .samples import decoded, first_noise, has_samples, load_samples, sample_names, sampled, save_samples
 
 CURVES = "curves.safetensors"
@@ -42,7 +42,7 @@ SHOWN = "dashboard.json"
 """What the dashboard shows: the history holds nothing of a run that was broken off, so a reload finds it here."""
 
 
-class Watch:
+class Monitor:
     """Called after each step of one run; entered while it lasts, so that its end is told whatever it is.
 
     Args:
@@ -52,7 +52,7 @@ class Watch:
         settings: the method's.
         plan: when and what to sample.
         folder: of the run.
-        screen: of the node.
+        progress: of the node.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Watch:
         settings: Settings,
         plan: Plan,
         folder: Path,
-        screen: TrainingScreen,
+        progress: NodeProgress,
     ) -> None:
         self._ports, self._parts, self._scene, self._settings = ports, parts, scene, settings
-        self._plan, self._folder, self._screen = plan, folder, screen
+        self._plan, self._folder, self._progress = plan, folder, progress
         self._history = _earlier(folder / CURVES, scene)
         self._left: float | None = None
         self._taken = 0
@@ -75,8 +75,8 @@ class Watch:
         on_grid = scene.masks_on(scene.loss_grid)
         self._masks = on_grid[first, range(len(scene.concepts))]  # (concept height width)
 
-    def __enter__(self) -> Watch:
-        self._screen.tell(self._told("preparing", "Preparing"))
+    def __enter__(self) -> Monitor:
+        self._progress.tell(self._told("preparing", "Preparing"))
         return self
 
     def __exit__(
@@ -95,16 +95,16 @@ class Watch:
                     raise
                 logging.exception("SceneScope: the curves could not be kept")  # the run's own error is the news
         self._ports = None  # type: ignore[assignment]
-        told = self._told(status, message)
-        write_shown(told, self._folder / SHOWN)
-        self._screen.tell(told)
-        self._screen.say(message)
+        payload = self._told(status, message)
+        write_shown(payload, self._folder / SHOWN)
+        self._progress.tell(payload)
+        self._progress.say(message)
 
     def begin(self, step: int, rows: Mapping[str, Tensor]) -> None:
         """Take note of where the run goes on; make samples that its last step lacks, or has otherwise than wished."""
         self._history, self._taken = upto(self._history, step), step
         if step:
-            self._screen.say(f"Going on after step {step} of {self._settings.steps}")
+            self._progress.say(f"Going on after step {step} of {self._settings.steps}")
         plan = self._plan
         wanted = step and self._wants_samples(step)
         if wanted and not has_samples(self._folder, step, plan.sample_count, self._wish()):
@@ -116,12 +116,12 @@ class Watch:
         if self._wants_samples(report.step):
             self._sample(report.step, report.rows)
         last = report.step == self._settings.steps
-        picture = self.picture() if last or self._screen.wants_picture() else None
-        self._left = self._screen.step(report.step, picture)
-        if last or self._screen.wants_event():
+        picture = self.picture() if last or self._progress.wants_picture() else None
+        self._left = self._progress.step(report.step, picture)
+        if last or self._progress.wants_event():
             message = f"Step {report.step} of {report.steps}, phase {report.phase}{time_text(self._left)}"
-            self._screen.tell(self._told("training", message))  # first: the dashboard drops the line that repeats it
-            self._screen.say(f"{message}\n{self._fit_text()}")
+            self._progress.tell(self._told("training", message))  # first: the dashboard drops the line that repeats it
+            self._progress.say(f"{message}\n{self._fit_text()}")
         if report.step % self._plan.save_every == 0 and not last:
             save_history(self._history, self._folder / CURVES)
             write_shown(self._told("training", f"Step {report.step} of {report.steps}"), self._folder / SHOWN)
@@ -151,7 +151,7 @@ class Watch:
 
     def _sample(self, step: int, rows: Mapping[str, Tensor]) -> None:
         plan, interrupted = self._plan, comfy.model_management.throw_exception_if_processing_interrupted
-        self._screen.say(f"Step {step} of {self._settings.steps}: sample pictures")
+        self._progress.say(f"Step {step} of {self._settings.steps}: sample pictures")
         how = plan.sampling(self._scene, self._settings, plan.sample_prompt)
         noise = first_noise(plan.sample_seed, [f"sample {index}" for index in range(plan.sample_count)], how.size)
         latents = sampled(self._ports, rows, how, noise, interrupted)
@@ -189,10 +189,10 @@ class Watch:
         return "; ".join(f"{handle} IoU {fit:.2f}" for handle, fit in now if fit is not None)
 
 
-def write_shown(told: Mapping[str, Any], path: Path) -> None:
+def write_shown(payload: Mapping[str, Any], path: Path) -> None:
     """Write what the dashboard shows; a run does not fail for that, so where it cannot be written the log says so."""
     try:
-        write_whole(lambda file: file.write(json.dumps(told).encode()), path, "Dashboard")
+        write_whole(lambda file: file.write(json.dumps(payload).encode()), path, "Dashboard")
     except FileError as error:
         logging.warning("SceneScope: the dashboard of %s will not be there after a reload: %s", path.parent.name, error)
 

@@ -37,14 +37,14 @@ SLOWER = 3.0
 """A step of phase 2 takes so many of phase 1's, until it is known: 2 to 4 were measured."""
 
 
-class Pace:
+class EtaEstimator:
     """Guesses the seconds that are left; each phase has a pace of its own.
 
     Args:
         phase1_steps: of the first phase.
         steps: of both.
 
-    >>> pace = Pace(3, 5)
+    >>> pace = EtaEstimator(3, 5)
     >>> [pace.after(step, at) for step, at in ((1, 10.0), (2, 11.0), (3, 12.0), (4, 17.0), (5, 22.0))]
     [None, 7.0, 6.0, 5.0, 0.0]
     """
@@ -67,7 +67,7 @@ class Pace:
         return left[0] * paces[0] + left[1] * (paces[1] or SLOWER * paces[0])
 
 
-class TrainingScreen:
+class NodeProgress:
     """Bar, text, picture and event of one node.
 
     Args:
@@ -78,7 +78,7 @@ class TrainingScreen:
     def __init__(self, node: str | None, settings: Settings) -> None:
         self._node, self._total = node, settings.steps
         self._bar = comfy.utils.ProgressBar(settings.steps, node_id=node)
-        self._pace = Pace(settings.phase1_steps, settings.steps)
+        self._pace = EtaEstimator(settings.phase1_steps, settings.steps)
         self._event_at = self._picture_at = float("-inf")
 
     def say(self, text: str) -> None:

@@ -21,22 +21,22 @@ from ...scenescope.errors import FileError, HostError
 from ...scenescope.files.atomic import sweep
 from ...scenescope.training.learned.concepts import Concepts
 from ...scenescope.training.ports import ClassPictures, Ports
-from ...scenescope.training.run.trainer import Keeping, train
+from ...scenescope.training.run.trainer import StateStore, train
 from ...scenescope.training.scene.scene import Scene
 from ...scenescope.training.settings import Settings
 from ..paths import Widget, check_name, refuse_outside
 from .class_pictures import ClassWish, made_class_pictures
 from .copies import release
 from .models import base_name, check_trainable, memory_wanted, training_ports
-from .monitor import Watch
+from .monitor import Monitor
 from .plan import Plan
-from .progress import TrainingScreen
+from .progress import NodeProgress
 
 FOLDER, STATE = "training", "state.safetensors"
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What the node gives out.
 
     Args:
@@ -44,19 +44,19 @@ class Trained:
         losses: the weighted loss of each step, as the stock plot can take them.
         curves: (1 height width 3) float32 0..1.
         samples: (image height width 3) float32 0..1; the curves where none were made.
-        told: the summary for the front end.
+        payload: the summary for the front end.
     """
 
     concepts: Concepts
     losses: list[float]
     curves: Tensor
     samples: Tensor
-    told: dict[str, Any]
+    payload: dict[str, Any]
 
 
 def train_concepts(
     parts: tuple[Any, Any, Any], scene: Scene, settings: Settings, plan: Plan, node: str | None
-) -> Trained:
+) -> TrainingResult:
     """Learn a scene's concepts in the host: gone on with where it was broken off, shown while it runs.
 
     Args:
@@ -71,7 +71,7 @@ def train_concepts(
         InputError: scene and settings do not fit, a state of this name was begun differently, the loss is not finite.
         FileError: state, curves or samples cannot be read or written.
     """
-    screen = TrainingScreen(node, settings)
+    progress = NodeProgress(node, settings)
     model, clip, _ = parts
     check_trainable(model, clip)
     folder = run_folder(plan.run_name or automatic_name(model, clip, scene, settings, plan))
@@ -79,12 +79,14 @@ def train_concepts(
     _room_for_state(model, settings, folder)
     try:
         with _memory_errors(model, scene, settings):
-            concepts, watch = _learned(parts, scene, settings, plan, folder, screen)
+            concepts, monitor = _learned(parts, scene, settings, plan, folder, progress)
     finally:
         release()  # once more: now nobody holds the ports
-    samples, told = watch.outcome()
-    picture = to_tensor(watch.picture())
-    return Trained(concepts, plottable(watch.losses()), picture, picture if samples is None else samples, told)
+    samples, payload = monitor.outcome()
+    picture = to_tensor(monitor.picture())
+    return TrainingResult(
+        concepts, plottable(monitor.losses()), picture, picture if samples is None else samples, payload
+    )
 
 
 def plottable(losses: list[float]) -> list[float]:
@@ -103,20 +105,20 @@ def plottable(losses: list[float]) -> list[float]:
 
 
 def _learned(
-    parts: tuple[Any, Any, Any], scene: Scene, settings: Settings, plan: Plan, folder: Path, screen: TrainingScreen
-) -> tuple[Concepts, Watch]:
+    parts: tuple[Any, Any, Any], scene: Scene, settings: Settings, plan: Plan, folder: Path, progress: NodeProgress
+) -> tuple[Concepts, Monitor]:
     model, _, vae = parts
     with (
-        _ports(parts, scene, settings, plan, screen) as ports,
-        Watch(ports, (model, vae), scene, settings, plan, folder, screen) as watch,
+        _ports(parts, scene, settings, plan, progress) as ports,
+        Monitor(ports, (model, vae), scene, settings, plan, folder, progress) as monitor,
     ):
-        keeping = Keeping(folder / STATE, plan.save_every)
-        return train(scene, ports, settings, on_begin=watch.begin, on_step=watch, keeping=keeping), watch
+        keeping = StateStore(folder / STATE, plan.save_every)
+        return train(scene, ports, settings, on_begin=monitor.begin, on_step=monitor, keeping=keeping), monitor
 
 
 @contextmanager
 def _ports(
-    parts: tuple[Any, Any, Any], scene: Scene, settings: Settings, plan: Plan, screen: TrainingScreen
+    parts: tuple[Any, Any, Any], scene: Scene, settings: Settings, plan: Plan, progress: NodeProgress
 ) -> Iterator[Ports]:
     def pictures(ports: Ports) -> ClassPictures:
         sampling = plan.sampling(scene, settings, plan.class_prompt)
@@ -125,12 +127,12 @@ def _ports(
         return made_class_pictures(
             ports,
             wish,
-            lambda made, count: screen.say(f"Class pictures: {made} of {count}"),
+            lambda made, count: progress.say(f"Class pictures: {made} of {count}"),
             comfy.model_management.throw_exception_if_processing_interrupted,
         )
 
     with training_ports(
-        *parts, scene, settings, checkpointing=plan.checkpointing, class_pictures=pictures, on_progress=screen.say
+        *parts, scene, settings, checkpointing=plan.checkpointing, class_pictures=pictures, on_progress=progress.say
     ) as ports:
         yield ports
 
@@ -159,8 +161,8 @@ def run_folder(name: str) -> Path:
 
 def automatic_name(model: Any, clip: Any, scene: Scene, settings: Settings, plan: Plan) -> str:
     """A name that is the same for the same run, and another where anything that it learns from differs."""
-    told = (scene.digest, settings, base_name(model, clip), plan.sampling(scene, settings, plan.class_prompt))
-    parts = (*told, plan.class_count) if settings.prior == "class" else told[:3]
+    payload = (scene.digest, settings, base_name(model, clip), plan.sampling(scene, settings, plan.class_prompt))
+    parts = (*payload, plan.class_count) if settings.prior == "class" else payload[:3]
     return f"run-{hashlib.blake2b(repr(parts).encode(), digest_size=5).hexdigest()}"
 
 
@@ -196,8 +198,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     hosts = comfy.model_management.OOM_EXCEPTION  # contract: Exception itself where torch has no such error
     if isinstance(error, MemoryError) or (hosts is not Exception and isinstance(error, hosts)):
         return True
-    told = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told)
+    payload = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in payload or "can't allocate memory" in payload)
 
 
 def out_of_memory_text(model: Any, scene: Scene, settings: Settings, device: str, total: int) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import FileError
 from .atomic import Where
-from .dataclass_json import MisfitError, from_plain, to_plain
+from .dataclass_json import MisfitError, from_json, to_json
 from .safetensors_file import HEADER_LIMIT, read_container, write_container
 
 Value = TypeVar("Value")
@@ -20,7 +20,7 @@ def write_value(value: Any, where: Where, kind: str, who: str) -> Path:
     """Write a dataclass to one file.
 
     Args:
-        value: what `from_plain` can build again; lists of tensors or texts may be long, not deep.
+        value: what `from_json` can build again; lists of tensors or texts may be long, not deep.
         where: its place.
         kind: what the file calls itself, with its format number, such as `scenescope-concepts 1`.
         who: the beginning of an error message.
@@ -38,7 +38,7 @@ def write_value(value: Any, where: Where, kind: str, who: str) -> Path:
         tensors[name] = tensor
         return name
 
-    text = json.dumps(to_plain(value, keep), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(to_json(value, keep), allow_nan=False, separators=(",", ":"))
     return write_tensors(tensors, where, {"format": kind, "value": text}, who)
 
 
@@ -83,7 +83,7 @@ def read_value(shape: type[Value], path: Path, kind: str, who: str) -> Value:
     if not all(tensor.is_floating_point() for tensor in container.tensors.values()):
         raise FileError(f"{who}: {path.name} holds whole numbers; expected floats. Write the file anew.")
     try:
-        value = from_plain(shape, json.loads(container.metadata.get("value", "null")), container.tensors, "value")
+        value = from_json(shape, json.loads(container.metadata.get("value", "null")), container.tensors, "value")
     except (ValueError, RecursionError) as error:
         reason = str(error)[:300] if isinstance(error, MisfitError) else f"{type(error).__name__}: {error}"[:300]
         raise FileError(f"{who}: what {path.name} describes is wrong: {reason}. Write the file anew.") from error

@@ -23,14 +23,14 @@ class MisfitError(ValueError):
     """A value does not fit its annotation; the message says where."""
 
 
-def to_plain(value: Any, keep: Callable[[Tensor], str]) -> Any:
+def to_json(value: Any, keep: Callable[[Tensor], str]) -> Any:
     """Turn a value into what JSON can write.
 
     Args:
         value: a dataclass, named tuple, tuple, mapping, tensor, number, text or None.
         keep: stores a tensor and gives its name.
 
-    >>> to_plain((1, "a", {"b": 0.5}), keep=str)
+    >>> to_json((1, "a", {"b": 0.5}), keep=str)
     [1, 'a', [['b', 0.5]]]
     """
     if isinstance(value, Tensor):
@@ -40,15 +40,15 @@ def to_plain(value: Any, keep: Callable[[Tensor], str]) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if is_dataclass(value):
-        return {_key(field): to_plain(getattr(value, field.name), keep) for field in fields(value)}
+        return {_key(field): to_json(getattr(value, field.name), keep) for field in fields(value)}
     if isinstance(value, Mapping):
-        return [[to_plain(key, keep), to_plain(item, keep)] for key, item in value.items()]
+        return [[to_json(key, keep), to_json(item, keep)] for key, item in value.items()]
     if isinstance(value, tuple):
-        return [to_plain(item, keep) for item in value]
+        return [to_json(item, keep) for item in value]
     return value
 
 
-def from_plain(kind: Any, value: Any, tensors: Mapping[str, Tensor], where: str = "recording") -> Any:
+def from_json(kind: Any, value: Any, tensors: Mapping[str, Tensor], where: str = "recording") -> Any:
     """Build a value of a type from what JSON held.
 
     Args:
@@ -63,9 +63,9 @@ def from_plain(kind: Any, value: Any, tensors: Mapping[str, Tensor], where: str 
     Raises:
         MisfitError: it does not fit.
 
-    >>> from_plain(tuple[int, ...], [1, 2], {})
+    >>> from_json(tuple[int, ...], [1, 2], {})
     (1, 2)
-    >>> from_plain(tuple[int, ...], [1, "2"], {})
+    >>> from_json(tuple[int, ...], [1, "2"], {})
     Traceback (most recent call last):
     ...
     pack.scenescope.files.dataclass_json.MisfitError: recording[1] is a str; expected int
@@ -95,7 +95,7 @@ def _from_union(kinds: tuple[Any, ...], value: Any, tensors: Mapping[str, Tensor
         if simple is not None and type(value) is simple:
             return None if value is None else _from_simple(kind, value, where)
     rest = [kind for kind in kinds if kind not in (NoneType, str, int, float)]
-    return from_plain(rest[0], value, tensors, where) if rest else _misfit(value, " or ".join(map(str, kinds)), where)
+    return from_json(rest[0], value, tensors, where) if rest else _misfit(value, " or ".join(map(str, kinds)), where)
 
 
 def _from_tuple(kinds: tuple[Any, ...], value: Any, tensors: Mapping[str, Tensor], where: str) -> tuple[Any, ...]:
@@ -106,7 +106,7 @@ def _from_tuple(kinds: tuple[Any, ...], value: Any, tensors: Mapping[str, Tensor
     if len(kinds) != len(value):
         _misfit(value, f"{len(kinds)} values", where)
     pairs = enumerate(zip(kinds, value, strict=True))
-    return tuple(from_plain(kind, item, tensors, f"{where}[{at}]") for at, (kind, item) in pairs)
+    return tuple(from_json(kind, item, tensors, f"{where}[{at}]") for at, (kind, item) in pairs)
 
 
 def _from_mapping(kinds: tuple[Any, ...], value: Any, tensors: Mapping[str, Tensor], where: str) -> Mapping[Any, Any]:
@@ -122,7 +122,7 @@ def _from_fields(kind: Any, value: Any, tensors: Mapping[str, Tensor], where: st
     needed = {_key(field) for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
     if not isinstance(value, dict) or not needed <= value.keys() <= names.keys():
         _misfit(value, f"the fields {', '.join(names)}", where)
-    read = {names[key]: from_plain(hints[names[key]], item, tensors, f"{where}.{key}") for key, item in value.items()}
+    read = {names[key]: from_json(hints[names[key]], item, tensors, f"{where}.{key}") for key, item in value.items()}
     return kind(**read)
 
 

@@ -44,7 +44,7 @@ class Denoiser(Protocol):
 
     @property
     def unet(self) -> nn.Module:
-        """The model that is observed and trained, with the module names that `find_sites` reads."""
+        """The model that is observed and trained, with the module names that `find_layers` reads."""
 
     def __call__(self, latents: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
         """Predict (batch channel height width) float for latents of that shape, (batch) int64, and a context.

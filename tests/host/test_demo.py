@@ -57,11 +57,11 @@ def test_the_file_is_small_and_loads_fast():
 def test_the_unet_has_the_layout_of_sd15(demo):
     """Oracle: SD1.5's own block ids; 16 transformers, 8 heads, epsilon, and the ends of its noise schedule."""
     model = demo[0].model
-    sites = [name for name, _ in model.diffusion_model.named_modules() if name.endswith("attn2")]
+    layers = [name for name, _ in model.diffusion_model.named_modules() if name.endswith("attn2")]
     inputs = [f"input_blocks.{i}" for i in (1, 2, 4, 5, 7, 8)]
     outputs = [f"output_blocks.{i}" for i in range(3, 12)]
-    assert sites == [f"{b}.1.transformer_blocks.0.attn2" for b in (*inputs, "middle_block", *outputs)]
-    assert {model.diffusion_model.get_submodule(site).heads for site in sites} == {8}
+    assert layers == [f"{b}.1.transformer_blocks.0.attn2" for b in (*inputs, "middle_block", *outputs)]
+    assert {model.diffusion_model.get_submodule(layer).heads for layer in layers} == {8}
     assert model.model_type.name == "EPS"
     assert float(model.model_sampling.sigma_max) == pytest.approx(14.6146, rel=1e-4)
     assert float(model.model_sampling.sigma_min) == pytest.approx(0.0292, rel=1e-2)

@@ -22,7 +22,7 @@ from pack.host.recording.unet import record_attention
 from pack.host.shapes import log_of_model, log_of_recording, shape_log
 from pack.nodes.shapes import BlockShapes
 from pack.scenescope.attention.record.block_shapes import BlockShape, ShapeProbe
-from pack.scenescope.attention.record.layers import find_sites
+from pack.scenescope.attention.record.layers import find_layers
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.attention.shapes.tables import shape_data
 from pack.scenescope.dims import Grid
@@ -59,7 +59,7 @@ def real_rows(model: Any, run: Run, tokens: int = 77) -> tuple[BlockShape, ...]:
     watched, rows = model.clone(), []
 
     def observe(executor: Any, *args: Any, **options: Any) -> Any:
-        with ShapeProbe(find_sites(executor.class_obj.diffusion_model)) as probe:
+        with ShapeProbe(find_layers(executor.class_obj.diffusion_model)) as probe:
             answer = executor(*args, **options)
         rows.append(probe.rows())
         return answer

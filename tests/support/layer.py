@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from pack.scenescope.attention.record.layers import FoundSite, Site
+from pack.scenescope.attention.record.layers import AttentionLayer, LayerModules
 from pack.scenescope.dims import Grid
 from torch import Tensor, nn
 
 HEADS, WIDTH, TEXT_WIDTH = 2, 8, 6
-SITE = Site(0, "input 1", "down", "cross", 0, HEADS, WIDTH // HEADS)
+SITE = AttentionLayer(0, "input 1", "down", "cross", 0, HEADS, WIDTH // HEADS)
 GRID = Grid(3, 4)
 
 Owner = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -76,7 +76,7 @@ class OneLayer:
             self.around = Around(HostAttention(self.owner)).double().eval().requires_grad_(False)
             self.features = 2 * torch.randn(self.rows, WIDTH, *GRID, dtype=torch.float64)
             self.text = 2 * torch.randn(self.rows, self.tokens, TEXT_WIDTH, dtype=torch.float64)
-        self.found = FoundSite(SITE, self.around.attention, self.around)
+        self.found = LayerModules(SITE, self.around.attention, self.around)
 
     def __call__(self) -> Tensor:
         """What `to_out` gives (batch query channel)."""

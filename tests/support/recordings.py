@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from pack.scenescope.attention.record.layers import Kind, Place, Site
+from pack.scenescope.attention.record.layers import AttentionLayer, Kind, Place
 from pack.scenescope.attention.record.recording import Address, AttentionMap, Entry, Projection, Recording
 from pack.scenescope.attention.record.reducers import reduce_heads
 from pack.scenescope.attention.record.scores import attention_scores
@@ -54,10 +54,10 @@ def entry(prompt: str = "a cat and a dog", branch: str = "positive", index: int 
     return Entry(branch, index, len(words.tokens), area, table=words)
 
 
-def sites(heads: int = 2, kinds: tuple[Kind, ...] = ("cross",)) -> tuple[Site, ...]:
+def layers(heads: int = 2, kinds: tuple[Kind, ...] = ("cross",)) -> tuple[AttentionLayer, ...]:
     """The sixteen blocks of SD1.5's layout."""
     return tuple(
-        Site(order, block, place, kind, level, heads, HEAD_WIDTH)
+        AttentionLayer(order, block, place, kind, level, heads, HEAD_WIDTH)
         for order, (block, place, level) in enumerate(_LAYOUT)
         for kind in kinds
     )
@@ -73,15 +73,15 @@ def record(run: Run | None = None) -> Recording:
         for evaluation in range(run.evaluations):
             for item in entries:
                 extent = Grid(*item.area[:2]) if item.area else run.latent
-                for site in sites(run.heads, run.kinds):
-                    at = Address(step, evaluation, item.branch, item.index, site.order, site.block, site.kind)
-                    made, kept = _layer(at, site, site.grid(extent), item.tokens, run, generator)
+                for layer in layers(run.heads, run.kinds):
+                    at = Address(step, evaluation, item.branch, item.index, layer.order, layer.block, layer.kind)
+                    made, kept = _layer(at, layer, layer.grid(extent), item.tokens, run, generator)
                     maps.append(made)
-                    if run.selection.keep_queries and site.kind == "cross":
+                    if run.selection.keep_queries and layer.kind == "cross":
                         projections[at] = kept
     return Recording(
         maps=tuple(maps),
-        sites=sites(run.heads, run.kinds),
+        layers=layers(run.heads, run.kinds),
         entries=entries,
         latent=run.latent,
         images=run.images,
@@ -91,15 +91,15 @@ def record(run: Run | None = None) -> Recording:
     )
 
 
-def _layer(at, site, grid, tokens, run, generator):
-    keys = tokens if site.kind == "cross" else grid.cells
-    inner = site.heads * HEAD_WIDTH
+def _layer(at, layer, grid, tokens, run, generator):
+    keys = tokens if layer.kind == "cross" else grid.cells
+    inner = layer.heads * HEAD_WIDTH
     query = 2 * torch.randn(run.images, grid.cells, inner, generator=generator)
     key = torch.randn(run.images, keys, inner, generator=generator)
-    full = attention_scores(query, key, site.heads)
+    full = attention_scores(query, key, layer.heads)
     scores = reduce_heads(full, run.selection.heads).to(run.selection.precision)
-    key_grid = None if site.kind == "cross" else grid
-    return AttentionMap(at, scores, site.heads, grid, key_grid), Projection(query, key, site.heads, grid)
+    key_grid = None if layer.kind == "cross" else grid
+    return AttentionMap(at, scores, layer.heads, grid, key_grid), Projection(query, key, layer.heads, grid)
 
 
 def match(label: str, *occurrences: tuple[int, ...]) -> WordMatch:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pack.scenescope.attention.record.block_shapes import AttentionShape, BlockShape
-from pack.scenescope.attention.record.layers import Site
+from pack.scenescope.attention.record.layers import AttentionLayer
 from pack.scenescope.attention.record.recording import Address, AttentionMap, Entry, Projection, Recording
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.attention.words.tokens import Token, TokenTable
@@ -33,7 +33,7 @@ def full_recording(*, steps: int = 2, precision: torch.dtype = torch.float16) ->
     shape = AttentionShape("cross", (2, 6, 8), (2, 2, 8), 2, 4)
     return Recording(
         maps=tuple(maps),
-        sites=(Site(1, "input 1", "down", "cross", 0, 8, 40),),
+        layers=(AttentionLayer(1, "input 1", "down", "cross", 0, 8, 40),),
         entries=(
             Entry("positive", 0, 2, table=table),
             Entry("negative", 0, 2, area=(1, 2, 0, 0), strength=0.5, masked=True),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from pack.scenescope.attention.record.budget import RunShape
-from pack.scenescope.attention.record.layers import find_sites
+from pack.scenescope.attention.record.budget import RunSpec
+from pack.scenescope.attention.record.layers import find_layers
 from pack.scenescope.attention.record.observers import Observers
 from pack.scenescope.attention.record.recorder import Recorder
 from pack.scenescope.attention.record.recording import Entry, Recording
@@ -34,9 +34,9 @@ class ToyRun:
 
     def __post_init__(self) -> None:
         self.unet = toy_unet(self.dtype)
-        self.found = find_sites(self.unet)
+        self.found = find_layers(self.unet)
         sigmas = tuple(float(value) for value in range(self.steps, -1, -1))
-        shape = RunShape(tuple(item.site for item in self.found), LATENT, IMAGES, sigmas, self.planned)
+        shape = RunSpec(tuple(item.layer for item in self.found), LATENT, IMAGES, sigmas, self.planned)
         self.recorder = Recorder(shape, self.selection)
         self._generator = torch.Generator().manual_seed(2)
 
@@ -55,11 +55,11 @@ class ToyRun:
         if keys:
             context = torch.cat([context] * 10, dim=1)[:, :keys]
 
-        def see(site, query, key, grid) -> None:
-            self.seen.append((site, query.detach().clone(), key.detach().clone(), tuple(entries)))
-            self.recorder.observe(site, query, key, grid, entries)
+        def see(layer, query, key, grid) -> None:
+            self.seen.append((layer, query.detach().clone(), key.detach().clone(), tuple(entries)))
+            self.recorder.observe(layer, query, key, grid, entries)
 
-        watched = [item for item in self.found if self.recorder.wants_site(item.site)]
+        watched = [item for item in self.found if self.recorder.wants_site(item.layer)]
         with Observers(watched, see):
             self.unet(latent, context)
 

@@ -14,9 +14,9 @@ from pack.scenescope.training.ports import Ports
 from pack.scenescope.training.scene.scene import Scene
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
 from pack.scenescope.training.step.losses import fits
-from pack.scenescope.training.step.objective import Frozen, Measured, Objective
+from pack.scenescope.training.step.objective import Frozen, Objective, StepResult
 from pack.scenescope.training.step.prompts import choose_template, draw_union, generator_at, sentence
-from pack.scenescope.training.step.supervision import supervised_sites, watching
+from pack.scenescope.training.step.supervision import capture_maps, supervised_layers
 from pack.tests.support.toy_training import ToyUNet, hooks, toy_latents, toy_ports, toy_scene
 from torch import Tensor, nn
 
@@ -39,7 +39,7 @@ class Kept(list):
 
 def learn(
     settings: Settings, *, step: int = 0, scene: Scene | None = None, ports: Ports | None = None, second: bool = False
-) -> tuple[Measured, dict[str, Tensor], list[float]]:
+) -> tuple[StepResult, dict[str, Tensor], list[float]]:
     """One step with fresh rows."""
     scene = scene or toy_scene()
     ports = ports or toy_ports(scene)
@@ -121,12 +121,12 @@ def test_a_steps_losses_are_the_papers(step, inside):
 
 def test_the_layers_of_a_quarter_of_the_latent_are_supervised():
     """Oracle: by hand: one down, one up, not the middle; a model without them is refused."""
-    sites = supervised_sites(ToyUNet())
-    assert [item.site.block for item in sites] == ["input 5", "output 0"]
+    layers = supervised_layers(ToyUNet())
+    assert [item.layer.block for item in layers] == ["input 5", "output 0"]
     shallow = nn.Module()
     shallow.input_blocks = nn.ModuleList(ToyUNet().input_blocks[:2])
     with pytest.raises(HostError, match="a quarter of the latent"):
-        supervised_sites(shallow)
+        supervised_layers(shallow)
 
 
 def test_a_layer_that_stays_silent_is_an_error():
@@ -134,7 +134,7 @@ def test_a_layer_that_stays_silent_is_an_error():
     ports = toy_ports()
     with (
         pytest.raises(HostError, match="input 5 cross computed without showing"),
-        watching(supervised_sites(ports.denoiser.unet)),
+        capture_maps(supervised_layers(ports.denoiser.unet)),
     ):
         ports.denoiser.unet.input_blocks[0][0](torch.zeros(1, 4, 8, 8))
     assert hooks(ports) == 0
@@ -156,13 +156,13 @@ def test_the_attention_losss_gradient_reaches_rows_text_encoder_and_unet(part):
         "query": cross.to_q.weight,
         "key": cross.to_k.weight,
     }
-    leaf, supervised = chosen[part], supervised_sites(ports.denoiser.unet)
+    leaf, supervised = chosen[part], supervised_layers(ports.denoiser.unet)
 
     def value() -> Tensor:
         context = ports.text.encode(["a photo of <a>"], rows).context
-        with watching(supervised) as sight:
+        with capture_maps(supervised) as captured:
             ports.denoiser(ports.latents.double(), torch.tensor([3]).double(), context)
-        column = aggregate_on_grid(sight.layers(), Grid(2, 3))[0, ..., 3]
+        column = aggregate_on_grid(captured.layers(), Grid(2, 3))[0, ..., 3]
         return ((column / column.amax()) ** 2).mean()
 
     (gradient,) = torch.autograd.grad(value(), leaf)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ...dims import Grid
 from ...errors import InputError
-from ..record.budget import RunShape
-from ..record.layers import Site
+from ..record.budget import RunSpec
+from ..record.layers import AttentionLayer
 from ..record.recording import Entry
 
 Replacement = Callable[[Tensor, Grid], Tensor]
@@ -71,7 +71,7 @@ class LayerWrite:
 class Act(Protocol):
     """One instruction at work in one run."""
 
-    def write(self, site: Site, call: ModelCall) -> LayerWrite | None:
+    def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
         """What to write at this layer of this call; None sets no hook, so that the layer stays as it is, bit for bit.
 
         It is asked before the call, for every layer, and must not wait for the device.
@@ -84,7 +84,7 @@ class Act(Protocol):
 class Instruction(Protocol):
     """What a person asked for; frozen, travels with a MODEL, and may be used by several runs at once."""
 
-    def begin(self, run: RunShape) -> Act:
+    def begin(self, run: RunSpec) -> Act:
         """Prepare for one run, before anything is sampled.
 
         Raises:
@@ -103,8 +103,8 @@ def steps_between(start: float, end: float, steps: int) -> range:
     Raises:
         InputError: a share is not between 0 and 1.
 
-    >>> steps_between(0.0, 0.5, 20), steps_between(0.5, 0.5, 20)
-    (range(0, 10), range(0, 0))
+    >>> steps_between(0.0, 0.5, 20), len(steps_between(0.5, 0.5, 20))
+    (range(0, 10), 0)
     >>> steps_between(0.05, 1.0, 20)
     range(1, 20)
     """

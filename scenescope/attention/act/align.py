@@ -116,8 +116,8 @@ def align_words(source: TokenTable, target: TokenTable, swaps: str = "") -> Alig
         for column in new:
             sources[column] = None
         _pair_from_the_end(sources, old, new)
-    for old, new in zip(_without_words(source), _without_words(target), strict=False):
-        for column, its in zip(new, old, strict=False):
+    for before, after in zip(_without_words(source), _without_words(target), strict=False):
+        for column, its in zip(after, before, strict=False):
             sources[column] = its
     return Alignment(tuple(sources), pairs)
 

@@ -21,7 +21,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...dims import Grid
-from ..record.layers import FoundSite, Site
+from ..record.layers import AttentionLayer, LayerModules
 from .acts import Bias, LayerWrite, ModelCall
 
 _REMEMBERED_SETS = 8  # layers may be written with different sets: by block, by step
@@ -42,12 +42,12 @@ class WritingState:
         with self._lock:
             self.skipped[reason] += 1
 
-    def failed(self, site: Site, error: Exception) -> None:
+    def failed(self, layer: AttentionLayer, error: Exception) -> None:
         """Count an error in an act; the first one is logged with its trace."""
-        self.skip(f"{site.name}: {type(error).__name__}: {error}")
+        self.skip(f"{layer.name}: {type(error).__name__}: {error}")
         if not self._logged:
             self._logged = True
-            logging.error("SceneScope: %s could not be written", site.name, exc_info=error)
+            logging.error("SceneScope: %s could not be written", layer.name, exc_info=error)
 
     def recall(self, biases: tuple[Bias, ...], key: Any, make: Callable[[], Tensor | None]) -> Tensor | None:
         """What `make` gave for these biases and this key; only the newest sets of biases are remembered."""
@@ -87,18 +87,18 @@ class Writers:
 
     def __init__(
         self,
-        found: Sequence[FoundSite],
-        writes: Mapping[Site, Sequence[LayerWrite]],
+        found: Sequence[LayerModules],
+        writes: Mapping[AttentionLayer, Sequence[LayerWrite]],
         call: ModelCall,
         *,
-        owned: Collection[Site] = (),
+        owned: Collection[AttentionLayer] = (),
         state: WritingState | None = None,
     ) -> None:
-        self._layers = [item for item in found if writes.get(item.site)]
+        self._layers = [item for item in found if writes.get(item.layer)]
         self._writes, self._call, self._owned = writes, call, owned
         self.state = state or WritingState()
         self._grids: dict[nn.Module, Grid] = {}
-        self._seen: dict[Site, dict[str, Tensor]] = {}
+        self._seen: dict[AttentionLayer, dict[str, Tensor]] = {}
         self._hooks = ExitStack()
 
     def __enter__(self) -> Writers:
@@ -108,7 +108,7 @@ class Writers:
             for item in self._layers:
                 for module, hook, first in self._hooks_of(item):
                     stack.callback(module.register_forward_hook(hook, prepend=first).remove)
-                if self._biases(item.site):
+                if self._biases(item.layer):
                     out = item.attention.get_submodule("to_out")
                     stack.callback(out.register_forward_pre_hook(self._at_out(item)).remove)
             self._hooks = stack.pop_all()
@@ -121,11 +121,11 @@ class Writers:
         self._seen.clear()
         self._grids.clear()
 
-    def bias_at(self, site: Site, grid: Grid, position: int, like: Tensor) -> Tensor | None:
+    def bias_at(self, layer: AttentionLayer, grid: Grid, position: int, like: Tensor) -> Tensor | None:
         """The sum of all biases of one entry of the call, as this layer's attention is written with.
 
         Args:
-            site: the layer.
+            layer: the layer.
             grid: of its queries.
             position: the entry's place in the call.
             like: a tensor whose type and device the bias shall have.
@@ -133,7 +133,7 @@ class Writers:
         Returns:
             (1|image 1|head query token) with one column for each of the entry's tokens, or None where there is none.
         """
-        biases, entry = self._biases(site), self._call.entries[position]
+        biases, entry = self._biases(layer), self._call.entries[position]
         if not biases:
             return None
 
@@ -143,21 +143,21 @@ class Writers:
 
         return self.state.recall(biases, (grid, entry.branch, entry.index, like.dtype, like.device), make)
 
-    def _biases(self, site: Site) -> tuple[Bias, ...]:
-        if site.kind != "cross":
+    def _biases(self, layer: AttentionLayer) -> tuple[Bias, ...]:
+        if layer.kind != "cross":
             return ()
-        return tuple(write.bias for write in self._writes.get(site, ()) if write.bias is not None)
+        return tuple(write.bias for write in self._writes.get(layer, ()) if write.bias is not None)
 
-    def _hooks_of(self, item: FoundSite) -> list[tuple[nn.Module, Callable[..., Tensor | None], bool]]:
+    def _hooks_of(self, item: LayerModules) -> list[tuple[nn.Module, Callable[..., Tensor | None], bool]]:
         """Modules, their forward hooks, and whether these go before all others."""
         hooks: list[tuple[nn.Module, Callable[..., Tensor | None], bool]] = []
         for name, part in (("to_q", "query"), ("to_k", "key")):
-            replacements = [r for write in self._writes[item.site] if (r := getattr(write, part)) is not None]
+            replacements = [r for write in self._writes[item.layer] if (r := getattr(write, part)) is not None]
             if replacements:
                 hooks.append((item.attention.get_submodule(name), self._replacing(item, part, replacements), True))
-        if self._biases(item.site):
+        if self._biases(item.layer):
             for name in ("to_q", "to_k", "to_v"):
-                hooks.append((item.attention.get_submodule(name), self._keeping(item.site, name), False))
+                hooks.append((item.attention.get_submodule(name), self._keeping(item.layer, name), False))
         return hooks
 
     def _note_grid(self, transformer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -165,20 +165,20 @@ class Writers:
             self._grids[transformer] = Grid(*inputs[0].shape[-2:])
 
     def _replacing(
-        self, item: FoundSite, part: str, replacements: Sequence[Callable[[Tensor, Grid], Tensor]]
+        self, item: LayerModules, part: str, replacements: Sequence[Callable[[Tensor, Grid], Tensor]]
     ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], given: Tensor) -> Tensor | None:
-            return self._guarded(item.site, lambda: self._replaced(item, part, given, replacements))
+            return self._guarded(item.layer, lambda: self._replaced(item, part, given, replacements))
 
         return hook
 
     def _replaced(
-        self, item: FoundSite, part: str, given: Tensor, replacements: Sequence[Callable[[Tensor, Grid], Tensor]]
+        self, item: LayerModules, part: str, given: Tensor, replacements: Sequence[Callable[[Tensor, Grid], Tensor]]
     ) -> Tensor | None:
         grid, rows = self._grids.get(item.transformer), self._call.images * len(self._call.entries)
         if grid is None or given.shape[0] != rows:
             self.state.skip(
-                f"{item.site.name}: another patch changed the batch ({given.shape[0]} rows instead of {rows})"
+                f"{item.layer.name}: another patch changed the batch ({given.shape[0]} rows instead of {rows})"
             )
             return None
         written = given
@@ -188,54 +188,56 @@ class Writers:
             raise ValueError(f"the {part} written is {tuple(written.shape)}; expected {tuple(given.shape)}")
         return written
 
-    def _keeping(self, site: Site, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def _keeping(self, layer: AttentionLayer, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], given: Tensor) -> None:
             if name == "to_q":
-                self._seen[site] = {name: given}
-            elif site in self._seen:
-                self._seen[site].setdefault(name, given)  # a patch may ask this layer for more keys of its own
+                self._seen[layer] = {name: given}
+            elif layer in self._seen:
+                self._seen[layer].setdefault(name, given)  # a patch may ask this layer for more keys of its own
 
         return hook
 
-    def _at_out(self, item: FoundSite) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...] | None]:
+    def _at_out(self, item: LayerModules) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...] | None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-            seen, grid = self._seen.pop(item.site, {}), self._grids.get(item.transformer)
-            written = self._guarded(item.site, lambda: self._biased(item.site, inputs[0], seen, grid))
+            seen, grid = self._seen.pop(item.layer, {}), self._grids.get(item.transformer)
+            written = self._guarded(item.layer, lambda: self._biased(item.layer, inputs[0], seen, grid))
             return None if written is None else (written, *inputs[1:])
 
         return hook
 
-    def _biased(self, site: Site, given: Tensor, seen: Mapping[str, Tensor], grid: Grid | None) -> Tensor | None:
+    def _biased(
+        self, layer: AttentionLayer, given: Tensor, seen: Mapping[str, Tensor], grid: Grid | None
+    ) -> Tensor | None:
         """What goes into `to_out` (batch query head*channel) in place of what was given."""
         entries, images = self._call.entries, self._call.images
         query, key, value = (seen.get(name) for name in ("to_q", "to_k", "to_v"))
         if query is None or key is None or value is None or grid is None:
-            self.state.skip(f"{site.name}: the layer was not called as the host calls it")
+            self.state.skip(f"{layer.name}: the layer was not called as the host calls it")
             return None
         tokens = math.lcm(*(entry.tokens for entry in entries))
         wanted = (images * len(entries), grid.cells, tokens)
         if (query.shape[0], query.shape[1], key.shape[1]) != wanted or given.shape != query.shape:
             got = " x ".join(map(str, (query.shape[0], query.shape[1], key.shape[1])))
-            self.state.skip(f"{site.name}: another patch changed rows, queries or keys (they are {got})")
+            self.state.skip(f"{layer.name}: another patch changed rows, queries or keys (they are {got})")
             return None
         written: Tensor | None = None
         for position, entry in enumerate(entries):
-            bias = self.bias_at(site, grid, position, query)
+            bias = self.bias_at(layer, grid, position, query)
             if bias is not None:
                 rows = slice(position * images, (position + 1) * images)
                 mask = bias.repeat(1, 1, 1, tokens // entry.tokens)  # (1|image 1|head query tokens)
-                result = attend(query[rows], key[rows], value[rows], site.heads, mask)
-                if site in self._owned:
-                    result = given[rows] + (result - attend(query[rows], key[rows], value[rows], site.heads))
+                result = attend(query[rows], key[rows], value[rows], layer.heads, mask)
+                if layer in self._owned:
+                    result = given[rows] + (result - attend(query[rows], key[rows], value[rows], layer.heads))
                 written = given.clone() if written is None else written
                 written[rows] = result
         return written
 
-    def _guarded(self, site: Site, write: Callable[[], Tensor | None]) -> Tensor | None:
+    def _guarded(self, layer: AttentionLayer, write: Callable[[], Tensor | None]) -> Tensor | None:
         try:
             return write()
         except Exception as error:  # noqa: BLE001 - the picture must not be lost to it: counted, logged and told
-            self.state.failed(site, error)
+            self.state.failed(layer, error)
             return None
 
 
@@ -257,6 +259,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor |
     0.9525741338729858
     """
     pattern = "batch token (head channel) -> batch head token channel"
-    apart = (rearrange(each, pattern, head=heads) for each in (query, key, value))
-    joined = F.scaled_dot_product_attention(*apart, attn_mask=mask)
+    q, k, v = (rearrange(each, pattern, head=heads) for each in (query, key, value))
+    joined = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return rearrange(joined, "batch head query channel -> batch query (head channel)")

@@ -44,7 +44,7 @@ def _flat(rows: Sequence[Sequence[Tile]]) -> list[Tile]:
 
 
 def _named(tile: Tile, when: str) -> Tile:
-    return Tile(tile.levels, f"{when}: {tile.word}", tile.note, tile.doubt, tile.bar)
+    return Tile(tile.levels, f"{when}: {tile.word}", tile.note, tile.caution, tile.bar)
 
 
 def _difference_bar(most: float) -> Bar:

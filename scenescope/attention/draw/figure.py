@@ -17,7 +17,7 @@ from ..read.ask import asked_columns
 from ..read.cautions import Caution, cautions_of, unevenness
 from ..read.compare import Comparison, compare, difference_scaled, mean_change
 from ..read.heatmap import Heatmaps, Merge, heatmaps, heatmaps_over_steps
-from ..read.normalise import Normalisation, Scaled, normalise
+from ..read.normalise import Normalisation, ScaledMaps, normalise
 from ..read.view import View, viewed_entry
 from ..record.recording import Recording
 from ..words.find import WordMatch
@@ -152,7 +152,7 @@ def _animation(recording: Recording, words: Sequence[WordMatch], view: View, pla
     return joined(pictures), torch.cat([_masks(one, plan.style) for one in scaled])
 
 
-def _masks(scaled: Scaled, style: Style) -> Tensor:
+def _masks(scaled: ScaledMaps, style: Style) -> Tensor:
     return masks_of(scaled, style.size, style.enlarging)
 
 

@@ -18,7 +18,7 @@ from ...drawing.lettering import AMBER, FAINT, INK, PAPER, Bar, bar_of, draw_bar
 from ...drawing.pixels import TILE, Enlarging, enlarge, joined, to_tensor
 from ...errors import InputError
 from ..read.cautions import Caution
-from ..read.normalise import Scaled
+from ..read.normalise import ScaledMaps
 
 
 @dataclass(frozen=True)
@@ -44,29 +44,29 @@ class Tile:
         levels: (height width) float32 0..1 on the map's own grid.
         word: what stands under it.
         note: a line of numbers.
-        doubt: a caution in a few words, empty where there is none.
+        caution: a caution in a few words, empty where there is none.
         bar: its scale.
     """
 
     levels: Tensor
     word: str
     note: str
-    doubt: str
+    caution: str
     bar: Bar
 
 
-def masks_of(scaled: Scaled, size: Grid, enlarging: Enlarging = "smooth") -> Tensor:
+def masks_of(scaled: ScaledMaps, size: Grid, enlarging: Enlarging = "smooth") -> Tensor:
     """The maps as masks of a picture, (word*image height width) 0..1 of the scale; words outside, pictures inside."""
     levels = rearrange(scaled.levels, "image height width word -> (word image) height width")
     return enlarge(levels, size, enlarging).clamp(0, 1)
 
 
-def plain(scaled: Scaled, style: Style) -> Tensor:
+def plain(scaled: ScaledMaps, style: Style) -> Tensor:
     """The maps in colour and nothing else, (word*image height width 3) 0..1; words outside, pictures inside."""
     return colour(masks_of(scaled, style.size, style.enlarging), style.colours)
 
 
-def tiles_of(scaled: Scaled, cautions: Sequence[Caution], style: Style) -> list[list[Tile]]:
+def tiles_of(scaled: ScaledMaps, cautions: Sequence[Caution], style: Style) -> list[list[Tile]]:
     """Make a tile of every map: one row for each picture, one column for each word."""
     kinds = {(caution.image, caution.word): caution.kind for caution in cautions}
     levels = scaled.levels
@@ -100,7 +100,7 @@ def sheet(rows: Sequence[Sequence[Tile]], style: Style, *, footer: str = "") -> 
     tiles = [tile for row in rows for tile in row]
     across = len(rows[0]) if len(rows) > 1 else _columns(len(tiles))
     shared = len({tile.bar for tile in tiles}) == 1
-    below = round(letters * (4.4 if any(tile.doubt for tile in tiles) else 3.2))
+    below = round(letters * (4.4 if any(tile.caution for tile in tiles) else 3.2))
     bars = [None if shared else draw_bar(tile.bar, size.height, letters) for tile in tiles]
     drawn = [_draw_tile(tile, size, style, below, bar) for tile, bar in zip(tiles, bars, strict=True)]
     width, height = drawn[0].size
@@ -170,7 +170,7 @@ def _draw_tile(tile: Tile, size: Grid, style: Style, below: int, bar: Image.Imag
     word = fitting(tile.word, size.width, letters + 3)
     draw.text((middle, top), word, fill=INK, font=font(letters + 3, word), anchor="mm")
     small = max(11, letters - 2)
-    lines = [(tile.note, FAINT)] + ([(tile.doubt, AMBER)] if tile.doubt else [])
+    lines = [(tile.note, FAINT)] + ([(tile.caution, AMBER)] if tile.caution else [])
     for row, (text, ink) in enumerate(lines):
         place = (middle, top + round(letters * (1.3 + 1.2 * row)))
         draw.text(place, fitting(text, size.width, small), fill=ink, font=font(small, text), anchor="mm")

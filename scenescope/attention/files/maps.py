@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...errors import FileError
 from ...files.atomic import Where
-from ...files.dataclass_json import MisfitError, from_plain, to_plain
+from ...files.dataclass_json import MisfitError, from_json, to_json
 from ...files.safetensors_file import HEADER_LIMIT, read_container, write_container
 from ..record.recording import AttentionMap, Projection, Recording
 
@@ -41,7 +41,7 @@ def save_recording(recording: Recording, where: Where) -> Path:
         FileError: it cannot be written.
     """
     tensors = _Tensors()
-    plain = to_plain(recording, tensors.keep)
+    plain = to_json(recording, tensors.keep)
     text = json.dumps(plain, allow_nan=False, separators=(",", ":"))
     _read(text, tensors.kept, "Save Maps")  # what is written can be read
     if 2 * len(text) > HEADER_LIMIT:
@@ -72,7 +72,7 @@ def load_recording(path: Path) -> Recording:
 
 def _read(text: str, tensors: Mapping[str, Tensor], who: str) -> Recording:
     try:
-        recording: Recording = from_plain(Recording, json.loads(text), tensors)
+        recording: Recording = from_json(Recording, json.loads(text), tensors)
         _check(recording)
     except (ValueError, RecursionError) as error:
         reason = str(error)[:200] if isinstance(error, MisfitError) else f"not sound JSON: {type(error).__name__}"
@@ -118,8 +118,8 @@ def _check(recording: Recording) -> None:
         _demand(0 < entry.tokens <= _TOKENS, "entry.tokens", f"1 to {_TOKENS}")
         tokens = entry.table.tokens if entry.table is not None else ()
         _demand(all(token.column == at for at, token in enumerate(tokens)), "table", "columns in order")
-    for site in recording.sites:
-        _demand(min(site.heads, site.head_width) >= 1 and 0 <= site.level <= 16, "site", "possible numbers")
+    for layer in recording.layers:
+        _demand(min(layer.heads, layer.head_width) >= 1 and 0 <= layer.level <= 16, "site", "possible numbers")
     for item in recording.maps:
         _check_map(item)
     for projection in recording.projections.values():

@@ -116,7 +116,7 @@ def _entry_header(plan: EntryPlan) -> dict[str, Any]:
         "prompt": entry.table.prompt if entry.table else None,
         "columns": [asdict(column) for column in plan.columns],
         "blocks": [
-            {"name": b.site.block, "place": b.site.place, "level": b.site.level, "heads": b.site.heads,
+            {"name": b.layer.block, "place": b.layer.place, "level": b.layer.level, "heads": b.layer.heads,
              "grid": list(b.grid), "recorded": list(b.recorded), "others": [list(grid) for grid in b.others]}
             for b in plan.blocks
         ],
@@ -130,7 +130,7 @@ def _section(recording: Recording, plan: EntryPlan, image: int) -> tuple[np.ndar
     tops = np.full((len(plan.frames), len(plan.blocks), columns), np.nan, np.float32)
     data = np.zeros((len(plan.frames), plan.cells * columns), np.uint8)
     frame_at = {frame: index for index, frame in enumerate(plan.frames)}
-    where = {b.site.block: index for index, b in enumerate(plan.blocks)}
+    where = {b.layer.block: index for index, b in enumerate(plan.blocks)}
     groups: dict[tuple[int, int], list[AttentionMap]] = {}
     for item in recording.maps:
         at = item.address

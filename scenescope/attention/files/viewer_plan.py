@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ...dims import Grid
-from ..record.layers import Site
+from ..record.layers import AttentionLayer
 from ..record.recording import Entry, Recording
 from ..words.tokens import Token, TokenKind
 
@@ -47,13 +47,13 @@ class BlockPlan:
     """A block.
 
     Args:
-        site: its cross-attention.
+        layer: its cross-attention.
         recorded: the layer's own grid for this picture.
         grid: the grid that is kept.
         others: grids that some of its maps were made on instead, because a patch changed the size of the features.
     """
 
-    site: Site
+    layer: AttentionLayer
     recorded: Grid
     grid: Grid
     others: tuple[Grid, ...] = ()
@@ -165,12 +165,12 @@ def _plan_entry(recording: Recording, entry: Entry, choice: _Choice) -> EntryPla
     ]  # fmt: skip
     if not maps:
         return None
-    sites = {site.order: site for site in recording.sites}
+    layers = {layer.order: layer for layer in recording.layers}
     extent = Grid(*entry.area[:2]) if entry.area else recording.latent
     grids: dict[int, set[Grid]] = {}
     for item in maps:
         grids.setdefault(item.address.order, set()).add(item.query_grid)
-    blocks = tuple(_plan_block(sites[order], grids[order], extent, choice.cells) for order in sorted(grids))
+    blocks = tuple(_plan_block(layers[order], grids[order], extent, choice.cells) for order in sorted(grids))
     steps = sorted({item.address.step for item in maps})
     heads = max(item.maps.shape[1] for item in maps)
     single = range(heads) if heads > 1 else range(0)
@@ -182,9 +182,9 @@ def _plan_entry(recording: Recording, entry: Entry, choice: _Choice) -> EntryPla
     return EntryPlan(entry, keys, columns_of(entry, keys), blocks, tuple(frames))
 
 
-def _plan_block(site: Site, made: set[Grid], extent: Grid, cells: int) -> BlockPlan:
-    own = site.grid(extent)
-    return BlockPlan(site, own, kept_grid(own, cells), tuple(sorted(made - {own})))
+def _plan_block(layer: AttentionLayer, made: set[Grid], extent: Grid, cells: int) -> BlockPlan:
+    own = layer.grid(extent)
+    return BlockPlan(layer, own, kept_grid(own, cells), tuple(sorted(made - {own})))
 
 
 def _thinned(steps: Sequence[int], each: int) -> list[int]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from .heatmap import Heatmaps
-from .normalise import SHARE_UNIT, Scaled
+from .normalise import SHARE_UNIT, ScaledMaps
 
 FLOOR = 0.01
 """Part of the uniform share that is added on both sides of a ratio, so that nothing over nothing is 1."""
@@ -60,9 +60,9 @@ def mean_change(comparison: Comparison) -> Tensor:
     return comparison.difference.abs().mean(dim=(1, 2))
 
 
-def difference_scaled(comparison: Comparison) -> Scaled:
+def difference_scaled(comparison: Comparison) -> ScaledMaps:
     """The absolute difference on one scale, for a mask of what changed."""
     values = comparison.difference.abs()
     most = values.amax()
     top = torch.where(most > 0, most, 1.0).expand(values.shape[0], values.shape[-1])
-    return Scaled(values, top, SHARE_UNIT, "runs", comparison.first.words)
+    return ScaledMaps(values, top, SHARE_UNIT, "runs", comparison.first.words)

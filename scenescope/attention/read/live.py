@@ -13,7 +13,7 @@ from ...dims import Grid
 from ...errors import WordError
 from ...resample import resize
 from ..record.choices import choose_blocks
-from ..record.layers import Site
+from ..record.layers import AttentionLayer
 from ..record.recording import AttentionMap, Entry
 from ..record.selection import NEGATIVE, POSITIVE, Branch, Selection
 from ..words.find import find_words
@@ -56,7 +56,7 @@ class LiveMaps:
     One level of the U-Net is taken, that nearest to 16x16 cells among the recorded ones; of several pictures the first.
 
     Args:
-        sites: of the run's model.
+        layers: of the run's model.
         entries: of the run.
         latent: the picture's grid.
         selection: what is recorded.
@@ -64,14 +64,19 @@ class LiveMaps:
     """
 
     def __init__(
-        self, sites: Sequence[Site], entries: Sequence[Entry], latent: Grid, selection: Selection, words: str = ""
+        self,
+        layers: Sequence[AttentionLayer],
+        entries: Sequence[Entry],
+        latent: Grid,
+        selection: Selection,
+        words: str = "",
     ) -> None:
         self.branch: Branch = POSITIVE if selection.keeps(POSITIVE) else NEGATIVE
-        blocks = choose_blocks(selection.blocks, sites)
-        watched = [site for site in sites if site.kind == "cross" and site.block in blocks]
-        grids = {site.grid(latent) for site in watched} if "cross" in selection.kinds else set()
+        blocks = choose_blocks(selection.blocks, layers)
+        watched = [layer for layer in layers if layer.kind == "cross" and layer.block in blocks]
+        grids = {layer.grid(latent) for layer in watched} if "cross" in selection.kinds else set()
         self.grid = min(grids, key=lambda grid: abs(_octaves(grid)), default=None)
-        self._orders = {site.order for site in watched if site.grid(latent) == self.grid}
+        self._orders = {layer.order for layer in watched if layer.grid(latent) == self.grid}
         self._parts, self.note = _parts([entry for entry in entries if entry.branch == self.branch], words)
         self._sums: dict[int, dict[Grid, Tensor]] = {}  # by entry and by the grid that maps were made on
         self._counts: dict[int, int] = {}

@@ -20,7 +20,7 @@ RATIO_UNIT = "times uniform"
 
 
 @dataclass(frozen=True)
-class Scaled:
+class ScaledMaps:
     """Maps with the scale that they are drawn on.
 
     Args:
@@ -43,7 +43,7 @@ class Scaled:
         return (self.values / self.top[:, None, None]).clamp(0, 1)
 
 
-def normalise(runs: Sequence[Heatmaps], how: Normalisation) -> tuple[Scaled, ...]:
+def normalise(runs: Sequence[Heatmaps], how: Normalisation) -> tuple[ScaledMaps, ...]:
     """Put maps on a scale that can be read.
 
     | name | numbers | top of the scale | compare |
@@ -73,7 +73,7 @@ def normalise(runs: Sequence[Heatmaps], how: Normalisation) -> tuple[Scaled, ...
     values = [run.values / run.uniform if how == "ratio" else run.values for run in runs]
     unit = RATIO_UNIT if how == "ratio" else SHARE_UNIT
     return tuple(
-        Scaled(value, top, unit, how, run.words)
+        ScaledMaps(value, top, unit, how, run.words)
         for run, value, top in zip(runs, values, _tops(values, how), strict=True)
     )
 

@@ -63,7 +63,7 @@ def viewed_entry(recording: Recording, view: View) -> Entry:
 
 def level_of(recording: Recording) -> dict[int, int]:
     """Halvings of the latent by place of the block in forward order."""
-    return {site.order: site.level for site in recording.sites}
+    return {layer.order: layer.level for layer in recording.layers}
 
 
 def viewed_maps(recording: Recording, view: View) -> tuple[AttentionMap, ...]:
@@ -81,7 +81,7 @@ def viewed_maps(recording: Recording, view: View) -> tuple[AttentionMap, ...]:
         )
     entry, levels = viewed_entry(recording, view), level_of(recording)
     maps = [item for item in recorded if (item.address.branch, item.address.entry) == (entry.branch, entry.index)]
-    blocks = choose_blocks(view.blocks, [site for site in recording.sites if site.kind == "cross"])
+    blocks = choose_blocks(view.blocks, [layer for layer in recording.layers if layer.kind == "cross"])
     maps = _narrow(maps, "blocks", view.blocks, blocks, lambda address: address.block)
     maps = _narrow(maps, "steps", view.steps, choose_steps(view.steps, recording.steps), lambda address: address.step)
     if view.evaluation is not None:

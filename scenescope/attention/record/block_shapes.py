@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...dims import Grid
-from .layers import FoundSite, Kind, Place
+from .layers import Kind, LayerModules, Place
 
 LOSS_LEVEL = 2  # Break-a-Scene reads the cross-attention of both arms where the latent was halved twice: latent / 4
 
@@ -109,13 +109,13 @@ class ShapeProbe:
     `to_q` and `to_k`, which run whatever attention kernel or replacement follows them.
 
     Args:
-        found: the sites to observe, as `find_sites` returns them.
+        found: the sites to observe, as `find_layers` returns them.
 
     Raises:
         AttributeError: a site's attention has no `to_q` or `to_k`; no hook is left behind.
     """
 
-    def __init__(self, found: tuple[FoundSite, ...]) -> None:
+    def __init__(self, found: tuple[LayerModules, ...]) -> None:
         self._found = found
         self._queries: dict[int, Shape3] = {}
         self._keys: dict[int, Shape3] = {}
@@ -142,22 +142,24 @@ class ShapeProbe:
         rows = []
         for order, group in groupby(sorted(seen, key=_order), key=_order):
             members = list(group)
-            site, features = members[0][1].site, self._features.get(id(members[0][1].transformer))
+            layer, features = members[0][1].layer, self._features.get(id(members[0][1].transformer))
             if features is not None:
                 attention = tuple(self._attention(index, found) for index, found in members)
                 entering, leaving, dtype = features
-                rows.append(BlockShape(order, site.block, site.place, entering, leaving, dtype, attention, site.level))
+                rows.append(
+                    BlockShape(order, layer.block, layer.place, entering, leaving, dtype, attention, layer.level)
+                )
         return tuple(rows)
 
     def missing(self) -> tuple[str, ...]:
         """Names of the sites that did not run in the observed call."""
         ran = {row.block for row in self.rows()}
-        sites = [found.site for found in self._found]
-        return tuple(site.name for i, site in enumerate(sites) if i not in self._keys or site.block not in ran)
+        layers = [found.layer for found in self._found]
+        return tuple(layer.name for i, layer in enumerate(layers) if i not in self._keys or layer.block not in ran)
 
-    def _attention(self, index: int, found: FoundSite) -> AttentionShape:
-        site = found.site
-        return AttentionShape(site.kind, self._queries[index], self._keys[index], site.heads, site.head_width)
+    def _attention(self, index: int, found: LayerModules) -> AttentionShape:
+        layer = found.layer
+        return AttentionShape(layer.kind, self._queries[index], self._keys[index], layer.heads, layer.head_width)
 
     def _note_query(self, index: int, output: Any) -> None:
         if index not in self._queries and isinstance(output, Tensor) and output.ndim == 3:
@@ -180,8 +182,8 @@ def _with_index(index: int, note: Any) -> Any:
     return lambda module, args, output: note(index, output)
 
 
-def _order(member: tuple[int, FoundSite]) -> int:
-    return member[1].site.order
+def _order(member: tuple[int, LayerModules]) -> int:
+    return member[1].layer.order
 
 
 def _shape3(tensor: Tensor) -> Shape3:

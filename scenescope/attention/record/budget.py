@@ -11,7 +11,7 @@ import torch
 from ...dims import Grid, bytes_text
 from ...errors import BudgetError
 from .choices import choose_blocks, choose_steps
-from .layers import Site
+from .layers import AttentionLayer
 from .recording import Entry
 from .selection import POSITIVE, Selection
 
@@ -19,18 +19,18 @@ ASSUMED_EVALUATIONS = 2  # of a step, where all are kept: what second-order samp
 
 
 @dataclass(frozen=True)
-class RunShape:
+class RunSpec:
     """Everything about a coming run that decides how much there will be to keep.
 
     Args:
-        sites: all attention sites of the model.
+        layers: all attention sites of the model.
         latent: the latent's grid.
         images: pictures of the batch.
         sigmas: the schedule, steps + 1 values.
         entries: the conditioning entries.
     """
 
-    sites: tuple[Site, ...]
+    layers: tuple[AttentionLayer, ...]
     latent: Grid
     images: int
     sigmas: tuple[float, ...]
@@ -43,7 +43,7 @@ class RunShape:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """The bytes that a run will hold.
 
     Args:
@@ -68,48 +68,48 @@ class Plan:
         return f"{bytes_text(self.total)} for {steps} ({bytes_text(self.per_step)} a step: {detail})"
 
 
-def plan_run(run: RunShape, selection: Selection) -> Plan:
+def plan_run(run: RunSpec, selection: Selection) -> MemoryPlan:
     """Compute what a run will hold with this selection.
 
     Raises:
         SelectionError: a block or step is named that is not there.
 
-    >>> site = Site(0, "input 1", "down", "cross", 0, 8, 40)
-    >>> run = RunShape((site,), Grid(64, 64), 1, (1.0, 0.0), (Entry("positive", 0, 77),))
+    >>> layer = AttentionLayer(0, "input 1", "down", "cross", 0, 8, 40)
+    >>> run = RunSpec((layer,), Grid(64, 64), 1, (1.0, 0.0), (Entry("positive", 0, 77),))
     >>> plan_run(run, Selection()).total == 4096 * 77 * 2
     True
     """
-    blocks = choose_blocks(selection.blocks, run.sites)
+    blocks = choose_blocks(selection.blocks, run.layers)
     steps = len(choose_steps(selection.steps, run.steps))
     evaluations = ASSUMED_EVALUATIONS if selection.evaluations == "all" else 1
     numbers, queries = {"cross": 0, "self": 0}, 0
     for entry in run.entries:
         if not selection.keeps(entry.branch):
             continue
-        for site in run.sites:
-            if site.block in blocks and site.kind in selection.kinds:
+        for layer in run.layers:
+            if layer.block in blocks and layer.kind in selection.kinds:
                 latent = Grid(*entry.area[:2]) if entry.area else run.latent
-                numbers[site.kind] += run.images * _map_numbers(site, latent, entry.tokens, selection)
-            if site.block in blocks and selection.keeps_queries(site.kind):
+                numbers[layer.kind] += run.images * _map_numbers(layer, latent, entry.tokens, selection)
+            if layer.block in blocks and selection.keeps_queries(layer.kind):
                 latent = Grid(*entry.area[:2]) if entry.area else run.latent
-                queries += run.images * _query_bytes(site, latent, entry.tokens, selection)
+                queries += run.images * _query_bytes(layer, latent, entry.tokens, selection)
     parts = {name: count * evaluations * selection.item_bytes for name, count in numbers.items()}
     query_steps = len(selection.query_steps(run.steps))
     total = sum(parts.values()) * steps + queries * evaluations * query_steps
     parts["queries"] = queries * evaluations
-    return Plan(total, sum(parts.values()), steps, tuple(parts.items()), query_steps)
+    return MemoryPlan(total, sum(parts.values()), steps, tuple(parts.items()), query_steps)
 
 
-def _query_bytes(site: Site, latent: Grid, tokens: int, selection: Selection) -> int:
-    cells = site.grid(latent).cells
-    rows, scale = cells + (tokens if site.kind == "cross" else cells), 4 if selection.query_dtype == torch.int8 else 0
-    return rows * (site.heads * site.head_width * selection.query_dtype.itemsize + scale)
+def _query_bytes(layer: AttentionLayer, latent: Grid, tokens: int, selection: Selection) -> int:
+    cells = layer.grid(latent).cells
+    rows, scale = cells + (tokens if layer.kind == "cross" else cells), 4 if selection.query_dtype == torch.int8 else 0
+    return rows * (layer.heads * layer.head_width * selection.query_dtype.itemsize + scale)
 
 
-def _map_numbers(site: Site, latent: Grid, tokens: int, selection: Selection) -> int:
-    heads = site.heads if selection.heads == "each" else 1
-    grid = site.grid(latent)
-    if site.kind == "cross":
+def _map_numbers(layer: AttentionLayer, latent: Grid, tokens: int, selection: Selection) -> int:
+    heads = layer.heads if selection.heads == "each" else 1
+    grid = layer.grid(latent)
+    if layer.kind == "cross":
         return heads * grid.cells * tokens
     reduced = self_grid(grid, latent, selection)
     return heads * (1 if selection.self_region is not None else reduced.cells) * reduced.cells
@@ -121,7 +121,7 @@ def self_grid(grid: Grid, latent: Grid, selection: Selection) -> Grid:
     return Grid(min(grid.height, wanted.height), min(grid.width, wanted.width))
 
 
-def check_budget(run: RunShape, selection: Selection) -> Plan:
+def check_budget(run: RunSpec, selection: Selection) -> MemoryPlan:
     """Plan a run, and refuse it if it would not fit its budget.
 
     Raises:
@@ -138,7 +138,7 @@ def check_budget(run: RunShape, selection: Selection) -> Plan:
     raise BudgetError(f"{message}Even the last step alone is larger: raise the budget, or make a smaller picture.")
 
 
-def _smaller(run: RunShape, selection: Selection) -> Iterator[tuple[Selection, str]]:
+def _smaller(run: RunSpec, selection: Selection) -> Iterator[tuple[Selection, str]]:
     """Selections that keep less and less, each with the words that tell a person how to choose it."""
     words: dict[str, str] = {}
     for name, value, text in _savings(run, selection):
@@ -147,7 +147,7 @@ def _smaller(run: RunShape, selection: Selection) -> Iterator[tuple[Selection, s
         yield selection, " and ".join(words.values())
 
 
-def _savings(run: RunShape, selection: Selection) -> Iterator[tuple[str, Any, str]]:
+def _savings(run: RunSpec, selection: Selection) -> Iterator[tuple[str, Any, str]]:
     """The setting, its smaller value, and the words for it: the names that the nodes' widgets have."""
     if selection.keep_self_queries:
         yield "keep_self_queries", False, "keep_self_queries `off`"
@@ -170,10 +170,10 @@ def _savings(run: RunShape, selection: Selection) -> Iterator[tuple[str, Any, st
     yield from _fewer_blocks_and_steps(run, selection)
 
 
-def _fewer_blocks_and_steps(run: RunShape, selection: Selection) -> Iterator[tuple[str, Any, str]]:
-    chosen = choose_blocks(selection.blocks, run.sites)
+def _fewer_blocks_and_steps(run: RunSpec, selection: Selection) -> Iterator[tuple[str, Any, str]]:
+    chosen = choose_blocks(selection.blocks, run.layers)
     for level in (1, 2):
-        names = list(dict.fromkeys(s.block for s in run.sites if s.level >= level and s.block in chosen))
+        names = list(dict.fromkeys(s.block for s in run.layers if s.level >= level and s.block in chosen))
         if names and len(names) < len(chosen):
             yield "blocks", ", ".join(names), f"blocks `{', '.join(names)}`"
     steps = choose_steps(selection.steps, run.steps)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 from ...dims import Grid, grid_of
 from ...errors import SelectionError
-from .layers import Site
+from .layers import AttentionLayer
 
 
-def choose_blocks(text: str, sites: Iterable[Site]) -> frozenset[str]:
+def choose_blocks(text: str, layers: Iterable[AttentionLayer]) -> frozenset[str]:
     """Read a choice of blocks written by a person.
 
     Args:
         text: `all`, places (`down`, `mid`, `middle`, `up`) and block names (`input 1`, `in4`, `output 9`), separated by
             commas, plus signs or new lines.
-        sites: the sites that the model has.
+        layers: the sites that the model has.
 
     Returns:
         The names of the chosen blocks.
@@ -25,18 +25,18 @@ def choose_blocks(text: str, sites: Iterable[Site]) -> frozenset[str]:
     Raises:
         SelectionError: a name is not among the model's blocks, or none is named; the message lists those that are.
 
-    >>> site = Site(0, "input 1", "down", "cross", 0, 8, 40)
-    >>> sorted(choose_blocks("down", [site]))
+    >>> layer = AttentionLayer(0, "input 1", "down", "cross", 0, 8, 40)
+    >>> sorted(choose_blocks("down", [layer]))
     ['input 1']
     """
-    sites = tuple(sites)
-    known = list(dict.fromkeys(site.block for site in sites))
+    layers = tuple(layers)
+    known = list(dict.fromkeys(layer.block for layer in layers))
     chosen: set[str] = set()
     for part in re.split(r"[,;+\n]", text.strip().lower() or "all"):
         word = part.strip()
         if not word:
             continue
-        matching = _blocks_called(word, sites)
+        matching = _blocks_called(word, layers)
         if not matching:
             raise SelectionError(
                 f"Blocks: {word!r} is not a block of this model; expected all, down, mid, up, or some of "
@@ -50,17 +50,17 @@ def choose_blocks(text: str, sites: Iterable[Site]) -> frozenset[str]:
     return frozenset(chosen)
 
 
-def _blocks_called(word: str, sites: tuple[Site, ...]) -> set[str]:
+def _blocks_called(word: str, layers: tuple[AttentionLayer, ...]) -> set[str]:
     if word == "all":
-        return {site.block for site in sites}
+        return {layer.block for layer in layers}
     if word in ("down", "up", "mid", "middle"):
         place = "middle" if word == "mid" else word
-        return {site.block for site in sites if site.place == place}
+        return {layer.block for layer in layers if layer.place == place}
     match = re.fullmatch(r"(in|input|mid|middle|out|output)[\s_]*(\d+(?:\.\d+)?)", word)
     if match is None:
         return set()
     section = {"in": "input", "mid": "middle", "out": "output"}.get(match.group(1), match.group(1))
-    return {site.block for site in sites if site.block == f"{section} {match.group(2)}"}
+    return {layer.block for layer in layers if layer.block == f"{section} {match.group(2)}"}
 
 
 def choose_steps(text: str, total: int) -> frozenset[int]:

@@ -27,7 +27,7 @@ _TRANSFORMER = re.compile(r"(input_blocks|middle_block|output_blocks)\.(\d+)(?:\
 
 
 @dataclass(frozen=True)
-class Site:
+class AttentionLayer:
     """One attention layer of the U-Net.
 
     Args:
@@ -60,21 +60,21 @@ class Site:
 
 
 @dataclass(frozen=True)
-class FoundSite:
+class LayerModules:
     """A site together with the modules to observe; lives only as long as the model is at hand.
 
     Args:
-        site: the address.
+        layer: the address.
         attention: the layer with `to_q` and `to_k`.
         transformer: the spatial transformer around it, whose input is the feature map.
     """
 
-    site: Site
+    layer: AttentionLayer
     attention: nn.Module
     transformer: nn.Module
 
 
-def find_sites(unet: nn.Module, kinds: Iterable[Kind] = KINDS) -> tuple[FoundSite, ...]:
+def find_layers(unet: nn.Module, kinds: Iterable[Kind] = KINDS) -> tuple[LayerModules, ...]:
     """Find every attention site of a U-Net in forward order.
 
     Source: host contract, ComfyUI 0.33 `openaimodel.UNetModel`: module names
@@ -90,7 +90,7 @@ def find_sites(unet: nn.Module, kinds: Iterable[Kind] = KINDS) -> tuple[FoundSit
     Raises:
         HostError: there is no transformer block (not a U-Net, or a compiled one).
     """
-    found: list[FoundSite] = []
+    found: list[LayerModules] = []
     wanted, order, levels = tuple(kinds), 0, _levels(unet)
     for name, module in _in_forward_order(unet):
         match = _TRANSFORMER.search(name)
@@ -104,8 +104,8 @@ def find_sites(unet: nn.Module, kinds: Iterable[Kind] = KINDS) -> tuple[FoundSit
             attention = getattr(module, attribute, None)
             if kind in wanted and attention is not None:
                 level = levels[word, number if word != "middle" else 0]
-                site = Site(order, block, place, kind, level, int(attention.heads), int(attention.dim_head))
-                found.append(FoundSite(site, attention, transformer))
+                layer = AttentionLayer(order, block, place, kind, level, int(attention.heads), int(attention.dim_head))
+                found.append(LayerModules(layer, attention, transformer))
         order += 1
     if not order:
         raise HostError(

@@ -9,9 +9,9 @@ from types import TracebackType
 from torch import Tensor, nn
 
 from ...dims import Grid
-from .layers import FoundSite, Site
+from .layers import AttentionLayer, LayerModules
 
-See = Callable[[Site, Tensor, Tensor, Grid], None]
+See = Callable[[AttentionLayer, Tensor, Tensor, Grid], None]
 
 
 class Observers:
@@ -29,11 +29,11 @@ class Observers:
             any, and the grid of the queries. What it keeps it has to detach itself.
     """
 
-    def __init__(self, found: Sequence[FoundSite], see: See) -> None:
+    def __init__(self, found: Sequence[LayerModules], see: See) -> None:
         self._found, self._see = tuple(found), see
-        self._queries: dict[Site, Tensor] = {}
+        self._queries: dict[AttentionLayer, Tensor] = {}
         self._grids: dict[nn.Module, Grid] = {}
-        self._seen: set[Site] = set()
+        self._seen: set[AttentionLayer] = set()
         self._hooks = ExitStack()
 
     def __enter__(self) -> Observers:
@@ -41,7 +41,7 @@ class Observers:
             for transformer in dict.fromkeys(item.transformer for item in self._found):
                 stack.callback(transformer.register_forward_pre_hook(self._note_grid).remove)
             for item in self._found:
-                for name, hook in (("to_q", self._note_query(item.site)), ("to_k", self._note_key(item))):
+                for name, hook in (("to_q", self._note_query(item.layer)), ("to_k", self._note_key(item))):
                     stack.callback(item.attention.get_submodule(name).register_forward_hook(hook).remove)
             self._hooks = stack.pop_all()
         return self
@@ -53,26 +53,26 @@ class Observers:
         self._queries.clear()
         self._grids.clear()
 
-    def unseen(self) -> tuple[Site, ...]:
+    def unseen(self) -> tuple[AttentionLayer, ...]:
         """Sites that have not shown a query with its key since entering."""
-        return tuple(item.site for item in self._found if item.site not in self._seen)
+        return tuple(item.layer for item in self._found if item.layer not in self._seen)
 
     def _note_grid(self, transformer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if inputs and inputs[0].ndim == 4:
             self._grids[transformer] = Grid(*inputs[0].shape[-2:])
 
-    def _note_query(self, site: Site) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def _note_query(self, layer: AttentionLayer) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], query: Tensor) -> None:
-            self._queries[site] = query
+            self._queries[layer] = query
 
         return hook
 
-    def _note_key(self, item: FoundSite) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def _note_key(self, item: LayerModules) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], key: Tensor) -> None:
-            query, grid = self._queries.pop(item.site, None), self._grids.get(item.transformer)
+            query, grid = self._queries.pop(item.layer, None), self._grids.get(item.transformer)
             if query is None or grid is None:
                 return  # another patch asks this layer for keys of its own; a site that stays silent is in `unseen`
-            self._seen.add(item.site)
-            self._see(item.site, query, key, grid)
+            self._seen.add(item.layer)
+            self._see(item.layer, query, key, grid)
 
         return hook

@@ -16,10 +16,10 @@ from ...dims import Grid
 from ...errors import InputError, RecordingError
 from ...resample import resize
 from .block_shapes import BlockShape
-from .budget import RunShape, check_budget, self_grid
+from .budget import RunSpec, check_budget, self_grid
 from .choices import choose_blocks, choose_steps
 from .clock import StepClock
-from .layers import Site
+from .layers import AttentionLayer
 from .recording import Address, AttentionMap, Entry, Projection, Recording
 from .reducers import Pooled, RegionMean, SelfReducer, Whole, reduce_heads
 from .scores import attention_in_chunks, fold_repeats
@@ -51,7 +51,7 @@ class Recorder:
         SelectionError: it names a block or step that is not there.
     """
 
-    def __init__(self, run: RunShape, selection: Selection) -> None:
+    def __init__(self, run: RunSpec, selection: Selection) -> None:
         self.plan = check_budget(run, selection)
         if selection.self_region is not None and not bool((selection.self_region > 0).any()):
             raise InputError(
@@ -61,7 +61,7 @@ class Recorder:
         self._clock = StepClock(run.sigmas)
         self._steps = choose_steps(selection.steps, run.steps)
         self._query_steps = selection.query_steps(run.steps)
-        self._blocks = choose_blocks(selection.blocks, run.sites)
+        self._blocks = choose_blocks(selection.blocks, run.layers)
         self._entries = {(entry.branch, entry.index): entry for entry in run.entries}
         self._ticket = -1
         self._tickets: dict[tuple[int, int], int] = {}
@@ -85,10 +85,10 @@ class Recorder:
         """Whether the evaluation under way may belong to a chosen step."""
         return bool(self._clock.possible_steps() & self._steps)
 
-    def wants_site(self, site: Site) -> bool:
+    def wants_site(self, layer: AttentionLayer) -> bool:
         """Whether this site is chosen."""
-        kept = site.kind in self._selection.kinds or self._selection.keeps_queries(site.kind)
-        return kept and site.block in self._blocks
+        kept = layer.kind in self._selection.kinds or self._selection.keeps_queries(layer.kind)
+        return kept and layer.block in self._blocks
 
     def step_done(self, step: int) -> tuple[AttentionMap, ...]:
         """The sampler reports a step; gives the maps whose step is known since then."""
@@ -111,11 +111,11 @@ class Recorder:
         """Whether the shape log is known."""
         return bool(self._shapes)
 
-    def observe(self, site: Site, query: Tensor, key: Tensor, grid: Grid, entries: Sequence[Entry]) -> None:
+    def observe(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, entries: Sequence[Entry]) -> None:
         """Record one site of the evaluation under way.
 
         Args:
-            site: the layer.
+            layer: the layer.
             query: (batch query head*channel), batch = entry x image.
             key: (batch key head*channel).
             grid: the queries' grid.
@@ -123,18 +123,18 @@ class Recorder:
         """
         images = self._run.images
         # How many keys the host itself makes: see `fold_repeats`. More are another patch's, a multiple of them too.
-        keys = math.lcm(*(entry.tokens for entry in entries)) if site.kind == "cross" else grid.cells
+        keys = math.lcm(*(entry.tokens for entry in entries)) if layer.kind == "cross" else grid.cells
         if not query.shape[0] == key.shape[0] == images * len(entries):
-            self.skip(f"{site.name}: another patch changed the batch (rows are {query.shape[0]} and {key.shape[0]})")
+            self.skip(f"{layer.name}: another patch changed the batch (rows are {query.shape[0]} and {key.shape[0]})")
         elif query.shape[1] != grid.cells:
-            self.skip(f"{site.name}: another patch gave {query.shape[1]} queries for a grid of {grid}")
+            self.skip(f"{layer.name}: another patch gave {query.shape[1]} queries for a grid of {grid}")
         elif key.shape[1] != keys:
-            self.skip(f"{site.name}: another patch gave {key.shape[1]} keys instead of {keys}")
+            self.skip(f"{layer.name}: another patch gave {key.shape[1]} keys instead of {keys}")
         else:
             for index, entry in enumerate(entries):
                 if self._selection.keeps(entry.branch):
                     rows = slice(index * images, (index + 1) * images)
-                    self._record(site, query[rows].detach(), key[rows].detach(), grid, entry)
+                    self._record(layer, query[rows].detach(), key[rows].detach(), grid, entry)
 
     def finish(self, about: Mapping[str, str | int | float]) -> Recording:
         """Close the run.
@@ -159,7 +159,7 @@ class Recorder:
         return Recording(
             maps=tuple(kept.maps[at] for at in sorted(kept.maps)),
             projections=MappingProxyType(kept.projections),
-            sites=tuple(site for site in self._run.sites if self.wants_site(site)),
+            layers=tuple(layer for layer in self._run.layers if self.wants_site(layer)),
             entries=tuple(self._entries.values()),
             latent=self._run.latent,
             images=self._run.images,
@@ -170,41 +170,41 @@ class Recorder:
             about=MappingProxyType(dict(about)),
         )
 
-    def _record(self, site: Site, query: Tensor, key: Tensor, grid: Grid, entry: Entry) -> None:
+    def _record(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, entry: Entry) -> None:
         now = self._open[self._ticket]
         self._entries.setdefault((entry.branch, entry.index), entry)  # a guider may ask for more than was planned
-        at = Address(-1, -1, entry.branch, entry.index, site.order, site.block, site.kind)  # its step comes later
+        at = Address(-1, -1, entry.branch, entry.index, layer.order, layer.block, layer.kind)  # its step comes later
         if self._held > self._selection.budget:  # more evaluations a step than the plan assumed
-            self.skip(f"{site.name}: the memory budget was reached")
+            self.skip(f"{layer.name}: the memory budget was reached")
         elif at in now.maps:
-            self.skip(f"{site.name}: the layer was called again in the same evaluation")
-        elif site.kind == "cross":
-            now.maps[at] = AttentionMap(at, self._cross(query, key, site, entry.tokens), site.heads, grid)
-            self._keep_queries(at, query, key[:, : entry.tokens], site, grid)  # the repeats say nothing new
+            self.skip(f"{layer.name}: the layer was called again in the same evaluation")
+        elif layer.kind == "cross":
+            now.maps[at] = AttentionMap(at, self._cross(query, key, layer, entry.tokens), layer.heads, grid)
+            self._keep_queries(at, query, key[:, : entry.tokens], layer, grid)  # the repeats say nothing new
         elif "self" in self._selection.kinds:
             region = self._region(entry)
             if region is not None and not bool((region > 0).any()):
-                self.skip(f"{site.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
+                self.skip(f"{layer.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
                 return
-            maps, target = self._self(query, key, site, grid, entry, region)
-            now.maps[at] = AttentionMap(at, maps, site.heads, Grid(1, 1) if region is not None else target, target)
-            self._keep_queries(at, query, key, site, grid)
+            maps, target = self._self(query, key, layer, grid, entry, region)
+            now.maps[at] = AttentionMap(at, maps, layer.heads, Grid(1, 1) if region is not None else target, target)
+            self._keep_queries(at, query, key, layer, grid)
         else:
-            self._keep_queries(at, query, key, site, grid)
+            self._keep_queries(at, query, key, layer, grid)
 
-    def _keep_queries(self, at: Address, query: Tensor, key: Tensor, site: Site, grid: Grid) -> None:
-        if self._selection.keeps_queries(site.kind) and self._clock.possible_steps() & self._query_steps:
-            pair = Projection(query, key, site.heads, grid).kept_as(self._selection.query_dtype)
+    def _keep_queries(self, at: Address, query: Tensor, key: Tensor, layer: AttentionLayer, grid: Grid) -> None:
+        if self._selection.keeps_queries(layer.kind) and self._clock.possible_steps() & self._query_steps:
+            pair = Projection(query, key, layer.heads, grid).kept_as(self._selection.query_dtype)
             self._open[self._ticket].projections[at] = pair
 
-    def _cross(self, query: Tensor, key: Tensor, site: Site, tokens: int) -> Tensor:
+    def _cross(self, query: Tensor, key: Tensor, layer: AttentionLayer, tokens: int) -> Tensor:
         whole = Whole(query.shape[1], self._selection.precision)
-        for rows, maps in attention_in_chunks(query, key, site.heads):
+        for rows, maps in attention_in_chunks(query, key, layer.heads):
             whole.add(rows, reduce_heads(fold_repeats(maps, tokens), self._selection.heads))
         return whole.result()
 
     def _self(
-        self, query: Tensor, key: Tensor, site: Site, grid: Grid, entry: Entry, region: Tensor | None
+        self, query: Tensor, key: Tensor, layer: AttentionLayer, grid: Grid, entry: Entry, region: Tensor | None
     ) -> tuple[Tensor, Grid]:
         latent = Grid(*entry.area[:2]) if entry.area else self._run.latent
         target = self_grid(grid, latent, self._selection)
@@ -215,7 +215,7 @@ class Recorder:
             reducer = Whole(query.shape[1], self._selection.precision)
         else:
             reducer = Pooled(grid, target)
-        for rows, maps in attention_in_chunks(query, key, site.heads):
+        for rows, maps in attention_in_chunks(query, key, layer.heads):
             reducer.add(rows, reduce_heads(maps, self._selection.heads))
         # To the CPU at once: the cross maps of a whole evaluation may wait on the device for their step, these not.
         return reducer.result().to(device="cpu", dtype=self._selection.precision), target
@@ -246,8 +246,11 @@ class Recorder:
                 settled.append(self._kept.maps[at])
             for open_at, pair in shown.projections.items() if step in self._query_steps else ():
                 at = replace(open_at, step=step, evaluation=evaluation)
-                scales = [None if scale is None else scale.cpu() for scale in (pair.query_scale, pair.key_scale)]
-                kept = Projection(pair.query.cpu(), pair.key.cpu(), pair.heads, pair.query_grid, *scales)
+                query_scale = None if pair.query_scale is None else pair.query_scale.cpu()
+                key_scale = None if pair.key_scale is None else pair.key_scale.cpu()
+                kept = replace(
+                    pair, query=pair.query.cpu(), key=pair.key.cpu(), query_scale=query_scale, key_scale=key_scale
+                )
                 self._kept.projections[at] = kept
                 self._held += sum(tensor.numel() * tensor.element_size() for tensor in kept.tensors)
         return tuple(settled)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...dims import Grid, bytes_text
 from ..words.tokens import TokenTable
 from .block_shapes import BlockShape
-from .layers import Kind, Site
+from .layers import AttentionLayer, Kind
 from .selection import Branch, Selection
 
 INT8_LARGEST = 127
@@ -149,7 +149,7 @@ class Recording:
     Args:
         maps: in order of their addresses.
         projections: queries and keys by address, where they were kept.
-        sites: the model's attention sites that were chosen.
+        layers: the model's attention sites that were chosen.
         entries: the conditioning entries.
         latent: the latent's grid.
         images: pictures of the batch.
@@ -161,7 +161,7 @@ class Recording:
     """
 
     maps: tuple[AttentionMap, ...]
-    sites: tuple[Site, ...]
+    layers: tuple[AttentionLayer, ...] = field(metadata={"key": "sites"})  # files of every version name it so
     entries: tuple[Entry, ...]
     latent: Grid
     images: int
@@ -198,7 +198,7 @@ class Recording:
 
     def odd_grids(self) -> list[tuple[Grid, int]]:
         """How many cross-attention maps each grid has that is not their layers' own: a patch resized the features."""
-        levels = {site.order: site.level for site in self.sites}
+        levels = {layer.order: layer.level for layer in self.layers}
         areas = {(entry.branch, entry.index): entry.area for entry in self.entries}
         odd: Counter[Grid] = Counter()
         for item in self.maps:

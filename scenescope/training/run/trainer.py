@@ -18,12 +18,12 @@ from ..learned.concepts import Concepts
 from ..ports import Ports, digest_of
 from ..scene.scene import Scene
 from ..settings import Settings
-from ..step.objective import Frozen, Measured, Objective
+from ..step.objective import Frozen, Objective, StepResult
 from ..step.prompts import generator_at
 from ..step.schedule import Phase, phase_at
 from ..weights.contract import Weights, frozen
-from ..weights.embeddings import WITHOUT_A_WORD, first_rows, guard_norm
-from ..weights.full import Whole
+from ..weights.embeddings import WITHOUT_A_WORD, first_embeddings, guard_norm
+from ..weights.full import FullWeights
 from ..weights.lora import UNET_LAYERS, Lora, layers_of
 from .state import Origin, State, check_same_run, check_shapes, load_state, save_state, shapes_of
 
@@ -47,14 +47,14 @@ class Report:
     step: int
     steps: int
     phase: Phase
-    measured: Measured
+    measured: StepResult
     gradient_norm: float
     concepts: Callable[[], Concepts]
     rows: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Keeping:
+class StateStore:
     """Where a run's state is kept.
 
     Args:
@@ -83,7 +83,7 @@ def train(
     *,
     on_begin: OnBegin | None = None,
     on_step: OnStep | None = None,
-    keeping: Keeping | None = None,
+    keeping: StateStore | None = None,
 ) -> Concepts:
     """Learn the concepts of a scene.
 
@@ -271,7 +271,7 @@ class Run:
     def _make_weights(self) -> Weights:
         unet, text, settings = self._ports.denoiser.unet, self._ports.text.module, self._settings
         if settings.mode == "full":
-            return Whole({"unet.": unet, "text.": text} if settings.text_encoder else {"unet.": unet})
+            return FullWeights({"unet.": unet, "text.": text} if settings.text_encoder else {"unet.": unet})
         layers = layers_of(unet, "unet.", UNET_LAYERS)
         if settings.text_encoder:
             layers |= layers_of(text, "text.")
@@ -281,7 +281,7 @@ class Run:
     def _first_rows(self) -> Tensor:
         words = [concept.word for concept in self._scene.concepts]
         pieces = [self._ports.text.word(word or WITHOUT_A_WORD) for word in words]
-        rows = first_rows(pieces, [not word for word in words], generator_at(self._settings.seed, ROWS))
+        rows = first_embeddings(pieces, [not word for word in words], generator_at(self._settings.seed, ROWS))
         return rows.to(self._device)
 
     def _by_handle(self, rows: Tensor) -> Mapping[str, Tensor]:

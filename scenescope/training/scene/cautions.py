@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from ...dims import Grid
-from .masks import PALETTE, Marks, in_palette, opaque
+from .masks import PALETTE, MaskSources, in_palette, opaque
 from .painted import LEAST_SHARE, Colour, Stray, main_colours, stray_colours
 from .scene import Scene
 
@@ -37,7 +37,7 @@ OVERLAP = 0.05
 
 
 @dataclass(frozen=True)
-class Doubt:
+class SceneCaution:
     """One reason to look at a scene again.
 
     Args:
@@ -51,7 +51,7 @@ class Doubt:
     message: str
 
 
-def doubts(scene: Scene, pieces: Callable[[str], int] | None = None) -> tuple[Doubt, ...]:
+def cautions(scene: Scene, pieces: Callable[[str], int] | None = None) -> tuple[SceneCaution, ...]:
     """List what to doubt about a scene.
 
     Args:
@@ -64,7 +64,7 @@ def doubts(scene: Scene, pieces: Callable[[str], int] | None = None) -> tuple[Do
     count = len(scene.concepts)
     if count > CONCEPTS_TOGETHER:
         found.append(
-            Doubt(
+            SceneCaution(
                 "many concepts",
                 None,
                 f"{count} concepts at once; the method keeps up to {CONCEPTS_TOGETHER} apart. Learn them in two runs.",
@@ -73,7 +73,7 @@ def doubts(scene: Scene, pieces: Callable[[str], int] | None = None) -> tuple[Do
     return tuple(found)
 
 
-def size_doubts(masks: Sequence[Tensor], size: Grid) -> tuple[Doubt, ...]:
+def size_cautions(masks: Sequence[Tensor], size: Grid) -> tuple[SceneCaution, ...]:
     """List the masks that had to be stretched to the picture.
 
     Args:
@@ -82,7 +82,7 @@ def size_doubts(masks: Sequence[Tensor], size: Grid) -> tuple[Doubt, ...]:
     """
     sizes = [Grid(*(mask.shape[1:3] if mask.ndim == 4 else mask.shape[-2:])) for mask in masks]
     return tuple(
-        Doubt(
+        SceneCaution(
             "mask of another size",
             concept,
             f"The mask is {own} and the picture {size}: it was stretched over the picture. "
@@ -93,7 +93,7 @@ def size_doubts(masks: Sequence[Tensor], size: Grid) -> tuple[Doubt, ...]:
     )
 
 
-def colour_doubts(marks: Marks, things: int, named: int) -> tuple[Doubt, ...]:
+def colour_cautions(marks: MaskSources, things: int, named: int) -> tuple[SceneCaution, ...]:
     """List the painted colours that may not mean what their painter thinks.
 
     Args:
@@ -115,24 +115,24 @@ def colour_doubts(marks: Marks, things: int, named: int) -> tuple[Doubt, ...]:
             f"Thing {thing + 1} has no line among the {named} handles and is called <asset{thing}>. Write its handle, "
             "or erase it where it was not meant."
         )
-        found.append(Doubt("thing without a handle", thing, message))
+        found.append(SceneCaution("thing without a handle", thing, message))
     return tuple(found)
 
 
-def _of_stray(stray: Stray) -> Doubt:
+def _of_stray(stray: Stray) -> SceneCaution:
     why = "too little for a thing" if stray.share < LEAST_SHARE else "too near to another colour for a thing"
     into = "nothing" if stray.into == (0, 0, 0) else f"a part of what is {hex_of(stray.into)}"
     message = (
         f"{hex_of(stray.colour)} covers {stray.share:.2%} of the painting, {why}: it was taken for {into}. Erase it, "
         "or paint over it in a colour that is meant."
     )
-    return Doubt("stray colour", None, message)
+    return SceneCaution("stray colour", None, message)
 
 
-def _without_a_row(colours: Sequence[tuple[Colour, float]]) -> list[Doubt]:
+def _without_a_row(colours: Sequence[tuple[Colour, float]]) -> list[SceneCaution]:
     """New things in colours of nobody's; their names go by the order in which they are met."""
     return [
-        Doubt(
+        SceneCaution(
             "colour without a row",
             None,
             f"{hex_of(colour)}, on {share:.1%} of the painting, is no handle's colour: it became a thing of its own. "
@@ -152,24 +152,24 @@ def hex_of(colour: Colour) -> str:
     return "#" + "".join(f"{part:02x}" for part in colour)
 
 
-def _of_masks(scene: Scene) -> list[Doubt]:
+def _of_masks(scene: Scene) -> list[SceneCaution]:
     found = []
     cells = scene.masks_on(scene.loss_grid).flatten(2).sum(dim=-1).amax(dim=0)  # (concept), of the best picture
     for concept, area in enumerate(cells.tolist()):
         name, grid = scene.concepts[concept].handle, scene.loss_grid
         if not area:
             message = f"The mask of {name} is empty: there is nothing to learn. Paint it, or take the handle out."
-            found.append(Doubt("empty mask", concept, message))
+            found.append(SceneCaution("empty mask", concept, message))
         elif area < CELLS_WANTED:
             message = (
                 f"The mask of {name} covers {area:.1f} cells of the {grid} maps that are supervised; {CELLS_WANTED} "
                 "and more work well. Crop the picture around the thing, or raise the resolution."
             )
-            found.append(Doubt("tiny mask", concept, message))
+            found.append(SceneCaution("tiny mask", concept, message))
     return found
 
 
-def _of_overlap(scene: Scene) -> list[Doubt]:
+def _of_overlap(scene: Scene) -> list[SceneCaution]:
     found = []
     flat = scene.masks.flatten(2).movedim(1, 0).flatten(1)  # (concept cell)
     for second in range(len(flat)):
@@ -181,21 +181,21 @@ def _of_overlap(scene: Scene) -> list[Doubt]:
                     f"{scene.handles[first]} and {scene.handles[second]} share {share:.0%} of the smaller mask, so "
                     "each learns a part of the other. Take the shared part out of one of them."
                 )
-                found.append(Doubt("overlap", second, message))
+                found.append(SceneCaution("overlap", second, message))
     return found
 
 
-def _of_words(scene: Scene, pieces: Callable[[str], int]) -> list[Doubt]:
+def _of_words(scene: Scene, pieces: Callable[[str], int]) -> list[SceneCaution]:
     found = []
     for index, concept in enumerate(scene.concepts):
         if pieces(concept.handle) == 1:
             message = f"{concept.handle} is an ordinary word, which would lose its meaning. Write <{concept.handle}>."
-            found.append(Doubt("ordinary word", index, message))
+            found.append(SceneCaution("ordinary word", index, message))
         count = pieces(concept.word) if concept.word else 1
         if count > 1:
             message = (
                 f"The starting word {concept.word!r} of {concept.handle} is {count} tokens; the token begins at their "
                 "mean. A word of one token is a better start."
             )
-            found.append(Doubt("long word", index, message))
+            found.append(SceneCaution("long word", index, message))
     return found

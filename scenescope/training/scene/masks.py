@@ -30,7 +30,7 @@ _DARKER = 0.72
 
 
 @dataclass(frozen=True)
-class Marks:
+class MaskSources:
     """Everything that says where things are.
 
     Args:
@@ -55,7 +55,7 @@ def colour_of(thing: int) -> Colour:
     return red, green, blue
 
 
-def gather(marks: Marks, images: int) -> list[Tensor]:
+def collect_masks(marks: MaskSources, images: int) -> list[Tensor]:
     """Bring all marks to one mask for each thing: first the sockets', then the colours', then the strokes'.
 
     Strokes in the palette's colour of a thing that is there are added to its mask; other colours are new things, the
@@ -138,7 +138,7 @@ def lines_of(text: str) -> list[str]:
     return lines
 
 
-def given_masks(marks: Marks, images: int) -> list[Tensor]:
+def given_masks(marks: MaskSources, images: int) -> list[Tensor]:
     """The masks that sockets give, without strokes; perhaps none, and perhaps empty ones.
 
     Args:

@@ -17,8 +17,8 @@ from ...drawing.lettering import AMBER, FAINT, INK, PAPER, fitting, folded, font
 from ...drawing.pixels import enlarge, to_tensor
 from ...resample import resize
 from ..weights.embeddings import WITHOUT_A_WORD
-from .cautions import Doubt, hex_of
-from .masks import PALETTE, Marks, colour_of, given_masks
+from .cautions import SceneCaution, hex_of
+from .masks import PALETTE, MaskSources, colour_of, given_masks
 from .scene import Scene
 
 LONGER, LETTERS, GAP = 512, 16, 14
@@ -31,7 +31,7 @@ _GIVEN = 0.5  # of a mask's colour over the picture that is painted on
 _GRID_LINES = 6  # pixels of a cell from which lines are drawn between cells
 
 
-def preview(scene: Scene, found: Sequence[Doubt]) -> Tensor:
+def preview(scene: Scene, found: Sequence[SceneCaution]) -> Tensor:
     """Draw a sheet for each picture: masks at the picture's, the latent's and the attention loss's grid.
 
     Args:
@@ -44,7 +44,7 @@ def preview(scene: Scene, found: Sequence[Doubt]) -> Tensor:
     return torch.cat([to_tensor(_sheet(scene, image, found)) for image in range(len(scene.pictures))])
 
 
-def with_given(pictures: Tensor, marks: Marks) -> Tensor | None:
+def with_given(pictures: Tensor, marks: MaskSources) -> Tensor | None:
     """The first picture with the masks that sockets give, each in its thing's colour: what is painted on.
 
     Args:
@@ -57,9 +57,9 @@ def with_given(pictures: Tensor, marks: Marks) -> Tensor | None:
     Raises:
         InputError: the number of masks does not fit the pictures.
 
-    >>> with_given(torch.zeros(1, 2, 2, 3), Marks([torch.ones(1, 4, 4)]))[0, 0].mul(255).round().tolist()
+    >>> with_given(torch.zeros(1, 2, 2, 3), MaskSources([torch.ones(1, 4, 4)]))[0, 0].mul(255).round().tolist()
     [43.0, 90.0, 116.0]
-    >>> with_given(torch.zeros(1, 2, 2, 3), Marks()) is None
+    >>> with_given(torch.zeros(1, 2, 2, 3), MaskSources()) is None
     True
     """
     masks = given_masks(marks, len(pictures))
@@ -70,7 +70,7 @@ def with_given(pictures: Tensor, marks: Marks) -> Tensor | None:
     return shown if masks else None
 
 
-def describe(scene: Scene, found: Sequence[Doubt]) -> str:
+def describe(scene: Scene, found: Sequence[SceneCaution]) -> str:
     """Say what the scene is, one line for each concept, and what to doubt."""
     what = f"{_count(scene.concepts, 'concept')} in {_count(scene.pictures, 'picture')}"
     lines = [f"{what} of {scene.size}; latent {scene.latent}, attention loss {scene.loss_grid}"]
@@ -78,7 +78,7 @@ def describe(scene: Scene, found: Sequence[Doubt]) -> str:
     return "\n".join(lines + [f"Warning: {message}" for message in _messages(found)])
 
 
-def facts(scene: Scene, found: Sequence[Doubt]) -> dict[str, Any]:
+def facts(scene: Scene, found: Sequence[SceneCaution]) -> dict[str, Any]:
     """The same for the front end, as plain values that JSON can hold."""
     concepts = [
         {"handle": concept.handle, "word": concept.word, "colour": hex_of(colour_of(index)), "cells": round(cells, 2)}
@@ -90,7 +90,9 @@ def facts(scene: Scene, found: Sequence[Doubt]) -> dict[str, Any]:
         "grids": {name: list(grid) for name, grid in grids.items()},
         "pictures": len(scene.pictures),
         "palette": [hex_of(colour) for colour in PALETTE],
-        "warnings": [{"kind": doubt.kind, "concept": doubt.concept, "message": doubt.message} for doubt in found],
+        "warnings": [
+            {"kind": caution.kind, "concept": caution.concept, "message": caution.message} for caution in found
+        ],
     }
 
 
@@ -103,7 +105,7 @@ class _Tile:
     size: Grid
 
 
-def _sheet(scene: Scene, image: int, found: Sequence[Doubt]) -> Image.Image:
+def _sheet(scene: Scene, image: int, found: Sequence[SceneCaution]) -> Image.Image:
     tiles = _tiles(scene)
     drawn = [_draw_tile(scene, image, tile) for tile in tiles]
     stacked = tiles[0].size == tiles[1].size
@@ -217,7 +219,7 @@ def _readable_on(colour: Sequence[int]) -> tuple[int, int, int]:
     return PAPER if 0.3 * red + 0.59 * green + 0.11 * blue > 105 else INK
 
 
-def _legend(scene: Scene, image: int, found: Sequence[Doubt], width: int) -> Image.Image:
+def _legend(scene: Scene, image: int, found: Sequence[SceneCaution], width: int) -> Image.Image:
     """Swatch, handle and facts of each concept, and under them the warnings."""
     line = round(LETTERS * 1.5)
     warnings = [part for message in _messages(found) for part in folded(f"! {message}", width, LETTERS - 2)]
@@ -243,9 +245,9 @@ def _count(things: Sequence[Any] | Tensor, noun: str) -> str:
     return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
 
-def _messages(found: Sequence[Doubt]) -> list[str]:
+def _messages(found: Sequence[SceneCaution]) -> list[str]:
     """What is said, each once: of several masks of another size the message is the same."""
-    return list(dict.fromkeys(doubt.message for doubt in found))
+    return list(dict.fromkeys(caution.message for caution in found))
 
 
 def _notes(scene: Scene, image: int | None) -> list[str]:

@@ -17,7 +17,7 @@ from ..settings import Settings
 from .losses import attention_loss, concept_maps, fits, masked_loss, prior_loss
 from .prompts import choose_template, draw_union, generator_at, sentence
 from .schedule import outside_strength
-from .supervision import supervised_sites, watching
+from .supervision import capture_maps, supervised_layers
 
 Backward = Callable[[Tensor], None]
 
@@ -33,7 +33,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Measured:
+class StepResult:
     """What a step was found to cost, each part before it is weighted.
 
     Args:
@@ -80,7 +80,7 @@ class Objective:
     def __init__(self, scene: Scene, ports: Ports, settings: Settings) -> None:
         self._scene, self._ports, self._settings = scene, ports, settings
         _check(scene, ports, settings)
-        self._sites = supervised_sites(ports.denoiser.unet)
+        self._layers = supervised_layers(ports.denoiser.unet)
         device = ports.latents.device
         both = torch.stack([scene.masks, scene.masks.flip(-1)])  # (flip image concept height width)
         sides = [Scene(scene.pictures, masks, scene.concepts) for masks in both]
@@ -90,7 +90,7 @@ class Objective:
         self._goals = torch.stack([side.masks_on(scene.loss_grid) for side in sides]).to(device, copy=True)
         self._shown = tuple(image for image in range(len(scene.masks)) if scene.present(image))
 
-    def learn(self, step: int, rows: Mapping[str, Tensor], backward: Backward, frozen: Frozen | None) -> Measured:
+    def learn(self, step: int, rows: Mapping[str, Tensor], backward: Backward, frozen: Frozen | None) -> StepResult:
         """Compute a step's losses and their gradients.
 
         Args:
@@ -113,10 +113,10 @@ class Objective:
         noisy = self._ports.noise.add(latents, noise, timesteps)
         prompts = [item.prompt for item in items]
         base = None if frozen is None or settings.prior != "frozen" else self._base(noisy, timesteps, prompts, frozen)
-        with self._arithmetic(), watching(self._sites) as sight:
+        with self._arithmetic(), capture_maps(self._layers) as captured:
             encoded = self._ports.text.encode(prompts, rows)
             predicted = self._ports.denoiser(noisy, timesteps, encoded.context)
-        maps = aggregate_on_grid(sight.layers(), self._scene.loss_grid)  # (batch height width token)
+        maps = aggregate_on_grid(captured.layers(), self._scene.loss_grid)  # (batch height width token)
         own = [self._concept_maps(*pair, encoded, index) for index, pair in enumerate(zip(maps, items, strict=True))]
         goals = [self._goals[pick][list(item.drawn)] for pick, item in zip(picks, items, strict=True)]
         learned = union if settings.masked else torch.ones_like(union)
@@ -174,7 +174,7 @@ class Objective:
 
     def _measured(
         self, costs: tuple[Tensor, Tensor, Tensor | None], items: list[Item], maps: list[Tensor], goals: list[Tensor]
-    ) -> Measured:
+    ) -> StepResult:
         shown: dict[str, Tensor] = {}
         fitting: dict[str, float] = {}
         for item, own, goal in zip(items, maps, goals, strict=True):
@@ -184,7 +184,7 @@ class Objective:
             shown |= dict(zip(names, upright.cpu(), strict=True))
         masked, attention, prior = costs
         prior_cost = None if prior is None else float(prior.detach())
-        return Measured(float(masked.detach()), float(attention.detach()), prior_cost, shown, fitting)
+        return StepResult(float(masked.detach()), float(attention.detach()), prior_cost, shown, fitting)
 
 
 def _normal(like: Tensor, generator: Generator) -> Tensor:

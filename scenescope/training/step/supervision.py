@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from ...attention.read.heatmap import LayerMaps
-from ...attention.record.layers import FoundSite, Site, find_sites
+from ...attention.record.layers import AttentionLayer, LayerModules, find_layers
 from ...attention.record.observers import Observers
 from ...attention.record.scores import attention_scores
 from ...dims import Grid
@@ -18,7 +18,7 @@ LEVEL = 2
 """Halvings of the latent: 16x16 maps of 512x512 pixels, as in the paper (appendix B.1), at any size."""
 
 
-def supervised_sites(unet: nn.Module) -> tuple[FoundSite, ...]:
+def supervised_layers(unet: nn.Module) -> tuple[LayerModules, ...]:
     """Find the layers whose maps the loss reads.
 
     Source: train.py 1389-1404: cross-attention of the down and the up arm with 256 queries, not of the middle; five
@@ -28,7 +28,7 @@ def supervised_sites(unet: nn.Module) -> tuple[FoundSite, ...]:
         HostError: the model has none.
     """
     found = tuple(
-        item for item in find_sites(unet, ("cross",)) if item.site.level == LEVEL and item.site.place != "middle"
+        item for item in find_layers(unet, ("cross",)) if item.layer.level == LEVEL and item.layer.place != "middle"
     )
     if not found:
         raise HostError(
@@ -38,7 +38,7 @@ def supervised_sites(unet: nn.Module) -> tuple[FoundSite, ...]:
     return found
 
 
-class Sight:
+class CapturedMaps:
     """Queries and keys of one pass; their maps are computed only when read, with gradients.
 
     Nothing but references is kept while the denoiser runs, so a block that is computed again in the backward pass
@@ -46,31 +46,31 @@ class Sight:
     """
 
     def __init__(self) -> None:
-        self._seen: list[tuple[Site, Tensor, Tensor, Grid]] = []
+        self._seen: list[tuple[AttentionLayer, Tensor, Tensor, Grid]] = []
 
-    def note(self, site: Site, query: Tensor, key: Tensor, grid: Grid) -> None:
+    def note(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid) -> None:
         """Keep what one layer shows."""
-        self._seen.append((site, query, key, grid))
+        self._seen.append((layer, query, key, grid))
 
     def layers(self) -> Iterator[LayerMaps]:
         """The maps (batch head query token) float32 of each layer, with its grid and number of heads."""
-        for site, query, key, grid in self._seen:
-            yield attention_scores(query, key, site.heads), grid, site.heads
+        for layer, query, key, grid in self._seen:
+            yield attention_scores(query, key, layer.heads), grid, layer.heads
 
 
 @contextmanager
-def watching(found: tuple[FoundSite, ...]) -> Iterator[Sight]:
+def capture_maps(found: tuple[LayerModules, ...]) -> Iterator[CapturedMaps]:
     """Watch one pass of the denoiser; afterwards nothing observes, so the backward pass is not seen.
 
     Args:
-        found: as `supervised_sites` gives them.
+        found: as `supervised_layers` gives them.
 
     Raises:
         HostError: a layer did not show its queries and keys.
     """
-    sight = Sight()
-    with Observers(found, sight.note) as observers:
-        yield sight
+    captured = CapturedMaps()
+    with Observers(found, captured.note) as observers:
+        yield captured
         silent = observers.unseen()
     if silent:
         raise HostError(

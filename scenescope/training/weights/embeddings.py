@@ -11,7 +11,7 @@ WITHOUT_A_WORD, SPREAD = "object", 0.017
 """Where a row without a starting word begins, and the standard deviation around it (SD1.5's table has about 0.014)."""
 
 
-def first_rows(pieces: Sequence[Tensor], around: Sequence[bool], generator: Generator) -> Tensor:
+def first_embeddings(pieces: Sequence[Tensor], around: Sequence[bool], generator: Generator) -> Tensor:
     """Begin each row at the mean of its starting word's tokens.
 
     Source: Break-a-Scene initialises a row with a word's embedding; the code takes the first token of several, and
@@ -26,7 +26,7 @@ def first_rows(pieces: Sequence[Tensor], around: Sequence[bool], generator: Gene
     Returns:
         (concept channel) float32 on the CPU, detached.
 
-    >>> first_rows([torch.tensor([[1.0, 3.0], [3.0, 5.0]])], [False], Generator()).tolist()
+    >>> first_embeddings([torch.tensor([[1.0, 3.0], [3.0, 5.0]])], [False], Generator()).tolist()
     [[2.0, 4.0]]
     """
     rows = []

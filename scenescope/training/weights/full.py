@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .contract import LowRank
 
 
-class Whole:
+class FullWeights:
     """Copies of all parameters, in the parameters' places while entered.
 
     The given parameters are set aside, not written to: they come back as the very same objects, also after an error.
@@ -37,7 +37,7 @@ class Whole:
                         self.trained[name], self._given[name] = copies[id(given)], given
                     self._places.append((owner, key, given, copies[id(given)]))
 
-    def __enter__(self) -> Whole:
+    def __enter__(self) -> FullWeights:
         with ExitStack() as stack:
             for owner, key, given, copy in self._places:
                 stack.callback(setattr, owner, key, given)

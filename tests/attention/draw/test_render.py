@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pack.scenescope.attention.draw.render import Style, captioned, masks_of, overlay, plain, sheet, tiles_of
 from pack.scenescope.attention.read.cautions import Caution
 from pack.scenescope.attention.read.heatmap import heatmaps
-from pack.scenescope.attention.read.normalise import Scaled, normalise
+from pack.scenescope.attention.read.normalise import ScaledMaps, normalise
 from pack.scenescope.dims import Grid
 from pack.scenescope.drawing.colormap import COLOUR_MAPS, colour, from_oklab, to_oklab
 from pack.scenescope.drawing.lettering import AMBER, PAPER, bar_of, draw_bar, fitting, font, ticks
@@ -23,7 +23,7 @@ STYLE = Style(Grid(128, 192))
 WORDS = [match("cat", (2,)), match("and", (3,)), match("dog", (5,))]
 
 
-def scaled(how="words") -> Scaled:
+def scaled(how="words") -> ScaledMaps:
     """Two pictures, three words, on a 4x6 grid."""
     return normalise([heatmaps(record(), WORDS)], how)[0]
 
@@ -145,7 +145,7 @@ def test_doubts_are_written_in_amber_where_they_belong():
     maps = scaled()
     cautions = (Caution("near uniform", "and", 0, 0.01, ""),)
     tiles = tiles_of(maps, cautions, STYLE)
-    assert [[tile.doubt for tile in row] for row in tiles] == [["", "near uniform", ""], ["", "", ""]]
+    assert [[tile.caution for tile in row] for row in tiles] == [["", "near uniform", ""], ["", "", ""]]
     amber = torch.tensor(AMBER) / 255
 
     def drawn(picture):

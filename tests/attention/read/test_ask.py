@@ -25,7 +25,7 @@ def question(words: str = "tall bird", heads: int = 2, seed: int = 5, branch: st
     generator = torch.Generator().manual_seed(seed)
     tokens = tuple(token for token in table(words).tokens if token.word is not None)
     keys = torch.randn(16, 1, len(tokens), heads * HEAD_WIDTH, generator=generator)
-    blocks = dict.fromkeys(site.block for site in record(Run(steps=1)).sites)
+    blocks = dict.fromkeys(layer.block for layer in record(Run(steps=1)).layers)
     return Question(dict(zip(blocks, keys, strict=True)), tokens, branch)
 
 

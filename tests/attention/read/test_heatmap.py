@@ -26,7 +26,7 @@ EACH = Selection(heads="each", precision=torch.float32)
 def slow_on_grid(recording, view_steps, level, columns, image, heads=None):
     """The one-grid heatmap, number by number in float64: the mean over steps, layers and heads of the columns' mean."""
     grid = recording.latent.coarser(2**level)
-    levels = {site.order: site.level for site in recording.sites}
+    levels = {layer.order: layer.level for layer in recording.layers}
     result = torch.zeros(grid.height, grid.width, dtype=torch.float64)
     for row in range(grid.height):
         for column in range(grid.width):

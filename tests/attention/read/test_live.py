@@ -10,7 +10,7 @@ from pack.scenescope.attention.read.live import LiveMaps
 from pack.scenescope.attention.record.recording import Entry
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.dims import Grid
-from pack.tests.support.recordings import Run, entry, record, sites
+from pack.tests.support.recordings import Run, entry, layers, record
 
 PROMPT = "a photo of a red circle and a green star in the snow"
 LATENT = Grid(64, 48)
@@ -18,7 +18,7 @@ LATENT = Grid(64, 48)
 
 def live(words: str = "", selection: Selection | None = None, entries: tuple[Entry, ...] | None = None) -> LiveMaps:
     """For a run of 64x48 latent cells, with SD1.5's blocks."""
-    return LiveMaps(sites(), entries or (entry(PROMPT),), LATENT, selection or Selection(), words)
+    return LiveMaps(layers(), entries or (entry(PROMPT),), LATENT, selection or Selection(), words)
 
 
 @pytest.mark.parametrize("heads", ["mean", "each"])

@@ -7,34 +7,34 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pack.scenescope.attention.record.choices import choose_blocks
-from pack.scenescope.attention.record.layers import Site, find_sites
+from pack.scenescope.attention.record.layers import AttentionLayer, find_layers
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import HostError, SelectionError
 from pack.tests.support.toy import toy_unet
 
 BLOCKS = ["input 1", "input 3", "input 3.1", "middle 0", "output 0", "output 2"]
-SITES = tuple(item.site for item in find_sites(toy_unet()))
+SITES = tuple(item.layer for item in find_layers(toy_unet()))
 choices = st.lists(st.sampled_from(["all", "down", "mid", "middle", "up", *BLOCKS]), min_size=1)
 
 
 def test_sites_are_found_in_the_order_in_which_they_run():
     """Oracle: the toy's own layout, by hand; its middle block has no cross-attention."""
-    found = find_sites(toy_unet())
-    assert [item.site.name for item in found if item.site.kind == "cross"] == [
+    found = find_layers(toy_unet())
+    assert [item.layer.name for item in found if item.layer.kind == "cross"] == [
         "input 1 cross",
         "input 3 cross",
         "input 3.1 cross",
         "output 0 cross",
         "output 2 cross",
     ]
-    assert [item.site.block for item in found if item.site.kind == "self"] == BLOCKS
-    assert [item.site.order for item in found if item.site.kind == "self"] == [0, 1, 2, 3, 4, 5]
-    assert {(item.site.heads, item.site.head_width) for item in found} == {(2, 4)}
+    assert [item.layer.block for item in found if item.layer.kind == "self"] == BLOCKS
+    assert [item.layer.order for item in found if item.layer.kind == "self"] == [0, 1, 2, 3, 4, 5]
+    assert {(item.layer.heads, item.layer.head_width) for item in found} == {(2, 4)}
 
 
 def test_places_and_levels_follow_the_u():
     """Oracle: by hand; output 0 takes the skip of input 3, output 2 that of input 1."""
-    places = {site.block: (site.place, site.level) for site in SITES}
+    places = {layer.block: (layer.place, layer.level) for layer in SITES}
     assert places == {
         "input 1": ("down", 0),
         "input 3": ("down", 1),
@@ -48,20 +48,20 @@ def test_places_and_levels_follow_the_u():
 def test_the_grid_of_a_site_is_the_one_its_features_have():
     """Oracle: feature maps of a real pass over a 5x7 latent, seen by hooks of this test."""
     unet, seen = toy_unet(), {}
-    found = find_sites(unet)
+    found = find_layers(unet)
     for item in found:
         item.transformer.register_forward_pre_hook(
-            lambda _, args, block=item.site.block: seen.__setitem__(block, tuple(args[0].shape[-2:]))
+            lambda _, args, block=item.layer.block: seen.__setitem__(block, tuple(args[0].shape[-2:]))
         )
     unet(torch.zeros(1, 4, 5, 7), torch.zeros(1, 3, 6))
-    assert {item.site.block: item.site.grid(Grid(5, 7)) for item in found} == seen
+    assert {item.layer.block: item.layer.grid(Grid(5, 7)) for item in found} == seen
     assert seen["middle 0"] == (3, 4)
 
 
 def test_the_modules_at_hand_are_the_models_own():
     """Oracle: identity."""
     unet = toy_unet()
-    found = {(item.site.block, item.site.kind): item for item in find_sites(unet)}
+    found = {(item.layer.block, item.layer.kind): item for item in find_layers(unet)}
     deep = unet.input_blocks[3][0]
     assert found["input 3.1", "cross"].attention is deep.transformer_blocks[1].attn2
     assert found["input 3.1", "self"].attention is deep.transformer_blocks[1].attn1
@@ -72,14 +72,14 @@ def test_the_modules_at_hand_are_the_models_own():
 def test_one_kind_alone_keeps_the_numbering_of_both():
     """Oracle: the sites of both kinds, filtered."""
     for kind in ("cross", "self"):
-        alone = [item.site for item in find_sites(toy_unet(), kinds=[kind])]
-        assert alone == [site for site in SITES if site.kind == kind]
+        alone = [item.layer for item in find_layers(toy_unet(), kinds=[kind])]
+        assert alone == [layer for layer in SITES if layer.kind == kind]
 
 
 def test_a_model_that_is_no_u_net_is_refused_with_a_way_out():
     """Oracle: the message."""
     with pytest.raises(HostError, match=r"is a Sequential without transformer blocks.*record before compiling"):
-        find_sites(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+        find_layers(torch.nn.Sequential(torch.nn.Linear(2, 2)))
 
 
 @pytest.mark.parametrize(
@@ -135,4 +135,4 @@ def test_naming_no_block_is_refused():
 def test_a_place_that_the_model_lacks_is_refused():
     """Oracle: the message."""
     with pytest.raises(SelectionError, match="'up' is not a block of this model"):
-        choose_blocks("up", [Site(0, "input 1", "down", "cross", 0, 8, 40)])
+        choose_blocks("up", [AttentionLayer(0, "input 1", "down", "cross", 0, 8, 40)])

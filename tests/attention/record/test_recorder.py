@@ -22,21 +22,21 @@ def test_every_map_is_the_softmax_of_its_own_rows(heads: str, dtype: torch.dtype
     recording = run.sample()
     found = {item.address: item for item in recording.maps}
     assert len(found) == 2 * 2 * (5 + 6)
-    for index, (site, query, key, _) in enumerate(run.seen):
+    for index, (layer, query, key, _) in enumerate(run.seen):
         for rows, entry in ((slice(0, 2), NEGATIVE), (slice(2, 4), POSITIVE)):
-            truth = attention_scores(query[rows], key[rows], site.heads)
-            if site.kind == "cross":
+            truth = attention_scores(query[rows], key[rows], layer.heads)
+            if layer.kind == "cross":
                 repeats = truth.split(entry.tokens, dim=-1)
                 truth = sum(repeats[1:], repeats[0])
             truth = truth.mean(dim=1, keepdim=True) if heads == "mean" else truth
             (made,) = (
                 item
                 for at, item in found.items()
-                if (at.step, at.branch, at.order, at.kind) == (index // 11, entry.branch, site.order, site.kind)
+                if (at.step, at.branch, at.order, at.kind) == (index // 11, entry.branch, layer.order, layer.kind)
             )
             assert torch.allclose(made.maps, truth, atol=1e-6)
-            assert made.query_grid == site.grid(LATENT)
-            assert made.key_grid == (None if site.kind == "cross" else site.grid(LATENT))
+            assert made.query_grid == layer.grid(LATENT)
+            assert made.key_grid == (None if layer.kind == "cross" else layer.grid(LATENT))
 
 
 def test_the_plan_is_what_is_held():
@@ -82,10 +82,10 @@ def test_queries_of_both_kinds_are_kept_in_their_own_type_for_the_first_steps(pr
 def test_where_all_evaluations_are_kept_queries_know_their_noise():
     """Oracle: the sigmas that were asked for, written by hand."""
     run = ToyRun(replace(SINGLE, keep_queries=True, evaluations="all"), steps=1)
-    (site,) = (item.site for item in run.found if (item.site.block, item.site.kind) == ("input 1", "cross"))
+    (layer,) = (item.layer for item in run.found if (item.layer.block, item.layer.kind) == ("input 1", "cross"))
     for sigma in (2.0, 1.5):
         run.recorder.evaluate(torch.tensor(sigma))
-        run.recorder.observe(site, torch.randn(2, 35, 8), torch.randn(2, 3, 8), LATENT, [POSITIVE])
+        run.recorder.observe(layer, torch.randn(2, 35, 8), torch.randn(2, 3, 8), LATENT, [POSITIVE])
     run.recorder.step_done(0)
     kept = run.recorder.finish({}).projections
     assert {at.evaluation: pair.sigma for at, pair in kept.items()} == {0: 2.0, 1: 1.5}
@@ -96,7 +96,7 @@ def test_the_recording_is_sorted_and_describes_the_run():
     recording = ToyRun(replace(SINGLE, blocks="down")).sample((POSITIVE,), (NEGATIVE,))
     addresses = [item.address for item in recording.maps]
     assert addresses == sorted(addresses)
-    assert [site.block for site in recording.sites] == ["input 1", "input 3", "input 3.1"]
+    assert [layer.block for layer in recording.layers] == ["input 1", "input 3", "input 3.1"]
     assert (recording.latent, recording.images, recording.sigmas) == (LATENT, 2, (2.0, 1.0, 0.0))
     assert recording.entries == (POSITIVE, NEGATIVE)
     assert dict(recording.about) == {"seed": 7}
@@ -230,10 +230,10 @@ def test_keys_that_another_patch_added_are_counted(keys: int):
 def test_queries_that_another_patch_merged_are_counted(kind: str):
     """Oracle: the reason; 20 rows of a 5x7 grid have no place on it (token merging)."""
     run = ToyRun(EVERYTHING)
-    (site,) = (item.site for item in run.found if (item.site.block, item.site.kind) == ("input 1", kind))
+    (layer,) = (item.layer for item in run.found if (item.layer.block, item.layer.kind) == ("input 1", kind))
     run.recorder.evaluate(2.0)
     run.recorder.observe(
-        site, torch.zeros(2, 20, 8), torch.zeros(2, 3 if kind == "cross" else 35, 8), LATENT, [POSITIVE]
+        layer, torch.zeros(2, 20, 8), torch.zeros(2, 3 if kind == "cross" else 35, 8), LATENT, [POSITIVE]
     )
     with pytest.raises(RecordingError, match=f"input 1 {kind}: another patch gave 20 queries for a grid of 5x7"):
         run.recorder.finish({})
@@ -242,9 +242,9 @@ def test_queries_that_another_patch_merged_are_counted(kind: str):
 def test_self_attention_over_foreign_keys_is_counted():
     """Oracle: the reason; twice the keys of a 5x7 grid (a reference picture's)."""
     run = ToyRun(EVERYTHING)
-    (site,) = (item.site for item in run.found if (item.site.block, item.site.kind) == ("input 1", "self"))
+    (layer,) = (item.layer for item in run.found if (item.layer.block, item.layer.kind) == ("input 1", "self"))
     run.recorder.evaluate(2.0)
-    run.recorder.observe(site, torch.zeros(2, 35, 8), torch.zeros(2, 70, 8), LATENT, [POSITIVE])
+    run.recorder.observe(layer, torch.zeros(2, 35, 8), torch.zeros(2, 70, 8), LATENT, [POSITIVE])
     with pytest.raises(RecordingError, match="input 1 self: another patch gave 70 keys instead of 35"):
         run.recorder.finish({})
 
@@ -299,10 +299,10 @@ def test_an_empty_run_says_that_the_steps_were_never_evaluated():
 def test_kept_maps_do_not_change_when_the_model_reuses_its_memory():
     """Oracle: a copy of the maps, compared after the queries and keys were overwritten."""
     run = ToyRun(replace(SINGLE, keep_queries=True), steps=1)
-    (site,) = (item.site for item in run.found if (item.site.block, item.site.kind) == ("input 1", "cross"))
+    (layer,) = (item.layer for item in run.found if (item.layer.block, item.layer.kind) == ("input 1", "cross"))
     query, key = torch.randn(2, 35, 8), torch.randn(2, 3, 8)
     run.recorder.evaluate(1.0)
-    run.recorder.observe(site, query, key, LATENT, [POSITIVE])
+    run.recorder.observe(layer, query, key, LATENT, [POSITIVE])
     expected = attention_scores(query, key, 2).mean(dim=1, keepdim=True), query.clone(), key.clone()
     query.zero_()
     key.zero_()

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 from pack.scenescope.attention.record.block_shapes import AttentionShape, BlockShape, ShapeProbe
-from pack.scenescope.attention.record.layers import FoundSite, Site
+from pack.scenescope.attention.record.layers import AttentionLayer, LayerModules
 from pack.scenescope.attention.shapes.tables import shape_csv, shape_json, shape_markdown
 from torch import nn
 
@@ -48,10 +48,12 @@ class Transformer(nn.Module):
             rows = cross(own(rows, rows), text)
         return rows.mT.unflatten(2, x.shape[2:])
 
-    def found(self, order: int = 0, name: str = "input 7", level: int = 2) -> tuple[FoundSite, ...]:
+    def found(self, order: int = 0, name: str = "input 7", level: int = 2) -> tuple[LayerModules, ...]:
         return tuple(
-            FoundSite(
-                Site(order + i, name + (f".{i}" if i else ""), "down", kind, level, HEADS, WIDTH // HEADS), layer, self
+            LayerModules(
+                AttentionLayer(order + i, name + (f".{i}" if i else ""), "down", kind, level, HEADS, WIDTH // HEADS),
+                layer,
+                self,
             )
             for i, pair in enumerate(zip(self.cross, self.own, strict=True))
             for kind, layer in zip(("cross", "self"), pair, strict=True)

@@ -225,7 +225,7 @@ def test_masks_may_have_another_size_of_the_same_shape(tmp_path):
     Image.fromarray(half).save(tmp_path / "mask1.png")
     photo = read_photo(tmp_path, 79)
     assert float(photo.scene.masks[0, 1].mean()) == pytest.approx(0.5, abs=0.02)
-    assert "mask of another size" in [doubt.kind for doubt in photo.found]
+    assert "mask of another size" in [caution.kind for caution in photo.found]
 
 
 class SmallMemory:

@@ -11,9 +11,9 @@ from pack.benchmarks.lab.trial import Course, Manner, Studio, learn
 from pack.host.demo import load_demo_model
 from pack.host.recording.sampling import SamplerSettings
 from pack.host.training.models import training_ports
-from pack.scenescope.training.run.trainer import Keeping, Report, Run
+from pack.scenescope.training.run.trainer import Report, Run, StateStore
 from pack.scenescope.training.settings import lora_settings
-from pack.scenescope.training.step.objective import Measured
+from pack.scenescope.training.step.objective import StepResult
 from pack.tests.support.host.learning import SHORT, learned_bits, small_scene
 
 
@@ -38,7 +38,7 @@ def test_a_way_that_was_broken_off_ends_with_the_same_bits(tmp_path, at):
     """Oracle: a run step by step without all that; broken off in each phase and after the last step."""
     demo, scene = load_demo_model(), small_scene()
     breaking, file = BreakOff(at), tmp_path / "kept.state"
-    course = Course(on_begin=breaking.begun.append, on_step=breaking, keeping=Keeping(file, 50))
+    course = Course(on_begin=breaking.begun.append, on_step=breaking, keeping=StateStore(file, 50))
     with training_ports(*demo, scene, SHORT) as ports:
         with Run(scene, ports, SHORT) as run:
             rows = run.concepts()
@@ -78,7 +78,7 @@ def test_lines_come_now_and_then():
     progress.picture("class picture", 1, 1)
     progress.begin(0)
     for step in range(1, 11):
-        told = Measured(0.25, 0.5, None if step < 6 else 0.125, {}, {})
+        told = StepResult(0.25, 0.5, None if step < 6 else 0.125, {}, {})
         progress.step(Report(step, 10, 1 if step < 6 else 2, told, 0.0, lambda: None, {}))
     assert lines == [
         "  class picture 1 of 1",

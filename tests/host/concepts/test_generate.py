@@ -173,9 +173,9 @@ def test_what_asks_for_nothing_is_refused(demo, changes, words):
 def test_a_token_that_is_none_is_named(demo, prompt, negative, said):
     """Oracle: by hand: what stands in angle brackets and is no handle, letter by letter."""
     found = made(demo, prompt=prompt, seeds=1, negative=negative)
-    doubts = doubts_of(found, made_up(demo, "lora"), negative)
-    assert len(doubts) == len(said)
-    assert all(doubt.startswith(words) for doubt, words in zip(doubts, said, strict=True))
+    cautions = doubts_of(found, made_up(demo, "lora"), negative)
+    assert len(cautions) == len(said)
+    assert all(caution.startswith(words) for caution, words in zip(cautions, said, strict=True))
 
 
 def test_a_cancelled_run_says_where_it_stopped(demo, monkeypatch):

@@ -41,8 +41,8 @@ def test_the_pictures_are_kept_beside_it(temp):
     places = viewer_ui(run, picture=pictures)["scenescope_view"][0]["pictures"]
     for others in (pictures[:1], torch.cat([pictures, pictures[:1]])):
         assert viewer_ui(run, picture=others)["scenescope_view"][0]["pictures"] == []
-        (doubt,) = picture_cautions(run, others)
-        assert doubt.startswith(f"There are {len(others)} pictures and maps of 2")
+        (caution,) = picture_cautions(run, others)
+        assert caution.startswith(f"There are {len(others)} pictures and maps of 2")
     assert picture_cautions(run, pictures) == picture_cautions(run, None) == []
     assert [Image.open(temp / place["filename"]).getpixel((3, 5)) for place in places] == [(0, 0, 0), (153, 153, 153)]
 

@@ -27,12 +27,12 @@ def test_every_map_is_the_softmax_of_the_blocks_own_queries_and_keys(small_model
     with every_projection(model) as calls:
         recording, _ = recorded(model, Run(batch=2), selection)
     kinds = {"attn2": "cross", "attn1": "self"}
-    per_step = len(recording.sites)
+    per_step = len(recording.layers)
     assert len(calls) == per_step * 2  # positive and negative travel in one call
     worst = 0.0
     for index, call in enumerate(calls):
         step, kind = index // per_step, kinds[call["name"].rsplit(".", 1)[1]]
-        site = [site for site in recording.sites if site.kind == kind][(index % per_step) // 2]
+        layer = [layer for layer in recording.layers if layer.kind == kind][(index % per_step) // 2]
         truth = slow_softmax(call["query"], call["key"], call["heads"])
         truth = truth.mean(dim=1, keepdim=True) if heads == "mean" else truth
         for rows, branch in ((slice(0, 2), NEGATIVE), (slice(2, 4), POSITIVE)):  # the host puts the negative first
@@ -40,7 +40,7 @@ def test_every_map_is_the_softmax_of_the_blocks_own_queries_and_keys(small_model
                 item.maps
                 for item in recording.maps
                 if (item.address.step, item.address.branch, item.address.block, item.address.kind)
-                == (step, branch, site.block, kind)
+                == (step, branch, layer.block, kind)
             ]
             assert len(found) == 1
             worst = max(worst, float((found[0].double() - truth[rows]).abs().max()))

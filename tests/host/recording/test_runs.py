@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from pack.host.recording.runs import RunBook
+from pack.host.recording.runs import RecordedRuns
 from pack.host.recording.unet import record_attention
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.errors import BudgetError, HostError, RecordingError, SelectionError
@@ -206,4 +206,4 @@ def test_older_runs_of_the_same_sampler_make_room(sd15: Any) -> None:
         with CurrentNodeContext(prompt_id=prompt, node_id=node):
             sample(watched, conditioning(seed=1), conditioning(seed=2))
     assert [(run.prompt, run.node) for run in book.runs] == [("a", "1"), ("c", "2")]
-    assert isinstance(book, RunBook)
+    assert isinstance(book, RecordedRuns)

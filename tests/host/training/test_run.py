@@ -102,7 +102,7 @@ def test_a_finished_run_is_returned_and_a_changed_one_is_told(demo):
     with pytest.raises(InputError, match="seed is 5; expected 4"):
         train_concepts(demo, scene, changed, QUICK, None)
     names = [
-        train_concepts(demo, scene, settings, replace(QUICK, run_name=""), None).told["run"]
+        train_concepts(demo, scene, settings, replace(QUICK, run_name=""), None).payload["run"]
         for settings in (SHORT, changed, SHORT)
     ]
     assert names[0] == names[2] != names[1]
@@ -175,12 +175,12 @@ def test_the_node_gives_what_its_sockets_say(demo):
     assert samples.shape == (4, 64, 64, 3)
     assert not torch.equal(samples[0], samples[2])
     assert LossGraphNode.PREPARE_CLASS_CLONE(None).execute(losses, "loss").ui is not None
-    told = json.loads(json.dumps(output.ui["scenescope_training"][0]))
-    assert (told["status"], told["step"], told["phase"]) == ("finished", 6, 2)
-    assert len(told["curves"]["steps"]) == 6
-    for image in told["images"]:
+    payload = json.loads(json.dumps(output.ui["scenescope_training"][0]))
+    assert (payload["status"], payload["step"], payload["phase"]) == ("finished", 6, 2)
+    assert len(payload["curves"]["steps"]) == 6
+    for image in payload["images"]:
         assert Path(folder_paths.get_output_directory(), image["subfolder"], image["filename"]).is_file()
-    assert len(told["images"]) == 4
+    assert len(payload["images"]) == 4
 
 
 def test_the_next_graph_runs_as_if_nothing_had_been(demo):
@@ -218,7 +218,7 @@ def test_class_pictures_are_made_once(demo, monkeypatch):
     assert path.stat().st_mtime_ns == changed
     with pytest.raises(InputError, match="the set of class pictures is"):
         train_concepts(demo, small_scene(), settings, replace(plan, class_prompt="a photo at night"), None)
-    assert done.told["curves"]["prior"][-1] > 0
+    assert done.payload["curves"]["prior"][-1] > 0
 
 
 def test_out_of_memory_says_what_to_change(demo, monkeypatch):

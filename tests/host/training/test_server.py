@@ -63,18 +63,18 @@ def heard(server: Server, prompt: dict[str, Any], on_event: Callable[[dict[str, 
     """
 
     async def listen() -> list[dict[str, Any]]:
-        told: list[dict[str, Any]] = []
+        payload: list[dict[str, Any]] = []
         address = f"ws://127.0.0.1:{server.port}/ws?clientId={server.client}"
         async with aiohttp.ClientSession() as session, session.ws_connect(address) as socket:
             await asyncio.to_thread(server.queue, prompt)
             async for message in socket:
                 event = json.loads(message.data) if message.type is aiohttp.WSMsgType.TEXT else {"type": None}
                 if event["type"] == "scenescope.training":
-                    told.append(event["data"])
+                    payload.append(event["data"])
                     await asyncio.to_thread(on_event, event["data"])
                 if event["type"] == "executing" and event["data"]["node"] is None:
                     break
-        return told
+        return payload
 
     return asyncio.run(listen())
 
@@ -106,22 +106,22 @@ def test_a_run_that_is_cancelled_in_the_editor_is_kept_and_goes_on(server, whole
             pressed.append(event["step"])
             server.post("/interrupt", {})
 
-    told = heard(server, prompt, cancel)
-    assert [event["status"] for event in (told[0], told[-1])] == ["preparing", "stopped"]
+    payload = heard(server, prompt, cancel)
+    assert [event["status"] for event in (payload[0], payload[-1])] == ["preparing", "stopped"]
     kept = load_state(folder_of(server, "cancelled") / "state.safetensors").step
     assert pressed[0] <= kept < sum(STEPS)
-    assert f"Cancelled after step {kept} of {sum(STEPS)}" in told[-1]["message"]
-    assert told[-1]["curves"]["steps"] == list(range(1, kept + 1))
+    assert f"Cancelled after step {kept} of {sum(STEPS)}" in payload[-1]["message"]
+    assert payload[-1]["curves"]["steps"] == list(range(1, kept + 1))
     shown = {"filename": "dashboard.json", "subfolder": "training/cancelled", "type": "output"}
-    assert {"node": "train", **json.loads(server.view(shown))} == told[-1]
-    told = heard(server, prompt, lambda event: None)
-    assert [event["status"] for event in (told[0], told[-1])] == ["preparing", "finished"]
-    assert {event["node"] for event in told} == {"train"}
-    assert told[0]["step"] == kept
-    assert min(event["step"] for event in told if event["status"] == "training") > kept
-    assert told[-1]["curves"]["steps"] == list(range(1, sum(STEPS) + 1))
+    assert {"node": "train", **json.loads(server.view(shown))} == payload[-1]
+    payload = heard(server, prompt, lambda event: None)
+    assert [event["status"] for event in (payload[0], payload[-1])] == ["preparing", "finished"]
+    assert {event["node"] for event in payload} == {"train"}
+    assert payload[0]["step"] == kept
+    assert min(event["step"] for event in payload if event["status"] == "training") > kept
+    assert payload[-1]["curves"]["steps"] == list(range(1, sum(STEPS) + 1))
     assert saved_bits(server, "cancelled") == whole
-    (picture,) = told[-1]["images"]
+    (picture,) = payload[-1]["images"]
     assert server.path_of(picture).is_file()
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from pack.scenescope.errors import FileError, InputError
 from pack.scenescope.training.run.state import load_state, save_state
-from pack.scenescope.training.run.trainer import Keeping, Run, train
+from pack.scenescope.training.run.trainer import Run, StateStore, train
 from pack.tests.support.toy_runs import FULL, LORA, BrokenOff, bits, breaking_at, learned
 from pack.tests.support.toy_training import toy_ports, toy_scene
 from safetensors.torch import load_file, save_file
@@ -35,15 +35,15 @@ def test_a_run_that_was_broken_off_ends_with_the_same_bits(settings, tmp_path):
         path = tmp_path / f"{breaks}.state"
         for step in breaks:
             with pytest.raises(BrokenOff):
-                learned(settings, on_step=breaking_at(step), keeping=Keeping(path, every=3))
+                learned(settings, on_step=breaking_at(step), keeping=StateStore(path, every=3))
             assert load_state(path).step == step
-        assert bits(learned(settings, keeping=Keeping(path, every=3))) == whole
+        assert bits(learned(settings, keeping=StateStore(path, every=3))) == whole
 
 
 def test_a_second_phase_that_fails_at_once_goes_on_from_the_first(tmp_path):
     """Oracle: the run that was not broken off; out of memory is likeliest where the weights come in."""
     scene, calls = toy_scene(), []
-    ports, keeping = toy_ports(scene), Keeping(tmp_path / "run.state", 100)
+    ports, keeping = toy_ports(scene), StateStore(tmp_path / "run.state", 100)
 
     def fail(module, inputs):
         calls.append(module)
@@ -59,7 +59,7 @@ def test_a_second_phase_that_fails_at_once_goes_on_from_the_first(tmp_path):
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
     """Oracle: by hand: no step is told."""
-    keeping, steps = Keeping(tmp_path / "run.state", 100), []
+    keeping, steps = StateStore(tmp_path / "run.state", 100), []
     first = learned(LORA, keeping=keeping)
     again = learned(LORA, keeping=keeping, on_step=steps.append)
     assert steps == []
@@ -88,7 +88,7 @@ learned(LORA, keeping=Keeping(Path({str(path)!r}), 1), on_step=lambda report: pr
         assert process.returncode == -signal.SIGKILL
         assert load_state(path).step >= wanted
     torch.set_num_threads(1)
-    assert bits(learned(LORA, keeping=Keeping(path, 1))) == bits(learned(LORA))
+    assert bits(learned(LORA, keeping=StateStore(path, 1))) == bits(learned(LORA))
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def test_a_changed_setting_is_refused(tmp_path, change, words):
     """Oracle: by hand; the message names the setting and both values. The state stays."""
     path = tmp_path / "run.state"
     with pytest.raises(BrokenOff):
-        learned(LORA, on_step=breaking_at(2), keeping=Keeping(path, 9))
+        learned(LORA, on_step=breaking_at(2), keeping=StateStore(path, 9))
     before = path.read_bytes()
     with pytest.raises(InputError, match=words):
-        learned(replace(LORA, **change), keeping=Keeping(path, 9))
+        learned(replace(LORA, **change), keeping=StateStore(path, 9))
     assert path.read_bytes() == before
 
 
@@ -114,35 +114,35 @@ def test_another_scene_or_model_is_refused(tmp_path):
     """Oracle: by hand."""
     path, scene = tmp_path / "run.state", toy_scene()
     with pytest.raises(BrokenOff):
-        train(scene, toy_ports(), LORA, on_step=breaking_at(6), keeping=Keeping(path, 9))
+        train(scene, toy_ports(), LORA, on_step=breaking_at(6), keeping=StateStore(path, 9))
     with pytest.raises(InputError, match="the base model is 'other'; expected 'toy'"):
-        train(scene, replace(toy_ports(), base="other"), LORA, keeping=Keeping(path, 9))
+        train(scene, replace(toy_ports(), base="other"), LORA, keeping=StateStore(path, 9))
     with pytest.raises(InputError, match="the scene is"):
-        train(replace(scene, masks=scene.masks * 0.9), toy_ports(), LORA, keeping=Keeping(path, 9))
+        train(replace(scene, masks=scene.masks * 0.9), toy_ports(), LORA, keeping=StateStore(path, 9))
 
 
 def test_a_damaged_state_is_refused(tmp_path):
     """Oracle: by hand: cut short, a number that is none, a tensor of another shape, a step that cannot be."""
     path, bad = tmp_path / "run.state", tmp_path / "bad.state"
     with pytest.raises(BrokenOff):
-        learned(LORA, on_step=breaking_at(6), keeping=Keeping(path, 9))
+        learned(LORA, on_step=breaking_at(6), keeping=StateStore(path, 9))
     content = path.read_bytes()
     metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     value, tensors = json.loads(metadata["value"]), load_file(path)
     name = value["rows"]
     bad.write_bytes(content[:-1])
     with pytest.raises(FileError, match="bad.state: the file holds"):
-        learned(LORA, keeping=Keeping(bad, 9))
+        learned(LORA, keeping=StateStore(bad, 9))
     for rows, words in (
         (tensors[name] * float("inf"), "not finite"),
         (tensors[name][:2].clone(), "does not fit the model"),
     ):
         save_file({**tensors, name: rows}, bad, metadata)
         with pytest.raises(FileError, match=words):
-            learned(LORA, keeping=Keeping(bad, 9))
+            learned(LORA, keeping=StateStore(bad, 9))
     save_file(tensors, bad, {**metadata, "value": json.dumps({**value, "step": 10})})
     with pytest.raises(FileError, match="step is 10; expected at most 9"):
-        learned(LORA, keeping=Keeping(bad, 9))
+        learned(LORA, keeping=StateStore(bad, 9))
 
 
 def test_a_full_disk_is_told_and_keeps_the_earlier_state(tmp_path, monkeypatch):
@@ -156,7 +156,7 @@ def test_a_full_disk_is_told_and_keeps_the_earlier_state(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", fills_up)
     with pytest.raises(FileError, match="No space left on device"):
-        learned(LORA, keeping=Keeping(path, 2))
+        learned(LORA, keeping=StateStore(path, 2))
     assert load_state(path).step == 2
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.state"]
 
@@ -166,6 +166,6 @@ def test_a_state_needs_no_step_to_be_saved(tmp_path):
     scene = toy_scene()
     with Run(scene, toy_ports(scene), LORA) as run:
         save_state(run.state(), tmp_path / "run.state")
-    assert bits(learned(LORA, keeping=Keeping(tmp_path / "run.state", 9))) == bits(learned(LORA))
+    assert bits(learned(LORA, keeping=StateStore(tmp_path / "run.state", 9))) == bits(learned(LORA))
     with pytest.raises(InputError, match="every 0 steps"):
-        Keeping(tmp_path / "run.state", 0)
+        StateStore(tmp_path / "run.state", 0)

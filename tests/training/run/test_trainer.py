@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from pack.scenescope.errors import InputError
-from pack.scenescope.training.run.trainer import Keeping, Run, train
+from pack.scenescope.training.run.trainer import Run, StateStore, train
 from pack.scenescope.training.settings import full_settings, lora_settings
 from pack.tests.support.toy_runs import FULL, LORA, BrokenOff, bits, breaking_at, learned
 from pack.tests.support.toy_training import all_bits, hooks, toy_ports, toy_scene
@@ -122,7 +122,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     ports = toy_ports(scene)
     broken = replace(ports, latents=ports.latents * float("nan"), flipped=ports.flipped * float("nan"))
     with pytest.raises(InputError, match="in step 1 is nan; expected a finite number"):
-        train(scene, broken, LORA, keeping=Keeping(tmp_path / "run.state", 1))
+        train(scene, broken, LORA, keeping=StateStore(tmp_path / "run.state", 1))
     assert not (tmp_path / "run.state").exists()
 
 

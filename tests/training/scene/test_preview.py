@@ -10,8 +10,8 @@ import pytest
 import torch
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import InputError
-from pack.scenescope.training.scene.cautions import Doubt, doubts
-from pack.scenescope.training.scene.masks import PALETTE, Marks, colour_of, gather, name_things
+from pack.scenescope.training.scene.cautions import SceneCaution, cautions
+from pack.scenescope.training.scene.masks import PALETTE, MaskSources, collect_masks, colour_of, name_things
 from pack.scenescope.training.scene.painted import NEAR
 from pack.scenescope.training.scene.preview import describe, facts, preview
 from pack.scenescope.training.scene.scene import Concept, Scene, build_scene
@@ -46,19 +46,19 @@ LEFT, RIGHT = box(16, 8, 32, 32), box(16, 56, 32, 32)
 
 def test_a_batch_on_one_socket_is_several_things_of_one_picture():
     """Oracle: the masks, in order, with those of other sockets; one without a batch dimension among them."""
-    things = gather(Marks([torch.stack([LEFT, RIGHT]), box(0, 0, 8, 8)]), 1)
+    things = collect_masks(MaskSources([torch.stack([LEFT, RIGHT]), box(0, 0, 8, 8)]), 1)
     assert torch.equal(torch.cat(things), torch.stack([LEFT, RIGHT, box(0, 0, 8, 8)]))
 
 
 def test_with_several_pictures_every_so_many_masks_are_one_thing():
     """Oracle: by hand, two things in two pictures; a batch that does not divide is refused."""
-    things = gather(Marks([torch.stack([LEFT, RIGHT, RIGHT, LEFT])]), 2)
+    things = collect_masks(MaskSources([torch.stack([LEFT, RIGHT, RIGHT, LEFT])]), 2)
     assert [thing.tolist() for thing in things] == [
         torch.stack([LEFT, RIGHT]).tolist(),
         torch.stack([RIGHT, LEFT]).tolist(),
     ]
     with pytest.raises(InputError, match="a socket has 3 masks and there are 2 pictures"):
-        gather(Marks([torch.stack([LEFT] * 3)]), 2)
+        collect_masks(MaskSources([torch.stack([LEFT] * 3)]), 2)
 
 
 def test_a_colour_is_the_same_thing_in_every_picture():
@@ -66,18 +66,18 @@ def test_a_colour_is_the_same_thing_in_every_picture():
     coloured = torch.zeros(2, *SIZE, 3)
     for image, (red, green) in enumerate([(LEFT, RIGHT), (RIGHT, LEFT)]):
         coloured[image, ..., 0], coloured[image, ..., 1] = red, green
-    red, green = gather(Marks(coloured=coloured), 2)
+    red, green = collect_masks(MaskSources(coloured=coloured), 2)
     assert torch.equal(red, torch.stack([LEFT, RIGHT]))
     assert torch.equal(green, torch.stack([RIGHT, LEFT]))
     with pytest.raises(InputError, match="2 coloured pictures and 1 pictures"):
-        gather(Marks(coloured=coloured), 1)
+        collect_masks(MaskSources(coloured=coloured), 1)
 
 
 def test_strokes_in_the_colour_of_a_thing_add_to_its_mask_and_others_are_new_things():
     """Oracle: by hand; the second thing's colour is painted where its mask is not, and red is nobody's."""
     more, new = box(0, 0, 16, 16), box(48, 0, 16, 96)
     strokes = painted((new, (255, 0, 0), 1.0), (more, PALETTE[1], 1.0))
-    first, second, third = gather(Marks([LEFT, RIGHT], strokes=strokes), 1)
+    first, second, third = collect_masks(MaskSources([LEFT, RIGHT], strokes=strokes), 1)
     assert torch.equal(first[0], LEFT)
     assert torch.equal(second[0], torch.maximum(RIGHT, more))
     assert torch.equal(third[0], new)
@@ -86,28 +86,28 @@ def test_strokes_in_the_colour_of_a_thing_add_to_its_mask_and_others_are_new_thi
 def test_strokes_alone_come_in_the_palettes_order_wherever_they_are():
     """Oracle: by hand; the palette's second colour is painted above its first, which is thin paint everywhere."""
     upper, lower = box(0, 0, 16, 96), box(32, 0, 16, 96)
-    things = gather(Marks(strokes=painted((upper, PALETTE[1], 0.3), (lower, PALETTE[0], 0.3))), 1)
+    things = collect_masks(MaskSources(strokes=painted((upper, PALETTE[1], 0.3), (lower, PALETTE[0], 0.3))), 1)
     assert torch.equal(torch.cat(things), torch.stack([lower, upper]))
 
 
 def test_strokes_belong_to_the_first_picture():
     """Oracle: by hand; the second picture does not show the thing."""
-    (thing,) = gather(Marks(strokes=painted((LEFT, (255, 0, 0), 1.0))), 2)
+    (thing,) = collect_masks(MaskSources(strokes=painted((LEFT, (255, 0, 0), 1.0))), 2)
     assert torch.equal(thing, torch.stack([LEFT, torch.zeros(SIZE)]))
 
 
 @pytest.mark.parametrize(
     ("marks", "said"),
     [
-        (Marks(), "the number of masks is 0;"),
-        (Marks([torch.zeros(SIZE)]), "is 1, all of them empty"),
-        (Marks(strokes=torch.zeros(*SIZE, 4)), "the number of masks is 0;"),
+        (MaskSources(), "the number of masks is 0;"),
+        (MaskSources([torch.zeros(SIZE)]), "is 1, all of them empty"),
+        (MaskSources(strokes=torch.zeros(*SIZE, 4)), "the number of masks is 0;"),
     ],
 )
 def test_a_scene_without_any_mask_is_refused(marks, said):
     """Oracle: the message."""
     with pytest.raises(InputError, match=said):
-        gather(marks, 1)
+        collect_masks(marks, 1)
 
 
 def test_handles_and_words_are_read_line_by_line():
@@ -158,7 +158,7 @@ def test_every_shape_gets_a_sheet_for_each_picture(size):
     """Oracle: the number of pictures; very wide and very tall ones, more concepts than colours."""
     masks = [torch.ones(2, *size) for _ in range(9)]
     scene = build_scene(torch.rand(2, *size, 3), masks, [Concept(f"<a{index}>") for index in range(9)])
-    sheets = preview(scene, doubts(scene, len))
+    sheets = preview(scene, cautions(scene, len))
     assert len(sheets) == 2
     assert sheets.isfinite().all()
 
@@ -166,7 +166,7 @@ def test_every_shape_gets_a_sheet_for_each_picture(size):
 def test_warnings_make_the_sheet_longer_and_are_written_in_amber():
     """Oracle: the same sheet without them."""
     scene = scene_of(LEFT)
-    said = [Doubt("overlap", 0, "Something is wrong " * 20)] * 2
+    said = [SceneCaution("overlap", 0, "Something is wrong " * 20)] * 2
     without, with_them = preview(scene, [])[0], preview(scene, said)[0]
     assert len(with_them) > len(without)
     amber = (with_them[..., 0] > 0.9) & (with_them[..., 2] < 0.4)
@@ -177,7 +177,7 @@ def test_warnings_make_the_sheet_longer_and_are_written_in_amber():
 def test_the_report_names_sizes_words_cells_and_each_warning_once():
     """Oracle: by hand: 32x32 pixels are one cell of 32 pixels a side."""
     scene = scene_of(LEFT)
-    text = describe(scene, [Doubt("overlap", 0, "It is so.")] * 2)
+    text = describe(scene, [SceneCaution("overlap", 0, "It is so.")] * 2)
     assert text.splitlines() == [
         "1 concept in 1 picture of 64x96; latent 8x12, attention loss 2x3",
         "<thing0>: starts as 'cat', 1.0 of 6 cells",
@@ -187,7 +187,7 @@ def test_the_report_names_sizes_words_cells_and_each_warning_once():
 
 def test_the_facts_are_plain_json():
     """Oracle: what JSON gives back, and the values by hand."""
-    found = json.loads(json.dumps(facts(scene_of(LEFT, RIGHT), [Doubt("overlap", 1, "It is so.")])))
+    found = json.loads(json.dumps(facts(scene_of(LEFT, RIGHT), [SceneCaution("overlap", 1, "It is so.")])))
     assert found["concepts"][0] == {"handle": "<thing0>", "word": "cat", "colour": "#56b4e9", "cells": 1.0}
     assert found["grids"] == {"picture": [64, 96], "latent": [8, 12], "loss": [2, 3]}
     assert found["warnings"] == [{"kind": "overlap", "concept": 1, "message": "It is so."}]

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import InputError
-from pack.scenescope.training.scene.cautions import colour_doubts, doubts, size_doubts
-from pack.scenescope.training.scene.masks import PALETTE, Marks
+from pack.scenescope.training.scene.cautions import cautions, colour_cautions, size_cautions
+from pack.scenescope.training.scene.masks import PALETTE, MaskSources
 from pack.scenescope.training.scene.painted import Stray, main_colours, masks_by_colour, stray_colours
 from pack.scenescope.training.scene.scene import Concept, Scene, build_scene, soft_mask, working_size
 
@@ -147,7 +147,7 @@ def test_a_scenes_name_differs_where_anything_differs():
 
 def kinds(scene: Scene, **options) -> list[tuple[str, int | None]]:
     """What is doubted, and of which concept."""
-    return [(doubt.kind, doubt.concept) for doubt in doubts(scene, **options)]
+    return [(caution.kind, caution.concept) for caution in cautions(scene, **options)]
 
 
 def test_masks_that_say_too_little_are_named():
@@ -156,7 +156,7 @@ def test_masks_that_say_too_little_are_named():
     masks = [torch.zeros(size), box(size, 0, 0, 112, 32), box(size, 0, 32, 128, 32)]
     scene = build_scene(picture(size), masks, [CAT, DOG, Concept("<tree>")])
     assert kinds(scene) == [("empty mask", 0), ("tiny mask", 1)]
-    assert "3.5 cells of the 4x4 maps" in doubts(scene)[1].message
+    assert "3.5 cells of the 4x4 maps" in cautions(scene)[1].message
     twice = build_scene(picture(size, 2), [torch.stack([torch.zeros(size), masks[2]])], [CAT])
     assert kinds(twice) == []
 
@@ -166,7 +166,7 @@ def test_overlap_is_named_but_not_soft_edges_that_add_up():
     size = Grid(128, 128)
     scene = build_scene(picture(size), [box(size, 0, 0, 128, 64), box(size, 0, 32, 128, 64)], [CAT, DOG])
     assert kinds(scene) == [("overlap", 1)]
-    assert "50%" in doubts(scene)[0].message
+    assert "50%" in cautions(scene)[0].message
     soft = build_scene(picture(size), [torch.full(size, 0.5)], [CAT], background=Concept("<room>"))
     assert kinds(soft) == []
 
@@ -180,8 +180,10 @@ def test_many_concepts_words_and_sizes_are_named():
     found = kinds(scene, pieces=lambda text: 1 if text == "cat" else len(text))
     assert found == [("ordinary word", 0), ("long word", 2), ("many concepts", None)]
     assert kinds(scene) == [("many concepts", None)]
-    sizes = size_doubts([torch.ones(128, 320), torch.ones(1, 64, 128), torch.ones(1, 64, 64, 3)], size)
-    assert [(doubt.kind, doubt.concept) for doubt in sizes] == [("mask of another size", place) for place in (1, 2)]
+    sizes = size_cautions([torch.ones(128, 320), torch.ones(1, 64, 128), torch.ones(1, 64, 64, 3)], size)
+    assert [(caution.kind, caution.concept) for caution in sizes] == [
+        ("mask of another size", place) for place in (1, 2)
+    ]
     assert "64x128 and the picture 128x320" in sizes[0].message
 
 
@@ -248,19 +250,19 @@ def test_a_colour_that_is_too_near_to_another_is_told_of_however_large():
 def test_colours_that_may_mean_something_else_are_doubted():
     """Oracle: by hand; a palette's colour and one of nobody's, with no, too few and enough handles."""
     own = strokes_of((PALETTE[0], 10, 10, 80), ((255, 255, 255), 100, 100, 50), ((1, 2, 3), 180, 180, 10))
-    found = colour_doubts(Marks(strokes=own), 2, 0)
-    assert [doubt.kind for doubt in found] == ["stray colour", "colour without a row"]
+    found = colour_cautions(MaskSources(strokes=own), 2, 0)
+    assert [caution.kind for caution in found] == ["stray colour", "colour without a row"]
     assert "#010203 covers 0.25% of the painting, too little for a thing" in found[0].message
     assert "a part of what is #56b4e9" in found[0].message
     assert "#ffffff, on 6.2% of the painting, is no handle's colour" in found[1].message
-    few = colour_doubts(Marks(strokes=own), 2, 1)
-    assert [(doubt.kind, doubt.concept) for doubt in few][1:] == [
+    few = colour_cautions(MaskSources(strokes=own), 2, 1)
+    assert [(caution.kind, caution.concept) for caution in few][1:] == [
         ("colour without a row", None),
         ("thing without a handle", 1),
     ]
     assert "Thing 2 has no line among the 1 handles and is called <asset1>" in few[2].message
-    assert [doubt.kind for doubt in colour_doubts(Marks(strokes=own), 2, 2)] == ["stray colour"]
-    assert colour_doubts(Marks([torch.ones(8, 8)] * 2), 2, 1) == ()
+    assert [caution.kind for caution in colour_cautions(MaskSources(strokes=own), 2, 2)] == ["stray colour"]
+    assert colour_cautions(MaskSources([torch.ones(8, 8)] * 2), 2, 1) == ()
 
 
 def test_a_stray_colour_in_a_coloured_picture_is_counted_as_nothing():
@@ -268,6 +270,6 @@ def test_a_stray_colour_in_a_coloured_picture_is_counted_as_nothing():
     coloured = torch.zeros(2, 100, 100, 3)
     coloured[:, :50, :, 0] = 1
     coloured[1, 60:70, 60:70, 2] = 0.3
-    (doubt,) = colour_doubts(Marks(coloured=coloured), 1, 0)
-    assert "#00004c covers 0.50% of the painting" in doubt.message
-    assert "taken for nothing" in doubt.message
+    (caution,) = colour_cautions(MaskSources(coloured=coloured), 1, 0)
+    assert "#00004c covers 0.50% of the painting" in caution.message
+    assert "taken for nothing" in caution.message

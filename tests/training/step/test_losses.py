@@ -8,7 +8,7 @@ from pack.scenescope.attention.read.heatmap import aggregate_on_grid
 from pack.scenescope.attention.record.scores import attention_scores
 from pack.scenescope.dims import Grid
 from pack.scenescope.training.step.losses import attention_loss, concept_maps, fits, masked_loss, prior_loss
-from pack.scenescope.training.weights.embeddings import SPREAD, first_rows, guard_norm
+from pack.scenescope.training.weights.embeddings import SPREAD, first_embeddings, guard_norm
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -146,10 +146,10 @@ def test_the_fit_compares_the_upper_half_of_a_map_with_its_mask():
 def test_rows_begin_at_their_words_or_near_another():
     """Oracle: means by hand, and the spread of many numbers."""
     pieces = [torch.tensor([[1.0, 2.0], [3.0, 6.0]]).half(), torch.zeros(1, 2)]
-    rows = first_rows(pieces, [False, False], torch.Generator())
+    rows = first_embeddings(pieces, [False, False], torch.Generator())
     assert rows.dtype == torch.float32
     assert rows.tolist() == [[2.0, 4.0], [0.0, 0.0]]
-    near = first_rows([torch.ones(1, 4000)], [True], torch.Generator().manual_seed(0))
+    near = first_embeddings([torch.ones(1, 4000)], [True], torch.Generator().manual_seed(0))
     assert float(near.mean()) == pytest.approx(1.0, abs=0.002)
     assert float(near.std()) == pytest.approx(SPREAD, rel=0.1)
 

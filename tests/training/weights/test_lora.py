@@ -8,7 +8,7 @@ import pytest
 import torch
 from pack.scenescope.errors import HostError, InputError
 from pack.scenescope.training.weights.contract import Weights, frozen
-from pack.scenescope.training.weights.full import Whole
+from pack.scenescope.training.weights.full import FullWeights
 from pack.scenescope.training.weights.lora import UNET_LAYERS, Lora, layers_of
 from pack.tests.support.toy_training import all_bits, hooks, toy_ports
 from torch import nn
@@ -108,7 +108,7 @@ def test_modules_are_left_as_they_were_after_an_error(kind):
     ports = toy_ports()
     before, unet = all_bits(ports), ports.denoiser.unet
     for inner in (False, True):
-        weights = grown(additions(layers_of(unet, "", UNET_LAYERS))) if kind == "lora" else Whole({"unet.": unet})
+        weights = grown(additions(layers_of(unet, "", UNET_LAYERS))) if kind == "lora" else FullWeights({"unet.": unet})
         with pytest.raises(RuntimeError, match="broken off"):
             break_off(weights, unet, inner)
         assert all_bits(ports) == before
@@ -119,7 +119,7 @@ def test_whole_weights_stand_in_for_the_given_ones():
     """Oracle: by hand: outputs with, without and after; differences; a half-precision model trains in float32."""
     net, values = model().bfloat16(), torch.ones(1, 3, 5, 4, dtype=torch.bfloat16)
     plain, given = net(values), net[2].weight
-    with Whole({"unet.": net}) as weights:
+    with FullWeights({"unet.": net}) as weights:
         assert sorted(weights.trained) == [f"unet.{index}.{key}" for index in range(3) for key in ("bias", "weight")]
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.allclose(net(values), plain, atol=0.02)
@@ -140,6 +140,6 @@ def test_a_parameter_used_twice_stays_one():
     """Oracle: by hand: tied layers."""
     net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
     net[1].weight = net[0].weight
-    with Whole({"": net}) as weights:
+    with FullWeights({"": net}) as weights:
         assert list(weights.trained) == ["0.weight"]
         assert net[0].weight is net[1].weight
