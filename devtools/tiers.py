@@ -77,7 +77,7 @@ def types(setup: Setup) -> Outcome:
 
 
 def scripts(setup: Setup) -> Outcome:
-    """Check the types of the front end's scripts with TypeScript, which is kept beside the environment."""
+    """Check the front end's scripts with TypeScript and Biome, which are kept beside the environment."""
     with tempfile.TemporaryDirectory() as place:
         status = check_scripts(ROOT / "web" / "js", Path(place))
     return Outcome(int(status == 0), int(status != 0))

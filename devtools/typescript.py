@@ -1,4 +1,7 @@
-"""The TypeScript compiler, which checks the types of web/js. Standard library only."""
+"""TypeScript and Biome, which check the types and the form of web/js; `python -m devtools.typescript` mends the form.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from .environment import cache_folder, one_at_a_time
 
 WEB = Path(__file__).resolve().parent / "web"
 PACKAGE = WEB / "package.json"
+RULES = WEB / "rules.json"
+"""Biome's; not called biome.json, which it takes for a project of its own below the clone."""
 HOW_TO_GET_ONE = "Install Node.js, which brings both."
 WITHIN = 300  # seconds that an installation may take
 
 
 class InstallError(RuntimeError):
-    """The compiler could not be installed, most often for want of a network; the message says why."""
+    """The tools could not be installed, most often for want of a network; the message says why."""
 
 
 def install(home: Path, package: Path) -> None:
@@ -39,15 +44,15 @@ def install(home: Path, package: Path) -> None:
             [npm, *words, "--loglevel=error"], cwd=home, capture_output=True, text=True, check=False, timeout=WITHIN
         )
     except subprocess.TimeoutExpired as error:
-        raise InstallError(f"npm could not install TypeScript within {WITHIN} s.") from error
+        raise InstallError(f"npm could not install TypeScript and Biome within {WITHIN} s.") from error
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if line.strip() and "A complete log" not in line]
         reason = told[0].strip() if told else f"exit status {done.returncode}"
-        raise InstallError(f"npm could not install TypeScript ({reason}). Connect to a network once.")
+        raise InstallError(f"npm could not install TypeScript and Biome ({reason}). Connect to a network once.")
 
 
 def compiler(package: Path = PACKAGE, *, make: Callable[[Path, Path], None] = install) -> Path:
-    """Return the folder that has the compiler and the host's types, made on the first call and found again on the next.
+    """Return the folder that has the tools and the host's types, made on the first call and found again on the next.
 
     Args:
         package: a package.json; its contents name the folder
@@ -86,21 +91,35 @@ def project(home: Path, scripts: Path) -> str:
 
 
 def check(scripts: Path, place: Path) -> int:
-    """Check the types of scripts, and print what is wrong with them.
+    """Check scripts and sheets of styles, and print what is wrong with them: types first, then rules and form.
 
     Args:
-        scripts: a folder with .js files
+        scripts: a folder with .js and .css files
         place: an empty folder to work in
 
     Returns:
         status: 0 where nothing is wrong
 
     Raises:
-        InstallError: the compiler is not there and could not be installed.
+        InstallError: the tools are not there and could not be installed.
     """
     home = compiler()
     (place / "tsconfig.json").write_text(project(home, scripts), "utf-8")
-    command = [shutil.which("node") or "node", home / "node_modules" / "typescript" / "bin" / "tsc", "-p", place]
+    types = run(home, "typescript/bin/tsc", "-p", place)
+    form = run(home, "@biomejs/biome/bin/biome", "ci", "--colors=off", f"--config-path={RULES}", scripts)
+    return types or form
+
+
+def tidy(scripts: Path) -> int:
+    """Write scripts and sheets of styles anew, as the rules want them; what only a person can mend is printed."""
+    return run(
+        compiler(), "@biomejs/biome/bin/biome", "check", "--write", "--colors=off", f"--config-path={RULES}", scripts
+    )
+
+
+def run(home: Path, tool: str, *words: str | Path) -> int:
+    """Run a tool of the folder and return its status."""
+    command = [shutil.which("node") or "node", home / "node_modules" / tool, *words]
     return subprocess.run([str(word) for word in command], check=False).returncode
 
 
@@ -111,3 +130,7 @@ def why_no_compiler() -> str | None:
     except InstallError as error:
         return str(error)
     return None
+
+
+if __name__ == "__main__":  # python -m devtools.typescript
+    raise SystemExit(tidy(WEB.parents[1] / "web" / "js"))

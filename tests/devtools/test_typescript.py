@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pack.devtools.typescript import PACKAGE, WEB, InstallError, compiler, install, project
+from pack.devtools.typescript import PACKAGE, RULES, WEB, InstallError, compiler, install, project
 from pack.tests.devtools.test_dev import ROOT, run_python
 from pack.tests.devtools.test_environment import Maker
 
@@ -57,7 +57,7 @@ def test_an_installation_that_fails_says_why_and_is_tried_again(tmp_path):
     program(tmp_path, "node", "")
     for _ in range(2):
         done = run_python("-c", REASON, PATH=str(tmp_path))
-        assert "npm could not install TypeScript (npm error code ENOTFOUND)" in done.stdout, done.stderr
+        assert "npm could not install TypeScript and Biome (npm error code ENOTFOUND)" in done.stdout, done.stderr
 
 
 def test_what_is_installed_leaves_no_lockfile_and_nothing_in_the_clone(tmp_path, monkeypatch):
@@ -87,3 +87,11 @@ def test_the_project_names_files_that_are_there(tmp_path):
     assert types in json.loads(PACKAGE.read_text("utf-8"))["devDependencies"]
     assert types in (WEB / "host.d.ts").read_text("utf-8")
     assert shutil.which("git") is None or not list(WEB.glob("*lock*"))
+
+
+def test_the_rules_keep_functions_and_files_short():
+    """Oracle: the house's figures for scripts, 60 lines a function and 300 a file; Biome reads the file as it is."""
+    rules = json.loads(RULES.read_text("utf-8"))["linter"]["rules"]
+    assert rules["complexity"]["noExcessiveLinesPerFunction"] == {"level": "error", "options": {"maxLines": 60}}
+    assert rules["style"]["noExcessiveLinesPerFile"] == {"level": "error", "options": {"maxLines": 300}}
+    assert "@biomejs/biome" in json.loads(PACKAGE.read_text("utf-8"))["devDependencies"]

@@ -196,6 +196,6 @@ def test_the_facts_are_plain_json():
 
 def test_the_front_end_has_the_same_palette():
     """Oracle: the script's own text."""
-    script = (Path(__file__).resolve().parents[3] / "web" / "js" / "painter" / "tools.js").read_text("utf-8")
+    script = (Path(__file__).resolve().parents[3] / "web" / "js" / "painter" / "rows.js").read_text("utf-8")
     line = next(line for line in script.splitlines() if line.startswith("export const PALETTE"))
     assert re.findall("#[0-9a-f]{6}", line) == facts(scene_of(LEFT), [])["palette"]

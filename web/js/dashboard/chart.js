@@ -1,9 +1,13 @@
 // @ts-check
-/** A curve over the steps of a run: single steps as faint dots, their running mean as a line, the phases behind them. */
+/**
+ * A curve over the steps of a run: single steps as faint dots, their running mean as a line, the phases behind them.
+ */
 
 /** @typedef {(number | null)[]} Values */
 /** @typedef {{name: string, ink: string, raw: Values, smooth: Values}} Line */
-/** @typedef {{at: number[], steps: number, phase1: number}} Axis  steps that have values; all steps; those of phase 1 */
+/**
+ * @typedef {{at: number[], steps: number, phase1: number}} Axis  steps that have values; all steps; those of phase 1
+ */
 
 const LEFT = 48;
 const EDGE = 6;
@@ -11,7 +15,8 @@ const BELOW = 14;
 
 /**
  * Draw lines into a canvas, at its size on the screen.
- * @param {HTMLCanvasElement} canvas @param {Line[]} lines @param {Axis} axis @param {number} cursor  index of a step, or -1
+ * @param {HTMLCanvasElement} canvas @param {Line[]} lines @param {Axis} axis
+ * @param {number} cursor  index of a step, or -1
  * @param {{logarithmic: boolean, ink: string, faint: string, shade: string}} style
  */
 export function drawChart(canvas, lines, axis, cursor, style) {
@@ -26,7 +31,8 @@ export function drawChart(canvas, lines, axis, cursor, style) {
   const [low, top] = range(lines, style.logarithmic);
   const scale = style.logarithmic ? Math.log : (/** @type {number} */ value) => value;
   const x = (/** @type {number} */ step) => LEFT + (step / Math.max(1, axis.steps)) * (wide - LEFT - EDGE);
-  const y = (/** @type {number} */ value) => EDGE + ((scale(top) - scale(value)) / (scale(top) - scale(low))) * (high - EDGE - BELOW);
+  const y = (/** @type {number} */ value) =>
+    EDGE + ((scale(top) - scale(value)) / (scale(top) - scale(low))) * (high - EDGE - BELOW);
   frame(pen, { wide, high, low, top, x, y }, axis, style);
   pen.save();
   pen.beginPath();
@@ -60,7 +66,10 @@ export function drawChart(canvas, lines, axis, cursor, style) {
   if (cursor >= 0) stroke(pen, style.ink, [1, 2], x(axis.at[cursor]), EDGE, x(axis.at[cursor]), high - BELOW);
 }
 
-/** Which of the steps that have values is nearest to a place in a canvas. @param {HTMLElement} canvas @param {number} clientX @param {Axis} axis */
+/**
+ * Which of the steps that have values is nearest to a place in a canvas. @param {HTMLElement} canvas
+ * @param {number} clientX @param {Axis} axis
+ */
 export function stepAt(canvas, clientX, axis) {
   const box = canvas.getBoundingClientRect();
   const left = (LEFT / canvas.clientWidth) * box.width;
@@ -84,11 +93,16 @@ function shown(value, logarithmic) {
   return value !== null && value !== undefined && (!logarithmic || value > 0);
 }
 
-/** From where to where the values go; 0 to 1 for fits. @param {Line[]} lines @param {boolean} logarithmic @returns {[number, number]} */
+/**
+ * From where to where the values go; 0 to 1 for fits. @param {Line[]} lines @param {boolean} logarithmic
+ * @returns {[number, number]}
+ */
 function range(lines, logarithmic) {
   if (!logarithmic) return [0, 1];
   const smooth = lines.flatMap((line) => line.smooth.filter((value) => shown(value, true)));
-  const raw = lines.flatMap((line) => line.raw.filter((value) => shown(value, true))).sort((a, b) => Number(a) - Number(b));
+  const raw = lines
+    .flatMap((line) => line.raw.filter((value) => shown(value, true)))
+    .sort((a, b) => Number(a) - Number(b));
   if (!smooth.length) return [0.1, 1];
   // A few single steps lie far out; they may leave the frame so that the line is seen.
   const ends = raw.length ? [raw[Math.floor(raw.length * 0.03)], raw[Math.ceil(raw.length * 0.97) - 1]] : [];
@@ -99,7 +113,8 @@ function range(lines, logarithmic) {
 
 /**
  * @param {CanvasRenderingContext2D} pen
- * @param {{wide: number, high: number, low: number, top: number, x: (step: number) => number, y: (value: number) => number}} place
+ * @param {{wide: number, high: number, low: number, top: number, x: (step: number) => number, y: (value: number) =>
+ * number}} place
  * @param {Axis} axis @param {{logarithmic: boolean, ink: string, faint: string, shade: string}} style
  */
 function frame(pen, { wide, high, low, top, x, y }, axis, { logarithmic, faint, shade }) {
@@ -128,7 +143,10 @@ function frame(pen, { wide, high, low, top, x, y }, axis, { logarithmic, faint, 
   if (boundary > LEFT + 24 && boundary < wide - 40) pen.fillText(String(axis.phase1), boundary, high);
 }
 
-/** @param {CanvasRenderingContext2D} pen @param {string} ink @param {number[]} dash @param {number} x1 @param {number} y1 @param {number} x2 @param {number} y2 */
+/**
+ * @param {CanvasRenderingContext2D} pen @param {string} ink @param {number[]} dash @param {number} x1
+ * @param {number} y1 @param {number} x2 @param {number} y2
+ */
 function stroke(pen, ink, dash, x1, y1, x2, y2) {
   pen.strokeStyle = ink;
   pen.lineWidth = 1;

@@ -1,18 +1,25 @@
 // @ts-check
-/** The training dashboard: losses, fits, each concept's map beside its mask, and sample pictures, while a run goes on and after. */
-import { valuesOf } from "../shared/cells.js";
-import { drawMap } from "../shared/colour.js";
-import { drawChart, figure, stepAt } from "./chart.js";
+/**
+ * The training dashboard: losses, fits, each concept's map beside its mask, and sample pictures, while a run goes on
+ * and after.
+ */
+
+import { loadStyle } from "../editor/nodes.js";
+import { registerPanel } from "../editor/panel.js";
+import { onMessage } from "../editor/server.js";
 import { eachFrame, element } from "../shared/dom.js";
-import { loadStyle, onMessage, registerPanel, viewAddress } from "../editor/panel.js";
-import { addChinese, say } from "../shared/i18n.js";
+import { say } from "../shared/i18n.js";
+import { drawChart, figure, stepAt } from "./chart.js";
+import { conceptFigures, sampleSets } from "./pictures.js";
+import { stateText } from "./state.js";
+import "./zh.js";
 
 // Colours that people with any colour vision can tell apart (Okabe and Ito 2008), a little darker for light paper.
 const INKS = ["#3f9fdb", "#e0900a", "#0f9f77", "#c9699c", "#b8a800", "#d55e00"];
 const LOSSES = ["masked", "attention", "prior"];
 
-/** @typedef {{handle: string, mask: import("../shared/cells.js").Cells, map: import("../shared/cells.js").Cells | null}} Concept */
-/** @typedef {{filename: string, subfolder: string, type: string}} File */
+/** @typedef {import("./pictures.js").Concept} Concept */
+/** @typedef {import("../editor/nodes.js").File} File */
 
 /** @type {WeakMap<any, Dashboard>} */
 const boards = new WeakMap();
@@ -45,15 +52,33 @@ export class Dashboard {
     /** @type {any} */
     this.told = null;
     this.cursor = -1;
-    /** @type {{canvas: HTMLCanvasElement, value: HTMLElement, lines: import("./chart.js").Line[], logarithmic: boolean}[]} */
+    /**
+     * @type {{canvas: HTMLCanvasElement, value: HTMLElement, lines: import("./chart.js").Line[], logarithmic:
+     * boolean}[]}
+     */
     this.plots = [];
     this.state = element("p", { class: "ss-state", role: "status" });
     this.done = element("div", { class: "ss-done" });
     this.bar = element("div", { class: "ss-progress", role: "progressbar", "aria-valuemin": 0 }, [this.done]);
-    this.charts = element("div", { class: "ss-charts", tabindex: 0, role: "group", "aria-label": say("Curves: left and right walk over the steps") });
+    this.charts = element("div", {
+      class: "ss-charts",
+      tabindex: 0,
+      role: "group",
+      "aria-label": say("Curves: left and right walk over the steps"),
+    });
     this.concepts = element("div", { class: "ss-concepts", role: "group", "aria-label": say("Maps and masks") });
-    this.samples = element("div", { class: "ss-samples", role: "group", "aria-label": say("Sample pictures"), tabindex: 0 });
-    this.body = element("div", { class: "ss-dash", hidden: true }, [this.bar, this.charts, this.concepts, this.samples]);
+    this.samples = element("div", {
+      class: "ss-samples",
+      role: "group",
+      "aria-label": say("Sample pictures"),
+      tabindex: 0,
+    });
+    this.body = element("div", { class: "ss-dash", hidden: true }, [
+      this.bar,
+      this.charts,
+      this.concepts,
+      this.samples,
+    ]);
     this.spoken = element("p", { class: "ss-spoken", "aria-live": "polite" });
     root.append(this.state, this.body, this.spoken);
     root.setAttribute("role", "region");
@@ -80,17 +105,21 @@ export class Dashboard {
     this.told = told;
     this.body.hidden = !told?.curves;
     this.state.className = `ss-state ss-${told?.status ?? "none"}`;
-    if (!told) return void (this.state.textContent = say("Run the workflow: losses, maps and samples appear here."));
     this.state.textContent = stateText(told);
+    if (!told) return;
     this.state.title = told.message;
     this.progress();
     this.rebuild();
-    this.fillConcepts();
+    this.concepts.replaceChildren(...conceptFigures(told, INKS));
+    this.concepts.hidden = !told.concepts?.length;
     this.fillSamples();
     this.refresh();
   }
 
-  /** What the server does between two steps; it escapes its lines, since the editor takes them for HTML. @param {string} text */
+  /**
+   * What the server does between two steps; it escapes its lines, since the editor takes them for HTML.
+   * @param {string} text
+   */
   say(text) {
     const plain = text.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
     if (!this.told || !plain.startsWith(this.told.message)) this.state.textContent = plain;
@@ -103,19 +132,33 @@ export class Dashboard {
     this.bar.setAttribute("aria-label", this.state.textContent ?? "");
     this.done.style.width = `${(100 * step) / Math.max(1, steps)}%`;
     this.bar.style.setProperty("--boundary", `${(100 * phase1) / Math.max(1, steps)}%`);
-    this.bar.title = say("Phase 1, the tokens: {a} steps. Phase 2, the model with them: {b} steps.", { a: phase1, b: steps - phase1 });
+    this.bar.title = say("Phase 1, the tokens: {a} steps. Phase 2, the model with them: {b} steps.", {
+      a: phase1,
+      b: steps - phase1,
+    });
   }
 
   /** One chart for each loss that there is, and one for the fits; made anew only where others are needed. */
   rebuild() {
     const { curves, concepts } = this.told;
     const handles = (concepts ?? []).map((/** @type {Concept} */ concept) => concept.handle);
-    const kinds = LOSSES.filter((name) => name !== "prior" || curves.prior.some((/** @type {any} */ value) => value !== null));
+    const kinds = LOSSES.filter(
+      (name) => name !== "prior" || curves.prior.some((/** @type {any} */ value) => value !== null),
+    );
     const line = (/** @type {string} */ name, /** @type {string} */ ink, /** @type {any} */ from) => ({
-      name, ink, smooth: from(curves) ?? [], raw: from(curves.raw ?? {}) ?? [],
+      name,
+      ink,
+      smooth: from(curves) ?? [],
+      raw: from(curves.raw ?? {}) ?? [],
     });
-    const wanted = kinds.map((name) => ({ name, lines: [line(name, INKS[LOSSES.indexOf(name)], (/** @type {any} */ part) => part[name])], logarithmic: true }));
-    const fits = handles.map((/** @type {string} */ handle, /** @type {number} */ at) => line(handle, INKS[at % INKS.length], (/** @type {any} */ part) => part.fits?.[handle]));
+    const wanted = kinds.map((name) => ({
+      name,
+      lines: [line(name, INKS[LOSSES.indexOf(name)], (/** @type {any} */ part) => part[name])],
+      logarithmic: true,
+    }));
+    const fits = handles.map((/** @type {string} */ handle, /** @type {number} */ at) =>
+      line(handle, INKS[at % INKS.length], (/** @type {any} */ part) => part.fits?.[handle]),
+    );
     wanted.push({ name: "IoU", lines: fits, logarithmic: false });
     const names = wanted.map(({ name }) => name).join();
     if (this.charts.dataset.names !== names) {
@@ -123,7 +166,12 @@ export class Dashboard {
       this.plots = wanted.map(({ name, lines, logarithmic }) => {
         const canvas = element("canvas", { "aria-hidden": "true" });
         const value = element("span");
-        this.charts.append(element("figure", { class: "ss-chart", title: say(EXPLAINED[name]) }, [element("figcaption", {}, [element("b", { text: say(TITLES[name]) }), value]), canvas]));
+        this.charts.append(
+          element("figure", { class: "ss-chart", title: say(EXPLAINED[name]) }, [
+            element("figcaption", {}, [element("b", { text: say(TITLES[name]) }), value]),
+            canvas,
+          ]),
+        );
         return { canvas, value, lines, logarithmic };
       });
       this.charts.replaceChildren(...this.plots.map(({ canvas }) => /** @type {HTMLElement} */ (canvas.parentElement)));
@@ -132,57 +180,40 @@ export class Dashboard {
     this.cursor = Math.min(this.cursor, curves.steps.length - 1);
   }
 
-  /** Each concept's mask, its last map, and how far they fit. */
-  fillConcepts() {
-    /** @type {Concept[]} */
-    const concepts = this.told.concepts ?? [];
-    const fit = this.told.curves.fit ?? {};
-    const first = this.told.curves.fit_first ?? {};
-    this.concepts.replaceChildren(
-      ...concepts.map(({ handle, mask, map }, at) => {
-        const told = fit[handle] === null || fit[handle] === undefined ? say("not seen yet") : say("IoU {a}, first {b}", { a: fit[handle].toFixed(2), b: first[handle].toFixed(2) });
-        return element("figure", { class: "ss-concept", role: "img", "aria-label": `${handle}: ${told}`, title: say("Left its mask, right its token's last map") }, [
-          picture(mask, "grey"),
-          map ? picture(map, "inferno") : element("canvas"),
-          element("figcaption", { style: `--ink: ${INKS[at % INKS.length]}` }, [element("b", { text: handle }), element("span", { text: told })]),
-        ]);
-      }),
-    );
-    this.concepts.hidden = !concepts.length;
-  }
-
-  /** The sample pictures under their steps; the newest comes into view. */
+  /** The sample pictures; the newest comes into view. */
   fillSamples() {
     /** @type {File[]} */
     const files = this.told.images ?? [];
-    const names = files.map(({ filename }) => filename).join();
+    const names = `${this.told.run} ${files.map(({ filename }) => filename).join()}`;
     this.samples.hidden = !files.length;
-    if (this.samples.dataset.names === `${this.told.run} ${names}`) return;
-    this.samples.dataset.names = `${this.told.run} ${names}`;
-    /** @type {Map<number, HTMLElement[]>} */
-    const sets = new Map();
-    for (const file of files) {
-      const step = Number(/_(\d+)_/.exec(file.filename)?.[1] ?? 0);
-      const address = viewAddress(file);
-      const label = say("Sample {n} of step {step}, opens in a new tab", { n: (sets.get(step)?.length ?? 0) + 1, step });
-      const link = element("a", { href: address, target: "_blank", rel: "noopener", "aria-label": label, title: label }, [element("img", { src: address, alt: "", loading: "lazy" })]);
-      sets.set(step, [...(sets.get(step) ?? []), link]);
-    }
-    this.samples.replaceChildren(
-      ...[...sets].map(([step, links]) => element("figure", { class: "ss-set" }, [element("div", {}, links), element("figcaption", { text: say("step {n}", { n: step }) })])),
-    );
-    requestAnimationFrame(() => (this.samples.scrollLeft = this.samples.scrollWidth));
+    if (this.samples.dataset.names === names) return;
+    this.samples.dataset.names = names;
+    this.samples.replaceChildren(...sampleSets(files));
+    requestAnimationFrame(() => {
+      this.samples.scrollLeft = this.samples.scrollWidth;
+    });
   }
 
   draw() {
     if (!this.told?.curves || !this.root.isConnected) return;
     const style = getComputedStyle(this.root);
-    const colours = { ink: style.color, faint: style.getPropertyValue("--ss-faint") || "#999", shade: "rgba(128, 128, 128, 0.12)" };
+    const colours = {
+      ink: style.color,
+      faint: style.getPropertyValue("--ss-faint") || "#999",
+      shade: "rgba(128, 128, 128, 0.12)",
+    };
     const axis = this.axis();
     for (const { canvas, value, lines, logarithmic } of this.plots) {
       drawChart(canvas, lines, axis, this.cursor, { logarithmic, ...colours });
       const at = this.cursor < 0 ? axis.at.length - 1 : this.cursor;
-      value.replaceChildren(...lines.map(({ ink, smooth }) => element("i", { style: `color: ${ink}`, text: logarithmic ? figure(smooth[at]) : (smooth[at]?.toFixed(2) ?? "–") })));
+      value.replaceChildren(
+        ...lines.map(({ ink, smooth }) =>
+          element("i", {
+            style: `color: ${ink}`,
+            text: logarithmic ? figure(smooth[at]) : (smooth[at]?.toFixed(2) ?? "–"),
+          }),
+        ),
+      );
     }
   }
 
@@ -207,12 +238,18 @@ export class Dashboard {
   walk(event) {
     const last = (this.told?.curves.steps.length ?? 0) - 1;
     const from = this.cursor < 0 ? last : this.cursor;
-    const to = { ArrowLeft: this.cursor < 0 ? last : from - 1, ArrowRight: from + 1, Home: 0, End: last, Escape: -1 }[event.key];
+    const to = { ArrowLeft: this.cursor < 0 ? last : from - 1, ArrowRight: from + 1, Home: 0, End: last, Escape: -1 }[
+      event.key
+    ];
     if (to === undefined || last < 0) return;
     event.preventDefault();
     this.look(event.key === "Escape" ? -1 : Math.max(0, Math.min(last, to)));
     if (this.cursor < 0) return;
-    const values = this.plots.flatMap(({ lines, logarithmic }) => lines.map(({ name, smooth }) => `${logarithmic ? say(TITLES[name]) : `IoU ${name}`} ${figure(smooth[this.cursor])}`));
+    const values = this.plots.flatMap(({ lines, logarithmic }) =>
+      lines.map(
+        ({ name, smooth }) => `${logarithmic ? say(TITLES[name]) : `IoU ${name}`} ${figure(smooth[this.cursor])}`,
+      ),
+    );
     this.spoken.textContent = `${say("step {n}", { n: this.told.curves.steps[this.cursor] })}: ${values.join(", ")}`;
   }
 }
@@ -226,59 +263,3 @@ const EXPLAINED = {
   prior: "How far the model has moved elsewhere, before it is weighted. Line: mean of 25 steps. Dots: single steps.",
   IoU: "Each token's map, cut at half of its maximum, against its mask: 0 to 1. Line: mean of 25 drawings.",
 };
-
-/** @param {import("../shared/cells.js").Cells} map @param {string} colours */
-function picture(map, colours) {
-  const [height, width] = map.grid;
-  const factor = 96 / Math.max(height, width);
-  const canvas = element("canvas", { width: Math.round(width * factor), height: Math.round(height * factor) });
-  drawMap(canvas, valuesOf(map), map.grid, { top: map.top, colours, opacity: 1 });
-  return canvas;
-}
-
-/** @param {any} told */
-function stateText(told) {
-  const values = { step: told.step, steps: told.steps, phase: told.phase, message: told.message };
-  if (told.status === "preparing") return say("Preparing …");
-  if (told.status === "finished") return say("Finished: {steps} steps", values);
-  if (told.status === "stopped") return say("Stopped at step {step} of {steps}. Queue again to go on.", values);
-  const left = told.seconds_left === null ? "" : ` · ${timeText(told.seconds_left)}`;
-  return say("Step {step} of {steps} · phase {phase} of 2", values) + left;
-}
-
-/** @param {number} seconds */
-function timeText(seconds) {
-  const whole = Math.round(seconds);
-  if (whole < 60) return say("{s} s left", { s: whole });
-  if (whole < 3600) return say("{m} min {s} s left", { m: Math.floor(whole / 60), s: whole % 60 });
-  return say("{h} h {m} min left", { h: Math.floor(whole / 3600), m: Math.floor((whole % 3600) / 60) });
-}
-
-addChinese({
-  "Training dashboard": "训练面板",
-  "Run the workflow: losses, maps and samples appear here.": "运行工作流后，损失、注意力图和样图会显示在这里。",
-  "Curves: left and right walk over the steps": "曲线：左右键逐步查看",
-  "Maps and masks": "注意力图与遮罩",
-  "Sample pictures": "样图",
-  "Phase 1, the tokens: {a} steps. Phase 2, the model with them: {b} steps.": "第一阶段（词元）：{a} 步。第二阶段（模型与词元）：{b} 步。",
-  "not seen yet": "尚未出现",
-  "IoU {a}, first {b}": "IoU {a}，起初 {b}",
-  "Left its mask, right its token's last map": "左为遮罩，右为该词元最近的注意力图",
-  "Sample {n} of step {step}, opens in a new tab": "第 {step} 步的第 {n} 张样图，在新标签页中打开",
-  "step {n}": "第 {n} 步",
-  masked: "遮罩内误差",
-  attention: "注意力",
-  prior: "先验",
-  "IoU of map and mask": "图与遮罩的 IoU",
-  [EXPLAINED.masked]: "遮罩内的误差，未加权。线：25 步的均值。点：单步。",
-  [EXPLAINED.attention]: "注意力图与遮罩的差距，未加权。线：25 步的均值。点：单步。",
-  [EXPLAINED.prior]: "模型在其他方面的变化，未加权。线：25 步的均值。点：单步。",
-  [EXPLAINED.IoU]: "各词元的图在最大值一半处截断后与其遮罩的交并比：0 到 1。线：25 次出现的均值。",
-  "Preparing …": "准备中……",
-  "Finished: {steps} steps": "已完成：{steps} 步",
-  "Stopped at step {step} of {steps}. Queue again to go on.": "停在第 {step} 步，共 {steps} 步。再次加入队列即可继续。",
-  "Step {step} of {steps} · phase {phase} of 2": "第 {step} 步，共 {steps} 步 · 第 {phase} 阶段，共 2 个",
-  "{s} s left": "剩余 {s} 秒",
-  "{m} min {s} s left": "剩余 {m} 分 {s} 秒",
-  "{h} h {m} min left": "剩余 {h} 小时 {m} 分",
-});

@@ -1,11 +1,12 @@
 // @ts-check
 /**
- * With panel.js the only place that knows the editor: the pictures that nodes show, files in its input folder, a widget's
+ * The pictures that nodes show, files in its input folder, a widget's
  * part in queueing, and Ctrl+Z. Names are those of the host's front end 1.49.
  */
-import { app } from "../../../../scripts/app.js";
+
 import { api } from "../../../../scripts/api.js";
-import { setting, viewAddress } from "./panel.js";
+import { app } from "../../../../scripts/app.js";
+import { locatorOf, setting, viewAddress } from "./nodes.js";
 
 /** Whether nodes are drawn by the newer of the two renderers. */
 export function inVue() {
@@ -28,7 +29,8 @@ export function pictureBefore(node, slot) {
   const connected = node.inputs?.[slot]?.link !== null && node.inputs?.[slot]?.link !== undefined;
   const source = connected ? before(node, slot) : null;
   const file = source && loaderOf(source);
-  if (file) return { connected, address: typeof file.value === "string" && file.value ? fileAddress(file.value) : null };
+  if (file)
+    return { connected, address: typeof file.value === "string" && file.value ? fileAddress(file.value) : null };
   const shown = source && /** @type {any} */ (app).nodeOutputs?.[locatorOf(source)]?.images?.[0];
   return { connected, address: shown?.filename ? viewAddress({ subfolder: "", type: "output", ...shown }) : null };
 }
@@ -62,8 +64,10 @@ export async function putFile(blob, name, subfolder) {
 }
 
 /**
- * Have the last word on a widget's value when the graph is queued; the host's painter would take it whenever it appears.
- * @param {any} widget @param {() => void} before  At once, before the graph is read. @param {() => Promise<string>} value
+ * Have the last word on a widget's value when the graph is queued; the host's painter would take it whenever it
+ * appears.
+ * @param {any} widget @param {() => void} before  At once, before the graph is read.
+ * @param {() => Promise<string>} value
  */
 export function ownQueueing(widget, before, value) {
   widget.beforeQueued = before;
@@ -71,7 +75,8 @@ export function ownQueueing(widget, before, value) {
 }
 
 /**
- * Undo and redo by keys while something in an element has the focus, and not in the graph. The editor hears of a key first,
+ * Undo and redo by keys while something in an element has the focus, and not in the graph. The editor hears of a key
+ * first,
  * but looks a frame later which it was.
  * @param {HTMLElement} root @param {() => void} undo @param {() => void} redo
  */
@@ -98,7 +103,12 @@ export function asOneChange(work) {
 
 /** Say something over the editor. @param {string} message */
 export function warn(message) {
-  /** @type {any} */ (app).extensionManager?.toast?.add({ severity: "error", summary: "SceneScope", detail: message, life: 8000 });
+  /** @type {any} */ (app).extensionManager?.toast?.add({
+    severity: "error",
+    summary: "SceneScope",
+    detail: message,
+    life: 8000,
+  });
 }
 
 /** The node before an input, behind reroutes. @param {any} node @param {number} slot @returns {any} */
@@ -113,9 +123,4 @@ function loaderOf(source) {
   const inputs = source.constructor?.nodeData?.input;
   const name = ["image"].find((one) => (inputs?.required?.[one] ?? inputs?.optional?.[one])?.[1]?.image_upload);
   return name && source.widgets?.find((/** @type {any} */ widget) => widget.name === name);
-}
-
-/** @param {any} node */
-function locatorOf(node) {
-  return node.graph && node.graph.isRootGraph === false ? `${node.graph.id}:${node.id}` : String(node.id);
 }

@@ -1,6 +1,7 @@
 // @ts-check
 /**
- * What is painted on a canvas: undo and redo by the rectangles that changed, and a file for it as soon as painting pauses.
+ * What is painted on a canvas: undo and redo by the rectangles that changed, and a file for it as soon as painting
+ * pauses.
  * A state of the painting that has a file keeps it, so that going back to it writes nothing.
  */
 
@@ -8,7 +9,10 @@ const PAUSE = 700; // milliseconds without a stroke
 const MOST_BYTES = 256 * 2 ** 20; // of all rectangles together
 const MOST_STEPS = 200;
 
-/** Pictures that have a name already and are on their way to the server. @type {Map<string, {blob: Promise<Blob>, sent: Promise<void> | null}>} */
+/**
+ * Pictures that have a name already and are on their way to the server.
+ * @type {Map<string, {blob: Promise<Blob>, sent: Promise<void> | null}>}
+ */
 const onTheWay = new Map();
 
 /** A picture that the server may not have yet. @param {string} value @returns {Promise<Blob> | undefined} */
@@ -27,50 +31,66 @@ export function waiting(value) {
  */
 /** @typedef {{x: number, y: number, before: ImageData, after: ImageData}} Step */
 
-/** @param {Keeper} keeper */
-export function makePainting(keeper) {
+/** A painting on one canvas at a time; its states, and the file of each. */
+export class Painting {
   /** @type {HTMLCanvasElement | null} */
-  let canvas = null;
-  const base = document.createElement("canvas");
+  #canvas = null;
+  /** What there was before the stroke that goes on. */
+  base = document.createElement("canvas");
   /** @type {Step[]} */
-  let steps = [];
+  #steps = [];
   /** The file of each state, the first before the first step; null where it has none. @type {(string | null)[]} */
-  let files = [null];
-  let at = 0;
+  #files = [null];
+  #at = 0;
   /** @type {{left: number, top: number, right: number, bottom: number} | null} */
-  let reach = null;
-  let unsaved = false;
-  let timer = 0;
+  #reach = null;
+  #unsaved = false;
+  #timer = 0;
+
+  /** @param {Keeper} keeper */
+  constructor(keeper) {
+    this.keeper = keeper;
+  }
+
+  get canUndo() {
+    return this.#at > 0;
+  }
+
+  get canRedo() {
+    return this.#at < this.#steps.length;
+  }
 
   /** Paint on this canvas from now on. @param {HTMLCanvasElement} next */
-  function use(next) {
-    if (next === canvas && base.width === next.width && base.height === next.height) return;
-    commit();
-    canvas = next;
-    forget();
+  use(next) {
+    if (next === this.#canvas && this.base.width === next.width && this.base.height === next.height) return;
+    this.commit();
+    this.#canvas = next;
+    this.forget();
   }
 
   /** Begin anew with what the canvas shows, which is what the node's value names. */
-  function forget() {
-    [steps, files, at, reach, unsaved] = [[], [keeper.read()], 0, null, false];
-    clearTimeout(timer);
-    keeper.changed();
+  forget() {
+    [this.#steps, this.#files, this.#at] = [[], [this.keeper.read()], 0];
+    [this.#reach, this.#unsaved] = [null, false];
+    clearTimeout(this.#timer);
+    this.keeper.changed();
   }
 
   /** Before a stroke. Returns a canvas with what there was. */
-  function begin() {
-    if (!canvas) return base;
-    if (reach) end();
-    base.width = canvas.width;
-    base.height = canvas.height;
-    base.getContext("2d")?.drawImage(canvas, 0, 0);
-    reach = { left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity };
-    clearTimeout(timer);
-    return base;
+  begin() {
+    if (!this.#canvas) return this.base;
+    if (this.#reach) this.end();
+    this.base.width = this.#canvas.width;
+    this.base.height = this.#canvas.height;
+    this.base.getContext("2d")?.drawImage(this.#canvas, 0, 0);
+    this.#reach = { left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity };
+    clearTimeout(this.#timer);
+    return this.base;
   }
 
   /** A stroke may have changed pixels as far as this. @param {number} x @param {number} y @param {number} radius */
-  function touch(x, y, radius) {
+  touch(x, y, radius) {
+    const reach = this.#reach;
     if (!reach) return;
     reach.left = Math.min(reach.left, x - radius - 1);
     reach.top = Math.min(reach.top, y - radius - 1);
@@ -79,72 +99,95 @@ export function makePainting(keeper) {
   }
 
   /** After a stroke. */
-  function end() {
+  end() {
+    const [reach, canvas] = [this.#reach, this.#canvas];
     if (!reach || !canvas) return;
     const x = Math.max(0, Math.floor(reach.left));
     const y = Math.max(0, Math.floor(reach.top));
     const width = Math.min(canvas.width, Math.ceil(reach.right)) - x;
     const height = Math.min(canvas.height, Math.ceil(reach.bottom)) - y;
-    reach = null;
+    this.#reach = null;
     if (width <= 0 || height <= 0) return;
-    const [before, after] = [pixels(base, x, y, width, height), pixels(canvas, x, y, width, height)];
-    if (same(before, after)) return;
-    steps = [...steps.slice(0, at), { x, y, before, after }];
-    files = [...files.slice(0, at + 1), null];
-    at += 1;
-    while (steps.length > 1 && (steps.length > MOST_STEPS || bytes(steps) > MOST_BYTES)) {
-      steps.shift();
-      files.shift();
-      at -= 1;
-    }
-    later();
+    const [before, after] = [pixels(this.base, x, y, width, height), pixels(canvas, x, y, width, height)];
+    if (!same(before, after)) this.#add({ x, y, before, after });
   }
 
-  /** @param {-1 | 1} way */
-  function walk(way) {
-    if (reach) end();
-    const step = steps[way < 0 ? at - 1 : at];
-    if (!step || !canvas) return;
-    context(canvas).putImageData(way < 0 ? step.before : step.after, step.x, step.y);
-    at += way;
-    later();
+  undo() {
+    this.#walk(-1);
+  }
+
+  redo() {
+    this.#walk(1);
   }
 
   /** Change all of it at once. @param {() => void} work */
-  function whole(work) {
-    if (!canvas) return;
-    begin();
-    touch(canvas.width / 2, canvas.height / 2, Math.max(canvas.width, canvas.height));
+  whole(work) {
+    if (!this.#canvas) return;
+    const { width, height } = this.#canvas;
+    this.begin();
+    this.touch(width / 2, height / 2, Math.max(width, height));
     work();
-    end();
-  }
-
-  function later() {
-    unsaved = true;
-    clearTimeout(timer);
-    timer = window.setTimeout(commit, PAUSE);
-    keeper.changed();
+    this.end();
   }
 
   /** Give what is painted a name, write the name into the node, and send it off. */
-  function commit() {
-    clearTimeout(timer);
-    if (!unsaved || !canvas) return;
-    unsaved = false;
-    const known = reach ? null : files[at];
-    const value = known ?? (empty(canvas) ? "" : keeper.fresh());
-    if (known === null && value) onTheWay.set(value, { blob: picture(canvas), sent: null });
-    if (reach) unsaved = true; // a stroke goes on
-    else files[at] = value;
-    if (value !== keeper.read()) keeper.write(value);
-    deliver(value).catch(keeper.failed);
+  commit() {
+    clearTimeout(this.#timer);
+    if (!this.#unsaved || !this.#canvas) return;
+    this.#unsaved = false;
+    const known = this.#reach ? null : this.#files[this.#at];
+    const value = known ?? (empty(this.#canvas) ? "" : this.keeper.fresh());
+    if (known === null && value) onTheWay.set(value, { blob: picture(this.#canvas), sent: null });
+    if (this.#reach)
+      this.#unsaved = true; // a stroke goes on
+    else this.#files[this.#at] = value;
+    if (value !== this.keeper.read()) this.keeper.write(value);
+    this.#deliver(value).catch(this.keeper.failed);
+  }
+
+  /** The value, when the server has its file. */
+  async settle() {
+    if (this.#reach) this.#unsaved = true;
+    this.commit();
+    await this.#deliver(this.keeper.read());
+    return this.keeper.read();
+  }
+
+  /** @param {Step} step */
+  #add(step) {
+    this.#steps = [...this.#steps.slice(0, this.#at), step];
+    this.#files = [...this.#files.slice(0, this.#at + 1), null];
+    this.#at += 1;
+    while (this.#steps.length > 1 && (this.#steps.length > MOST_STEPS || bytes(this.#steps) > MOST_BYTES)) {
+      this.#steps.shift();
+      this.#files.shift();
+      this.#at -= 1;
+    }
+    this.#later();
+  }
+
+  /** @param {-1 | 1} way */
+  #walk(way) {
+    if (this.#reach) this.end();
+    const step = this.#steps[way < 0 ? this.#at - 1 : this.#at];
+    if (!step || !this.#canvas) return;
+    context(this.#canvas).putImageData(way < 0 ? step.before : step.after, step.x, step.y);
+    this.#at += way;
+    this.#later();
+  }
+
+  #later() {
+    this.#unsaved = true;
+    clearTimeout(this.#timer);
+    this.#timer = window.setTimeout(() => this.commit(), PAUSE);
+    this.keeper.changed();
   }
 
   /** @param {string} value */
-  async function deliver(value) {
+  async #deliver(value) {
     const entry = onTheWay.get(value);
     if (!entry) return;
-    entry.sent ??= entry.blob.then((blob) => keeper.send(blob, value));
+    entry.sent ??= entry.blob.then((blob) => this.keeper.send(blob, value));
     try {
       await entry.sent;
       onTheWay.delete(value);
@@ -153,21 +196,6 @@ export function makePainting(keeper) {
       throw error;
     }
   }
-
-  return {
-    base, use, forget, begin, touch, end, whole, commit,
-    undo: () => walk(-1),
-    redo: () => walk(1),
-    canUndo: () => at > 0,
-    canRedo: () => at < steps.length,
-    /** The value, when the server has its file. */
-    async settle() {
-      if (reach) unsaved = true;
-      commit();
-      await deliver(keeper.read());
-      return keeper.read();
-    },
-  };
 }
 
 /** @param {HTMLCanvasElement} canvas */
@@ -175,7 +203,17 @@ export function context(canvas) {
   return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
 }
 
-/** @param {HTMLCanvasElement} canvas @param {number} x @param {number} y @param {number} width @param {number} height */
+/** Show a painting, or none. @param {HTMLCanvasElement} canvas @param {HTMLImageElement | null} paint */
+export function redraw(canvas, paint) {
+  const into = context(canvas);
+  into.clearRect(0, 0, canvas.width, canvas.height);
+  into.imageSmoothingEnabled = false; // colours stay as they are
+  if (paint) into.drawImage(paint, 0, 0, canvas.width, canvas.height);
+}
+
+/**
+ * @param {HTMLCanvasElement} canvas @param {number} x @param {number} y @param {number} width @param {number} height
+ */
 function pixels(canvas, x, y, width, height) {
   return context(canvas).getImageData(x, y, width, height);
 }
@@ -199,5 +237,7 @@ function bytes(steps) {
 
 /** @param {HTMLCanvasElement} canvas @returns {Promise<Blob>} */
 function picture(canvas) {
-  return new Promise((done, failed) => canvas.toBlob((blob) => (blob ? done(blob) : failed(new Error("no picture"))), "image/png"));
+  return new Promise((done, failed) =>
+    canvas.toBlob((blob) => (blob ? done(blob) : failed(new Error("no picture"))), "image/png"),
+  );
 }

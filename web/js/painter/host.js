@@ -6,11 +6,23 @@ const COLOUR_INPUT = "[data-testid=painter-color-row] input[type=color]";
 const CLEAR_BUTTON = "[data-testid=painter-clear-button]";
 const WIDEST = 1.6; // a soft brush reaches further than its size says
 
-/** @typedef {ReturnType<typeof import("./history.js").makePainting>} Painting */
+/** @typedef {import("./history.js").Painting} Painting */
 
 /** The canvas of the host's painter beside a panel. @param {HTMLElement} root @returns {HTMLCanvasElement | null} */
 export function hostCanvas(root) {
   return root.closest("[data-node-id]")?.querySelector(CANVAS) ?? null;
+}
+
+/**
+ * Put a panel where the host keeps an older one: its part of a node stays when undo makes the node anew, with the old
+ * panel
+ * in it, and on its canvas what was undone.
+ * @param {any} node @param {HTMLElement} root
+ */
+export function takePlace(node, root) {
+  const old = `[data-node-id="${node.id}"] [data-scenescope=painter]`;
+  if (!root.isConnected && node.graph) document.querySelector(old)?.replaceWith(root);
+  return hostCanvas(root);
 }
 
 /** Give a colour to the host's brush. @param {HTMLElement} root @param {string} colour */
@@ -30,57 +42,85 @@ export async function takeInHost(root, colour) {
 }
 
 /**
- * Follow what is painted with the host's painter. Everything is heard on its way down, before the host paints, and a
+ * Follows what is painted with the host's painter. Everything is heard on its way down, before the host paints, and a
  * stroke's end is looked at after it.
- * @param {HTMLElement} root @param {Painting} painting @param {() => number} size  The host's brush.
- * @returns {() => void}  Stop.
  */
-export function watchHost(root, painting, size) {
-  const ended = new AbortController();
-  let down = false;
+export class HostStrokes {
+  #down = false;
+  #ended = new AbortController();
+
+  /** @param {HTMLElement} root @param {Painting} painting @param {() => number} size  The host's brush. */
+  constructor(root, painting, size) {
+    this.root = root;
+    this.painting = painting;
+    this.size = size;
+    this.#hear("pointerdown", (event) => this.#begin(event));
+    this.#hear("pointermove", (event) => this.#follow(event));
+    this.#hear("pointerup", (event) => this.#end(event));
+    this.#hear("pointerleave", (event) => this.#end(event));
+    this.#hear("click", (event) => this.#clear(event));
+  }
+
+  dispose() {
+    this.#ended.abort();
+  }
+
+  /** @param {string} kind @param {(event: any) => void} then */
+  #hear(kind, then) {
+    document.addEventListener(kind, then, { capture: true, signal: this.#ended.signal });
+  }
+
   /** @param {Event} event @returns {HTMLCanvasElement | null} */
-  const mine = (event) => (event.target instanceof HTMLCanvasElement && event.target === hostCanvas(root) ? event.target : null);
+  #mine(event) {
+    return event.target instanceof HTMLCanvasElement && event.target === hostCanvas(this.root) ? event.target : null;
+  }
+
   /** @param {PointerEvent} event */
-  const touch = (event) => {
+  #touch(event) {
     const canvas = /** @type {HTMLCanvasElement} */ (event.target);
     const box = canvas.getBoundingClientRect();
-    const scale = canvas.width / box.width;
-    painting.touch((event.clientX - box.left) * scale, (event.clientY - box.top) * (canvas.height / box.height), size() * WIDEST);
-  };
-  /** @param {string} kind @param {(event: any) => void} then */
-  const hear = (kind, then) => document.addEventListener(kind, then, { capture: true, signal: ended.signal });
-  hear("pointerdown", (event) => {
-    const canvas = event.button === 0 ? mine(event) : null;
+    const [across, down] = [canvas.width / box.width, canvas.height / box.height];
+    const size = this.size() * WIDEST;
+    this.painting.touch((event.clientX - box.left) * across, (event.clientY - box.top) * down, size);
+  }
+
+  /** @param {PointerEvent} event */
+  #begin(event) {
+    const canvas = event.button === 0 ? this.#mine(event) : null;
     if (!canvas) return;
-    painting.use(canvas);
-    painting.begin();
-    touch(event);
-    down = true;
-  });
-  hear("pointermove", (event) => {
-    if (down && mine(event)) for (const point of event.getCoalescedEvents?.() ?? [event]) touch(point.target ? point : event);
-    if (down && mine(event)) touch(event);
-  });
-  for (const kind of ["pointerup", "pointerleave"]) {
-    hear(kind, (event) => {
-      if (!mine(event)) return;
-      const stroke = down;
-      down = false;
-      setTimeout(() => {
-        if (stroke) painting.end();
-        if (stroke) root.focus({ preventScroll: true }); // so that Ctrl+Z is the painter's
-        if (kind === "pointerleave") painting.commit();
-      });
+    this.painting.use(canvas);
+    this.painting.begin();
+    this.#touch(event);
+    this.#down = true;
+  }
+
+  /** @param {PointerEvent} event */
+  #follow(event) {
+    if (!this.#down || !this.#mine(event)) return;
+    for (const point of event.getCoalescedEvents?.() ?? [event]) this.#touch(point.target ? point : event);
+    this.#touch(event);
+  }
+
+  /** @param {PointerEvent} event */
+  #end(event) {
+    if (!this.#mine(event)) return;
+    const stroke = this.#down;
+    this.#down = false;
+    setTimeout(() => {
+      if (stroke) this.painting.end();
+      if (stroke) this.root.focus({ preventScroll: true }); // so that Ctrl+Z is the painter's
+      if (event.type === "pointerleave") this.painting.commit();
     });
   }
-  hear("click", (event) => {
-    const canvas = hostCanvas(root);
+
+  /** @param {MouseEvent} event */
+  #clear(event) {
+    const canvas = hostCanvas(this.root);
     const button = event.target instanceof Element && event.target.closest(CLEAR_BUTTON);
-    if (!canvas || !button || button.closest("[data-node-id]") !== root.closest("[data-node-id]")) return;
-    painting.use(canvas);
-    painting.begin();
-    painting.touch(canvas.width / 2, canvas.height / 2, Math.max(canvas.width, canvas.height));
-    setTimeout(() => painting.end());
-  });
-  return () => ended.abort();
+    if (!canvas || !button || button.closest("[data-node-id]") !== this.root.closest("[data-node-id]")) return;
+    this.painting.use(canvas);
+    this.painting.begin();
+    this.painting.touch(canvas.width / 2, canvas.height / 2, Math.max(canvas.width, canvas.height));
+    setTimeout(() => this.painting.end());
+  }
 }

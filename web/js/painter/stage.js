@@ -1,70 +1,172 @@
 // @ts-check
 /** Where the classic renderer paints: the picture, the paint over it, and the brush. */
-import { element, eachFrame } from "../shared/dom.js";
-import { addChinese, say } from "../shared/i18n.js";
+import { eachFrame, element } from "../shared/dom.js";
+import { say } from "../shared/i18n.js";
 import { context } from "./history.js";
 
-/** @typedef {{erase: () => boolean, size: () => number, colour: () => string, resize: (factor: number) => void}} Brush */
+/**
+ * @typedef {{erase: () => boolean, size: () => number, colour: () => string, resize: (factor: number) => void}} Brush
+ */
 /** @typedef {{x: number, y: number}} Point  In pixels of the picture. */
 
-addChinese({
-  "Painting. Arrow keys move the brush, Space paints, Shift with arrows draws a line.": "绘画区。方向键移动画笔，空格键绘制，Shift 加方向键画线。",
-});
+/** @type {Record<string, [number, number]>} */
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/**
- * @param {ReturnType<typeof import("./history.js").makePainting>} painting
- * @param {Brush} brush
- */
-export function makeStage(painting, brush) {
-  const image = element("img", { alt: "", draggable: "false" });
-  const canvas = element("canvas");
-  const ring = element("div", { class: "ss-ring", hidden: true });
-  const frame = element("div", { class: "ss-frame ss-paper", hidden: true }, [image, canvas, ring]);
-  const says = say("Painting. Arrow keys move the brush, Space paints, Shift with arrows draws a line.");
-  const root = element("div", { class: "ss-paint-stage", tabindex: 0, role: "application", "aria-label": says }, [frame]);
-  const layer = document.createElement("canvas"); // the stroke, opaque
+export class Stage {
+  /** The stroke, opaque. */
+  #layer = document.createElement("canvas");
   /** @type {Point} */
-  let here = { x: 0, y: 0 };
+  #here = { x: 0, y: 0 };
   /** @type {Point[]} */
-  let coming = [];
-  let down = false;
-  painting.use(canvas);
+  #coming = [];
+  #down = false;
+  /** Whether the canvas has had a size of ours. */
+  #sized = false;
+
+  /** @param {import("./history.js").Painting} painting @param {Brush} brush */
+  constructor(painting, brush) {
+    this.painting = painting;
+    this.brush = brush;
+    this.image = element("img", { alt: "", draggable: "false" });
+    this.canvas = element("canvas");
+    this.ring = element("div", { class: "ss-ring", hidden: true });
+    this.frame = element("div", { class: "ss-frame ss-paper", hidden: true }, [this.image, this.canvas, this.ring]);
+    const says = say("Painting. Arrow keys move the brush, Space paints, Shift with arrows draws a line.");
+    this.root = element("div", { class: "ss-paint-stage", tabindex: 0, role: "application", "aria-label": says }, [
+      this.frame,
+    ]);
+    painting.use(this.canvas);
+    this.flow = eachFrame(() => {
+      this.#catchUp();
+      this.drawRing();
+    });
+    this.room = new ResizeObserver(() => this.fit());
+    this.room.observe(this.root);
+    this.#listen();
+  }
+
+  dispose() {
+    this.room.disconnect();
+  }
 
   /** Fit the frame into the room there is. */
-  function fit() {
+  fit() {
+    const { root, canvas, frame } = this;
     if (frame.hidden || !canvas.width) return;
     const scale = Math.min(root.clientWidth / canvas.width, root.clientHeight / canvas.height);
     frame.style.width = `${Math.floor(canvas.width * scale)}px`;
     frame.style.height = `${Math.floor(canvas.height * scale)}px`;
-    drawRing();
+    this.drawRing();
   }
 
-  function drawRing() {
-    const scale = frame.clientWidth / canvas.width;
-    const wide = Math.max(3, brush.size() * scale);
-    ring.style.cssText = `width: ${wide}px; height: ${wide}px; left: ${here.x * scale - wide / 2}px; top: ${here.y * scale - wide / 2}px;`;
+  drawRing() {
+    const scale = this.frame.clientWidth / this.canvas.width;
+    const wide = Math.max(3, this.brush.size() * scale);
+    const [left, top] = [this.#here.x * scale - wide / 2, this.#here.y * scale - wide / 2];
+    this.ring.style.cssText = `width: ${wide}px; height: ${wide}px; left: ${left}px; top: ${top}px;`;
+  }
+
+  /** Give the painting a size; what is on it is stretched. @param {number} width @param {number} height */
+  resize(width, height) {
+    const { canvas, frame } = this;
+    const middle = { x: width / 2, y: height / 2 };
+    if (frame.hidden) this.#here = middle;
+    frame.hidden = false;
+    if (canvas.width !== width || canvas.height !== height || !this.#sized) {
+      this.painting.commit();
+      const old = document.createElement("canvas");
+      [old.width, old.height] = [canvas.width, canvas.height];
+      if (this.#sized) context(old).drawImage(canvas, 0, 0);
+      [canvas.width, canvas.height, this.#sized] = [width, height, true];
+      context(canvas).imageSmoothingEnabled = false; // colours stay as they are
+      context(canvas).drawImage(old, 0, 0, width, height);
+      this.#here = middle;
+      this.painting.forget();
+    }
+    this.fit();
+  }
+
+  /** End the stroke that goes on. */
+  stop() {
+    if (!this.#down) return;
+    this.flow.cancel();
+    this.#catchUp();
+    this.#down = false;
+    this.painting.end();
+  }
+
+  #listen() {
+    const { root, canvas, ring, painting } = this;
+    canvas.addEventListener("pointerdown", (event) => this.#press(event));
+    canvas.addEventListener("pointermove", (event) => {
+      ring.hidden = false;
+      const points = (this.#down && event.getCoalescedEvents?.()) || [];
+      this.#coming.push(...(points.length ? points : [event]).map((point) => this.#place(point)));
+      this.flow();
+    });
+    for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) {
+      canvas.addEventListener(kind, () => this.stop());
+    }
+    canvas.addEventListener("pointerleave", () => {
+      if (this.#down) return;
+      ring.hidden = root !== document.activeElement;
+      painting.commit();
+    });
+    root.addEventListener("keydown", (event) => this.#key(event));
+    root.addEventListener("blur", () => {
+      ring.hidden = true;
+      painting.commit();
+    });
+  }
+
+  /** @param {PointerEvent} event */
+  #press(event) {
+    if (event.button !== 0 || this.#down) return;
+    event.stopPropagation();
+    this.root.focus({ preventScroll: true });
+    try {
+      this.canvas.setPointerCapture(event.pointerId);
+    } catch {
+      // An event that a script made has no pointer to capture.
+    }
+    this.ring.hidden = false;
+    this.#start(this.#place(event));
+  }
+
+  /** Where the pointer has been meanwhile. */
+  #catchUp() {
+    for (const point of this.#coming) {
+      if (this.#down) this.#line(this.#here, point);
+      this.#here = point;
+    }
+    this.#coming = [];
   }
 
   /** @param {{clientX: number, clientY: number}} event @returns {Point} */
-  function place(event) {
+  #place({ clientX, clientY }) {
+    const { canvas } = this;
     const box = canvas.getBoundingClientRect();
-    return { x: ((event.clientX - box.left) / box.width) * canvas.width, y: ((event.clientY - box.top) / box.height) * canvas.height };
+    return {
+      x: ((clientX - box.left) / box.width) * canvas.width,
+      y: ((clientY - box.top) / box.height) * canvas.height,
+    };
   }
 
   /** @param {Point} from */
-  function start(from) {
-    painting.use(canvas); // it may have been the host's
-    const base = painting.begin();
-    layer.width = base.width;
-    layer.height = base.height;
-    down = true;
-    line(from, from);
-    here = from;
+  #start(from) {
+    this.painting.use(this.canvas); // it may have been the host's
+    const base = this.painting.begin();
+    this.#layer.width = base.width;
+    this.#layer.height = base.height;
+    this.#down = true;
+    this.#line(from, from);
+    this.#here = from;
   }
 
   /** One piece of a stroke: onto the stroke's layer, and what it touches anew. @param {Point} from @param {Point} to */
-  function line(from, to) {
-    const [size, on, into] = [brush.size(), context(layer), context(canvas)];
+  #line(from, to) {
+    const { painting, brush } = this;
+    const [size, on, into] = [brush.size(), context(this.#layer), context(this.canvas)];
     on.strokeStyle = brush.colour();
     on.lineWidth = size;
     on.lineCap = on.lineJoin = "round";
@@ -76,7 +178,8 @@ export function makeStage(painting, brush) {
     painting.touch(to.x, to.y, size / 2);
     const reach = size / 2 + 2;
     const [left, top] = [Math.floor(Math.min(from.x, to.x) - reach), Math.floor(Math.min(from.y, to.y) - reach)];
-    const [wide, high] = [Math.ceil(Math.abs(from.x - to.x) + 2 * reach) + 1, Math.ceil(Math.abs(from.y - to.y) + 2 * reach) + 1];
+    const wide = Math.ceil(Math.abs(from.x - to.x) + 2 * reach) + 1;
+    const high = Math.ceil(Math.abs(from.y - to.y) + 2 * reach) + 1;
     into.save();
     into.beginPath();
     into.rect(left, top, wide, high);
@@ -84,110 +187,35 @@ export function makeStage(painting, brush) {
     into.globalCompositeOperation = "copy";
     into.drawImage(painting.base, 0, 0);
     into.globalCompositeOperation = brush.erase() ? "destination-out" : "source-over";
-    into.drawImage(layer, 0, 0);
+    into.drawImage(this.#layer, 0, 0);
     into.restore();
   }
 
-  const flow = eachFrame(() => {
-    for (const point of coming) {
-      if (down) line(here, point);
-      here = point;
-    }
-    coming = [];
-    drawRing();
-  });
-
-  function stop() {
-    if (!down) return;
-    flow.cancel();
-    for (const point of coming) {
-      line(here, point);
-      here = point;
-    }
-    [coming, down] = [[], false];
-    painting.end();
-  }
-
-  canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || down) return;
-    event.stopPropagation();
-    root.focus({ preventScroll: true });
-    try {
-      canvas.setPointerCapture(event.pointerId);
-    } catch {
-      // An event that a script made has no pointer to capture.
-    }
-    ring.hidden = false;
-    start(place(event));
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    ring.hidden = false;
-    const points = (down && event.getCoalescedEvents?.()) || [];
-    coming.push(...(points.length ? points : [event]).map(place));
-    flow();
-  });
-  for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) canvas.addEventListener(kind, stop);
-  canvas.addEventListener("pointerleave", () => {
-    if (!down) {
-      ring.hidden = root !== document.activeElement;
-      painting.commit();
-    }
-  });
-
   /** @param {KeyboardEvent} event */
-  function key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || frame.hidden) return;
-    const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || this.frame.hidden) return;
+    const by = ARROWS[event.key];
     if (by) {
-      const far = Math.max(1, brush.size() / 4);
-      const to = { x: clamp(here.x + by[0] * far, canvas.width), y: clamp(here.y + by[1] * far, canvas.height) };
-      if (event.shiftKey) dab(here, to);
-      here = to;
-    } else if (event.key === " ") dab(here, here);
-    else if (event.key === "[" || event.key === "]") brush.resize(event.key === "[" ? 0.8 : 1.25);
+      const far = Math.max(1, this.brush.size() / 4);
+      const { x, y } = this.#here;
+      const to = { x: clamp(x + by[0] * far, this.canvas.width), y: clamp(y + by[1] * far, this.canvas.height) };
+      if (event.shiftKey) this.#dab(this.#here, to);
+      this.#here = to;
+    } else if (event.key === " ") this.#dab(this.#here, this.#here);
+    else if (event.key === "[" || event.key === "]") this.brush.resize(event.key === "[" ? 0.8 : 1.25);
     else return;
     event.preventDefault();
-    ring.hidden = false;
-    drawRing();
+    this.ring.hidden = false;
+    this.drawRing();
   }
 
   /** A short stroke by keys. @param {Point} from @param {Point} to */
-  function dab(from, to) {
-    if (down) return;
-    start(from);
-    line(from, to);
-    stop();
+  #dab(from, to) {
+    if (this.#down) return;
+    this.#start(from);
+    this.#line(from, to);
+    this.stop();
   }
-
-  root.addEventListener("keydown", key);
-  root.addEventListener("blur", () => {
-    ring.hidden = true;
-    painting.commit();
-  });
-  const room = new ResizeObserver(fit);
-  room.observe(root);
-
-  return {
-    root, canvas, image, fit, drawRing, stop,
-    /** Give the painting a size; what is on it is stretched. @param {number} width @param {number} height */
-    resize(width, height) {
-      if (frame.hidden) here = { x: width / 2, y: height / 2 };
-      frame.hidden = false;
-      if (canvas.width !== width || canvas.height !== height || !canvas.dataset.sized) {
-        painting.commit();
-        const old = document.createElement("canvas");
-        [old.width, old.height] = [canvas.width, canvas.height];
-        if (canvas.dataset.sized) context(old).drawImage(canvas, 0, 0);
-        [canvas.width, canvas.height, canvas.dataset.sized] = [width, height, "true"];
-        context(canvas).imageSmoothingEnabled = false; // colours stay as they are
-        context(canvas).drawImage(old, 0, 0, width, height);
-        here = { x: width / 2, y: height / 2 };
-        painting.forget();
-      }
-      fit();
-    },
-    dispose: () => room.disconnect(),
-  };
 }
 
 /** @param {number} value @param {number} most */

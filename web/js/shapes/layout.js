@@ -1,14 +1,21 @@
 // @ts-check
 /** Where each block of a U-Net stands in the U, as the core's `lay_out` has it; and its sizes in words. No elements. */
 
-/** @typedef {{heads: number, head_width: number, query: number[], key: number[], value: number[], map: number[], map_bytes: number}} Layer */
+/**
+ * @typedef {{heads: number, head_width: number, query: number[], key: number[], value: number[], map: number[],
+ * map_bytes: number}} Layer
+ */
 /**
  * @typedef {object} Block
  * @property {number} order @property {string} block @property {string} place @property {number} level
  * @property {number[]} features_in @property {number[]} features_out @property {string} dtype
- * @property {number | null} tokens @property {boolean} read_by_attention_loss @property {Record<string, Layer>} attention
+ * @property {number | null} tokens @property {boolean} read_by_attention_loss
+ * @property {Record<string, Layer>} attention
  */
-/** @typedef {{blocks: Block[], latent: [number, number], pixels: number, patches: string[], recorded: string[], view: any}} Shapes */
+/**
+ * @typedef {{blocks: Block[], latent: [number, number], pixels: number, patches: string[], recorded: string[], view:
+ * any}} Shapes
+ */
 /**
  * @typedef {object} Card  The blocks of one spatial transformer; none for the place that only starts a skip.
  * @property {Block[]} blocks @property {"down" | "middle" | "up"} arm @property {number} level @property {number} row
@@ -39,12 +46,17 @@ export function layOut(blocks) {
     const falling = [[], ...down.filter((group) => group[0].level === level)];
     const rising = up.filter((group) => group[0].level === level);
     const rows = Math.max(falling.length, rising.length);
-    falling.forEach((group, at) => cards.push({ blocks: group, arm: "down", level, row: row + rows - falling.length + at }));
-    rising.forEach((group, at) => cards.push({ blocks: group, arm: "up", level, row: row + rows - rising.length + at }));
+    falling.forEach((group, at) =>
+      cards.push({ blocks: group, arm: "down", level, row: row + rows - falling.length + at }),
+    );
+    rising.forEach((group, at) =>
+      cards.push({ blocks: group, arm: "up", level, row: row + rows - rising.length + at }),
+    );
     levels.push({ level, row, rows });
     row += rows;
   }
-  for (const group of of("middle").slice(0, 1)) cards.push({ blocks: group, arm: "middle", level: group[0].level, row: row++ });
+  for (const group of of("middle").slice(0, 1))
+    cards.push({ blocks: group, arm: "middle", level: group[0].level, row: row++ });
   return { cards, levels, rows: row };
 }
 
@@ -57,7 +69,12 @@ export function neighbour(cards, from, key) {
   const arm = (/** @type {string} */ name) => cards.filter((card) => card.arm === name && card.blocks.length);
   const [down, middle, up] = [arm("down"), arm("middle")[0], arm("up")];
   const lowest = (/** @type {Card[]} */ list) => list[list.length - 1];
-  const nearest = (/** @type {Card[]} */ list) => list.reduce((/** @type {Card | undefined} */ best, card) => (!best || Math.abs(card.row - from.row) < Math.abs(best.row - from.row) ? card : best), undefined);
+  const nearest = (/** @type {Card[]} */ list) =>
+    list.reduce(
+      (/** @type {Card | undefined} */ best, card) =>
+        !best || Math.abs(card.row - from.row) < Math.abs(best.row - from.row) ? card : best,
+      undefined,
+    );
   if (key === "Home") return down[0] ?? up[0];
   if (key === "End") return up[0] ?? lowest(down);
   if (from.arm === "middle") return { ArrowLeft: lowest(down), ArrowUp: lowest(down), ArrowRight: lowest(up) }[key];

@@ -1,11 +1,14 @@
 // @ts-check
 /** Block Shapes: the U-Net as a U to walk through, the shapes of each block, and the way to its maps. */
+
+import { keep, loadStyle } from "../editor/nodes.js";
+import { registerPanel } from "../editor/panel.js";
 import { element } from "../shared/dom.js";
-import { keep, loadStyle, registerPanel } from "../editor/panel.js";
-import { addChinese, say } from "../shared/i18n.js";
+import { say } from "../shared/i18n.js";
+import { Viewer } from "../viewer/viewer.js";
 import { layOut, neighbour } from "./layout.js";
 import { drawTable, drawU, headline } from "./parts.js";
-import { Viewer } from "../viewer/viewer.js";
+import "./zh.js";
 
 const CHOICE = "scenescope_block";
 
@@ -31,16 +34,27 @@ export class ShapeLog {
     /** @type {Viewer | null} */
     this.viewer = null;
     this.head = element("div", { class: "ss-shape-head" });
-    this.u = element("div", { class: "ss-u", role: "group", "aria-label": say("The U-Net: arrow keys walk from block to block, Enter opens its maps") });
+    this.u = element("div", {
+      class: "ss-u",
+      role: "group",
+      "aria-label": say("The U-Net: arrow keys walk from block to block, Enter opens its maps"),
+    });
     this.table = element("div", { class: "ss-shape-row" });
     this.tip = element("p", { class: "ss-status" });
     this.whole = element("div", { class: "ss-shapes" }, [this.head, this.u, this.table, this.tip]);
     this.name = element("b", { "aria-live": "polite" });
-    const button = (/** @type {string} */ text, /** @type {string} */ title, /** @type {() => void} */ click) => element("button", { type: "button", class: "ss-button", text, title, "aria-label": title, on: { click } });
+    const button = (/** @type {string} */ text, /** @type {string} */ title, /** @type {() => void} */ click) =>
+      element("button", { type: "button", class: "ss-button", text, title, "aria-label": title, on: { click } });
     this.back = button(say("← U-Net"), say("Back to the U-Net"), () => this.close());
-    const steps = [button("‹", say("Block before"), () => this.step(-1)), button("›", say("Block after"), () => this.step(1))];
+    const steps = [
+      button("‹", say("Block before"), () => this.step(-1)),
+      button("›", say("Block after"), () => this.step(1)),
+    ];
     this.stage = element("div", { class: "ss-inner" });
-    this.maps = element("div", { class: "ss-shapes", hidden: true }, [element("div", { class: "ss-row" }, [this.back, ...steps, this.name]), this.stage]);
+    this.maps = element("div", { class: "ss-shapes", hidden: true }, [
+      element("div", { class: "ss-row" }, [this.back, ...steps, this.name]),
+      this.stage,
+    ]);
     this.status = element("p", { class: "ss-status", role: "status" });
     root.append(this.whole, this.maps, this.status);
     root.setAttribute("role", "region");
@@ -64,7 +78,9 @@ export class ShapeLog {
     this.head.replaceChildren(...headline(output));
     drawU(this.u, output);
     const kept = this.node.properties?.[CHOICE] ?? {};
-    const card = this.cards.find((one) => one.blocks.some((block) => block.block === kept.name)) ?? this.cards.find((one) => one.blocks[0]?.read_by_attention_loss);
+    const card =
+      this.cards.find((one) => one.blocks.some((block) => block.block === kept.name)) ??
+      this.cards.find((one) => one.blocks[0]?.read_by_attention_loss);
     this.select(card ?? this.cards.find((one) => one.blocks.length));
     this.hint();
     if (kept.open && this.canOpen(kept.name)) void this.open(kept.name);
@@ -79,8 +95,14 @@ export class ShapeLog {
   /** What a click does. */
   hint() {
     const { view, patches } = /** @type {import("./layout.js").Shapes} */ (this.shapes);
-    const click = view ? say("Click a block, or press Enter, to see its maps.") : say("From a MODEL there are shapes and no maps. Connect ATTENTION_MAPS, and a click on a block opens its maps.");
-    const left = patches.length ? ` ${say("Patches of other nodes are not followed: {names}.", { names: patches.join(", ") })}` : "";
+    const click = view
+      ? say("Click a block, or press Enter, to see its maps.")
+      : say(
+          "From a MODEL there are shapes and no maps. Connect ATTENTION_MAPS, and a click on a block opens its maps.",
+        );
+    const left = patches.length
+      ? ` ${say("Patches of other nodes are not followed: {names}.", { names: patches.join(", ") })}`
+      : "";
     this.tip.textContent = click + left;
   }
 
@@ -125,15 +147,21 @@ export class ShapeLog {
       const name = card.blocks.find((block) => this.canOpen(block.block))?.block;
       keep(this.node, CHOICE, { name: card.blocks[0].block, open: false });
       if (name) void this.open(name);
-      else if (this.shapes?.view) this.tip.textContent = say("No cross-attention of {name} was recorded.", { name: card.blocks[0].block });
+      else if (this.shapes?.view)
+        this.tip.textContent = say("No cross-attention of {name} was recorded.", { name: card.blocks[0].block });
     });
     this.u.addEventListener("keydown", (event) => {
       const to = this.chosen && neighbour(this.cards, this.chosen, event.key);
       if (!to) return;
       event.preventDefault();
-      this.buttons().find((button) => button.dataset.block === to.blocks[0].block)?.focus();
+      this.buttons()
+        .find((button) => button.dataset.block === to.blocks[0].block)
+        ?.focus();
     });
-    this.maps.addEventListener("keydown", (event) => event.key === "Escape" && event.target === this.back && this.close());
+    this.maps.addEventListener(
+      "keydown",
+      (event) => event.key === "Escape" && event.target === this.back && this.close(),
+    );
   }
 
   /** Show a block's maps in the viewer. @param {string} name */
@@ -144,7 +172,9 @@ export class ShapeLog {
     this.whole.hidden = true;
     this.maps.hidden = false;
     const block = shapes.blocks.find((one) => one.block === name);
-    this.name.textContent = block ? say("{name}: attention maps on {grid}", { name, grid: block.features_in.slice(2).join("×") }) : name;
+    this.name.textContent = block
+      ? say("{name}: attention maps on {grid}", { name, grid: block.features_in.slice(2).join("×") })
+      : name;
     if (!this.viewer) this.viewer = new Viewer(this.node, this.stage);
     if (this.viewer.output !== shapes.view) await this.viewer.show(shapes.view);
     if (this.shapes === shapes) this.viewer.choose({ from: `block:${name}` });
@@ -156,7 +186,9 @@ export class ShapeLog {
     this.maps.hidden = true;
     this.whole.hidden = false;
     this.select(this.cards.find((card) => card.blocks.some((block) => block.block === name)) ?? this.chosen);
-    this.buttons().find((button) => button.tabIndex === 0)?.focus();
+    this.buttons()
+      .find((button) => button.tabIndex === 0)
+      ?.focus();
   }
 
   /** To the maps of the block before or after. @param {number} by */
@@ -166,18 +198,3 @@ export class ShapeLog {
     void this.open(names[(at + by + names.length) % names.length]);
   }
 }
-
-addChinese({
-  "The U-Net: arrow keys walk from block to block, Enter opens its maps": "U-Net：方向键在块间移动，回车打开该块的注意力图",
-  "Block shapes": "各块形状",
-  "Run the workflow: the U-Net appears here.": "运行工作流后，这里会显示 U-Net。",
-  "← U-Net": "← U-Net",
-  "Back to the U-Net": "返回 U-Net",
-  "Block before": "上一个块",
-  "Block after": "下一个块",
-  "Click a block, or press Enter, to see its maps.": "点击某个块或按回车，查看它的注意力图。",
-  "From a MODEL there are shapes and no maps. Connect ATTENTION_MAPS, and a click on a block opens its maps.": "由 MODEL 只能得到形状，没有注意力图。连接 ATTENTION_MAPS 后，点击块即可打开其注意力图。",
-  "Patches of other nodes are not followed: {names}.": "未计入其他节点的补丁：{names}。",
-  "No cross-attention of {name} was recorded.": "没有记录 {name} 的交叉注意力。",
-  "{name}: attention maps on {grid}": "{name}：{grid} 网格上的注意力图",
-});

@@ -1,7 +1,10 @@
 // @ts-check
 /** Colour maps and map layers: the core's `colormap` and `overlay`, in the browser. */
 
-/** Ten colours, evenly spaced, of the public-domain (CC0) maps by S. van der Walt and N. Smith. @type {Record<string, number[]>} */
+/**
+ * Ten colours, evenly spaced, of the public-domain (CC0) maps by S. van der Walt and N. Smith.
+ * @type {Record<string, number[]>}
+ */
 const ANCHORS = {
   inferno: [0x000004, 0x1b0c42, 0x4b0c6b, 0x781c6d, 0xa52c60, 0xcf4446, 0xed6925, 0xfb9a06, 0xf7d03c, 0xfcffa4],
   viridis: [0x440154, 0x482878, 0x3e4a89, 0x31688e, 0x26828e, 0x1f9e89, 0x35b779, 0x6dcd59, 0xb4de2c, 0xfde725],
@@ -9,23 +12,38 @@ const ANCHORS = {
 export const COLOURS = ["inferno", "viridis", "grey"];
 
 // Source: B. Ottosson, "A perceptual color space for image processing" (Oklab), 2020: the matrices and their inverses.
-const TO_CONES = [0.4122214708, 0.5363325363, 0.0514459929, 0.2119034982, 0.6806995451, 0.1073969566, 0.0883024619, 0.2817188376, 0.6299787005];
-const TO_LAB = [0.2104542553, 0.793617785, -0.0040720468, 1.9779984951, -2.428592205, 0.4505937099, 0.0259040371, 0.7827717662, -0.808675766];
+const TO_CONES = [
+  0.4122214708, 0.5363325363, 0.0514459929, 0.2119034982, 0.6806995451, 0.1073969566, 0.0883024619, 0.2817188376,
+  0.6299787005,
+];
+const TO_LAB = [
+  0.2104542553, 0.793617785, -0.0040720468, 1.9779984951, -2.428592205, 0.4505937099, 0.0259040371, 0.7827717662,
+  -0.808675766,
+];
 const FROM_LAB = [1, 0.3963377774, 0.2158037573, 1, -0.1055613458, -0.0638541728, 1, -0.0894841775, -1.291485548];
-const FROM_CONES = [4.0767416621, -3.3077115913, 0.2309699292, -1.2684380046, 2.6097574011, -0.3413193965, -0.0041960863, -0.7034186147, 1.707614701];
+const FROM_CONES = [
+  4.0767416621, -3.3077115913, 0.2309699292, -1.2684380046, 2.6097574011, -0.3413193965, -0.0041960863, -0.7034186147,
+  1.707614701,
+];
 
 /** @param {number[]} matrix @param {number[]} v */
-const times = (matrix, v) => [0, 3, 6].map((row) => matrix[row] * v[0] + matrix[row + 1] * v[1] + matrix[row + 2] * v[2]);
+const times = (matrix, v) =>
+  [0, 3, 6].map((row) => matrix[row] * v[0] + matrix[row + 1] * v[1] + matrix[row + 2] * v[2]);
 
 /** @param {number} hexa */
 function toLab(hexa) {
-  const linear = [16, 8, 0].map((shift) => ((hexa >> shift) & 255) / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+  const linear = [16, 8, 0]
+    .map((shift) => ((hexa >> shift) & 255) / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
   return times(TO_LAB, times(TO_CONES, linear).map(Math.cbrt));
 }
 
 /** @param {number[]} lab */
 function fromLab(lab) {
-  const linear = times(FROM_CONES, times(FROM_LAB, lab).map((cone) => cone ** 3)).map((c) => Math.min(1, Math.max(0, c)));
+  const linear = times(
+    FROM_CONES,
+    times(FROM_LAB, lab).map((cone) => cone ** 3),
+  ).map((c) => Math.min(1, Math.max(0, c)));
   return linear.map((c) => Math.round(255 * (c <= 0.0031308 ? c * 12.92 : 1.055 * c ** (1 / 2.4) - 0.055)));
 }
 
@@ -41,7 +59,9 @@ export function colourTable(name) {
     for (let level = 0; level < 256; level++) {
       const position = (level / 255) * 9;
       const below = Math.min(8, Math.floor(position));
-      const mixed = anchors ? anchors[below].map((part, i) => part + (anchors[below + 1][i] - part) * (position - below)) : [];
+      const mixed = anchors
+        ? anchors[below].map((part, i) => part + (anchors[below + 1][i] - part) * (position - below))
+        : [];
       table.set(anchors ? fromLab(mixed) : [level, level, level], level * 3);
     }
     tables.set(name, table);

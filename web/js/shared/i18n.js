@@ -1,6 +1,6 @@
 // @ts-check
 /** What the panels say, in the editor's language: English, or Chinese where the editor is set to it. */
-import { setting } from "../editor/panel.js";
+import { setting } from "../editor/nodes.js";
 
 /** @type {Record<string, string>} */
 const chinese = {};

@@ -10,5 +10,11 @@ export function largest(map) {
 
 /** A share as people read it: three digits. @param {number} share */
 export function number(share) {
-  return share < 0.00005 ? "0" : share >= 0.0995 ? share.toFixed(2) : share >= 0.00995 ? share.toFixed(3) : share.toFixed(4);
+  return share < 0.00005
+    ? "0"
+    : share >= 0.0995
+      ? share.toFixed(2)
+      : share >= 0.00995
+        ? share.toFixed(3)
+        : share.toFixed(4);
 }

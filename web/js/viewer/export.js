@@ -17,7 +17,9 @@ export function drawExport(model, picture) {
   const groups = model.shown();
   const tops = model.tops(groups);
   const shared = model.choices.scale !== "own" || groups.length === 1;
-  const [height, width] = model.header.latent.map((side) => Math.round((SIDE * side) / Math.max(...model.header.latent)));
+  const [height, width] = model.header.latent.map((side) =>
+    Math.round((SIDE * side) / Math.max(...model.header.latent)),
+  );
   const across = Math.min(groups.length, 4);
   const down = Math.ceil(groups.length / across);
   const canvas = document.createElement("canvas");
@@ -34,7 +36,11 @@ export function drawExport(model, picture) {
     const [x, y] = [GAP + (at % across) * (width + GAP), GAP + Math.floor(at / across) * (height + 2 * LINE + GAP)];
     const map = model.map(group);
     if (picture) context.drawImage(picture, x, y, width, height);
-    drawMap(layer, map, model.volume.grid, { top: tops[at], colours: model.choices.colours, opacity: picture ? model.choices.opacity : 1 });
+    drawMap(layer, map, model.volume.grid, {
+      top: tops[at],
+      colours: model.choices.colours,
+      opacity: picture ? model.choices.opacity : 1,
+    });
     context.drawImage(layer, x, y);
     write(context, group.label, x + width / 2, y + height + LINE * 0.7, "bold 15px sans-serif", "#111", width);
     const mean = map.reduce((sum, share) => sum + share, 0) / map.length;
@@ -43,12 +49,31 @@ export function drawExport(model, picture) {
   });
   drawScale(context, canvas.width - 64, GAP, height, model, shared ? tops[0] : null);
   context.textAlign = "left";
-  write(context, `${model.entry.branch}: ${model.entry.prompt ?? ""}`, GAP, canvas.height - 1.6 * LINE, "12px sans-serif", "#111", canvas.width - 2 * GAP);
-  write(context, `${model.describe()} · ${say("share of attention")}`, GAP, canvas.height - 0.7 * LINE, "12px sans-serif", "#555", canvas.width - 2 * GAP);
+  write(
+    context,
+    `${model.entry.branch}: ${model.entry.prompt ?? ""}`,
+    GAP,
+    canvas.height - 1.6 * LINE,
+    "12px sans-serif",
+    "#111",
+    canvas.width - 2 * GAP,
+  );
+  write(
+    context,
+    `${model.describe()} · ${say("share of attention")}`,
+    GAP,
+    canvas.height - 0.7 * LINE,
+    "12px sans-serif",
+    "#555",
+    canvas.width - 2 * GAP,
+  );
   return canvas;
 }
 
-/** @param {CanvasRenderingContext2D} context @param {number} x @param {number} y @param {number} height @param {any} model @param {number | null} top */
+/**
+ * @param {CanvasRenderingContext2D} context @param {number} x @param {number} y @param {number} height
+ * @param {any} model @param {number | null} top
+ */
 function drawScale(context, x, y, height, model, top) {
   const table = colourTable(model.choices.colours);
   for (let row = 0; row < height; row++) {
@@ -58,12 +83,23 @@ function drawScale(context, x, y, height, model, top) {
   }
   context.textAlign = "left";
   for (const at of [0, 0.5, 1]) {
-    write(context, top === null ? `${100 * at} %` : number(top * at), x + 18, y + 6 + (1 - at) * (height - 12), "11px sans-serif", "#111", 46);
+    write(
+      context,
+      top === null ? `${100 * at} %` : number(top * at),
+      x + 18,
+      y + 6 + (1 - at) * (height - 12),
+      "11px sans-serif",
+      "#111",
+      46,
+    );
   }
   context.textAlign = "center";
 }
 
-/** @param {CanvasRenderingContext2D} context @param {string} text @param {number} x @param {number} y @param {string} font @param {string} ink @param {number} room */
+/**
+ * @param {CanvasRenderingContext2D} context @param {string} text @param {number} x @param {number} y
+ * @param {string} font @param {string} ink @param {number} room
+ */
 function write(context, text, x, y, font, ink, room) {
   context.font = font;
   context.fillStyle = ink;

@@ -3,19 +3,28 @@
  * The viewer's file, version 1, as scenescope/attention/viewfile.py describes it: read in place, nothing is copied.
  * Averages follow the core's `heatmaps`: within a grid every head counts the same, between grids every layer.
  */
-import { viewAddress } from "../editor/panel.js";
+import { viewAddress } from "../editor/nodes.js";
 import { place } from "./resample.js";
 
 /** @typedef {[number, number]} Grid  height, width */
-/** @typedef {{kind: string, text: string, word: number | null, columns: number[], weight: number, vector: number, vectors: number}} Column */
-/** @typedef {{name: string, place: string, level: number, heads: number, grid: Grid, recorded: Grid, others?: Grid[]}} Block */
+/**
+ * @typedef {{kind: string, text: string, word: number | null, columns: number[], weight: number, vector: number,
+ * vectors: number}} Column
+ */
+/**
+ * @typedef {{name: string, place: string, level: number, heads: number, grid: Grid, recorded: Grid, others?: Grid[]}}
+ * Block
+ */
 /**
  * @typedef {object} Entry
  * @property {string} branch @property {number} index @property {[number, number, number, number] | null} area
  * @property {number} keys @property {string | null} prompt @property {Column[]} columns @property {Block[]} blocks
  * @property {[number, number][]} frames  step and head, -1 for the mean
  */
-/** @typedef {{latent: Grid, images: number, steps: number, sigmas: number[], about: Record<string, string>, left_out: any[], entries: Entry[]}} Header */
+/**
+ * @typedef {{latent: Grid, images: number, steps: number, sigmas: number[], about: Record<string, string>, left_out:
+ * any[], entries: Entry[]}} Header
+ */
 /** @typedef {{grid: Grid, values: Float32Array, means: Float32Array}} Volume  column after column */
 
 const VERSION = 1;
@@ -67,9 +76,13 @@ export class ViewData {
     this.data = new Uint8Array(buffer, 12 + length + 4 * planes, bytes);
   }
 
-  /** Number of a frame, or that of the nearest one that is there. @param {Entry} entry @param {number} step @param {number} head */
+  /**
+   * Number of a frame, or that of the nearest one that is there. @param {Entry} entry @param {number} step
+   * @param {number} head
+   */
   frame(entry, step, head) {
-    const at = (/** @type {number} */ s, /** @type {number} */ h) => entry.frames.findIndex((f) => f[0] === s && f[1] === h);
+    const at = (/** @type {number} */ s, /** @type {number} */ h) =>
+      entry.frames.findIndex((f) => f[0] === s && f[1] === h);
     const exact = at(step, head);
     return exact >= 0 ? exact : Math.max(0, at(-1, head));
   }
@@ -93,17 +106,32 @@ export class ViewData {
       const key = String(block.recorded);
       const cells = block.grid[0] * block.grid[1];
       let level = levels.get(key);
-      if (!level) levels.set(key, (level = { sum: new Float32Array(count * cells), weight: 0, layers: 0, grid: block.grid }));
+      if (!level) {
+        level = { sum: new Float32Array(count * cells), weight: 0, layers: 0, grid: block.grid };
+        levels.set(key, level);
+      }
       this.add(level.sum, which, image, frame, index, weight);
       level.weight += weight;
       level.layers += 1;
       layers += 1;
     }
-    const grid = this.gridOf(entry, [...levels.values()].map((level) => level.grid));
+    const grid = this.gridOf(
+      entry,
+      [...levels.values()].map((level) => level.grid),
+    );
     const cells = grid[0] * grid[1];
     const values = new Float32Array(count * cells);
     for (const level of levels.values()) {
-      place(level.sum, level.grid, values, grid, count, level.layers / layers / level.weight, this.header.latent, entry.area);
+      place(
+        level.sum,
+        level.grid,
+        values,
+        grid,
+        count,
+        level.layers / layers / level.weight,
+        this.header.latent,
+        entry.area,
+      );
     }
     const means = new Float32Array(count);
     for (let column = 0; column < count; column++) {
@@ -117,10 +145,16 @@ export class ViewData {
   /** @param {number} which @param {number} image @param {number} frame @param {number} block */
   plane(which, image, frame, block) {
     const entry = this.header.entries[which];
-    return this.sections[which].planes + ((image * entry.frames.length + frame) * entry.blocks.length + block) * entry.columns.length;
+    return (
+      this.sections[which].planes +
+      ((image * entry.frames.length + frame) * entry.blocks.length + block) * entry.columns.length
+    );
   }
 
-  /** @param {Float32Array} sum @param {number} which @param {number} image @param {number} frame @param {number} block @param {number} weight */
+  /**
+   * @param {Float32Array} sum @param {number} which @param {number} image @param {number} frame @param {number} block
+   * @param {number} weight
+   */
   add(sum, which, image, frame, block, weight) {
     const { data, tops } = this;
     const entry = this.header.entries[which];
@@ -136,9 +170,15 @@ export class ViewData {
     }
   }
 
-  /** The finest grid; an entry with an area is laid out on the whole picture. @param {Entry} entry @param {Grid[]} grids @returns {Grid} */
+  /**
+   * The finest grid; an entry with an area is laid out on the whole picture. @param {Entry} entry
+   * @param {Grid[]} grids @returns {Grid}
+   */
   gridOf(entry, grids) {
-    const [height, width] = grids.reduce((best, grid) => (grid[0] * grid[1] > best[0] * best[1] ? grid : best), /** @type {Grid} */ ([1, 1]));
+    const [height, width] = grids.reduce(
+      (best, grid) => (grid[0] * grid[1] > best[0] * best[1] ? grid : best),
+      /** @type {Grid} */ ([1, 1]),
+    );
     if (!entry.area) return [height, width];
     const { latent } = this.header;
     const limit = (/** @type {number} */ cells, /** @type {number} */ part, /** @type {number} */ whole) =>

@@ -1,14 +1,19 @@
 // @ts-check
 /**
- * Maps that grow while a sampler runs: on Record Attention in a panel of their own; on Sample and Record over the viewer,
+ * Maps that grow while a sampler runs: on Record Attention in a panel of their own; on Sample and Record over the
+ * viewer,
  * which takes the place back when the run's maps are complete.
  */
+
+import { loadStyle } from "../editor/nodes.js";
+import { onReconnected, registerPanel } from "../editor/panel.js";
+import { onMessage } from "../editor/server.js";
 import { valuesOf } from "../shared/cells.js";
 import { drawMap } from "../shared/colour.js";
 import { eachFrame, element } from "../shared/dom.js";
-import { loadStyle, onMessage, onReconnected, registerPanel } from "../editor/panel.js";
-import { addChinese, say } from "../shared/i18n.js";
+import { say } from "../shared/i18n.js";
 import { number } from "../shared/numbers.js";
+import "./zh.js";
 
 const EVENT = "scenescope.live";
 const SAMPLER = "SceneScope_SampleAndRecord";
@@ -16,7 +21,10 @@ const [QUIET, OPEN] = [30, 230];
 const CAPTION = 34;
 const PIXELS = 128;
 
-/** @typedef {import("../shared/cells.js").Cells & {label: string, area: [number, number, number, number] | null}} LiveMap */
+/**
+ * @typedef {import("../shared/cells.js").Cells & {label: string, area: [number, number, number, number] | null}}
+ * LiveMap
+ */
 
 loadStyle(new URL("live.css", import.meta.url));
 
@@ -53,7 +61,8 @@ onMessage(EVENT, (node, told) => {
   if (told.status === "stopped") return uncover(viewer);
   let maps = over.get(viewer);
   if (!maps) {
-    over.set(viewer, (maps = new LiveMaps()));
+    maps = new LiveMaps();
+    over.set(viewer, maps);
     viewer.append(maps.root);
     viewer.classList.add("ss-covered");
   }
@@ -83,7 +92,10 @@ export class LiveMaps {
   constructor() {
     /** @type {any} */
     this.told = null;
-    /** @type {{root: HTMLElement, frame: HTMLElement, canvas: HTMLCanvasElement, name: HTMLElement, note: HTMLElement}[]} */
+    /**
+     * @type {{root: HTMLElement, frame: HTMLElement, canvas: HTMLCanvasElement, name: HTMLElement, note:
+     * HTMLElement}[]}
+     */
     this.tiles = [];
     this.state = element("p", { class: "ss-state ss-none", role: "status" });
     this.stage = element("div", { class: "ss-live-stage", role: "group", "aria-label": say("Maps so far") });
@@ -121,7 +133,12 @@ export class LiveMaps {
       root.style.width = frame.style.width = `${Math.floor(side * width)}px`;
       frame.style.height = `${Math.floor(side * height)}px`;
       const [high, wide, top, left] = map.area ?? [height, width, 0, 0];
-      Object.assign(canvas.style, { left: `${(100 * left) / width}%`, top: `${(100 * top) / height}%`, width: `${(100 * wide) / width}%`, height: `${(100 * high) / height}%` });
+      Object.assign(canvas.style, {
+        left: `${(100 * left) / width}%`,
+        top: `${(100 * top) / height}%`,
+        width: `${(100 * wide) / width}%`,
+        height: `${(100 * high) / height}%`,
+      });
       const factor = PIXELS / Math.max(high, wide);
       const [across, down] = [Math.round(wide * factor), Math.round(high * factor)];
       if (canvas.width !== across || canvas.height !== down) [canvas.width, canvas.height] = [across, down];
@@ -147,7 +164,10 @@ export class LiveMaps {
     const canvas = element("canvas", { "aria-hidden": "true" });
     const frame = element("div", { class: "ss-live-frame" }, [canvas]);
     const [name, note] = [element("b"), element("span")];
-    const root = element("figure", { class: "ss-live-tile", role: "img" }, [frame, element("figcaption", {}, [name, note])]);
+    const root = element("figure", { class: "ss-live-tile", role: "img" }, [
+      frame,
+      element("figcaption", {}, [name, note]),
+    ]);
     this.tiles.push({ root, frame, canvas, name, note });
     this.stage.append(root);
   }
@@ -158,16 +178,8 @@ function stateText(told) {
   const values = { step: told.step, steps: told.steps };
   if (told.note) return told.note;
   if (told.status === "stopped") return say("Stopped at step {step} of {steps}: means of the steps so far", values);
-  if (told.status === "lost") return say("The connection was lost at step {step} of {steps}: means of the steps so far", values);
+  if (told.status === "lost")
+    return say("The connection was lost at step {step} of {steps}: means of the steps so far", values);
   if (told.status === "done") return say("Means of all {steps} steps", values);
   return say("Step {step} of {steps}: means of the steps so far", values);
 }
-
-addChinese({
-  "Maps so far": "目前的注意力图",
-  "While a sampler runs, its words' maps grow here.": "采样时，词语的注意力图会在这里逐步形成。",
-  "Stopped at step {step} of {steps}: means of the steps so far": "停在第 {step} 步，共 {steps} 步：此前各步的均值",
-  "The connection was lost at step {step} of {steps}: means of the steps so far": "连接在第 {step} 步（共 {steps} 步）断开：此前各步的均值",
-  "Means of all {steps} steps": "全部 {steps} 步的均值",
-  "Step {step} of {steps}: means of the steps so far": "第 {step} 步，共 {steps} 步：此前各步的均值",
-});

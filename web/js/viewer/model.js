@@ -8,7 +8,8 @@ import { largest } from "../shared/numbers.js";
 /** @typedef {import("./file.js").Volume} Volume */
 /**
  * @typedef {object} Group  A word, or a column without one.
- * @property {string} key @property {string} label @property {string} kind @property {number[]} members  of the entry's columns
+ * @property {string} key @property {string} label @property {string} kind
+ * @property {number[]} members  of the entry's columns
  * @property {number} columns  how many columns of attention it stands for
  * @property {boolean} plain  whether it is a word: no punctuation, no start, end or padding
  * @property {string} note  what a tooltip says
@@ -23,13 +24,27 @@ import { largest } from "../shared/numbers.js";
 
 /** @type {Choices} */
 export const DEFAULTS = {
-  entry: 0, image: 0, step: 0, head: -1, from: "", opacity: 0.65, colours: "inferno", scale: "shown", split: false, pins: [], live: "", asked: "[]",
+  entry: 0,
+  image: 0,
+  step: 0,
+  head: -1,
+  from: "",
+  opacity: 0.65,
+  colours: "inferno",
+  scale: "shown",
+  split: false,
+  pins: [],
+  live: "",
+  asked: "[]",
 };
 const CLEAR_CELLS = 400; // words are clearest on grids of about 16x16
 const LETTERS = /[\p{L}\p{N}]/u;
 
 export class Model {
-  /** @param {ViewData} data @param {Choices} choices @param {{words?: {columns: number[]}[], resolution?: string, branch?: string}} output */
+  /**
+   * @param {ViewData} data @param {Choices} choices
+   * @param {{words?: {columns: number[]}[], resolution?: string, branch?: string}} output
+   */
   constructor(data, choices, output) {
     this.data = data;
     this.choices = choices;
@@ -44,12 +59,20 @@ export class Model {
     this.fit();
   }
 
-  get header() { return this.data.header; }
+  get header() {
+    return this.data.header;
+  }
   /** @returns {Entry} */
-  get entry() { return this.header.entries[this.choices.entry]; }
+  get entry() {
+    return this.header.entries[this.choices.entry];
+  }
   /** Sampler steps that are in the file. */
-  get steps() { return this.entry.frames.filter(([step, head]) => step >= 0 && head < 0).map(([step]) => step); }
-  get heads() { return this.entry.frames.filter(([step, head]) => step < 0 && head >= 0).map(([, head]) => head); }
+  get steps() {
+    return this.entry.frames.filter(([step, head]) => step >= 0 && head < 0).map(([step]) => step);
+  }
+  get heads() {
+    return this.entry.frames.filter(([step, head]) => step < 0 && head >= 0).map(([, head]) => head);
+  }
 
   /** Bring the choices within what this file has: it may be another run than the one they were made for. */
   fit() {
@@ -60,7 +83,11 @@ export class Model {
       const branch = header.entries.findIndex((entry) => entry.branch === output.branch);
       if (branch >= 0) choices.entry = branch;
       const clear = this.entry.blocks.filter((one) => one.recorded[0] * one.recorded[1] <= CLEAR_CELLS);
-      const wanted = level ? Math.log2(Number(level[1] ?? 1)) : output.resolution === "all" ? -1 : Math.min(...clear.map((one) => one.level));
+      const wanted = level
+        ? Math.log2(Number(level[1] ?? 1))
+        : output.resolution === "all"
+          ? -1
+          : Math.min(...clear.map((one) => one.level));
       const block = this.entry.blocks.find((one) => one.level === wanted);
       choices.from = block ? `grid:${block.recorded.join("x")}` : "all";
     }
@@ -79,7 +106,9 @@ export class Model {
   /** Begin with what the node was asked for. */
   pinAsked() {
     const asked = (this.output.words ?? []).flatMap((word) => word.columns);
-    const found = this.groups.filter((group) => group.members.some((at) => this.entry.columns[at].columns.some((c) => asked.includes(c))));
+    const found = this.groups.filter((group) =>
+      group.members.some((at) => this.entry.columns[at].columns.some((c) => asked.includes(c))),
+    );
     if (!found.length || found.length > 8) return;
     this.choices.live = found[0]?.key ?? "";
     this.choices.pins = found.map((group) => group.key);
@@ -135,7 +164,9 @@ export class Model {
   }
 
   /** @param {string} key @returns {Group | undefined} */
-  group(key) { return this.groups.find((group) => group.key === key); }
+  group(key) {
+    return this.groups.find((group) => group.key === key);
+  }
 
   /** The share of each word at a cell, or its mean over the picture. @param {number} cell  -1 for the whole picture */
   shares(cell) {
@@ -151,11 +182,20 @@ export class Model {
   /** The word that stands out most. */
   lead() {
     const words = this.groups.filter((group) => group.plain);
-    const peak = (/** @type {Group} */ group) => largest(this.map(group)) - this.map(group).reduce((sum, share) => sum + share, 0) / this.map(group).length;
-    return words.reduce((best, group) => (!best || peak(group) > peak(best) ? group : best), /** @type {Group | undefined} */ (undefined)) ?? this.groups[0];
+    const peak = (/** @type {Group} */ group) =>
+      largest(this.map(group)) - this.map(group).reduce((sum, share) => sum + share, 0) / this.map(group).length;
+    return (
+      words.reduce(
+        (best, group) => (!best || peak(group) > peak(best) ? group : best),
+        /** @type {Group | undefined} */ (undefined),
+      ) ?? this.groups[0]
+    );
   }
 
-  /** The pinned words, and after them the live one; where there is neither, the one that stands out. @returns {Group[]} */
+  /**
+   * The pinned words, and after them the live one; where there is neither, the one that stands out.
+   * @returns {Group[]}
+   */
   shown() {
     const groups = [...new Set([...this.choices.pins, this.choices.live])].map((key) => this.group(key));
     const known = groups.filter((group) => group !== undefined);
@@ -176,14 +216,19 @@ export class Model {
   }
 
   /** The even share of a column. */
-  get even() { return 1 / this.entry.keys; }
+  get even() {
+    return 1 / this.entry.keys;
+  }
 
   /** In words, what is averaged. */
   describe() {
     const { choices } = this;
     const steps = this.steps;
     const sigma = this.header.sigmas[steps[choices.step - 1]];
-    const step = choices.step && this.exact !== false ? say("step {n} of {all}", { n: steps[choices.step - 1] + 1, all: this.header.steps }) : say("mean of {n} steps", { n: steps.length });
+    const step =
+      choices.step && this.exact !== false
+        ? say("step {n} of {all}", { n: steps[choices.step - 1] + 1, all: this.header.steps })
+        : say("mean of {n} steps", { n: steps.length });
     const noise = choices.step && sigma !== undefined && this.exact !== false ? ` (σ ${sigma.toPrecision(3)})` : "";
     const count = this.blocks().length;
     const from = count === 1 ? this.entry.blocks[this.blocks()[0]].name : say("{n} blocks", { n: count });
@@ -194,7 +239,10 @@ export class Model {
   }
 }
 
-/** The words of an entry in order, or its single columns. @param {Entry} entry @param {boolean} split @returns {Group[]} */
+/**
+ * The words of an entry in order, or its single columns. @param {Entry} entry @param {boolean} split
+ * @returns {Group[]}
+ */
 function groupsOf(entry, split) {
   /** @type {Map<string, number[]>} */
   const members = new Map();
@@ -205,18 +253,34 @@ function groupsOf(entry, split) {
   return [...members].map(([key, at]) => {
     const first = entry.columns[at[0]];
     const columns = at.flatMap((member) => entry.columns[member].columns);
-    const label = labelOf(first, at.map((member) => entry.columns[member]), split);
+    const label = labelOf(
+      first,
+      at.map((member) => entry.columns[member]),
+      split,
+    );
     const word = first.kind === "text" || first.kind === "embedding";
     const weight = first.weight === 1 ? "" : `, ${say("weight {n}", { n: first.weight })}`;
-    const place = columns.length > 1 ? say("columns {a} to {b}", { a: Math.min(...columns), b: Math.max(...columns) }) : say("column {n}", { n: columns[0] });
+    const place =
+      columns.length > 1
+        ? say("columns {a} to {b}", { a: Math.min(...columns), b: Math.max(...columns) })
+        : say("column {n}", { n: columns[0] });
     const plain = word && (first.kind === "embedding" || LETTERS.test(label));
-    return { key, label, kind: first.kind, members: at, columns: columns.length, plain, note: `${label}: ${place}${weight}` };
+    return {
+      key,
+      label,
+      kind: first.kind,
+      members: at,
+      columns: columns.length,
+      plain,
+      note: `${label}: ${place}${weight}`,
+    };
   });
 }
 
 /** @param {import("./file.js").Column} first @param {import("./file.js").Column[]} columns @param {boolean} split */
 function labelOf(first, columns, split) {
-  if (first.kind === "embedding") return split && first.vectors > 1 ? `${first.text} ${first.vector + 1}/${first.vectors}` : first.text;
+  if (first.kind === "embedding")
+    return split && first.vectors > 1 ? `${first.text} ${first.vector + 1}/${first.vectors}` : first.text;
   if (first.kind === "text") return columns.map((column) => column.text).join("");
   return first.kind === "unknown" ? `#${first.columns[0]}` : `<${first.kind}>`;
 }

@@ -21,7 +21,10 @@ export class Tile {
     this.name = element("b");
     this.note = element("span");
     this.frame = element("div", { class: "ss-frame" }, [this.picture, this.canvas, this.mark]);
-    this.root = element("figure", { class: "ss-tile" }, [this.frame, element("figcaption", {}, [this.name, this.note])]);
+    this.root = element("figure", { class: "ss-tile" }, [
+      this.frame,
+      element("figcaption", {}, [this.name, this.note]),
+    ]);
   }
 
   /** @param {number} width @param {number} height */
@@ -32,15 +35,23 @@ export class Tile {
     this.root.style.width = `${width}px`;
     const factor = PIXELS / Math.max(width, height);
     const [across, down] = [Math.max(8, Math.round(width * factor)), Math.max(8, Math.round(height * factor))];
-    if (this.canvas.width !== across || this.canvas.height !== down) [this.canvas.width, this.canvas.height] = [across, down];
+    if (this.canvas.width !== across || this.canvas.height !== down)
+      [this.canvas.width, this.canvas.height] = [across, down];
   }
 
-  /** @param {Model} model @param {Group} group @param {number} top @param {string | null} picture @param {boolean} pinned */
+  /**
+   * @param {Model} model @param {Group} group @param {number} top @param {string | null} picture
+   * @param {boolean} pinned
+   */
   draw(model, group, top, picture, pinned) {
     const map = model.map(group);
     if (picture && this.picture.getAttribute("src") !== picture) this.picture.src = picture;
     this.picture.hidden = !picture;
-    drawMap(this.canvas, map, model.volume.grid, { top, colours: model.choices.colours, opacity: picture ? model.choices.opacity : 1 });
+    drawMap(this.canvas, map, model.volume.grid, {
+      top,
+      colours: model.choices.colours,
+      opacity: picture ? model.choices.opacity : 1,
+    });
     let sum = 0;
     for (const share of map) sum += share;
     this.root.dataset.key = group.key;
@@ -56,44 +67,89 @@ export class Tile {
     this.mark.hidden = cell < 0;
     if (cell < 0) return;
     const [y, x] = [Math.floor(cell / grid[1]), cell % grid[1]];
-    Object.assign(this.mark.style, { left: `${(100 * x) / grid[1]}%`, top: `${(100 * y) / grid[0]}%`, width: `${100 / grid[1]}%`, height: `${100 / grid[0]}%` });
+    Object.assign(this.mark.style, {
+      left: `${(100 * x) / grid[1]}%`,
+      top: `${(100 * y) / grid[0]}%`,
+      width: `${100 / grid[1]}%`,
+      height: `${100 / grid[0]}%`,
+    });
   }
 }
 
-/** Draw a colour bar from 0 to the top, and say what its numbers are. @param {HTMLElement} root @param {Model} model @param {number | null} top */
+/**
+ * Draw a colour bar from 0 to the top, and say what its numbers are. @param {HTMLElement} root @param {Model} model
+ * @param {number | null} top
+ */
 export function drawBar(root, model, top) {
-  const canvas = root.querySelector("canvas") ?? root.appendChild(element("canvas", { width: 1, height: 256, "aria-hidden": "true" }));
+  const canvas =
+    root.querySelector("canvas") ??
+    root.appendChild(element("canvas", { width: 1, height: 256, "aria-hidden": "true" }));
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const image = context.createImageData(1, 256);
   const table = colourTable(model.choices.colours);
-  for (let level = 0; level < 256; level++) image.data.set([...table.subarray(level * 3, level * 3 + 3), 255], (255 - level) * 4);
+  for (let level = 0; level < 256; level++)
+    image.data.set([...table.subarray(level * 3, level * 3 + 3), 255], (255 - level) * 4);
   context.putImageData(image, 0, 0);
   root.querySelectorAll("span").forEach((old) => old.remove());
-  const even = top && model.even < top ? [{ at: model.even / top, text: say("even {n}", { n: number(model.even) }), kind: "even" }] : [];
+  const even =
+    top && model.even < top
+      ? [{ at: model.even / top, text: say("even {n}", { n: number(model.even) }), kind: "even" }]
+      : [];
   const ends = [1, 0.5, 0].map((at) => ({ at, text: top === null ? `${100 * at} %` : number(top * at), kind: "" }));
-  for (const { at, text, kind } of [...ends.filter((end) => !even.some((one) => Math.abs(one.at - end.at) < 0.09)), ...even]) {
+  for (const { at, text, kind } of [
+    ...ends.filter((end) => !even.some((one) => Math.abs(one.at - end.at) < 0.09)),
+    ...even,
+  ]) {
     root.append(element("span", { class: kind, style: `bottom: ${100 * at}%`, text }));
   }
-  root.setAttribute("aria-label", top === null ? say("Colours: 0 to each map's own largest share") : say("Colours: shares of attention from 0 to {n}", { n: number(top) }));
+  root.setAttribute(
+    "aria-label",
+    top === null
+      ? say("Colours: 0 to each map's own largest share")
+      : say("Colours: shares of attention from 0 to {n}", { n: number(top) }),
+  );
 }
 
-/** The words by their share at a place. @param {HTMLElement} root @param {Model} model @param {number} cell @param {number} rows */
+/**
+ * The words by their share at a place. @param {HTMLElement} root @param {Model} model @param {number} cell
+ * @param {number} rows
+ */
 export function drawRanking(root, model, cell, rows) {
   const shares = model.shares(cell);
-  const words = model.groups.map((group, at) => ({ group, share: shares[at] })).filter(({ group }) => group.plain || group.kind === "unknown");
+  const words = model.groups
+    .map((group, at) => ({ group, share: shares[at] }))
+    .filter(({ group }) => group.plain || group.kind === "unknown");
   words.sort((a, b) => b.share - a.share);
   const top = words[0]?.share || 1;
   const list = words.slice(0, rows).map(({ group, share }) =>
-    element("li", { "data-key": group.key, "data-share": share.toFixed(5), class: group.key === model.choices.live ? "live" : "" }, [
-      element("span", { class: "ss-word", text: group.label, title: group.note }),
-      element("span", { class: "ss-share", text: number(share) }),
-      element("i", { style: `width: ${(100 * share) / top}%` }),
-    ]),
+    element(
+      "li",
+      {
+        "data-key": group.key,
+        "data-share": share.toFixed(5),
+        class: group.key === model.choices.live ? "live" : "",
+      },
+      [
+        element("span", { class: "ss-word", text: group.label, title: group.note }),
+        element("span", { class: "ss-share", text: number(share) }),
+        element("i", { style: `width: ${(100 * share) / top}%` }),
+      ],
+    ),
   );
-  const rest = model.groups.map((group, at) => ({ group, share: shares[at] * group.columns })).filter(({ group }) => !group.plain && group.kind !== "unknown");
+  const rest = model.groups
+    .map((group, at) => ({ group, share: shares[at] * group.columns }))
+    .filter(({ group }) => !group.plain && group.kind !== "unknown");
   const silent = rest.reduce((sum, { share }) => sum + share, 0);
   root.replaceChildren(
-    element("h4", { text: cell < 0 ? say("Whole picture") : say("Row {y}, column {x}", { y: Math.floor(cell / model.volume.grid[1]) + 1, x: (cell % model.volume.grid[1]) + 1 }) }),
+    element("h4", {
+      text:
+        cell < 0
+          ? say("Whole picture")
+          : say("Row {y}, column {x}", {
+              y: Math.floor(cell / model.volume.grid[1]) + 1,
+              x: (cell % model.volume.grid[1]) + 1,
+            }),
+    }),
     element("ol", {}, list),
     element("p", { text: say("start, end, padding: {n}", { n: number(silent) }), hidden: silent === 0 }),
   );
@@ -102,17 +158,32 @@ export function drawRanking(root, model, cell, rows) {
 /** The words as chips. @param {HTMLElement} root @param {Model} model */
 export function makeChips(root, model) {
   const chips = model.groups.map((group, at) =>
-    element("button", { type: "button", class: `ss-chip ss-${group.kind}${group.plain ? "" : " ss-faint"}`, "data-key": group.key, "data-at": at, title: group.note, tabindex: -1 }, [
-      element("span", { text: group.label || " " }),
-    ]),
+    element(
+      "button",
+      {
+        type: "button",
+        class: `ss-chip ss-${group.kind}${group.plain ? "" : " ss-faint"}`,
+        "data-key": group.key,
+        "data-at": at,
+        title: group.note,
+        tabindex: -1,
+      },
+      [element("span", { text: group.label || " " })],
+    ),
   );
   root.replaceChildren(...chips);
 }
 
-/** Show on the chips what is pinned, what is live, and how large each word's share is. @param {HTMLElement} root @param {Model} model @param {number} cell */
+/**
+ * Show on the chips what is pinned, what is live, and how large each word's share is. @param {HTMLElement} root
+ * @param {Model} model @param {number} cell
+ */
 export function markChips(root, model, cell) {
   const shares = model.shares(cell);
-  const top = Math.max(1e-9, ...model.groups.map((group, at) => (group.plain || group.kind === "unknown" ? shares[at] : 0)));
+  const top = Math.max(
+    1e-9,
+    ...model.groups.map((group, at) => (group.plain || group.kind === "unknown" ? shares[at] : 0)),
+  );
   for (const chip of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll(".ss-chip"))) {
     const key = chip.dataset.key ?? "";
     const pinned = model.choices.pins.includes(key);

@@ -17,9 +17,15 @@ function axis(source, target, start, length, whole) {
   const key = `${source} ${target} ${start} ${length} ${whole}`;
   const known = axes.get(key);
   if (known) return known;
+  /** @type {number[]} */
   const index = [];
+  /** @type {number[]} */
   const weight = [];
   const first = [0];
+  const reads = (/** @type {number} */ from, /** @type {number} */ part) => {
+    index.push(from);
+    weight.push(part);
+  };
   const cell = whole / target;
   const step = length / source;
   for (let at = 0; at < target; at++) {
@@ -30,13 +36,13 @@ function axis(source, target, start, length, whole) {
         const covered = Math.min(high, length) - Math.max(low, 0);
         for (let from = 0; from < source; from++) {
           const part = Math.min(high, (from + 1) * step) - Math.max(low, from * step);
-          if (part > 1e-9) index.push(from), weight.push(part / covered);
+          if (part > 1e-9) reads(from, part / covered);
         }
       } else {
         const position = Math.min(Math.max((low + high) / 2 / step - 0.5, 0), source - 1);
         const below = Math.min(Math.floor(position), Math.max(0, source - 2));
-        index.push(below), weight.push(1 - (position - below));
-        if (position > below) index.push(below + 1), weight.push(position - below);
+        reads(below, 1 - (position - below));
+        if (position > below) reads(below + 1, position - below);
       }
     }
     first.push(index.length);
@@ -75,7 +81,8 @@ export function place(maps, own, into, grid, count, factor, latent, area) {
       }
       for (let column = 0; column < grid[1]; column++) {
         let sum = 0;
-        for (let part = columns.first[column]; part < columns.first[column + 1]; part++) sum += line[columns.index[part]] * columns.weight[part];
+        for (let part = columns.first[column]; part < columns.first[column + 1]; part++)
+          sum += line[columns.index[part]] * columns.weight[part];
         into[to + row * grid[1] + column] += sum;
       }
     }

@@ -1,21 +1,35 @@
 // @ts-check
 /** The attention viewer: a picture, its prompt's words under it, and where each of them went. */
-import { choice, eachFrame, element } from "../shared/dom.js";
-import { keep, onOutput, registerPanel, viewAddress } from "../editor/panel.js";
-import { say } from "../shared/i18n.js";
-import { fetchView } from "./file.js";
-import { fillControls, makeControls } from "./controls.js";
-import { download, drawExport } from "./export.js";
-import { largest, number } from "../shared/numbers.js";
-import { DEFAULTS, Model } from "./model.js";
-import { CAPTION, Tile, drawBar, drawRanking, makeChips, markChips } from "./parts.js";
 
-const NODES = ["SceneScope_TokenHeatmap", "SceneScope_AttentionMaps", "SceneScope_SampleAndRecord", "SceneScope_LoadMaps"];
+import { keep, loadStyle, viewAddress } from "../editor/nodes.js";
+import { registerPanel } from "../editor/panel.js";
+import { onOutput } from "../editor/server.js";
+import { eachFrame, element } from "../shared/dom.js";
+import { say } from "../shared/i18n.js";
+import { Controls } from "./controls.js";
+import { download, drawExport } from "./export.js";
+import { fetchView } from "./file.js";
+import { listen } from "./input.js";
+import { DEFAULTS, Model } from "./model.js";
+import { CAPTION, drawBar, drawRanking, makeChips, markChips, Tile } from "./parts.js";
+import "./zh.js";
+
+const NODES = [
+  "SceneScope_TokenHeatmap",
+  "SceneScope_AttentionMaps",
+  "SceneScope_SampleAndRecord",
+  "SceneScope_LoadMaps",
+];
 const CHOICES = "scenescope_viewer";
-/** Pictures by the maps' file: a node without the picture borrows it from another that shows the same run. @type {Map<string, any[]>} */
+/**
+ * Pictures by the maps' file: a node without the picture borrows it from another that shows the same run.
+ * @type {Map<string, any[]>}
+ */
 const pictures = new Map();
 /** @type {Set<Viewer>} */
 const viewers = new Set();
+
+loadStyle(new URL("viewer.css", import.meta.url));
 
 registerPanel({
   name: "viewer",
@@ -30,7 +44,8 @@ onOutput("scenescope_view", notePictures); // Generate from Tokens has pictures 
 
 /** @param {any} output */
 function notePictures(output) {
-  if (!output.pictures?.length || JSON.stringify(pictures.get(output.filename)) === JSON.stringify(output.pictures)) return;
+  if (!output.pictures?.length || JSON.stringify(pictures.get(output.filename)) === JSON.stringify(output.pictures))
+    return;
   pictures.set(output.filename, output.pictures);
   viewers.forEach((viewer) => viewer.refresh());
 }
@@ -47,13 +62,27 @@ export class Viewer {
     this.tiles = [];
     this.bar = element("div", { class: "ss-bar", role: "img" });
     this.ranking = element("div", { class: "ss-ranking" });
-    this.stage = element("div", { class: "ss-stage", tabindex: 0, role: "group", "aria-label": say("Picture: arrow keys ask for the words at a place") });
-    this.chips = element("div", { class: "ss-chips", role: "toolbar", "aria-label": say("Words: left and right walk, up and down change the step, Enter pins") });
-    this.controls = makeControls((changes) => this.choose(changes), () => this.export(), choice);
+    this.stage = element("div", {
+      class: "ss-stage",
+      tabindex: 0,
+      role: "group",
+      "aria-label": say("Picture: arrow keys ask for the words at a place"),
+    });
+    this.chips = element("div", {
+      class: "ss-chips",
+      role: "toolbar",
+      "aria-label": say("Words: left and right walk, up and down change the step, Enter pins"),
+    });
+    this.controls = new Controls(
+      (changes) => this.choose(changes),
+      () => this.export(),
+    );
     this.status = element("p", { class: "ss-status", role: "status" });
     this.spoken = element("p", { class: "ss-spoken", "aria-live": "polite" });
     this.body = element("div", { class: "ss-body" }, [
-      element("div", { class: "ss-main" }, [this.stage, this.bar, this.ranking]), this.chips, this.controls.root,
+      element("div", { class: "ss-main" }, [this.stage, this.bar, this.ranking]),
+      this.chips,
+      this.controls.root,
     ]);
     root.append(this.body, this.status, this.spoken);
     root.setAttribute("role", "region");
@@ -66,7 +95,7 @@ export class Viewer {
       this.refresh();
     });
     this.observer.observe(this.stage);
-    this.listen();
+    listen(this);
     viewers.add(this);
   }
 
@@ -117,13 +146,15 @@ export class Viewer {
       cells: "Grids are at most {kept} cells.",
       images: "It holds {kept} of {of} pictures.",
     };
-    return (this.model?.header.left_out ?? []).map((part) => say(/** @type {any} */ (sentences)[part.what] ?? part.what, part)).join(" ");
+    return (this.model?.header.left_out ?? [])
+      .map((part) => say(/** @type {any} */ (sentences)[part.what] ?? part.what, part))
+      .join(" ");
   }
 
   /** Anew from the model: what can be chosen, and the words. */
   rebuild() {
     if (!this.model) return;
-    fillControls(this.controls, this.model);
+    this.controls.fill(this.model);
     makeChips(this.chips, this.model);
     this.refresh();
   }
@@ -134,7 +165,7 @@ export class Viewer {
     this.model.choose(changes);
     keep(this.node, CHOICES, { ...this.model.choices, pins: [...this.model.choices.pins] });
     if ("split" in changes || "entry" in changes) this.rebuild();
-    else fillControls(this.controls, this.model);
+    else this.controls.fill(this.model);
     this.refresh();
   }
 
@@ -203,79 +234,25 @@ export class Viewer {
   export() {
     if (!this.model) return;
     const shown = this.tiles[0]?.picture;
-    const names = this.model.shown().map((group) => group.label).join("_");
-    download(drawExport(this.model, shown && !shown.hidden ? shown : null), `scenescope_${names.replace(/[^\p{L}\p{N}_-]+/gu, "")}.png`);
+    const names = this.model
+      .shown()
+      .map((group) => group.label)
+      .join("_");
+    download(
+      drawExport(this.model, shown && !shown.hidden ? shown : null),
+      `scenescope_${names.replace(/[^\p{L}\p{N}_-]+/gu, "")}.png`,
+    );
   }
 
-  listen() {
-    const chip = (/** @type {Event} */ event) => /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-key]"));
-    for (const list of [this.chips, this.ranking]) {
-      list.addEventListener("pointerover", (event) => this.look(chip(event)?.dataset.key ?? ""), { passive: true });
-      list.addEventListener("click", (event) => chip(event) && this.pin(chip(event)?.dataset.key ?? ""));
-    }
-    this.chips.addEventListener("focusin", (event) => this.look(chip(event)?.dataset.key ?? ""));
-    this.chips.addEventListener("keydown", (event) => this.walk(event));
-    this.stage.addEventListener("pointermove", (event) => this.ask(this.cellAt(event)));
-    this.stage.addEventListener("pointerleave", () => this.ask(-1));
-    this.stage.addEventListener("click", () => {
-      const first = /** @type {HTMLElement | null} */ (this.ranking.querySelector("li"));
-      if (this.cell >= 0 && first?.dataset.key) this.pin(first.dataset.key);
-    });
-    this.stage.addEventListener("keydown", (event) => this.steer(event));
-  }
-
-  /** @param {PointerEvent} event */
-  cellAt(event) {
-    const frame = /** @type {HTMLElement} */ (event.target).closest(".ss-frame");
-    if (!frame || !this.model) return -1;
-    const box = frame.getBoundingClientRect();
-    const [height, width] = this.model.volume.grid;
-    const row = Math.floor(((event.clientY - box.top) / box.height) * height);
-    const column = Math.floor(((event.clientX - box.left) / box.width) * width);
-    return row >= 0 && column >= 0 && row < height && column < width ? row * width + column : -1;
-  }
-
-  /** @param {number} cell */
+  /** Ask about a cell, -1 for the whole picture. @param {number} cell */
   ask(cell) {
     if (cell === this.cell) return;
     this.cell = cell;
     this.refresh();
   }
 
-  /** Keys on the words. @param {KeyboardEvent} event */
-  walk(event) {
-    const { model } = this;
-    if (!model) return;
-    const at = model.groups.findIndex((group) => group.key === model.choices.live);
-    const last = model.groups.length - 1;
-    const to = { ArrowRight: Math.min(last, at + 1), ArrowLeft: Math.max(0, at - 1), Home: 0, End: last }[event.key];
-    const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
-    if (to !== undefined) {
-      const group = model.groups[to];
-      /** @type {HTMLElement | null} */ (this.chips.querySelector(`[data-at="${to}"]`))?.focus();
-      this.look(group.key);
-      this.spoken.textContent = say("{word}: largest share {a}", { word: group.label, a: number(largest(model.map(group))) });
-    } else if (step) {
-      this.choose({ step: Math.min(model.steps.length, Math.max(0, model.choices.step + step)) });
-      this.spoken.textContent = model.describe();
-    } else if (event.key === "Escape") this.choose({ pins: [] });
-    else return;
-    event.preventDefault();
-  }
-
-  /** Keys on the picture. @param {KeyboardEvent} event */
-  steer(event) {
-    const { model } = this;
-    const move = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
-    if (!model || (!move && event.key !== "Escape" && event.key !== "Enter")) return;
-    event.preventDefault();
-    if (event.key === "Enter") return void (/** @type {HTMLElement | null} */ (this.ranking.querySelector("li"))?.click());
-    if (!move) return this.ask(-1);
-    const [height, width] = model.volume.grid;
-    const from = this.cell < 0 ? [height >> 1, width >> 1] : [Math.floor(this.cell / width) + move[0], (this.cell % width) + move[1]];
-    this.ask(Math.min(height - 1, Math.max(0, from[0])) * width + Math.min(width - 1, Math.max(0, from[1])));
-    const shares = model.shares(this.cell);
-    const best = model.groups.map((group, at) => ({ group, share: shares[at] })).filter(({ group }) => group.plain).sort((a, b) => b.share - a.share).slice(0, 3);
-    this.spoken.textContent = best.map(({ group, share }) => `${group.label} ${number(share)}`).join(", ");
+  /** Say something to those who hear the page. @param {string} text */
+  speak(text) {
+    this.spoken.textContent = text;
   }
 }

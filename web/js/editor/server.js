@@ -1,0 +1,89 @@
+// @ts-check
+/** What the server says and has kept: its messages, its history, and what nodes returned. */
+import { api } from "../../../../scripts/api.js";
+import { app } from "../../../../scripts/app.js";
+import { nodeOf, workflowId } from "./nodes.js";
+
+/** As the host's front end 1.49 names the widget that shows a text below a node. */
+export const NODE_TEXT = "$$node-text-preview";
+
+/**
+ * Listen to a message of the server whose `node` is an execution id; the node is looked for each time, so that it may
+ * be
+ * copied, undone or moved into a subgraph meanwhile. Null where it is not on the screen.
+ * @param {string} event @param {(node: any, detail: any) => void} on
+ */
+export function onMessage(event, on) {
+  /** @type {any} */ (api).addEventListener(event, (/** @type {any} */ message) => {
+    const id = message.detail?.node ?? message.detail?.nodeId;
+    on(id === null || id === undefined ? null : nodeOf(String(id)), message.detail);
+  });
+}
+
+/**
+ * Call something with what nodes' runs return under a key, whether the nodes have a panel or not; when a workflow is
+ * opened,
+ * with what the server's history of it holds.
+ * @param {string} key @param {(output: any, id: string) => void} then  With the node's execution id.
+ */
+export function onOutput(key, then) {
+  onMessage("executed", (_node, { output, display_node: shown, node }) => {
+    if (output?.[key]?.length) then(output[key][0], String(shown ?? node));
+  });
+  app.registerExtension({
+    name: `SceneScope.outputs.${key}`,
+    async afterConfigureGraph() {
+      const told = new Set();
+      for (const { prompt, outputs } of (await history()).reverse()) {
+        if (prompt?.[3]?.extra_pnginfo?.workflow?.id !== workflowId()) continue;
+        for (const [id, output] of Object.entries(outputs ?? {})) {
+          const same = nodeOf(id)?.comfyClass === prompt[2][id]?.class_type;
+          if (output?.[key]?.length && same && !told.has(id)) then(output[key][0], id);
+          told.add(id);
+        }
+      }
+    },
+  });
+}
+
+/**
+ * Show a text on a node as the server's progress texts are shown. The host's front end 1.49 listens to them, but not
+ * to an
+ * empty one: what was said before would stay.
+ * @param {string} nodeId  Its execution id. @param {string} text
+ */
+export function sayOnNode(nodeId, text) {
+  const old = nodeOf(nodeId)?.widgets?.find((/** @type {any} */ widget) => widget.name === NODE_TEXT);
+  if (text) /** @type {any} */ (api).dispatchCustomEvent("progress_text", { nodeId, text });
+  else if (old) old.value = "";
+}
+
+/**
+ * What the server answers; null without a connection, and where there is nothing. @param {string} path
+ * @returns {Promise<any>}
+ */
+export function fetchJson(path) {
+  return api
+    .fetchApi(path, { cache: "no-store" })
+    .then((answer) => (answer.ok ? answer.json() : null))
+    .catch(() => null);
+}
+
+/** @type {{at: number, entries: Promise<any[]>} | null} */
+let asked = null;
+
+/** The server's last runs, oldest first; several panels ask at once and share the answer. @returns {Promise<any[]>} */
+export async function history() {
+  if (!asked || performance.now() - asked.at > 2000) {
+    asked = {
+      at: performance.now(),
+      entries: fetchJson("/history?max_items=24").then((found) => Object.values(found ?? {})),
+    };
+  }
+  return [...(await asked.entries)];
+}
+
+/** Ask anew: the server may be another one, or have gone on without us. */
+export function forgetHistory() {
+  asked = null;
+}

@@ -1,0 +1,108 @@
+// @ts-check
+/** The things that can be painted: their colours, handles and starting words. */
+import { element } from "../shared/dom.js";
+import { say } from "../shared/i18n.js";
+
+/** As scenescope/training/things.py has it: the colours in which the node knows its things again. */
+export const PALETTE = ["#56b4e9", "#e69f00", "#cc79a7", "#009e73", "#f0e442", "#d55e00", "#0072b2"];
+
+/** @typedef {{colour: string, handle: string, word: string}} Thing */
+
+/** A row for each thing: its colour to paint with, its handle and its starting word. */
+export class Rows {
+  #filled = "";
+
+  /** @param {any} node @param {(colour: string) => void} take  Paint with a colour. */
+  constructor(node, take) {
+    this.node = node;
+    this.take = take;
+    this.root = element("div", { class: "ss-things" });
+  }
+
+  get swatches() {
+    return /** @type {HTMLElement[]} */ ([...this.root.querySelectorAll(".ss-swatch")]);
+  }
+
+  /** The rows anew, unless somebody writes in one. @param {any} scene  What the last run found. */
+  fill(scene) {
+    const focus = document.activeElement;
+    const things = thingsOf(this.node, scene);
+    const text = JSON.stringify(things);
+    if (text === this.#filled || (focus instanceof HTMLInputElement && this.root.contains(focus))) return false;
+    this.#filled = text;
+    this.root.replaceChildren(...things.map((thing, index) => makeRow(this.node, thing, index, this.take)));
+    return true;
+  }
+}
+
+/**
+ * The things that the last run found or a text names, and one more to paint, three at least.
+ * @param {any} node @param {any} scene @returns {Thing[]}
+ */
+function thingsOf(node, scene) {
+  const ground = text(node, "background").trim();
+  const found = (scene?.concepts ?? []).filter((/** @type {any} */ concept) => concept.handle !== ground);
+  const [handles, words] = [lines(node, "handles"), lines(node, "words")];
+  const named = Math.max(found.length, handles.length, words.length - (ground ? 1 : 0));
+  const count = Math.max(named, Math.min(Math.max(named + 1, 3), PALETTE.length));
+  return Array.from({ length: count }, (_, at) => ({
+    colour: found[at]?.colour ?? PALETTE[at] ?? "#888888",
+    handle: handles[at] ?? "",
+    word: words[at] ?? "",
+  }));
+}
+
+/** @param {any} node @param {Thing} thing @param {number} index @param {(colour: string) => void} take */
+function makeRow(node, thing, index, take) {
+  const { colour } = thing;
+  const handle = thing.handle || `<asset${index}>`;
+  const label = say("Paint {handle}", { handle });
+  const swatch = element("button", {
+    type: "button",
+    class: "ss-swatch",
+    "aria-label": label,
+    "aria-pressed": "false",
+    title: label,
+    "data-colour": colour,
+    style: `background: ${colour};`,
+    on: { click: () => take(colour) },
+  });
+  const name = field(say("Handle of thing {number}", { number: index + 1 }), thing.handle, `<asset${index}>`);
+  name.addEventListener("change", () => write(node, "handles", index, name.value));
+  const word = field(say("Starting word of {handle}", { handle }), thing.word, say("starting word"));
+  word.addEventListener("change", () => write(node, "words", index, word.value));
+  return element("div", { class: "ss-thing" }, [swatch, name, word]);
+}
+
+/** @param {string} label @param {string} value @param {string} placeholder */
+function field(label, value, placeholder) {
+  const input = element("input", { type: "text", "aria-label": label, placeholder });
+  input.value = value;
+  return input;
+}
+
+/** @param {any} node @param {string} name */
+export function widget(node, name) {
+  return node.widgets?.find((/** @type {any} */ one) => one.name === name);
+}
+
+/** @param {any} node @param {string} name */
+function text(node, name) {
+  return String(widget(node, name)?.value ?? "");
+}
+
+/** @param {any} node @param {string} name @returns {string[]} */
+function lines(node, name) {
+  return text(node, name).trimEnd() ? text(node, name).trimEnd().split("\n") : [];
+}
+
+/** @param {any} node @param {string} name @param {number} index @param {string} value */
+function write(node, name, index, value) {
+  const found = lines(node, name);
+  while (found.length <= index) found.push("");
+  found[index] = value.trim();
+  const target = widget(node, name);
+  if (!target) return;
+  target.value = found.join("\n").trimEnd();
+  target.callback?.(target.value);
+}

@@ -1,0 +1,94 @@
+// @ts-check
+/** What mouse and keys do in the viewer. */
+import { say } from "../shared/i18n.js";
+import { largest, number } from "../shared/numbers.js";
+
+/** @typedef {import("./viewer.js").Viewer} Viewer */
+
+/** @param {Viewer} viewer */
+export function listen(viewer) {
+  const { chips, ranking, stage } = viewer;
+  for (const list of [chips, ranking]) {
+    list.addEventListener("pointerover", (event) => viewer.look(keyAt(event) ?? ""), { passive: true });
+    list.addEventListener("click", (event) => {
+      const key = keyAt(event);
+      if (key !== undefined) viewer.pin(key);
+    });
+  }
+  chips.addEventListener("focusin", (event) => viewer.look(keyAt(event) ?? ""));
+  chips.addEventListener("keydown", (event) => walk(viewer, event));
+  stage.addEventListener("pointermove", (event) => viewer.ask(cellAt(viewer, event)));
+  stage.addEventListener("pointerleave", () => viewer.ask(-1));
+  stage.addEventListener("click", () => {
+    if (viewer.cell >= 0) pinFirst(viewer);
+  });
+  stage.addEventListener("keydown", (event) => steer(viewer, event));
+}
+
+/** The word that an event is about. @param {Event} event */
+function keyAt(event) {
+  const word = /** @type {HTMLElement} */ (event.target).closest("[data-key]");
+  return word instanceof HTMLElement ? word.dataset.key : undefined;
+}
+
+/** Pin the word that is first in the ranking. @param {Viewer} viewer */
+function pinFirst(viewer) {
+  const key = viewer.ranking.querySelector("li")?.dataset.key;
+  if (key) viewer.pin(key);
+}
+
+/** @param {Viewer} viewer @param {PointerEvent} event */
+function cellAt(viewer, event) {
+  const frame = /** @type {HTMLElement} */ (event.target).closest(".ss-frame");
+  if (!frame || !viewer.model) return -1;
+  const box = frame.getBoundingClientRect();
+  const [height, width] = viewer.model.volume.grid;
+  const row = Math.floor(((event.clientY - box.top) / box.height) * height);
+  const column = Math.floor(((event.clientX - box.left) / box.width) * width);
+  return row >= 0 && column >= 0 && row < height && column < width ? row * width + column : -1;
+}
+
+/** Keys on the words. @param {Viewer} viewer @param {KeyboardEvent} event */
+function walk(viewer, event) {
+  const { model } = viewer;
+  if (!model) return;
+  const at = model.groups.findIndex((group) => group.key === model.choices.live);
+  const last = model.groups.length - 1;
+  const to = { ArrowRight: Math.min(last, at + 1), ArrowLeft: Math.max(0, at - 1), Home: 0, End: last }[event.key];
+  const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+  if (to !== undefined) {
+    const group = model.groups[to];
+    /** @type {HTMLElement | null} */ (viewer.chips.querySelector(`[data-at="${to}"]`))?.focus();
+    viewer.look(group.key);
+    viewer.speak(say("{word}: largest share {a}", { word: group.label, a: number(largest(model.map(group))) }));
+  } else if (step) {
+    viewer.choose({ step: Math.min(model.steps.length, Math.max(0, model.choices.step + step)) });
+    viewer.speak(model.describe());
+  } else if (event.key === "Escape") viewer.choose({ pins: [] });
+  else return;
+  event.preventDefault();
+}
+
+/** @type {Record<string, [number, number]>} */
+const ARROWS = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+
+/** Keys on the picture. @param {Viewer} viewer @param {KeyboardEvent} event */
+function steer(viewer, event) {
+  const { model, cell } = viewer;
+  const move = ARROWS[event.key];
+  if (!model || (!move && event.key !== "Escape" && event.key !== "Enter")) return;
+  event.preventDefault();
+  if (event.key === "Enter") return pinFirst(viewer);
+  if (!move) return viewer.ask(-1);
+  const [height, width] = model.volume.grid;
+  const [row, column] =
+    cell < 0 ? [height >> 1, width >> 1] : [Math.floor(cell / width) + move[0], (cell % width) + move[1]];
+  viewer.ask(Math.min(height - 1, Math.max(0, row)) * width + Math.min(width - 1, Math.max(0, column)));
+  const shares = model.shares(viewer.cell);
+  const best = model.groups
+    .map((group, at) => ({ group, share: shares[at] }))
+    .filter(({ group }) => group.plain)
+    .sort((a, b) => b.share - a.share)
+    .slice(0, 3);
+  viewer.speak(best.map(({ group, share }) => `${group.label} ${number(share)}`).join(", "));
+}
