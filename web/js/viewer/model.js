@@ -233,7 +233,11 @@ export class Model {
     const count = this.blocks().length;
     const from = count === 1 ? this.entry.blocks[this.blocks()[0]].name : say("{n} blocks", { n: count });
     const head = choices.head < 0 ? "" : `, ${say("head {n}", { n: choices.head })}`;
-    const others = new Set(this.blocks().flatMap((at) => this.entry.blocks[at].others ?? []).map((grid) => grid.join("×")));
+    const others = new Set(
+      this.blocks()
+        .flatMap((at) => this.entry.blocks[at].others ?? [])
+        .map((grid) => grid.join("×")),
+    );
     const made = others.size ? ` (${say("some maps were made on {grids}", { grids: [...others].join(", ") })})` : "";
     return `${step}${noise}, ${from}${head}, ${this.volume.grid.join("×")}${made}`;
   }
