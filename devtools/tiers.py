@@ -16,8 +16,8 @@ from .browser import HOW_TO_GET_ONE as HOW_TO_GET_A_BROWSER
 from .browser import find_browser
 from .comfyui import HOW_TO_GET_ONE
 from .setup import ROOT, Setup
-from .typescript import check as check_scripts
-from .typescript import why_no_compiler
+from .web.scripts import check as check_scripts
+from .web.scripts import why_no_compiler
 
 TYPED = ("__init__.py", "dev.py", "devtools", "scenescope", "host", "diffusers_adapter", "nodes")
 NOTHING_SELECTED = 5  # pytest's exit status

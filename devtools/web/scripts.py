@@ -1,4 +1,4 @@
-"""TypeScript and Biome, which check the types and the form of web/js; `python -m devtools.typescript` mends the form.
+"""TypeScript and Biome, which check the types and the form of web/js; `python -m devtools.web.scripts` mends the form.
 
 Standard library only.
 """
@@ -12,9 +12,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from .environment import cache_folder, one_at_a_time
+from ..environment import cache_folder, one_at_a_time
 
-WEB = Path(__file__).resolve().parent / "web"
+WEB = Path(__file__).resolve().parent
 PACKAGE = WEB / "package.json"
 RULES = WEB / "rules.json"
 """Biome's; not called biome.json, which it takes for a project of its own below the clone."""
@@ -132,5 +132,5 @@ def why_no_compiler() -> str | None:
     return None
 
 
-if __name__ == "__main__":  # python -m devtools.typescript
+if __name__ == "__main__":  # python -m devtools.web.scripts
     raise SystemExit(tidy(WEB.parents[1] / "web" / "js"))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pack.devtools.typescript import PACKAGE, RULES, WEB, InstallError, compiler, install, project
+from pack.devtools.web.scripts import PACKAGE, RULES, WEB, InstallError, compiler, install, project
 from pack.tests.devtools.test_dev import ROOT, run_python
 from pack.tests.devtools.test_environment import Maker
 
