@@ -1,4 +1,4 @@
-"""What the documentation says is run: docstrings, and the README's commands and snippets."""
+"""What the documentation says is run: docstrings, and the pages' commands and snippets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WITH_EXAMPLES = [
     for file in sorted((ROOT / "scenescope").rglob("*.py"))
     if ">>> " in file.read_text("utf-8")
 ]
-README = (ROOT / "README.md").read_text("utf-8") if (ROOT / "README.md").exists() else ""
+PAGES = "\n".join(page.read_text("utf-8") for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
@@ -29,17 +29,17 @@ def test_the_examples_in_the_docstrings_are_true(name):
     assert result.attempted > 0
 
 
-def test_the_commands_in_the_readme_are_ones_that_dev_py_takes():
+def test_the_commands_in_the_pages_are_ones_that_dev_py_takes():
     """Oracle: the command line's own parser."""
-    commands = re.findall(r"^(?:\$ )?python3? dev\.py ([^\n#]*)", README, re.MULTILINE)
+    commands = re.findall(r"^(?:\$ )?python3? dev\.py ([^\n#]*)", PAGES, re.MULTILINE)
     for command in commands:
         script = f"from devtools.command_line import parser; parser().parse_args({command.split()!r})"
         done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
-def test_the_python_in_the_readme_runs():
+def test_the_python_in_the_pages_runs():
     """Oracle: nothing is raised; the snippets share one namespace, from top to bottom."""
     namespace: dict[str, object] = {}
-    for snippet in re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
-        exec(compile(snippet, "README.md", "exec"), namespace)  # noqa: S102 - our own documentation
+    for snippet in re.findall(r"^```python\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL):
+        exec(compile(snippet, "docs", "exec"), namespace)  # noqa: S102 - our own documentation

@@ -14,7 +14,7 @@ DOCS = ROOT / "web" / "docs"
 HELP = sorted(DOCS.glob("*.md"))
 CHINESE = sorted(DOCS.glob("*/zh.md"))
 TRANSLATED = ROOT / "locales" / "zh" / "nodeDefs.json"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *HELP]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "demo" / "README.md", *sorted((ROOT / "docs").glob("*.md")), *HELP]
 NUMBER = r"(?<![\w.])\d[\d.,x]*(?:e-\d+)?(?<![.,x])"
 LARGEST = 250_000  # bytes of a picture
 
@@ -30,7 +30,7 @@ def targets(page: Path) -> list[Path]:
     return [base / link for link in links if "://" not in link]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).with_suffix("").as_posix() for page in PAGES])
 def test_every_link_of_a_page_leads_to_a_file(page: Path):
     """Oracle: the files that there are."""
     assert [target for target in targets(page) if not target.is_file()] == []
@@ -73,6 +73,13 @@ def test_the_readme_names_every_help_page_and_every_example_workflow():
     named = {target.name for target in targets(ROOT / "README.md")}
     workflows = {file.name for file in (ROOT / "example_workflows").glob("*.json")}
     assert {page.name for page in HELP} | workflows <= named
+
+
+def test_the_readme_takes_five_minutes_and_leads_to_every_page():
+    """Oracle: 180 lines, and the pages that there are; what is deeper has a page of its own."""
+    readme = ROOT / "README.md"
+    assert len(readme.read_text("utf-8").splitlines()) <= 180
+    assert set((ROOT / "docs").glob("*.md")) <= {target.resolve() for target in targets(readme)}
 
 
 def test_every_picture_beside_a_workflow_is_light():
