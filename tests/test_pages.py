@@ -14,7 +14,11 @@ DOCS = ROOT / "web" / "docs"
 HELP = sorted(DOCS.glob("*.md"))
 CHINESE = sorted(DOCS.glob("*/zh.md"))
 TRANSLATED = ROOT / "locales" / "zh" / "nodeDefs.json"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "demo" / "README.md", *sorted((ROOT / "docs").glob("*.md")), *HELP]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "demo/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *HELP,
+]
 NUMBER = r"(?<![\w.])\d[\d.,x]*(?:e-\d+)?(?<![.,x])"
 LARGEST = 250_000  # bytes of a picture
 
