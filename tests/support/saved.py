@@ -28,7 +28,7 @@ def full_recording(*, steps: int = 2, precision: torch.dtype = torch.float16) ->
             maps.append(AttentionMap(cross, shares, 8, Grid(3, 2)))
             own = torch.rand(1, 1, 6, 6, generator=noise).to(precision)
             maps.append(AttentionMap(replace(cross, kind="self"), own, 8, Grid(3, 2), Grid(3, 2)))
-            pair = Projection(torch.randn(1, 6, 8, generator=noise), key.clone(), 2, Grid(3, 2), sigma=3.25)
+            pair = Projection(torch.randn(1, 6, 8, generator=noise), key.clone(), 2, Grid(3, 2))
             projections[cross] = pair if branch == "positive" else pair.kept_as(torch.int8)
     shape = AttentionShape("cross", (2, 6, 8), (2, 2, 8), 2, 4)
     return Recording(

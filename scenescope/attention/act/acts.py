@@ -29,6 +29,7 @@ class ModelCall:
         step: the sampler step it belongs to, from 0; where a step asks the model several times, the step whose sigma
             was reached.
         first_pass: whether it is the sampler's own, not a further pass of a guidance (SAG, PAG).
+        evaluation: number of the model evaluation since the run began, from 0.
     """
 
     entries: tuple[Entry, ...]
@@ -36,6 +37,7 @@ class ModelCall:
     latent: Grid
     step: int
     first_pass: bool = True
+    evaluation: int = 0
 
 
 class Bias(Protocol):

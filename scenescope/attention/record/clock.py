@@ -77,10 +77,6 @@ class StepClock:
         """The step and the evaluation inside it, or None while it is open."""
         return self._labels.get(ticket)
 
-    def sigma(self, ticket: int) -> float:
-        """The noise of an evaluation; reading it may wait for the device."""
-        return float(self._asked[ticket])
-
     def _settle(self, ticket: int, step: int) -> None:
         evaluation = self._evaluations.get(step, 0)
         self._evaluations[step] = evaluation + 1

@@ -64,7 +64,6 @@ class Recorder:
         self._blocks = choose_blocks(selection.blocks, run.layers)
         self._entries = {(entry.branch, entry.index): entry for entry in run.entries}
         self._ticket = -1
-        self._tickets: dict[tuple[int, int], int] = {}
         self._open: dict[int, _Shown] = {}  # by ticket: kept or dropped once the clock has settled its step
         self._kept = _Shown()
         self._shapes: tuple[BlockShape, ...] = ()
@@ -147,7 +146,6 @@ class Recorder:
         """
         self._clock.finish()
         self._settle()
-        self._note_sigmas()
         kept = self._kept
         if not kept.maps:
             why = (
@@ -176,7 +174,7 @@ class Recorder:
         at = Address(-1, -1, entry.branch, entry.index, layer.order, layer.block, layer.kind)  # its step comes later
         if self._held > self._selection.budget:  # more evaluations a step than the plan assumed
             self.skip(f"{layer.name}: the memory budget was reached")
-        elif at in now.maps:
+        elif at in now.maps or at in now.projections:
             self.skip(f"{layer.name}: the layer was called again in the same evaluation")
         elif layer.kind == "cross":
             now.maps[at] = AttentionMap(at, self._cross(query, key, layer, entry.tokens), layer.heads, grid)
@@ -236,7 +234,6 @@ class Recorder:
             if label is None:
                 continue
             shown, (step, evaluation) = self._open.pop(ticket), label
-            self._tickets[step, evaluation] = ticket
             if step not in self._steps or (evaluation > 0 and self._selection.evaluations == "first"):
                 continue
             self._kept.skipped.update(shown.skipped)
@@ -254,13 +251,6 @@ class Recorder:
                 self._kept.projections[at] = kept
                 self._held += sum(tensor.numel() * tensor.element_size() for tensor in kept.tensors)
         return tuple(settled)
-
-    def _note_sigmas(self) -> None:
-        """Where all evaluations are kept, say at which noise each was made; read at the end, as it waits for a GPU."""
-        if self._selection.evaluations == "all":
-            for at, pair in self._kept.projections.items():
-                sigma = self._clock.sigma(self._tickets[at.step, at.evaluation])
-                self._kept.projections[at] = replace(pair, sigma=sigma)
 
     def _count(self, kept: Tensor) -> Tensor:
         self._held += kept.numel() * kept.element_size()

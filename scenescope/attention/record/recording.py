@@ -73,7 +73,6 @@ class Projection:
         query_grid: the grid of the queries.
         query_scale: (image query 1) float32, what one of an int8 query's units is.
         key_scale: (image key 1) float32.
-        sigma: the noise at which the model was asked, None where it is that of the step.
     """
 
     query: Tensor
@@ -82,7 +81,6 @@ class Projection:
     query_grid: Grid
     query_scale: Tensor | None = None
     key_scale: Tensor | None = None
-    sigma: float | None = None
 
     @property
     def queries(self) -> Tensor:

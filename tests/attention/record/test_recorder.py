@@ -79,18 +79,6 @@ def test_queries_of_both_kinds_are_kept_in_their_own_type_for_the_first_steps(pr
             assert ((kept - true).abs() <= limit).all()
 
 
-def test_where_all_evaluations_are_kept_queries_know_their_noise():
-    """Oracle: the sigmas that were asked for, written by hand."""
-    run = ToyRun(replace(SINGLE, keep_queries=True, evaluations="all"), steps=1)
-    (layer,) = (item.layer for item in run.found if (item.layer.block, item.layer.kind) == ("input 1", "cross"))
-    for sigma in (2.0, 1.5):
-        run.recorder.evaluate(torch.tensor(sigma))
-        run.recorder.observe(layer, torch.randn(2, 35, 8), torch.randn(2, 3, 8), LATENT, [POSITIVE])
-    run.recorder.step_done(0)
-    kept = run.recorder.finish({}).projections
-    assert {at.evaluation: pair.sigma for at, pair in kept.items()} == {0: 2.0, 1: 1.5}
-
-
 def test_the_recording_is_sorted_and_describes_the_run():
     """Oracle: by hand."""
     recording = ToyRun(replace(SINGLE, blocks="down")).sample((POSITIVE,), (NEGATIVE,))

@@ -1,0 +1,267 @@
+"""Replaying: a run computes with an earlier run's queries and keys, and so looks where that run looked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ...dims import Grid
+from ...errors import HostError, InputError, WordError
+from ..plan import RunShape
+from ..recorder import reasons_text
+from ..recording import Entry, Projection, Recording
+from ..resample import area_mean
+from ..selection import POSITIVE, Branch
+from ..sites import Kind, Site, choose_blocks
+from ..words import find_words
+from .acts import Act, LayerWrite, ModelCall, Replacement
+from .align import Alignment, align_columns, align_words
+from .tape import Tape
+
+Match = Literal["words", "columns"]
+
+
+@dataclass(frozen=True)
+class Playing:
+    """What is played, and how strongly.
+
+    Args:
+        cross: share of the recorded schedule whose cross-attention is played.
+        self_attention: the same for self-attention.
+        strength: 1 plays the earlier queries and keys, 0 none; between them they are mixed with the run's own.
+        blocks: `all`, places or block names, as `choose_blocks` reads them.
+        branches: whose conditionings.
+        match: by the prompts' `words`, or by the numbers of their `columns`.
+        swaps: pairs of words of your own, `red > blue` on each line.
+        words: of the new prompt, whose keys alone are played; empty for all.
+        free: (height width) 0..1 a region that is free after `cross` and `self_attention`; all around it is played to
+            the end of the tape. None for no such region.
+    """
+
+    cross: float = 0.4
+    self_attention: float = 0.0
+    strength: float = 1.0
+    blocks: str = "all"
+    branches: tuple[Branch, ...] = (POSITIVE,)
+    match: Match = "words"
+    swaps: str = ""
+    words: str = ""
+    free: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("cross", self.cross), ("self", self.self_attention), ("strength", self.strength)):
+            if not 0 <= value <= 1:
+                raise InputError(f"Replay Attention: {name} is {value}; expected 0 to 1. Correct it.")
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it plays nothing at all."""
+        return not self.strength or not (self.cross or self.self_attention)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The instruction: play this recording.
+
+    Source: prompt-to-prompt (Hertz et al. 2022) replaces probabilities of attention in a run beside the first one. Here
+    queries and keys are replaced, so that new words keep keys of their own in one softmax, whose shares add up to 1,
+    and any sampler, kernel and patch computes with them. Values are always the new run's.
+
+    Args:
+        recording: an earlier run, with its queries.
+        playing: what to play.
+    """
+
+    recording: Recording
+    playing: Playing = field(default_factory=Playing)
+
+    def begin(self, run: RunShape) -> ReplayAct:
+        """Check that the recording fits the run, and align the prompts.
+
+        Raises:
+            RecordingError: the queries were not kept, or not of all that is played.
+            HostError: the run is of another U-Net.
+            InputError: its size, pictures, or number of conditionings are others, or a block is named wrongly.
+            WordError: a prompt's words are not known.
+        """
+        playing, recording = self.playing, self.recording
+        _check_model(recording, run)
+        _check_picture(recording, run)
+        until: dict[Kind, float] = {"cross": playing.cross, "self": playing.self_attention}
+        tape = Tape(recording, until, playing.branches)
+        aligned = {}
+        for branch in playing.branches:
+            for source, target in _entries(recording, run, branch):
+                aligned[target.branch, target.index] = _aligned(source, target, playing)
+        return ReplayAct(tape, playing, run, aligned)
+
+
+class ReplayAct(Act):
+    """A replay at work in one run.
+
+    Args:
+        tape: what is played.
+        playing: how.
+        run: the run under way.
+        aligned: by branch and index, where each column comes from.
+    """
+
+    def __init__(
+        self, tape: Tape, playing: Playing, run: RunShape, aligned: Mapping[tuple[Branch, int], Alignment]
+    ) -> None:
+        self._tape, self._playing, self._aligned = tape, playing, aligned
+        self._schedule = tape.schedule(run)
+        self._blocks = choose_blocks(playing.blocks, tape.recording.sites)
+        self._played: dict[Kind, set[int]] = {"cross": set(), "self": set()}
+        self._regions: dict[Grid, Tensor] = {}
+
+    def write(self, site: Site, call: ModelCall) -> LayerWrite | None:
+        """Play the layer's queries and keys where the tape has them."""
+        if not call.first_pass or site.block not in self._blocks or self._playing.nothing:
+            return None
+        moment = self._schedule.moment(call.step, call.evaluation)
+        rest = moment[0] >= self._tape.until[site.kind]
+        if rest and (self._playing.free is None or not self._tape.until[site.kind]):
+            return None
+        frames = {
+            position: frame
+            for position, entry in enumerate(call.entries)
+            if (entry.branch, entry.index) in self._aligned
+            and (frame := self._tape.frame(site, entry, moment)) is not None
+        }
+        if not frames:
+            return None
+        self._played[site.kind].add(call.step)
+        return LayerWrite(query=self._queries(frames, call, rest), key=self._keys(frames, call, site.kind, rest))
+
+    def finish(self, skipped: Mapping[str, int]) -> str:
+        """Say what was played."""
+        steps = len(self._schedule.steps)
+        played = {kind: len(steps) for kind, steps in self._played.items() if steps}
+        told = " and ".join(f"{kind}-attention in {count} of {steps} steps" for kind, count in played.items())
+        lines = [f"Replayed {told}." if told else "Nothing was replayed."]
+        for (branch, index), alignment in self._aligned.items():
+            where = f"{branch} {index}: " if len(self._aligned) > 1 else ""
+            lines.append(f"{where}{alignment.describe()}")
+        lines += [self._schedule.caution] if self._schedule.caution else []
+        lines += [f"not replayed: {reasons_text(skipped)}"] if skipped else []
+        return "\n".join(lines)
+
+    def _queries(self, frames: Mapping[int, Projection], call: ModelCall, rest: bool) -> Replacement:
+        def replace(given: Tensor, grid: Grid) -> Tensor:
+            written = given.clone()
+            weight = self._weight(grid, given) if rest else None
+            for position, frame in frames.items():
+                rows = _rows(position, call)
+                if frame.query_grid != grid:
+                    raise ValueError(f"the recorded queries have the grid {frame.query_grid}; expected {grid}")
+                written[rows] = self._mixed(given[rows], _like(frame, "query", given), weight)
+            return written
+
+        return replace
+
+    def _keys(self, frames: Mapping[int, Projection], call: ModelCall, kind: Kind, rest: bool) -> Replacement:
+        def replace(given: Tensor, grid: Grid) -> Tensor:
+            written = given.clone()
+            for position, frame in frames.items():
+                rows, keys = _rows(position, call), _like(frame, "key", given)
+                if kind == "self":
+                    written[rows] = self._mixed(given[rows], keys, self._weight(grid, given) if rest else None)
+                    continue
+                entry = call.entries[position]
+                sources = self._aligned[entry.branch, entry.index].sources
+                new = [column for column, source in enumerate(sources) if source is not None]
+                old = [source for source in sources if source is not None]
+                # A longer prompt in the same call has this one repeated: each repeat is played alike.
+                own = written[rows].unflatten(1, (-1, entry.tokens))  # (image repeat token channel), a view
+                own[:, :, new] = self._mixed(own[:, :, new], keys[:, None, old], None)
+            return written
+
+        return replace
+
+    def _mixed(self, own: Tensor, played: Tensor, weight: Tensor | None) -> Tensor:
+        """The earlier run's values, as far as strength and region say; exactly these at strength 1."""
+        if weight is None and self._playing.strength == 1:
+            return played
+        full = torch.ones((), dtype=own.dtype, device=own.device) if weight is None else weight
+        return torch.lerp(own, played.expand_as(own), self._playing.strength * full)
+
+    def _weight(self, grid: Grid, like: Tensor) -> Tensor:
+        """(query 1) how much is played around the free region."""
+        if grid not in self._regions:
+            assert self._playing.free is not None
+            kept = 1 - area_mean(self._playing.free.float().cpu(), grid)
+            self._regions[grid] = kept.flatten()[:, None]
+        return self._regions[grid].to(like)
+
+
+def _rows(position: int, call: ModelCall) -> slice:
+    return slice(position * call.images, (position + 1) * call.images)
+
+
+def _like(frame: Projection, part: Literal["query", "key"], like: Tensor) -> Tensor:
+    """Recorded queries or keys on the device and in the type of the run's; sent as they are kept, which is smaller."""
+    values, scale = (frame.query, frame.query_scale) if part == "query" else (frame.key, frame.key_scale)
+    values = values.to(like.device, non_blocking=True)
+    return (values if scale is None else values.float() * scale.to(like.device, non_blocking=True)).to(like.dtype)
+
+
+def _entries(recording: Recording, run: RunShape, branch: Branch) -> list[tuple[Entry, Entry]]:
+    """Each entry of a branch with the one that it was in the recorded run."""
+    old, new = ([entry for entry in its.entries if entry.branch == branch] for its in (recording, run))
+    if not new:
+        raise InputError(
+            f"Replay Attention: the {branch} conditioning is not evaluated in this run (at CFG 1 the negative is left "
+            "out); expected it to be. Choose another branch, or another CFG."
+        )
+    if len(old) != len(new) or [entry.area for entry in old] != [entry.area for entry in new]:
+        raise InputError(
+            f"Replay Attention: the {branch} prompt has {len(new)} conditionings; expected {len(old)} with the same "
+            "areas, as in the recorded run. Combine as many as there, or record anew."
+        )
+    return list(zip(old, new, strict=True))
+
+
+def _aligned(source: Entry, target: Entry, playing: Playing) -> Alignment:
+    if playing.match == "columns":
+        alignment = align_columns(source.tokens, target.tokens)
+    else:
+        for entry, run in ((source, "recorded"), (target, "new")):
+            if entry.table is None:
+                raise WordError(
+                    f"Replay Attention: the {run} run's {entry.branch} conditioning carries no words; expected those "
+                    "of its prompt. Put Trace Words between the CLIP and CLIP Text Encode, or set match to columns."
+                )
+        assert source.table is not None
+        assert target.table is not None
+        alignment = align_words(source.table, target.table, playing.swaps)
+    if playing.words.strip() and target.table is not None:
+        chosen = find_words(target.table, playing.words)
+        alignment = alignment.only(column for match in chosen for column in match.columns)
+    return alignment
+
+
+def _check_model(recording: Recording, run: RunShape) -> None:
+    there = set(run.sites)
+    if any(site not in there for site in recording.sites):
+        raise HostError(
+            "Replay Attention: the maps were recorded with a model of other attention layers; expected one with the "
+            "same blocks, heads and widths. Record with the model that you replay on."
+        )
+
+
+def _check_picture(recording: Recording, run: RunShape) -> None:
+    if recording.latent != run.latent:
+        raise InputError(
+            f"Replay Attention: the recorded picture has {recording.latent} latent cells; expected {run.latent}, as in "
+            "this run. Sample at the same size, or record at this one."
+        )
+    if recording.images not in (1, run.images):
+        raise InputError(
+            f"Replay Attention: the recording is of {recording.images} pictures; expected 1 or {run.images}, as in "
+            "this run. Sample as many, or record one."
+        )
