@@ -53,7 +53,11 @@ class Playing:
     free: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("cross", self.cross), ("self", self.self_attention), ("strength", self.strength)):
+        for name, value in (
+            ("cross_until", self.cross),
+            ("self_until", self.self_attention),
+            ("strength", self.strength),
+        ):
             if not 0 <= value <= 1:
                 raise InputError(f"Replay Attention: {name} is {value}; expected 0 to 1. Correct it.")
 

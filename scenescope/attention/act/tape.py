@@ -133,7 +133,8 @@ class Tape:
         if missing:
             total = self.recording.steps
             raise RecordingError(
-                f"Replay Attention: `{kind}` plays the first {steps} of {total} recorded steps, but queries were kept "
-                f"of {len(there)}, not of step {missing[0]}; expected all. Lower `{kind}` to {missing[0] / total:.2g}, "
-                f"or record again with all steps, and queries_until at {steps / total:.2g} or more."
+                f"Replay Attention: {kind}_until plays the first {steps} of {total} recorded steps, but queries were "
+                f"kept of {len(there)}, not of step {missing[0]}; expected all. Lower {kind}_until to "
+                f"{missing[0] / total:.2g}, or record again with all steps, and queries_until at {steps / total:.2g} "
+                "or more."
             )

@@ -254,7 +254,7 @@ def test_what_cannot_be_replayed_is_refused_with_what_to_do():
     assert "Switch on keep_self_queries" in refusal(recording, run, Playing(self_attention=0.5))
     part = {at: item for at, item in recording.projections.items() if at.step < 2}
     text = refusal(replace(recording, projections=part), run, Playing(cross=0.8))
-    assert "Lower `cross` to 0.4" in text
+    assert "Lower cross_until to 0.4" in text
     assert "queries_until at 0.8" in text
     other = tuple(replace(site, heads=4) for site in recording.sites)
     assert "other attention layers" in refusal(recording, replace(run, sites=other))
@@ -263,7 +263,7 @@ def test_what_cannot_be_replayed_is_refused_with_what_to_do():
     assert "has 2 conditionings; expected 1" in refusal(recording, replace(run, entries=(NEW, entry(index=1))))
     assert "at CFG 1" in refusal(recording, replace(run, entries=(EMPTY,)))
     assert "Put Trace Words" in refusal(recording, replace(run, entries=(replace(NEW, table=None),)))
-    with pytest.raises(InputError, match="cross is 1.5; expected 0 to 1"):
+    with pytest.raises(InputError, match="cross_until is 1.5; expected 0 to 1"):
         Playing(cross=1.5)
 
 

@@ -1,0 +1,234 @@
+"""A verdict for each thing of a prompt and each of its adjectives, with the number and the limit that it comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ...errors import SelectionError
+from ..cautions import WEAK, outside_corners
+from ..heatmap import Heatmaps, heatmaps
+from ..recording import Recording
+from ..selection import first_steps
+from ..tokens import TokenTable, Word, fold
+from ..view import View, level_name, viewed_entry, viewed_maps
+from ..words import WordMatch
+from .measures import cosines, winning_mass
+from .things import Thing
+
+Kind = Literal["fine", "neglected", "merged", "leaking", "split", "dropped", "sink", "cannot say"]
+
+NEGLECTED = 0.55
+"""Winning mass times the number of things over the number of rivals... set by calibration."""
+MERGED = 0.9
+LEAKING = 0.0
+COARSEST = 8
+"""Words are told apart on the coarsest grid of at least so many cells a side, down to the latent / 4: 16x16 for a
+512x512 picture, where others look too (Attend-and-Excite), and 8x8 for the demo model, where missing things were found
+best."""
+
+_EMBEDDING = re.compile(r"embedding:([^\s,()<\[]+)")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One verdict.
+
+    Args:
+        kind: what is the matter; `fine` where nothing is.
+        word: whose, as the prompt has it.
+        text: the verdict in a sentence.
+        number: what it comes from; None where there is none.
+        limit: where it begins; None where there is none.
+    """
+
+    kind: Kind
+    word: str
+    text: str
+    number: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One thing with its numbers.
+
+    Args:
+        thing: the words.
+        winning: share of its noun's mass where it beats the other nouns, 0..1.
+        likest: the other thing whose noun's map is most like its own, and how like, 0..1; None for a thing alone.
+        findings: the verdicts; one `fine` where there is nothing else.
+    """
+
+    thing: Thing
+    winning: float
+    likest: tuple[str, float] | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is doubted that the picture shows it."""
+        return any(finding.kind in ("neglected", "merged") for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a prompt's maps say of it.
+
+    Args:
+        prompt: as it was typed.
+        things: in the prompt's order.
+        others: verdicts that belong to no thing.
+        start: share of all attention that the start token takes.
+        steps: how many steps were read.
+        grid: where, `latent/4` for example.
+        early: the doubted things after the first part of the run, None where that was not recorded.
+    """
+
+    prompt: str
+    things: tuple[Examined, ...]
+    others: tuple[Finding, ...]
+    start: float
+    steps: int
+    grid: str
+    early: tuple[str, ...] | None = None
+
+
+def view_of_words(recording: Recording, image: int = 0) -> View:
+    """The grid on which words are told apart: the coarsest recorded one of at least COARSEST cells a side."""
+    levels = sorted({site.level for site in recording.sites if site.kind == "cross" and site.level <= 2})
+    side = min(recording.latent)
+    fitting = [level for level in levels if side / 2**level >= COARSEST] or levels[:1] or [0]
+    return View(resolution=level_name(fitting[-1]), image=image)
+
+
+def diagnose(recording: Recording, things: Sequence[Thing], view: View, early: float = 0.25) -> Diagnosis:
+    """Examine the things of a prompt.
+
+    Args:
+        recording: what a run left.
+        things: as `things_of` gives them.
+        view: branch, entry, grid, and picture of the batch.
+        early: share of the run after which the early verdict is given; 0 for none.
+
+    Raises:
+        RecordingError, SelectionError: the view names what was not recorded.
+    """
+    entry = viewed_entry(recording, view)
+    table = entry.table or TokenTable("", ())
+    found = _examined(heatmaps(recording, _words(things), view), things)
+    before: tuple[str, ...] | None = None
+    if early:
+        last = max(0, first_steps(early, recording.steps) - 1)
+        try:
+            first = heatmaps(recording, _words(things), replace(view, steps=f"0-{last}"))
+            before = tuple(item.thing.text for item in _examined(first, things) if item.missing)
+        except SelectionError:  # these steps were not recorded
+            before = None
+    maps = viewed_maps(recording, view)
+    return Diagnosis(
+        prompt=table.prompt,
+        things=tuple(replace(item, findings=_with_split(item, table)) for item in found),
+        others=_dropped(table),
+        start=_start_share(recording, table, view),
+        steps=len({item.address.step for item in maps}),
+        grid=view.resolution,
+        early=before,
+    )
+
+
+def _words(things: Sequence[Thing]) -> tuple[WordMatch, ...]:
+    """Nouns first, then the adjectives of each."""
+    words = [thing.noun for thing in things] + [word for thing in things for word in thing.adjectives]
+    return tuple(WordMatch(word.text, (word.columns,), word.weight, (word,)) for word in words)
+
+
+def _examined(maps: Heatmaps, things: Sequence[Thing]) -> list[Examined]:
+    values = maps.values[0].movedim(-1, 0)  # (word height width)
+    nouns, adjectives = values[: len(things)], iter(values[len(things) :])
+    winning, alike = winning_mass(nouns), cosines(nouns, nouns)
+    found = []
+    for place, thing in enumerate(things):
+        likest = None
+        if len(things) > 1:
+            row = alike[place].clone()
+            row[place] = -1
+            likest = things[int(row.argmax())].text, float(row.max())
+        findings = _of_noun(place, things, float(winning[place]), likest, nouns[place])
+        for word in thing.adjectives:
+            findings += _of_adjective(word, place, things, cosines(next(adjectives)[None], nouns)[0])
+        kept = tuple(findings) or (Finding("fine", thing.text, f"`{thing.text}` has a place of its own."),)
+        found.append(Examined(thing, float(winning[place]), likest, kept))
+    return found
+
+
+def _of_noun(
+    place: int, things: Sequence[Thing], winning: float, likest: tuple[str, float] | None, values: Tensor
+) -> list[Finding]:
+    thing, found = things[place], []
+    if likest is None:
+        text = f"`{thing.text}` is the only thing, so there is no other word to compare it with."
+        found.append(Finding("cannot say", thing.text, text))
+    elif likest[1] >= MERGED:
+        text = f"`{thing.text}` and `{likest[0]}` look at the same places, so they may have become one thing."
+        found.append(Finding("merged", thing.text, text, likest[1], MERGED))
+    elif winning < neglected_below(len(things)):
+        text = f"`{thing.text}` is beaten by other words nearly everywhere, so it may be missing."
+        found.append(Finding("neglected", thing.text, text, winning, neglected_below(len(things))))
+    in_corner, elsewhere = outside_corners(values)
+    if bool(in_corner) and float(elsewhere) < WEAK:
+        text = f"`{thing.noun.text}` looks into a corner, as a sink does: where the thing is cannot be seen."
+        found.append(Finding("sink", thing.text, text, float(elsewhere), WEAK))
+    return found
+
+
+def neglected_below(things: int) -> float:
+    """The winning mass below which one of so many things is called neglected."""
+    return NEGLECTED / things
+
+
+def _of_adjective(word: Word, place: int, things: Sequence[Thing], alike: Tensor) -> list[Finding]:
+    """Whether an adjective lies on another noun rather than on its own."""
+    if len(things) < 2:
+        return []
+    others = alike.clone()
+    others[place] = -1
+    gap = float(alike[place] - others.max())
+    if gap >= LEAKING:
+        return []
+    onto = things[int(others.argmax())]
+    text = f"`{word.text}` lies on `{onto.noun.text}` rather than on `{things[place].noun.text}`: it may colour both."
+    return [Finding("leaking", word.text, text, gap, LEAKING)]
+
+
+def _with_split(item: Examined, table: TokenTable) -> tuple[Finding, ...]:
+    chunks = {table.tokens[column].chunk for column in item.thing.columns if column < len(table.tokens)}
+    if len(chunks) < 2:
+        return item.findings
+    text = f"`{item.thing.text}` stands on both sides of a border of chunks; its words do not read each other."
+    rest = tuple(finding for finding in item.findings if finding.kind != "fine")
+    return (*rest, Finding("split", item.thing.text, text))
+
+
+def _dropped(table: TokenTable) -> tuple[Finding, ...]:
+    """Embeddings that the prompt names and the tokens do not have: the host leaves out what it does not find."""
+    known = {re.sub(r"\.(safetensors|pt|bin)$", "", fold(word.text)) for word in table.words() if word.embedding}
+    named = dict.fromkeys(_EMBEDDING.findall(table.prompt))
+    return tuple(
+        Finding("dropped", name, f"`embedding:{name}` was not found, and left out of the prompt.")
+        for name in named
+        if re.sub(r"\.(safetensors|pt|bin)$", "", fold(name)) not in known
+    )
+
+
+def _start_share(recording: Recording, table: TokenTable, view: View) -> float:
+    columns = table.columns("start")
+    if not columns:
+        return 0.0
+    start = heatmaps(recording, [WordMatch("<start>", tuple((column,) for column in columns))], view, merge="sum")
+    return float(torch.mean(start.values)) * len(columns)

@@ -1,0 +1,164 @@
+"""Verdicts on maps drawn by hand, and what is done about them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from pack.scenescope.attention.doctor.diagnosis import Diagnosis, diagnose, view_of_words
+from pack.scenescope.attention.doctor.measures import cosines, winning_mass
+from pack.scenescope.attention.doctor.repair import free_square, repair
+from pack.scenescope.attention.doctor.report import markdown, report_json
+from pack.scenescope.attention.doctor.sheet import draw_sheet
+from pack.scenescope.attention.doctor.things import things_of
+from pack.scenescope.attention.recording import Entry
+from pack.scenescope.attention.tokens import Token, TokenTable
+from pack.tests.drawn import disc, drawn, even
+
+PROMPT = "a red circle and a green star"
+LEFT, RIGHT = disc(8, 6), disc(8, 18)
+APART = {"circle": LEFT, "red": LEFT, "star": RIGHT, "green": RIGHT}
+
+
+def of(maps, prompt: str = PROMPT, typed: str = "") -> Diagnosis:
+    """The diagnosis of maps."""
+    recording = drawn(prompt, maps)
+    return diagnose(recording, things_of(recording.entries[0].table, typed), view_of_words(recording))
+
+
+def kinds(diagnosis: Diagnosis) -> list[list[str]]:
+    """What each thing is called."""
+    return [[finding.kind for finding in item.findings] for item in diagnosis.things]
+
+
+def test_two_discs_apart_are_fine():
+    """Oracle: by hand: each noun wins its own disc; outside both are equal."""
+    found = of(APART)
+    assert kinds(found) == [["fine"], ["fine"]]
+    assert all(item.winning > 0.8 for item in found.things)
+    assert found.early == ()
+    assert found.start == pytest.approx(0.3, abs=1e-3)
+    assert found.steps == 4
+
+
+def test_a_noun_that_is_beaten_everywhere_is_neglected():
+    """Oracle: by hand: an even map loses on the other's disc, and wins elsewhere only where the disc is none: the
+    larger the other, the less is left."""
+    wide = disc(8, 12, 14)
+    found = of({"circle": wide, "red": wide, "star": even() * 0.1 + 0.9 * disc(8, 12, 13), "green": wide})
+    assert "neglected" in kinds(found)[1] or "merged" in kinds(found)[1]
+    assert found.things[1].missing
+
+
+def test_nouns_that_look_at_the_same_places_are_merged():
+    """Oracle: the same map twice has the cosine 1, and wins nowhere."""
+    found = of(APART | {"star": LEFT, "green": LEFT})
+    assert [item[0] for item in kinds(found)] == ["merged", "merged"]
+    assert found.things[0].likest == ("green star", pytest.approx(1.0))
+    assert found.things[0].winning == 0
+
+
+def test_an_adjective_on_the_wrong_noun_leaks_onto_it():
+    """Oracle: by hand: red lies on the star."""
+    found = of(APART | {"red": RIGHT})
+    assert kinds(found) == [["leaking"], ["fine"]]
+    (leak,) = found.things[0].findings
+    assert leak.word == "red"
+    assert "lies on `star` rather than on `circle`" in leak.text
+    assert leak.number < 0
+
+
+def test_a_maximum_in_a_corner_is_a_sink():
+    """Oracle: by hand: a spike in the corner, far above the rest."""
+    spike = 0.1 * LEFT
+    spike[0, 0] = spike[1, 1] = spike[0, 1] = spike[1, 0] = 9.0
+    assert "sink" in kinds(of(APART | {"circle": spike}))[0]
+
+
+def test_a_thing_alone_cannot_be_compared():
+    """Oracle: by hand: there is no rival."""
+    found = of({"circle": LEFT, "red": LEFT}, "a red circle in snow")
+    assert kinds(found) == [["cannot say"]]
+    assert not found.things[0].missing
+
+
+def test_an_embedding_that_the_host_left_out_is_named():
+    """Oracle: by hand: of two in the prompt one has tokens."""
+    recording = drawn(PROMPT, APART)
+    (entry,) = recording.entries
+    moss = replace(entry.table.tokens[1], kind="embedding", text="moss")
+    tokens = (entry.table.tokens[0], moss, *entry.table.tokens[2:])
+    table = TokenTable(f"{PROMPT}, embedding:moss.pt embedding:gone", tokens)
+    recording = replace(recording, entries=(replace(entry, table=table),))
+    found = diagnose(recording, things_of(table, "circle\nstar"), view_of_words(recording))
+    assert [(finding.kind, finding.word) for finding in found.others] == [("dropped", "gone")]
+
+
+def test_a_phrase_over_the_border_of_chunks_is_split():
+    """Oracle: by hand: red ends the first chunk, circle begins the second."""
+    recording = drawn(PROMPT, APART)
+    (entry,) = recording.entries
+    tokens = tuple(replace(token, chunk=int(token.column >= 3)) for token in entry.table.tokens)
+    assert isinstance(tokens[0], Token)
+    table = TokenTable(PROMPT, tokens)
+    recording = replace(recording, entries=(Entry("positive", 0, len(tokens), table=table),))
+    found = diagnose(recording, things_of(table), view_of_words(recording))
+    assert kinds(found) == [["split"], ["fine"]]
+
+
+def test_the_winning_mass_does_not_depend_on_how_strong_a_word_is():
+    """Oracle: an invariant: shares of each map's own mass are compared."""
+    maps = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0))
+    stronger = maps * torch.tensor([1.0, 10.0, 0.1])[:, None, None]
+    assert torch.allclose(winning_mass(maps), winning_mass(stronger), atol=1e-6)
+    assert torch.allclose(cosines(maps, maps), cosines(maps, stronger), atol=1e-6)
+    assert winning_mass(torch.zeros(2, 3, 3)).tolist() == [0, 0]
+    assert winning_mass(maps[:1]).tolist() == [1]
+
+
+def test_the_largest_free_square_lies_nearest_to_the_middle():
+    """Oracle: by hand."""
+    taken = torch.zeros(4, 8, dtype=torch.bool)
+    taken[:, 3:5] = True
+    assert free_square(taken, 2).nonzero().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert int(free_square(taken, 9).sum()) == 9
+    assert free_square(torch.ones(3, 3, dtype=torch.bool), 2).nonzero().tolist() == [[1, 1]]
+
+
+def test_the_repair_holds_what_was_found_and_gives_free_space_to_what_is_missing():
+    """Oracle: by hand: the circle's disc is held, the star's square touches none of it."""
+    maps = APART | {"star": LEFT * 0.5 + 0.05, "green": LEFT}
+    recording = drawn(PROMPT, maps)
+    view = view_of_words(recording)
+    found = diagnose(recording, things_of(recording.entries[0].table), view)
+    only = replace(found, things=(replace(found.things[0], findings=()), found.things[1]))
+    circle, star = repair(recording, only, view)
+    assert (circle.words, circle.missing) == ("red circle", False)
+    assert (star.words, star.missing) == ("green star", True)
+    held = (LEFT > 0.6) & (circle.mask > 0)
+    assert held.sum() > 0.8 * (LEFT > 0.6).sum()
+    assert not (star.mask.bool() & circle.mask.bool()).any()
+    assert star.mask.sum() == 49
+    assert repair(recording, of(APART), view) == ()
+
+
+def test_the_report_says_every_verdict_and_the_sheet_has_a_row_for_each_thing():
+    """Oracle: the findings themselves; the sheet grows by a row."""
+    recording = drawn(PROMPT, APART | {"red": RIGHT})
+    view = view_of_words(recording)
+    found = diagnose(recording, things_of(recording.entries[0].table), view)
+    text = markdown(found, ())
+    assert "| red circle | leaking |" in text
+    assert "| green star | fine |" in text
+    assert "the start token takes 30%" in text
+    data = json.loads(report_json(found, ()))
+    assert [thing["findings"][0]["kind"] for thing in data["things"]] == ["leaking", "fine"]
+    assert data["prompt"] == PROMPT
+    one, two = (
+        draw_sheet(recording, replace(found, things=found.things[:count]), view, None) for count in (1, 2)
+    )
+    assert two.shape[1] > 1.5 * one.shape[1]
+    assert two.shape[2] == one.shape[2]
+    assert repair(recording, found, view) == ()

@@ -1,0 +1,38 @@
+"""The things that a prompt names."""
+
+from __future__ import annotations
+
+import pytest
+from pack.scenescope.attention.doctor.things import things_of
+from pack.scenescope.errors import WordError
+from pack.tests.recordings import table
+
+
+@pytest.mark.parametrize(
+    ("prompt", "things"),
+    [
+        ("a photo of a red circle and a striped green star in the snow", ["red circle", "striped green star"]),
+        ("an old dog , two cats with hats", ["old dog", "cats", "hats"]),
+        ("a cat on a mat , a red hat", ["cat", "red hat"]),
+        ("a bottle of wine", ["bottle", "wine"]),
+        ("cat", ["cat"]),
+    ],
+)
+def test_things_are_runs_of_words_with_the_noun_last(prompt: str, things: list[str]):
+    """Oracle: by hand: settings, articles and `a photo of` are left out."""
+    found = things_of(table(prompt))
+    assert [thing.text for thing in found] == things
+    assert [thing.noun.text for thing in found] == [text.split()[-1] for text in things]
+
+
+def test_typed_things_are_taken_as_they_are_in_every_place():
+    """Oracle: columns by hand: the second cat is the sixth column."""
+    found = things_of(table("a cat and a red cat in snow"), "red cat\n\nsnow\ncat#1")
+    assert [(thing.text, thing.columns) for thing in found] == [("red cat", (5, 6)), ("snow", (8,)), ("cat", (2,))]
+
+
+@pytest.mark.parametrize(("prompt", "typed"), [("in the snow", ""), ("a cat", "dog"), ("a cat", "<start>")])
+def test_what_is_no_thing_is_refused(prompt: str, typed: str):
+    """Oracle: the kind of error; the message says what to type."""
+    with pytest.raises(WordError, match="Type|Ask|Take"):
+        things_of(table(prompt), typed)
