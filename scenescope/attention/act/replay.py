@@ -11,13 +11,14 @@ from torch import Tensor
 
 from ...dims import Grid
 from ...errors import HostError, InputError, WordError
-from ..plan import RunShape
-from ..recorder import reasons_text
-from ..recording import Entry, Projection, Recording
-from ..resample import area_mean
-from ..selection import POSITIVE, Branch
-from ..sites import Kind, Site, choose_blocks
-from ..words import find_words
+from ...resample import resize
+from ..record.budget import RunShape
+from ..record.choices import choose_blocks
+from ..record.layers import Kind, Site
+from ..record.recorder import reasons_text
+from ..record.recording import Entry, Projection, Recording
+from ..record.selection import POSITIVE, Branch
+from ..words.find import find_words
 from .acts import Act, LayerWrite, ModelCall, Replacement
 from .align import Alignment, align_columns, align_words
 from .tape import Tape
@@ -198,7 +199,7 @@ class ReplayAct(Act):
         """(query 1) how much is played around the free region."""
         if grid not in self._regions:
             assert self._playing.free is not None
-            kept = 1 - area_mean(self._playing.free.float().cpu(), grid)
+            kept = 1 - resize(self._playing.free.float().cpu(), grid)
             self._regions[grid] = kept.flatten()[:, None]
         return self._regions[grid].to(like)
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ...errors import RecordingError
-from ..plan import RunShape
-from ..recording import Entry, Projection, Recording
-from ..selection import first_steps
-from ..sites import Kind, Site
+from ..record.budget import RunShape
+from ..record.layers import Kind, Site
+from ..record.recording import Entry, Projection, Recording
+from ..record.selection import first_steps
 
 Moment = tuple[int, int]
 """A step of the recorded run, and the evaluation inside it."""

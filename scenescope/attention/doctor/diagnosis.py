@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ...errors import SelectionError
-from ..cautions import WEAK, outside_corners
-from ..heatmap import Heatmaps, heatmaps
-from ..recording import Recording
-from ..selection import first_steps
-from ..tokens import TokenTable, Word, fold
-from ..view import View, level_name, viewed_entry, viewed_maps
-from ..words import WordMatch
+from ..read.cautions import WEAK, outside_corners
+from ..read.heatmap import Heatmaps, heatmaps
+from ..read.view import View, level_name, viewed_entry, viewed_maps
+from ..record.recording import Recording
+from ..record.selection import first_steps
+from ..words.find import WordMatch
+from ..words.tokens import TokenTable, Word, fold
 from .measures import cosines, winning_mass
 from .things import Thing
 

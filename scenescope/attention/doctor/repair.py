@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..heatmap import heatmaps
-from ..recording import Recording
-from ..view import View, level_name
-from ..words import WordMatch
+from ..read.heatmap import heatmaps
+from ..read.view import View, level_name
+from ..record.recording import Recording
+from ..words.find import WordMatch
 from .diagnosis import Diagnosis
 
 CUT = 0.6

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from ...dims import Grid
-from ..heatmap import heatmaps
-from ..labelled import labelled_grid
-from ..recording import Recording
-from ..render import overlay
-from ..view import View
-from ..words import WordMatch
+from ...drawing.labelled_grid import labelled_grid
+from ..draw.render import overlay
+from ..read.heatmap import heatmaps
+from ..read.view import View
+from ..record.recording import Recording
+from ..words.find import WordMatch
 from .diagnosis import Diagnosis
 from .repair import Placed
 

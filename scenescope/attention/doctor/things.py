@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import WordError
-from ..tokens import TokenTable, Word, fold
-from ..words import find_words
+from ..words.find import find_words
+from ..words.tokens import TokenTable, Word, fold
 
 _ARTICLES = "a an the this that these those some one two three his her its their my your our"
 _APART = "and or with of plus next to versus vs"

@@ -9,12 +9,12 @@ import torch
 from pack.scenescope.attention.act.acts import ModelCall
 from pack.scenescope.attention.act.replay import Playing, Replay
 from pack.scenescope.attention.act.tape import nearest_steps
-from pack.scenescope.attention.plan import RunShape
-from pack.scenescope.attention.scores import attention_scores
-from pack.scenescope.attention.selection import Selection
+from pack.scenescope.attention.record.budget import RunShape
+from pack.scenescope.attention.record.scores import attention_scores
+from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import HostError, InputError, RecordingError, SceneScopeError, WordError
-from pack.tests.recordings import HEAD_WIDTH, Run, entry, record, sites
+from pack.tests.support.recordings import HEAD_WIDTH, Run, entry, record, sites
 
 KEEP = Selection(keep_queries=True, precision=torch.float32)
 LATENT, IMAGES, HEADS = Grid(16, 24), 2, 2

@@ -13,9 +13,9 @@ from pack.scenescope.attention.doctor.repair import free_square, repair
 from pack.scenescope.attention.doctor.report import markdown, report_json
 from pack.scenescope.attention.doctor.sheet import draw_sheet
 from pack.scenescope.attention.doctor.things import things_of
-from pack.scenescope.attention.recording import Entry
-from pack.scenescope.attention.tokens import Token, TokenTable
-from pack.tests.drawn import disc, drawn, even
+from pack.scenescope.attention.record.recording import Entry
+from pack.scenescope.attention.words.tokens import Token, TokenTable
+from pack.tests.support.drawn import disc, drawn, even
 
 PROMPT = "a red circle and a green star"
 LEFT, RIGHT = disc(8, 6), disc(8, 18)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pack.scenescope.attention.doctor.things import things_of
 from pack.scenescope.errors import WordError
-from pack.tests.recordings import table
+from pack.tests.support.recordings import table
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from pack.scenescope.attention.recording import Address, AttentionMap, Entry, Recording
-from pack.scenescope.attention.selection import Selection
-from pack.scenescope.attention.sites import Site
+from pack.scenescope.attention.record.layers import Site
+from pack.scenescope.attention.record.recording import Address, AttentionMap, Entry, Recording
+from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.dims import Grid
-from pack.tests.recordings import table
+from pack.tests.support.recordings import table
 from torch import Tensor
 
 LATENT = Grid(16, 24)
