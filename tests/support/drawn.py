@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from pack.scenescope.attention.record.layers import Site
+from pack.scenescope.attention.record.layers import AttentionLayer
 from pack.scenescope.attention.record.recording import Address, AttentionMap, Entry, Recording
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.dims import Grid
@@ -44,13 +44,15 @@ def drawn(prompt: str, maps: Mapping[str, Tensor], *, steps: int = 4, start: flo
             shares[list(word.columns)] = maps[word.text].float() * 0.05
     shares[0] = start
     entry = Entry("positive", 0, len(words.tokens), table=words)
-    sites = tuple(Site(order, name, arm, "cross", level, 2, 4) for order, (name, arm, level) in enumerate(_ARMS))
+    layers = tuple(
+        AttentionLayer(order, name, arm, "cross", level, 2, 4) for order, (name, arm, level) in enumerate(_ARMS)
+    )
     kept = []
     for step in range(steps):
-        for site in sites:
-            grid = site.grid(LATENT)
+        for layer in layers:
+            grid = layer.grid(LATENT)
             small = torch.nn.functional.adaptive_avg_pool2d(shares[None], tuple(grid))[0]
-            at = Address(step, 0, "positive", 0, site.order, site.block, "cross")
+            at = Address(step, 0, "positive", 0, layer.order, layer.block, "cross")
             kept.append(AttentionMap(at, small.flatten(1).T[None, None].clone(), 2, grid))
     sigmas = tuple(float(value) for value in range(steps, -1, -1))
-    return Recording(tuple(kept), sites, (entry,), LATENT, 1, sigmas, Selection())
+    return Recording(tuple(kept), layers, (entry,), LATENT, 1, sigmas, Selection())

@@ -12,9 +12,9 @@ from torch import Tensor
 from ...dims import Grid
 from ...errors import HostError, InputError, WordError
 from ...resample import resize
-from ..record.budget import RunShape
+from ..record.budget import RunSpec
 from ..record.choices import choose_blocks
-from ..record.layers import Kind, Site
+from ..record.layers import AttentionLayer, Kind
 from ..record.recorder import reasons_text
 from ..record.recording import Entry, Projection, Recording
 from ..record.selection import POSITIVE, Branch
@@ -84,7 +84,7 @@ class Replay:
     recording: Recording
     playing: Playing = field(default_factory=Playing)
 
-    def begin(self, run: RunShape) -> ReplayAct:
+    def begin(self, run: RunSpec) -> ReplayAct:
         """Check that the recording fits the run, and align the prompts.
 
         Raises:
@@ -116,32 +116,32 @@ class ReplayAct(Act):
     """
 
     def __init__(
-        self, tape: Tape, playing: Playing, run: RunShape, aligned: Mapping[tuple[Branch, int], Alignment]
+        self, tape: Tape, playing: Playing, run: RunSpec, aligned: Mapping[tuple[Branch, int], Alignment]
     ) -> None:
         self._tape, self._playing, self._aligned = tape, playing, aligned
         self._schedule = tape.schedule(run)
-        self._blocks = choose_blocks(playing.blocks, tape.recording.sites)
+        self._blocks = choose_blocks(playing.blocks, tape.recording.layers)
         self._played: dict[Kind, set[int]] = {"cross": set(), "self": set()}
         self._regions: dict[Grid, Tensor] = {}
 
-    def write(self, site: Site, call: ModelCall) -> LayerWrite | None:
+    def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
         """Play the layer's queries and keys where the tape has them."""
-        if not call.first_pass or site.block not in self._blocks or self._playing.nothing:
+        if not call.first_pass or layer.block not in self._blocks or self._playing.nothing:
             return None
         moment = self._schedule.moment(call.step, call.evaluation)
-        rest = moment[0] >= self._tape.until[site.kind]
-        if rest and (self._playing.free is None or not self._tape.until[site.kind]):
+        rest = moment[0] >= self._tape.until[layer.kind]
+        if rest and (self._playing.free is None or not self._tape.until[layer.kind]):
             return None
         frames = {
             position: frame
             for position, entry in enumerate(call.entries)
             if (entry.branch, entry.index) in self._aligned
-            and (frame := self._tape.frame(site, entry, moment)) is not None
+            and (frame := self._tape.frame(layer, entry, moment)) is not None
         }
         if not frames:
             return None
-        self._played[site.kind].add(call.step)
-        return LayerWrite(query=self._queries(frames, call, rest), key=self._keys(frames, call, site.kind, rest))
+        self._played[layer.kind].add(call.step)
+        return LayerWrite(query=self._queries(frames, call, rest), key=self._keys(frames, call, layer.kind, rest))
 
     def finish(self, skipped: Mapping[str, int]) -> str:
         """Say what was played."""
@@ -215,7 +215,7 @@ def _like(frame: Projection, part: Literal["query", "key"], like: Tensor) -> Ten
     return (values if scale is None else values.float() * scale.to(like.device, non_blocking=True)).to(like.dtype)
 
 
-def _entries(recording: Recording, run: RunShape, branch: Branch) -> list[tuple[Entry, Entry]]:
+def _entries(recording: Recording, run: RunSpec, branch: Branch) -> list[tuple[Entry, Entry]]:
     """Each entry of a branch with the one that it was in the recorded run."""
     old, new = ([entry for entry in its.entries if entry.branch == branch] for its in (recording, run))
     if not new:
@@ -250,16 +250,16 @@ def _aligned(source: Entry, target: Entry, playing: Playing) -> Alignment:
     return alignment
 
 
-def _check_model(recording: Recording, run: RunShape) -> None:
-    there = set(run.sites)
-    if any(site not in there for site in recording.sites):
+def _check_model(recording: Recording, run: RunSpec) -> None:
+    there = set(run.layers)
+    if any(layer not in there for layer in recording.layers):
         raise HostError(
             "Replay Attention: the maps were recorded with a model of other attention layers; expected one with the "
             "same blocks, heads and widths. Record with the model that you replay on."
         )
 
 
-def _check_picture(recording: Recording, run: RunShape) -> None:
+def _check_picture(recording: Recording, run: RunSpec) -> None:
     if recording.latent != run.latent:
         raise InputError(
             f"Replay Attention: the recorded picture has {recording.latent} latent cells; expected {run.latent}, as in "

@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ...errors import RecordingError
-from ..record.budget import RunShape
-from ..record.layers import Kind, Site
+from ..record.budget import RunSpec
+from ..record.layers import AttentionLayer, Kind
 from ..record.recording import Entry, Projection, Recording
 from ..record.selection import first_steps
 
@@ -104,11 +104,11 @@ class Tape:
             for branch in branches if steps else ():
                 self._check(kind, steps, branch)
 
-    def frame(self, site: Site, entry: Entry, moment: Moment) -> Projection | None:
+    def frame(self, layer: AttentionLayer, entry: Entry, moment: Moment) -> Projection | None:
         """What a layer computed with for an entry at a moment; None where that was not kept."""
-        return self._frames.get((entry.branch, entry.index, site.order, site.kind, *moment))
+        return self._frames.get((entry.branch, entry.index, layer.order, layer.kind, *moment))
 
-    def schedule(self, run: RunShape) -> Schedule:
+    def schedule(self, run: RunSpec) -> Schedule:
         """Match the run's schedule with the tape's."""
         recorded, steps = self.recording.sigmas, nearest_steps(self.recording.sigmas, run.sigmas)
         levels, last = _levels(recorded), max(self.until.values())

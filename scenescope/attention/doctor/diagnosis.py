@@ -101,7 +101,7 @@ class Diagnosis:
 
 def view_of_words(recording: Recording, image: int = 0) -> View:
     """The grid on which words are told apart: the coarsest recorded one of at least COARSEST cells a side."""
-    levels = sorted({site.level for site in recording.sites if site.kind == "cross" and site.level <= 2})
+    levels = sorted({layer.level for layer in recording.layers if layer.kind == "cross" and layer.level <= 2})
     side = min(recording.latent)
     fitting = [level for level in levels if side / 2**level >= COARSEST] or levels[:1] or [0]
     return View(resolution=level_name(fitting[-1]), image=image)

@@ -94,9 +94,9 @@ def free_square(taken: Tensor, largest: int) -> Tensor:
 
 def _regions(recording: Recording, diagnosis: Diagnosis, view: View) -> Tensor:
     """(thing height width) bool: where each noun is looked at, and no other more."""
-    levels = sorted({site.level for site in recording.sites if site.kind == "cross"})
+    levels = sorted({layer.level for layer in recording.layers if layer.kind == "cross"})
     level = levels[min(int(min(recording.latent) > FINEST), len(levels) - 1)]
-    arms = {site.place for site in recording.sites if site.kind == "cross" and site.level == level}
+    arms = {layer.place for layer in recording.layers if layer.kind == "cross" and layer.level == level}
     words = [WordMatch(i.thing.noun.text, (i.thing.noun.columns,), words=(i.thing.noun,)) for i in diagnosis.things]
     finest = replace(view, resolution=level_name(level), blocks="up" if "up" in arms else "all")
     values = heatmaps(recording, words, finest).on(recording.latent).values[0].movedim(-1, 0)  # (thing height width)

@@ -9,18 +9,18 @@ import torch
 from pack.scenescope.attention.act.acts import ModelCall
 from pack.scenescope.attention.act.replay import Playing, Replay
 from pack.scenescope.attention.act.tape import nearest_steps
-from pack.scenescope.attention.record.budget import RunShape
+from pack.scenescope.attention.record.budget import RunSpec
 from pack.scenescope.attention.record.scores import attention_scores
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import HostError, InputError, RecordingError, SceneScopeError, WordError
-from pack.tests.support.recordings import HEAD_WIDTH, Run, entry, record, sites
+from pack.tests.support.recordings import HEAD_WIDTH, Run, entry, layers, record
 
 KEEP = Selection(keep_queries=True, precision=torch.float32)
 LATENT, IMAGES, HEADS = Grid(16, 24), 2, 2
 WIDTH = HEADS * HEAD_WIDTH
-SITE = sites()[3]
-GRID = SITE.grid(LATENT)
+LAYER = layers()[3]
+GRID = LAYER.grid(LATENT)
 OLD, NEW, EMPTY = entry("a red cat"), entry("a red striped cat"), entry("", branch="negative")
 # a red striped cat: start, a, red, (striped), cat, end, padding
 SOURCES = [0, 1, 2, None, 3, 4, 5]
@@ -31,9 +31,9 @@ def taped(**changes):
     return record(replace(Run(steps=5, selection=KEEP, entries=(OLD,)), **changes))
 
 
-def run_of(recording, *entries, sigmas=None, images=IMAGES) -> RunShape:
+def run_of(recording, *entries, sigmas=None, images=IMAGES) -> RunSpec:
     """A run with these entries, of the same size and schedule."""
-    return RunShape(recording.sites, recording.latent, images, sigmas or recording.sigmas, entries or (NEW, EMPTY))
+    return RunSpec(recording.layers, recording.latent, images, sigmas or recording.sigmas, entries or (NEW, EMPTY))
 
 
 def call_of(*entries, step: int = 0, **more) -> ModelCall:
@@ -52,9 +52,9 @@ def test_queries_and_the_keys_of_known_words_are_the_earlier_runs_the_rest_is_th
     recording = taped()
     act = Replay(recording).begin(run_of(recording))
     call = call_of(step=1)
-    write = act.write(SITE, call)
+    write = act.write(LAYER, call)
     query, key = projected(call, len(NEW.table.tokens))
-    (kept,) = (p for at, p in recording.projections.items() if (at.order, at.step) == (SITE.order, 1))
+    (kept,) = (p for at, p in recording.projections.items() if (at.order, at.step) == (LAYER.order, 1))
     expected_query, expected_key = query.clone(), key.clone()
     expected_query[IMAGES:] = kept.query
     for column, source in enumerate(SOURCES):
@@ -68,10 +68,10 @@ def test_replayed_maps_of_equal_prompts_are_the_recorded_ones():
     """Oracle: the recording's own maps, the same bits."""
     recording = taped()
     act, call = Replay(recording).begin(run_of(recording, OLD, EMPTY)), call_of(OLD)
-    write = act.write(SITE, call)
+    write = act.write(LAYER, call)
     query, key = projected(call, OLD.tokens)
     maps = attention_scores(write.query(query, GRID), write.key(key, GRID), HEADS).mean(dim=1, keepdim=True)
-    assert torch.equal(maps, next(m.maps for m in recording.maps if m.address.order == SITE.order))
+    assert torch.equal(maps, next(m.maps for m in recording.maps if m.address.order == LAYER.order))
 
 
 def test_a_prompt_that_the_host_repeats_is_played_in_each_repeat():
@@ -79,8 +79,8 @@ def test_a_prompt_that_the_host_repeats_is_played_in_each_repeat():
     recording = taped()
     act, alone, together = Replay(recording).begin(run_of(recording)), call_of(NEW), call_of(NEW)
     _, key = projected(alone, NEW.tokens)
-    once = act.write(SITE, alone).key(key, GRID)
-    twice = act.write(SITE, together).key(key.repeat(1, 2, 1), GRID)
+    once = act.write(LAYER, alone).key(key, GRID)
+    twice = act.write(LAYER, together).key(key.repeat(1, 2, 1), GRID)
     assert torch.equal(twice, once.repeat(1, 2, 1))
 
 
@@ -88,9 +88,9 @@ def test_past_its_share_of_the_steps_and_in_further_passes_nothing_is_played():
     """Oracle: by hand: 0.4 of 5 steps are 2."""
     recording = taped()
     act = Replay(recording).begin(run_of(recording))
-    assert [act.write(SITE, call_of(step=step)) is not None for step in range(5)] == [True, True, False, False, False]
-    assert act.write(SITE, call_of(first_pass=False)) is None
-    assert act.write(SITE, call_of(EMPTY)) is None
+    assert [act.write(LAYER, call_of(step=step)) is not None for step in range(5)] == [True, True, False, False, False]
+    assert act.write(LAYER, call_of(first_pass=False)) is None
+    assert act.write(LAYER, call_of(EMPTY)) is None
     assert act.finish({"a reason": 2}) == (
         "Replayed cross-attention in 2 of 5 steps.\nadded: striped\nnot replayed: a reason (2 times)"
     )
@@ -101,7 +101,7 @@ def test_no_share_or_no_strength_sets_no_hook(playing):
     """Oracle: an invariant: what sets no hook changes nothing."""
     recording = taped()
     act = Replay(recording, playing).begin(run_of(recording))
-    assert all(act.write(site, call_of(step=step)) is None for site in recording.sites for step in range(5))
+    assert all(act.write(layer, call_of(step=step)) is None for layer in recording.layers for step in range(5))
     assert act.finish({}).startswith("Nothing was replayed.")
 
 
@@ -109,7 +109,7 @@ def test_blocks_choose_the_layers_that_are_played():
     """Oracle: the layers' own places."""
     recording = taped()
     act = Replay(recording, Playing(blocks="up")).begin(run_of(recording))
-    played = {site.place for site in recording.sites if act.write(site, call_of()) is not None}
+    played = {layer.place for layer in recording.layers if act.write(layer, call_of()) is not None}
     assert played == {"up"}
 
 
@@ -118,7 +118,7 @@ def test_half_the_strength_is_half_way():
     recording, call = taped(), call_of(NEW)
     query, _ = projected(call, NEW.tokens)
     full, half = (
-        Replay(recording, Playing(strength=s)).begin(run_of(recording)).write(SITE, call).query(query, GRID)
+        Replay(recording, Playing(strength=s)).begin(run_of(recording)).write(LAYER, call).query(query, GRID)
         for s in (1.0, 0.5)
     )
     assert torch.allclose(half, (query + full) / 2, atol=1e-6)
@@ -129,7 +129,7 @@ def test_chosen_words_alone_have_earlier_keys():
     recording, call = taped(), call_of(NEW)
     act = Replay(recording, Playing(words="cat")).begin(run_of(recording))
     _, key = projected(call, NEW.tokens)
-    written = act.write(SITE, call).key(key, GRID)
+    written = act.write(LAYER, call).key(key, GRID)
     changed = (written != key).any(dim=-1).any(dim=0)
     assert changed.nonzero().flatten().tolist() == [4]
 
@@ -143,7 +143,7 @@ def test_a_free_region_is_let_go_and_its_surroundings_are_held_to_the_end_of_the
     for step, expected in ((0, True), (4, False)):
         call = call_of(NEW, step=step)
         query, _ = projected(call, NEW.tokens)
-        played = (act.write(SITE, call).query(query, GRID) != query).all(dim=-1).reshape(IMAGES, *GRID)
+        played = (act.write(LAYER, call).query(query, GRID) != query).all(dim=-1).reshape(IMAGES, *GRID)
         assert played[..., 6:].all()
         assert played[..., :6].all() == expected
         assert played[..., :6].any() == expected
@@ -154,7 +154,7 @@ def test_one_recorded_picture_is_played_in_each_of_a_batch():
     recording = taped(images=1)
     call = call_of(NEW)
     query, _ = projected(call, NEW.tokens)
-    written = Replay(recording).begin(run_of(recording)).write(SITE, call).query(query, GRID)
+    written = Replay(recording).begin(run_of(recording)).write(LAYER, call).query(query, GRID)
     assert torch.equal(written[0], written[1])
     assert torch.equal(written[0], next(iter(p for a, p in recording.projections.items() if a.order == 3)).query[0])
 
@@ -164,8 +164,8 @@ def test_a_run_in_half_precision_gets_its_own_type(precision):
     """Oracle: the recorded values, cast."""
     recording, call = taped(), call_of(NEW)
     query, key = (part.to(precision) for part in projected(call, NEW.tokens))
-    write = Replay(recording).begin(run_of(recording)).write(SITE, call)
-    kept = next(p for at, p in recording.projections.items() if at.order == SITE.order)
+    write = Replay(recording).begin(run_of(recording)).write(LAYER, call)
+    kept = next(p for at, p in recording.projections.items() if at.order == LAYER.order)
     assert torch.equal(write.query(query, GRID), kept.query.to(precision))
     assert write.key(key, GRID).dtype == precision
 
@@ -176,7 +176,7 @@ def test_int8_rows_are_played_within_half_a_unit():
     eighth = {at: item.kept_as(torch.int8) for at, item in recording.projections.items()}
     query, _ = projected(call, NEW.tokens)
     exact, near = (
-        Replay(which).begin(run_of(recording)).write(SITE, call).query(query, GRID)
+        Replay(which).begin(run_of(recording)).write(LAYER, call).query(query, GRID)
         for which in (recording, replace(recording, projections=eighth))
     )
     assert ((near - exact).abs() <= 0.51 * exact.abs().amax(dim=-1, keepdim=True) / 127).all()
@@ -196,8 +196,8 @@ def test_another_schedule_plays_the_nearest_steps_and_says_how_far_they_are():
     recording = taped()
     act = Replay(recording, Playing(cross=1)).begin(run_of(recording, sigmas=(7.0, 2.8, 0.0)))
     query, _ = projected(call_of(NEW), NEW.tokens)
-    written = act.write(SITE, call_of(NEW, step=1)).query(query, GRID)
-    kept = {at.step: p.query for at, p in recording.projections.items() if at.order == SITE.order}
+    written = act.write(LAYER, call_of(NEW, step=1)).query(query, GRID)
+    kept = {at.step: p.query for at, p in recording.projections.items() if at.order == LAYER.order}
     assert torch.equal(written, kept[2])
     assert "x1.40" in act.finish({})
     assert "schedules differ" not in Replay(recording).begin(run_of(recording)).finish({})
@@ -211,7 +211,7 @@ def test_a_run_that_asks_twice_a_step_plays_each_answer_where_it_was_made():
     for number, (step, evaluation) in enumerate((s, e) for s in range(5) for e in range(2)):
         # The run's own clock may call a later evaluation by the next step: only the order counts.
         call = call_of(NEW, step=min(4, step + evaluation), evaluation=number)
-        written = act.write(SITE, call).query(query, GRID)
+        written = act.write(LAYER, call).query(query, GRID)
         kept = next(
             p for a, p in recording.projections.items() if (a.order, a.step, a.evaluation) == (3, step, evaluation)
         )
@@ -221,21 +221,21 @@ def test_a_run_that_asks_twice_a_step_plays_each_answer_where_it_was_made():
 def test_self_attention_is_played_whole():
     """Oracle: the recorded queries and keys."""
     recording = taped()
-    site = replace(SITE, kind="self")
+    layer = replace(LAYER, kind="self")
     pairs = {replace(at, kind="self"): replace(p, key=p.query + 1) for at, p in recording.projections.items()}
     recording = replace(
         recording,
-        sites=(*recording.sites, *(replace(s, kind="self") for s in recording.sites)),
+        layers=(*recording.layers, *(replace(s, kind="self") for s in recording.layers)),
         projections={**recording.projections, **pairs},
     )
     act = Replay(recording, Playing(cross=0, self_attention=0.4)).begin(run_of(recording))
     call = call_of(NEW)
     query, key = projected(call, GRID.cells)
-    write = act.write(site, call)
-    kept = next(p for at, p in pairs.items() if at.order == SITE.order)
+    write = act.write(layer, call)
+    kept = next(p for at, p in pairs.items() if at.order == LAYER.order)
     assert torch.equal(write.query(query, GRID), kept.query)
     assert torch.equal(write.key(key, GRID), kept.key)
-    assert act.write(SITE, call) is None
+    assert act.write(LAYER, call) is None
 
 
 def refusal(recording, run, playing=None) -> str:
@@ -256,8 +256,8 @@ def test_what_cannot_be_replayed_is_refused_with_what_to_do():
     text = refusal(replace(recording, projections=part), run, Playing(cross=0.8))
     assert "Lower cross_until to 0.4" in text
     assert "queries_until at 0.8" in text
-    other = tuple(replace(site, heads=4) for site in recording.sites)
-    assert "other attention layers" in refusal(recording, replace(run, sites=other))
+    other = tuple(replace(layer, heads=4) for layer in recording.layers)
+    assert "other attention layers" in refusal(recording, replace(run, layers=other))
     assert "expected 8x8" in refusal(recording, replace(run, latent=Grid(8, 8)))
     assert "is of 2 pictures; expected 1 or 3" in refusal(recording, replace(run, images=3))
     assert "has 2 conditionings; expected 1" in refusal(recording, replace(run, entries=(NEW, entry(index=1))))
@@ -272,5 +272,5 @@ def test_without_words_columns_are_matched_by_their_numbers():
     recording, call = taped(), call_of(replace(NEW, table=None))
     act = Replay(recording, Playing(match="columns")).begin(run_of(recording, *call.entries))
     _, key = projected(call, NEW.tokens)
-    written = act.write(SITE, call).key(key, GRID)
+    written = act.write(LAYER, call).key(key, GRID)
     assert (written != key).any(dim=-1).any(dim=0).tolist() == [True] * 6 + [False]
