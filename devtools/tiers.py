@@ -131,7 +131,7 @@ def tests_in(folder: str) -> Need:
     return need
 
 
-APART = ("test_docs.py", "diffusers_adapter", "host", "web", "gpu")
+APART = ("test_docs.py", "diffusers_adapter", "host", "rehearsal", "web", "gpu")
 WORKFLOWS = "tests/host/test_workflows.py"
 """Every example in a server: the half of what needs a ComfyUI that shares nothing with the other half."""
 
@@ -144,6 +144,7 @@ TIERS: dict[str, Tier] = {
     "diffusers": Tier(pytest_tier("tests/diffusers_adapter"), (tests_in("diffusers_adapter"),), minutes=1),
     "host": Tier(pytest_tier("tests/host", f"--ignore={WORKFLOWS}"), (a_host,), minutes=8),
     "workflows": Tier(pytest_tier(WORKFLOWS), (a_host,), minutes=5),
+    "rehearsal": Tier(pytest_tier("tests/rehearsal"), (tests_in("rehearsal"), a_host), minutes=1.5),
     "web": Tier(pytest_tier("tests/web"), (a_host, a_browser), minutes=6),
     "gpu": Tier(pytest_tier("tests/gpu"), (tests_in("gpu"), a_host, a_gpu), minutes=1),
 }

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -59,9 +59,16 @@ class LiveScreen:
                 self._sent_at = time.monotonic()
                 self._tell(self._maps, "sampling")
 
-    def end(self, status: Literal["done", "stopped"]) -> None:
-        """Say that the run is over."""
+    def end(self, status: Literal["done", "stopped"], rest: Callable[[], Sequence[AttentionMap]] = tuple) -> None:
+        """Say that the run is over.
+
+        Args:
+            status: how it ended.
+            rest: gives the maps that no step has shown yet.
+        """
         with self._guard():
+            if self._maps is not None:
+                self._maps.add(rest())
             if self._maps is not None and somebody_looks(self._node):
                 self._tell(self._maps, status)
         self._maps = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import uuid
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
@@ -21,6 +21,7 @@ from ...scenescope.attention.record.layers import AttentionLayer, LayerModules, 
 from ...scenescope.attention.record.observers import Observers
 from ...scenescope.attention.record.recorder import Recorder
 from ...scenescope.attention.record.recording import Entry, Recording
+from ...scenescope.attention.record.scores import CHUNK_BYTES
 from ...scenescope.attention.record.selection import NEGATIVE, Branch, Selection, branch_of
 from ...scenescope.attention.words.tokens import fit_table
 from ...scenescope.dims import Grid
@@ -28,6 +29,7 @@ from ...scenescope.errors import HostError, RecordingError
 from ..editor.messages import say_on_node
 from ..prompts.text import TOKENS_KEY
 from .live import LiveScreen
+from .provenance import about_run
 from .runs import RecordedRuns
 
 _COMPILE_KEY = "torch.compile"  # host contract, 0.33 comfy_api/torch_helpers/torch_compile.py: COMPILE_KEY
@@ -90,7 +92,7 @@ class _Run:
             for number, item in enumerate(items)
         )
         shape = RunSpec(layers, self._latent, noise.shape[0], tuple(sigmas.tolist()), entries)
-        self.recorder = Recorder(shape, self.book.selection)
+        self.recorder = Recorder(shape, self.book.selection, chunk_bytes(noise.device))
         if self.book.node is not None:
             self.live = LiveScreen(self.book.node, shape, self.book.selection, self.book.live_words)
         plan = f"Recording {self.recorder.plan}"
@@ -108,6 +110,12 @@ class _Run:
         except RecordingError as error:
             logging.warning("SceneScope: %s", error)
             return error
+
+    def end(self, status: Literal["done", "stopped"]) -> None:
+        """Show what has arrived, and let go of the rest."""
+        if self.live is not None:
+            self.live.end(status, tuple if self.recorder is None else self.recorder.arrived)
+        self.recorder = self.live = None
 
     def sites_of(self, unet: torch.nn.Module) -> tuple[LayerModules, ...]:
         """The sites of this run's U-Net, or of its copy on another GPU."""
@@ -209,6 +217,16 @@ def refuse_compiled(unet: torch.nn.Module, model_options: dict[str, Any]) -> Non
         )
 
 
+def chunk_bytes(device: torch.device) -> int:
+    """How large a piece of an attention map in the making may be: an eighth of the free memory of a GPU.
+
+    Source: half a GiB holds a whole map of 64x64 cells and 8 heads; its logits take as much again meanwhile.
+    """
+    if comfy.model_management.is_device_cpu(device):
+        return CHUNK_BYTES
+    return max(CHUNK_BYTES, min(CHUNK_BYTES * 32, comfy.model_management.get_free_memory(device) // 8))
+
+
 def _entry(branch: Branch, number: int, item: dict[str, Any], latent: Grid) -> Entry:
     """Describe one of the host's conditionings; its area is clipped to the picture, as the host does."""
     context, table = item["model_conds"]["c_crossattn"].cond, item.get(TOKENS_KEY)
@@ -248,9 +266,7 @@ def _outer_sample(key: str, book: RecordedRuns) -> Callable[..., Any]:
             return output
         finally:
             options.pop(key, None)
-            if run.live is not None:
-                run.live.end(status)
-            run.recorder = run.live = None
+            run.end(status)
 
     return wrapper
 
@@ -263,7 +279,7 @@ def _sampler_sample(key: str, book: RecordedRuns) -> Callable[..., Any]:
         if run is None:
             return executor(guider, sigmas, extra, callback, noise, *rest, **more)
         run.open(guider, sigmas, noise)
-        run.about = _about(executor.class_obj, guider, extra)
+        run.about = about_run(executor.class_obj, guider, extra)
 
         def step_done(step: int, denoised: Any, x: Any, total: int) -> None:
             if run.recorder is not None:
@@ -276,36 +292,6 @@ def _sampler_sample(key: str, book: RecordedRuns) -> Callable[..., Any]:
         return executor(guider, sigmas, extra, step_done, noise, *rest, **more)
 
     return wrapper
-
-
-def _about(sampler: Any, guider: Any, extra_args: dict[str, Any]) -> dict[str, str | int | float]:
-    function = getattr(sampler, "sampler_function", None)
-    about: dict[str, str | int | float] = {"sampler": getattr(function, "__name__", type(sampler).__name__)}
-    if extra_args.get("seed") is not None:
-        about["seed"] = int(extra_args["seed"])
-    if isinstance(getattr(guider, "cfg", None), (int, float)):
-        about["cfg"] = float(guider.cfg)
-    about["model"] = type(guider.inner_model).__name__
-    about["model_hash"] = model_hash(guider.model_patcher)
-    return about
-
-
-def model_hash(model: ModelPatcher) -> str:
-    """Name a model by a digest over some of its weights as they were loaded, before patches.
-
-    Returns:
-        16 hexadecimal digits; equal for equal checkpoints in the same precision.
-    """
-    digest = hashlib.sha256()
-    weights = [name for name, _ in model.model.diffusion_model.named_parameters()]
-    for name in weights[:: max(1, len(weights) // 16)]:
-        full = f"diffusion_model.{name}"
-        saved = model.backup.get(full)
-        weight = saved.weight if saved is not None else model.model.diffusion_model.get_parameter(name)
-        part = weight.detach().flatten()[:4096].float().cpu().contiguous()
-        digest.update(f"{name}{tuple(weight.shape)}".encode())
-        digest.update(part.numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _predict_noise(key: str, book: RecordedRuns) -> Callable[..., Any]:

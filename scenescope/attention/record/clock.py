@@ -32,6 +32,7 @@ class StepClock:
         self._labels: dict[int, tuple[int, int]] = {}
         self._evaluations: dict[int, int] = {}
         self._pending: list[int] = []
+        self._reached: dict[int, int] = {}
         self._last: int | None = None
         self._late = False
 
@@ -53,7 +54,7 @@ class StepClock:
     def possible_steps(self) -> frozenset[int]:
         """The steps that the newest evaluation may turn out to belong to."""
         if self._last is None:  # the first step, or any step of a sampler that never calls back
-            return frozenset({0, self._step_at(self._asked[-1])} if self._asked else {0})
+            return frozenset({0, self._step_at(len(self._asked) - 1)} if self._asked else {0})
         return frozenset({self._last + 1} if self._late else {self._last, self._last + 1})
 
     def step_done(self, step: int) -> None:
@@ -70,7 +71,7 @@ class StepClock:
     def finish(self) -> None:
         """Settle what is left when sampling has ended."""
         for ticket in self._pending:
-            self._settle(ticket, self._last if self._last is not None else self._step_at(self._asked[ticket]))
+            self._settle(ticket, self._last if self._last is not None else self._step_at(ticket))
         self._pending = []
 
     def label(self, ticket: int) -> tuple[int, int] | None:
@@ -82,6 +83,10 @@ class StepClock:
         self._evaluations[step] = evaluation + 1
         self._labels[ticket] = (step, evaluation)
 
-    def _step_at(self, sigma: SupportsFloat) -> int:
-        reached = [step for step, value in enumerate(self._sigmas[:-1]) if value >= float(sigma) * (1 - 1e-5)]
-        return reached[-1] if reached else 0
+    def _step_at(self, ticket: int) -> int:
+        """The step whose noise an evaluation was made at."""
+        if ticket not in self._reached:  # read once: of a tensor on a GPU each reading waits
+            asked = float(self._asked[ticket]) * (1 - 1e-5)
+            reached = [step for step, value in enumerate(self._sigmas[:-1]) if value >= asked]
+            self._reached[ticket] = reached[-1] if reached else 0
+        return self._reached[ticket]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Lock
 from types import MappingProxyType
 from typing import SupportsFloat
@@ -19,31 +19,26 @@ from .block_shapes import BlockShape
 from .budget import RunSpec, check_budget, self_grid
 from .choices import choose_blocks, choose_steps
 from .clock import StepClock
+from .evaluation import Coming, Evaluation
+from .host_copies import HostCopies
 from .layers import AttentionLayer
 from .recording import Address, AttentionMap, Entry, Projection, Recording
-from .reducers import Pooled, RegionMean, SelfReducer, Whole, reduce_heads
-from .scores import attention_in_chunks, fold_repeats
+from .reducers import Constants, Pooled, RegionMean, SelfReducer, Whole, reduce_heads
+from .scores import CHUNK_BYTES, attention_in_chunks, fold_repeats
 from .selection import Selection
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """What one model evaluation, or the run so far, has shown."""
-
-    maps: dict[Address, AttentionMap] = field(default_factory=dict)
-    projections: dict[Address, Projection] = field(default_factory=dict)
-    skipped: Counter[str] = field(default_factory=Counter)
 
 
 class Recorder:
     """Turns what the observers see into maps with addresses.
 
     For every model evaluation call `evaluate`, then `observe` for each site, and `step_done` when the sampler reports a
-    step; `finish` gives the recording. What is kept is detached, on the CPU, and counted.
+    step; `finish` gives the recording. What is kept is detached, on the CPU, and counted. From a GPU a step's maps come
+    in one copy, which is asked for a step later, when it is over: the model never waits for it.
 
     Args:
         run: the run's size, entries and sites.
         selection: what to keep.
+        chunk_bytes: the most that one piece of an attention map in the making may take.
 
     Raises:
         BudgetError: the selection would not fit its budget.
@@ -51,7 +46,7 @@ class Recorder:
         SelectionError: it names a block or step that is not there.
     """
 
-    def __init__(self, run: RunSpec, selection: Selection) -> None:
+    def __init__(self, run: RunSpec, selection: Selection, chunk_bytes: int = CHUNK_BYTES) -> None:
         self.plan = check_budget(run, selection)
         if selection.self_region is not None and not bool((selection.self_region > 0).any()):
             raise InputError(
@@ -64,8 +59,13 @@ class Recorder:
         self._blocks = choose_blocks(selection.blocks, run.layers)
         self._entries = {(entry.branch, entry.index): entry for entry in run.entries}
         self._ticket = -1
-        self._open: dict[int, _Shown] = {}  # by ticket: kept or dropped once the clock has settled its step
-        self._kept = _Shown()
+        self._open: dict[int, Evaluation] = {}  # by ticket: kept or dropped once the clock has settled its step
+        self._coming: list[Evaluation] = []  # their step is known, and they are on their way
+        self._maps: dict[Address, AttentionMap] = {}
+        self._projections: dict[Address, Projection] = {}
+        self._skipped: Counter[str] = Counter()
+        self._unreported: list[AttentionMap] = []
+        self._copies, self._constants, self._chunk_bytes = HostCopies(), Constants(), chunk_bytes
         self._shapes: tuple[BlockShape, ...] = ()
         self._held = 0
         self._lock = Lock()  # several GPUs may answer parts of one evaluation at the same time
@@ -78,7 +78,7 @@ class Recorder:
     def evaluate(self, sigma: SupportsFloat) -> None:
         """A new model evaluation begins."""
         self._ticket = self._clock.evaluate(sigma)
-        self._open[self._ticket] = _Shown()
+        self._open[self._ticket] = Evaluation()
 
     def wants(self) -> bool:
         """Whether the evaluation under way may belong to a chosen step."""
@@ -90,16 +90,23 @@ class Recorder:
         return kept and layer.block in self._blocks
 
     def step_done(self, step: int) -> tuple[AttentionMap, ...]:
-        """The sampler reports a step; gives the maps whose step is known since then."""
+        """The sampler reports a step; gives the maps that have arrived by now: from a GPU those of the step before."""
         if not self._open and step in self._steps:
-            self._kept.skipped["a step for which the model was not asked (LazyCache or the like)"] += 1
+            self._skipped["a step for which the model was not asked (LazyCache or the like)"] += 1
         self._clock.step_done(step)
-        return self._settle()
+        self._settle()
+        return self._report()
+
+    def arrived(self) -> tuple[AttentionMap, ...]:
+        """Wait for all maps whose step is known; gives those that `step_done` has not given."""
+        self._take_in_all()
+        return self._report()
 
     def skip(self, reason: str) -> None:
         """Count something that could not be recorded, unless its evaluation turns out to be of no interest."""
         with self._lock:
-            self._open.get(self._ticket, self._kept).skipped[reason] += 1
+            now = self._open.get(self._ticket)
+            (self._skipped if now is None else now.skipped)[reason] += 1
 
     def note_shapes(self, rows: tuple[BlockShape, ...]) -> None:
         """Keep the shape log of the first call."""
@@ -146,17 +153,17 @@ class Recorder:
         """
         self._clock.finish()
         self._settle()
-        kept = self._kept
-        if not kept.maps:
+        self._take_in_all()
+        if not self._maps:
             why = (
-                f"Reasons: {reasons_text(kept.skipped)}. Take away what interferes, or choose other blocks."
-                if kept.skipped
+                f"Reasons: {reasons_text(self._skipped)}. Take away what interferes, or choose other blocks."
+                if self._skipped
                 else "The chosen steps or branches were never evaluated: choose others."
             )
             raise RecordingError(f"Record Attention: nothing was recorded; expected at least one map. {why}")
         return Recording(
-            maps=tuple(kept.maps[at] for at in sorted(kept.maps)),
-            projections=MappingProxyType(kept.projections),
+            maps=tuple(self._maps[at] for at in sorted(self._maps)),
+            projections=MappingProxyType(self._projections),
             layers=tuple(layer for layer in self._run.layers if self.wants_site(layer)),
             entries=tuple(self._entries.values()),
             latent=self._run.latent,
@@ -164,7 +171,7 @@ class Recorder:
             sigmas=self._run.sigmas,
             selection=self._selection,
             shapes=self._shapes,
-            skipped=MappingProxyType(dict(kept.skipped)),
+            skipped=MappingProxyType(dict(self._skipped)),
             about=MappingProxyType(dict(about)),
         )
 
@@ -177,7 +184,8 @@ class Recorder:
         elif at in now.maps or at in now.projections:
             self.skip(f"{layer.name}: the layer was called again in the same evaluation")
         elif layer.kind == "cross":
-            now.maps[at] = AttentionMap(at, self._cross(query, key, layer, entry.tokens), layer.heads, grid)
+            maps = self._cross(query, key, layer, entry.tokens)
+            now.maps[at] = self._send_map(maps, layer, grid)
             self._keep_queries(at, query, key[:, : entry.tokens], layer, grid)  # the repeats say nothing new
         elif "self" in self._selection.kinds:
             region = self._region(entry)
@@ -185,19 +193,28 @@ class Recorder:
                 self.skip(f"{layer.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
                 return
             maps, target = self._self(query, key, layer, grid, entry, region)
-            now.maps[at] = AttentionMap(at, maps, layer.heads, Grid(1, 1) if region is not None else target, target)
+            now.maps[at] = self._send_map(maps, layer, Grid(1, 1) if region is not None else target, target)
             self._keep_queries(at, query, key, layer, grid)
         else:
             self._keep_queries(at, query, key, layer, grid)
 
+    def _send_map(
+        self, maps: Tensor, layer: AttentionLayer, query_grid: Grid, key_grid: Grid | None = None
+    ) -> Coming[AttentionMap]:
+        build = partial(AttentionMap, heads=layer.heads, query_grid=query_grid, key_grid=key_grid)
+        return Coming({"maps": self._copies.add(maps)}, build)
+
     def _keep_queries(self, at: Address, query: Tensor, key: Tensor, layer: AttentionLayer, grid: Grid) -> None:
         if self._selection.keeps_queries(layer.kind) and self._clock.possible_steps() & self._query_steps:
             pair = Projection(query, key, layer.heads, grid).kept_as(self._selection.query_dtype)
-            self._open[self._ticket].projections[at] = pair
+            named = {name: getattr(pair, name) for name in ("query", "key", "query_scale", "key_scale")}
+            parts = {name: self._copies.add(tensor) for name, tensor in named.items() if tensor is not None}
+            build = partial(Projection, heads=layer.heads, query_grid=grid)
+            self._open[self._ticket].projections[at] = Coming(parts, build)
 
     def _cross(self, query: Tensor, key: Tensor, layer: AttentionLayer, tokens: int) -> Tensor:
         whole = Whole(query.shape[1], self._selection.precision)
-        for rows, maps in attention_in_chunks(query, key, layer.heads):
+        for rows, maps in attention_in_chunks(query, key, layer.heads, chunk_bytes=self._chunk_bytes):
             whole.add(rows, reduce_heads(fold_repeats(maps, tokens), self._selection.heads))
         return whole.result()
 
@@ -208,15 +225,14 @@ class Recorder:
         target = self_grid(grid, latent, self._selection)
         reducer: SelfReducer
         if region is not None:
-            reducer = RegionMean(region, grid, target)
+            reducer = RegionMean(region, grid, target, self._constants, entry.area)
         elif target == grid:
             reducer = Whole(query.shape[1], self._selection.precision)
         else:
-            reducer = Pooled(grid, target)
-        for rows, maps in attention_in_chunks(query, key, layer.heads):
+            reducer = Pooled(grid, target, self._constants)
+        for rows, maps in attention_in_chunks(query, key, layer.heads, chunk_bytes=self._chunk_bytes):
             reducer.add(rows, reduce_heads(maps, self._selection.heads))
-        # To the CPU at once: the cross maps of a whole evaluation may wait on the device for their step, these not.
-        return reducer.result().to(device="cpu", dtype=self._selection.precision), target
+        return reducer.result().to(dtype=self._selection.precision), target
 
     def _region(self, entry: Entry) -> Tensor | None:
         """The region to look from, cropped to the entry's area."""
@@ -226,9 +242,9 @@ class Recorder:
         height, width, top, left = entry.area
         return resize(region.float(), self._run.latent)[top : top + height, left : left + width]
 
-    def _settle(self) -> tuple[AttentionMap, ...]:
-        """Move what now has a step to the CPU, and drop what turned out not to be wanted."""
-        settled: list[AttentionMap] = []
+    def _settle(self) -> None:
+        """Send off what now has a step, drop what turned out not to be wanted, and take in what was sent before."""
+        before, self._coming = self._coming, []
         for ticket in list(self._open):
             label = self._clock.label(ticket)
             if label is None:
@@ -236,25 +252,30 @@ class Recorder:
             shown, (step, evaluation) = self._open.pop(ticket), label
             if step not in self._steps or (evaluation > 0 and self._selection.evaluations == "first"):
                 continue
-            self._kept.skipped.update(shown.skipped)
-            for open_at, item in shown.maps.items():
-                at = replace(open_at, step=step, evaluation=evaluation)
-                self._kept.maps[at] = replace(item, address=at, maps=self._count(item.maps.cpu()))
-                settled.append(self._kept.maps[at])
-            for open_at, pair in shown.projections.items() if step in self._query_steps else ():
-                at = replace(open_at, step=step, evaluation=evaluation)
-                query_scale = None if pair.query_scale is None else pair.query_scale.cpu()
-                key_scale = None if pair.key_scale is None else pair.key_scale.cpu()
-                kept = replace(
-                    pair, query=pair.query.cpu(), key=pair.key.cpu(), query_scale=query_scale, key_scale=key_scale
-                )
-                self._kept.projections[at] = kept
-                self._held += sum(tensor.numel() * tensor.element_size() for tensor in kept.tensors)
-        return tuple(settled)
+            self._skipped.update(shown.skipped)
+            settled = shown.at(step, evaluation, queries=step in self._query_steps)
+            self._held += sum(item.nbytes for item in settled.items)
+            self._coming.append(settled)
+        self._copies.send()
+        self._take_in(before)
+        if all(item.at_hand for shown in self._coming for item in shown.items):  # on the CPU: nothing travels
+            self._take_in_all()
 
-    def _count(self, kept: Tensor) -> Tensor:
-        self._held += kept.numel() * kept.element_size()
-        return kept
+    def _take_in_all(self) -> None:
+        coming, self._coming = self._coming, []
+        self._take_in(coming)
+
+    def _take_in(self, coming: Sequence[Evaluation]) -> None:
+        """Keep what was sent off; waits for what has not arrived, for the newest first, since then all is there."""
+        for shown in reversed(coming):
+            maps = {at: item.get(address=at) for at, item in shown.maps.items()}
+            self._maps |= maps
+            self._unreported = [*maps.values(), *self._unreported]
+            self._projections |= {at: item.get() for at, item in shown.projections.items()}
+
+    def _report(self) -> tuple[AttentionMap, ...]:
+        news, self._unreported = tuple(self._unreported), []
+        return news
 
 
 def reasons_text(skipped: Mapping[str, int]) -> str:

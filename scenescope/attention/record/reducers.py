@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ...dims import Grid
 from ...errors import InputError
-from ...resample import Span, axis_weights, resize, resize_sums
+from ...resample import Span, axis_weights, resize
 from .selection import Heads
 
 
@@ -28,6 +29,20 @@ def reduce_heads(maps: Tensor, heads: Heads) -> Tensor:
     [[[[2.0]]]]
     """
     return reduce(maps, "batch head query key -> batch 1 query key", "mean") if heads == "mean" else maps
+
+
+class Constants:
+    """Weights that reducers work with, made once and kept on the device: each upload would wait for it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, Tensor] = {}
+
+    def like(self, maps: Tensor, name: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """The weights of this name, of the maps' type and on their device."""
+        at = (name, maps.device, maps.dtype)
+        if at not in self._kept:
+            self._kept[at] = make().to(maps)
+        return self._kept[at]
 
 
 class SelfReducer(Protocol):
@@ -72,6 +87,7 @@ class Pooled:
     Args:
         source: grid of the layer.
         target: grid wanted.
+        constants: of a whole run, so that its layers share their weights.
 
     >>> pooled = Pooled(Grid(2, 2), Grid(1, 1))
     >>> pooled.add(slice(0, 4), torch.full((1, 1, 4, 4), 0.25))
@@ -79,21 +95,16 @@ class Pooled:
     [[[[1.0]]]]
     """
 
-    def __init__(self, source: Grid, target: Grid) -> None:
+    def __init__(self, source: Grid, target: Grid, constants: Constants | None = None) -> None:
         self._source, self._target = source, target
-        height, width = source
-        self._rows = axis_weights(height, target.height, Span(0, height, height))[0].float()  # (height' height)
-        self._columns = axis_weights(width, target.width, Span(0, width, width))[0].float()  # (width' width)
+        self._constants = constants or Constants()
         self._sum: Tensor | None = None
 
     def add(self, rows: slice, maps: Tensor) -> None:
         """Take the maps (batch head query key) of some queries."""
-        height, width = self._source
-        grid = rearrange(maps, "batch head query (height width) -> batch head query height width", height=height)
-        keys = resize_sums(grid, self._target).flatten(-2)  # (batch head query key')
-        cells = torch.arange(rows.start, rows.stop)
-        down = self._rows[:, cells // width].to(maps)  # (height' query)
-        across = self._columns[:, cells % width].to(maps)  # (width' query)
+        keys = _key_sums(maps, self._source, self._target, self._constants)  # (batch head query key')
+        down = self._constants.like(maps, ("down", self._source, self._target), self._down)[:, rows]
+        across = self._constants.like(maps, ("across", self._source, self._target), self._across)[:, rows]
         weights = (down[:, None] * across[None]).flatten(0, 1)  # (query' query)
         part = weights @ keys  # (batch head query' key')
         self._sum = part if self._sum is None else self._sum + part
@@ -101,6 +112,16 @@ class Pooled:
     def result(self) -> Tensor:
         """The pooled map (batch head query' key') float32."""
         return _given(self._sum)
+
+    def _down(self) -> Tensor:
+        """How much of each query's row counts for each row of the target: (height' query)."""
+        cells = torch.arange(self._source.cells)
+        return _means(self._source.height, self._target.height).float()[:, cells // self._source.width]
+
+    def _across(self) -> Tensor:
+        """The same for columns: (width' query)."""
+        cells = torch.arange(self._source.cells)
+        return _means(self._source.width, self._target.width).float()[:, cells % self._source.width]
 
 
 class RegionMean:
@@ -110,29 +131,49 @@ class RegionMean:
         region: (height width) float, weights 0..1 of the picture's positions, of any size.
         source: grid of the layer.
         target: grid wanted for the keys.
+        constants: of a whole run; None for this layer alone.
+        name: the region's, among the constants.
 
     Raises:
         InputError: the region is empty.
     """
 
-    def __init__(self, region: Tensor, source: Grid, target: Grid) -> None:
+    def __init__(
+        self, region: Tensor, source: Grid, target: Grid, constants: Constants | None = None, name: Hashable = None
+    ) -> None:
         weights = resize(region.float(), source).flatten()
         if float(weights.sum()) <= 0:
             raise InputError(
                 "Self-attention region: the region is empty; expected a mask with some white. Paint where to look from."
             )
         self._weights, self._source, self._target = weights / weights.sum(), source, target
+        self._constants, self._name = constants or Constants(), ("region", name, source)
         self._sum: Tensor | None = None
 
     def add(self, rows: slice, maps: Tensor) -> None:
         """Take the maps (batch head query key) of some queries."""
-        part = self._weights[rows].to(maps) @ maps  # (batch head key)
+        weights = self._constants.like(maps, self._name, lambda: self._weights)
+        part = weights[rows] @ maps  # (batch head key)
         self._sum = part if self._sum is None else self._sum + part
 
     def result(self) -> Tensor:
         """The mean map (batch head 1 key) float32."""
-        grid = _given(self._sum).unflatten(-1, tuple(self._source))
-        return resize_sums(grid, self._target).flatten(-2).unsqueeze(2)
+        return _key_sums(_given(self._sum), self._source, self._target, self._constants).unsqueeze(2)
+
+
+def _key_sums(maps: Tensor, source: Grid, target: Grid, constants: Constants) -> Tensor:
+    """Sum shares (... key) over the cells of a coarser grid: (... key'), as `resize_sums` does."""
+    if source == target:
+        return maps
+    rows = constants.like(maps, ("rows", source, target), lambda: _means(source.height, target.height))
+    columns = constants.like(maps, ("columns", source, target), lambda: _means(source.width, target.width))
+    grid = rearrange(maps, "... (height width) -> ... height width", height=source.height)
+    return (rows @ grid @ columns.mT * (source.cells / target.cells)).flatten(-2)
+
+
+def _means(source: int, target: int) -> Tensor:
+    """The mean over what each cell of a coarser axis covers: (target source) float64."""
+    return axis_weights(source, target, Span(0, source, source))[0]
 
 
 def _given(kept: Tensor | None) -> Tensor:

@@ -63,6 +63,7 @@ def attention_in_chunks(
     """
     row_bytes = query.shape[0] * heads * key.shape[1] * torch.finfo(torch.float32).bits // 8
     rows = max(1, chunk_bytes // max(1, row_bytes))
+    key = key.float()  # once, not for each chunk
     for start in range(0, query.shape[1], rows):
         part = slice(start, min(start + rows, query.shape[1]))
         yield part, attention_scores(query[:, part], key, heads)

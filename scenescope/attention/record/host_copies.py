@@ -1,0 +1,171 @@
+"""From a device to the CPU: many tensors in one copy, which nobody waits for while it is on its way."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from threading import RLock
+from typing import Any
+from weakref import ref
+
+import torch
+from torch import Tensor
+
+PART_BYTES = 64 * 2**20
+"""So much may wait on a device before it is sent off."""
+DEVICE_BYTES = 256 * 2**20
+"""So much may be on its way; then the oldest copy is waited for, and its memory on the device is free again."""
+
+
+class Incoming:
+    """A tensor that will be on the CPU; `get` waits if it is not there yet.
+
+    Args:
+        value: where it is now; on the CPU it is at hand at once.
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        self.nbytes = value.numel() * value.element_size()
+        self._value: Tensor | None = value
+        self._packet: _Packet | None = None
+        self._index = 0
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether it is on the CPU."""
+        return self._packet is None and self._value is not None and self._value.device.type == "cpu"
+
+    def get(self) -> Tensor:
+        """The tensor on the CPU, in memory of its own."""
+        if self._packet is not None:
+            self._value, self._packet = self._packet.take(self._index), None
+        assert self._value is not None
+        return self._value
+
+    def pack(self, packet: _Packet, index: int) -> None:
+        """Travel in a packet from now on."""
+        self._value, self._packet, self._index = None, packet, index
+
+    def queued(self) -> Tensor | None:
+        """The tensor, as long as it is in no packet."""
+        return self._value
+
+
+class HostCopies:
+    """Sends tensors to the CPU, those of a device and type in one buffer with one copy on a stream of its own.
+
+    The copies go to pinned memory; where a device has no streams, or no more memory can be pinned, the packet's one
+    copy is waited for. What nobody asks for any more when it would be sent is left out.
+    """
+
+    def __init__(self) -> None:
+        self._queue: list[ref[Incoming]] = []
+        self._queued_bytes = 0
+        self._flying: deque[_Packet] = deque()
+        self._streams: dict[torch.device, Any] = {}
+        self._lock = RLock()  # several devices may answer parts of one evaluation at the same time
+
+    def add(self, tensor: Tensor) -> Incoming:
+        """Queue a tensor, which nobody may write to afterwards."""
+        incoming = Incoming(tensor)
+        if not incoming.at_hand:
+            with self._lock:
+                self._queue.append(ref(incoming))
+                self._queued_bytes += incoming.nbytes
+                if self._queued_bytes >= PART_BYTES:
+                    self.send()
+        return incoming
+
+    def send(self) -> None:
+        """Begin to copy all that is queued."""
+        with self._lock:
+            queue, self._queue, self._queued_bytes = self._queue, [], 0
+            groups: dict[tuple[torch.device, torch.dtype], list[tuple[Incoming, Tensor]]] = {}
+            for item in filter(None, (queued() for queued in queue)):
+                if (tensor := item.queued()) is not None:
+                    groups.setdefault((tensor.device, tensor.dtype), []).append((item, tensor))
+            for (device, _), items in groups.items():
+                packet = _Packet([tensor for _, tensor in items], self._stream(device))
+                for index, (item, _) in enumerate(items):
+                    item.pack(packet, index)
+                self._flying.append(packet)
+            while sum(packet.device_bytes for packet in self._flying) > DEVICE_BYTES:
+                self._flying.popleft().land()
+            while self._flying and not self._flying[0].device_bytes:
+                self._flying.popleft()
+
+    def _stream(self, device: torch.device) -> Any:
+        """A stream of the device for copies alone; None where it has no streams."""
+        if device not in self._streams:
+            kind = getattr(torch.get_device_module(device), "Stream", None)
+            self._streams[device] = None if kind is None else kind(device)
+        return self._streams[device]
+
+
+class _Packet:
+    """Tensors of one device and type in one buffer, on its way to the CPU."""
+
+    def __init__(self, tensors: Sequence[Tensor], stream: Any) -> None:
+        self._shapes = [tensor.shape for tensor in tensors]
+        self._packed: Tensor | None = torch.cat([tensor.reshape(-1) for tensor in tensors])  # (number)
+        self._event: Any = None
+        self._parts: list[Tensor | None] = []
+        self._host = self._begin(self._packed, stream)
+        if self._event is None:
+            self.land()
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes that it holds on the device."""
+        return 0 if self._packed is None else self._packed.numel() * self._packed.element_size()
+
+    def land(self) -> None:
+        """Wait for the copy, if it is not over, and give its memory on the device back."""
+        if self._packed is None:
+            return
+        if self._event is not None and not self._event.query():
+            self._event.synchronize()
+        self._packed = None
+        pieces = self._host.split([shape.numel() for shape in self._shapes])
+        # Memory of their own: pinned memory is scarce, and one map must not keep all the others alive.
+        self._parts = [piece.reshape(shape).clone() for piece, shape in zip(pieces, self._shapes, strict=True)]
+        self._host = self._host[:0].clone()
+
+    def take(self, index: int) -> Tensor:
+        """One of the tensors, once."""
+        self.land()
+        part, self._parts[index] = self._parts[index], None
+        assert part is not None
+        return part
+
+    def _begin(self, packed: Tensor, stream: Any) -> Tensor:
+        if stream is None:
+            return packed.cpu()
+        try:
+            host = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True)
+        except RuntimeError:  # no more memory can be pinned
+            return packed.cpu()
+        module = torch.get_device_module(packed.device)
+        stream.wait_stream(module.current_stream(packed.device))
+        with module.stream(stream):
+            host.copy_(packed, non_blocking=True)
+            self._event = stream.record_event()
+        return host
+
+
+def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copy tensors to the CPU with one wait for each device and type, not one for each tensor.
+
+    >>> [part.tolist() for part in to_host([torch.tensor([1.0]), torch.tensor([[2.0, 3.0]])])]
+    [[1.0], [[2.0, 3.0]]]
+    """
+    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    found = list(tensors)
+    for index, tensor in enumerate(found):
+        if tensor.device.type != "cpu":
+            groups.setdefault((tensor.device, tensor.dtype), []).append(index)
+    for indices in groups.values():
+        packet = _Packet([found[index] for index in indices], None)
+        for place, index in enumerate(indices):
+            found[index] = packet.take(place)
+    return found

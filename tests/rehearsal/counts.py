@@ -1,0 +1,94 @@
+"""What happens on the pretended device: operations launched, and each wait of the host for it, with its line."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+OURS = tuple(str(ROOT / folder) + "/" for folder in ("scenescope", "host", "nodes"))
+_PASSED_OVER = ("/torch/", "/einops/", "/tests/rehearsal/")
+
+
+@dataclass
+class Counts:
+    """What was counted while `counting`.
+
+    Args:
+        launches: operations that a device would be given.
+        operations: the same by name.
+        waits: how often the host waited, by (kind, where): `item`, `to host`, `to device`, `event`, ...
+        moved: bytes by kind of wait.
+    """
+
+    launches: int = 0
+    operations: Counter[str] = field(default_factory=Counter)
+    waits: Counter[tuple[str, str]] = field(default_factory=Counter)
+    moved: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def waited(self) -> int:
+        """All waits."""
+        return sum(self.waits.values())
+
+    def minus(self, other: Counts) -> Counts:
+        """What is more than another's: of a recorded run, what recording adds."""
+        return Counts(self.launches - other.launches, self.operations, self.waits - other.waits, self.moved)
+
+    def most(self) -> str:
+        """The lines that wait most, for a message."""
+        return "; ".join(f"{count} times {kind} at {where}" for (kind, where), count in self.waits.most_common(6))
+
+
+_OPEN: list[Counts] = []
+_LAUNCHED = [0]
+
+
+@contextlib.contextmanager
+def counting() -> Iterator[Counts]:
+    """Count until left."""
+    counts = Counts()
+    _OPEN.append(counts)
+    try:
+        yield counts
+    finally:
+        _OPEN.remove(counts)
+
+
+def count_launch(name: str) -> None:
+    """An operation is given to the device."""
+    _LAUNCHED[0] += 1
+    for counts in _OPEN:
+        counts.launches += 1
+        counts.operations[name] += 1
+
+
+def launched() -> int:
+    """Operations so far, which serve as the device's time."""
+    return _LAUNCHED[0]
+
+
+def count_wait(kind: str, nbytes: int) -> None:
+    """The host waits for the device."""
+    if _OPEN:
+        where = _line()
+        for counts in _OPEN:
+            counts.waits[kind, where] += 1
+            counts.moved[kind] += nbytes
+
+
+def _line() -> str:
+    """The line of the pack that caused what happens now, else the nearest line of the host's."""
+    nearest, frame = "", sys._getframe(2)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(OURS):
+            return f"{name[len(str(ROOT)) + 1 :]}:{frame.f_lineno}"
+        if not nearest and not any(part in name for part in _PASSED_OVER):
+            nearest = f"{'/'.join(name.split('/')[-3:])}:{frame.f_lineno}"
+        frame = frame.f_back
+    return nearest or "the backward pass"

@@ -1,0 +1,49 @@
+"""ComfyUI on the pretended device: what it asks about a GPU is answered here, and all else is its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management as management
+import pytest
+import torch
+from comfy.cli_args import args
+
+from .device import DEVICE, NAME, patch_torch
+
+FREE = 8 * 2**30
+"""Bytes that the device says it has, all of them free."""
+
+
+def put_host_on_device(patch: pytest.MonkeyPatch) -> None:
+    """Let the host take the pretended device for its GPU.
+
+    Source: host contract, ComfyUI 0.33 `comfy/model_management.py`.
+    """
+    patch_torch(patch.setattr)
+    patch.setattr(args, "disable_pinned_memory", True)
+    patch.setattr(management, "vram_state", management.VRAMState.NORMAL_VRAM)
+    patch.setattr(management, "get_torch_device", lambda: DEVICE)
+    patch.setattr(management, "text_encoder_device", lambda: DEVICE)
+    patch.setattr(management, "vae_device", lambda: DEVICE)
+    for name in ("get_total_memory", "get_free_memory"):
+        patch.setattr(management, name, _memory(getattr(management, name)))
+    for name in ("should_use_fp16", "should_use_bf16"):
+        patch.setattr(management, name, lambda device=None, *_, **__: not management.is_device_cpu(device))
+    patch.setattr(management, "lora_compute_dtype", lambda device: torch.float16)
+
+
+def keep_all_on_device(patch: pytest.MonkeyPatch) -> None:
+    """As `--gpu-only` does: pictures, masks, latents and conditionings stay on the device, and so do models."""
+    patch.setattr(management, "intermediate_device", lambda: DEVICE)
+    for name in ("text_encoder_offload_device", "unet_offload_device", "vae_offload_device"):
+        patch.setattr(management, name, lambda: DEVICE)
+
+
+def _memory(of_host: Any) -> Any:
+    def memory(dev: Any = None, *both: bool, **named: bool) -> Any:
+        if dev is None or getattr(dev, "type", None) == NAME:
+            return (FREE, 0) if any((*both, *named.values())) else FREE
+        return of_host(dev, *both, **named)
+
+    return memory

@@ -1,0 +1,141 @@
+"""Streams, events and late copies of the pretended device.
+
+Streams are ordered by vector clocks: each knows how far it has followed the others, and a tensor that one stream wrote
+may be read on another only after that one waited. A copy to the host arrives once somebody waited for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from . import counts
+
+LATE = 60
+"""An event is over when so many operations were launched after it, or when it was waited for."""
+
+LOCK = threading.RLock()
+STREAMS: list[Stream] = []
+_HERE = threading.local()
+
+
+class Stream:
+    """A queue of operations; `seen` says how far it has followed each stream."""
+
+    def __init__(self, *_device: object, **_options: object) -> None:
+        self.number, self.tick, self.seen = len(STREAMS), 0, Counter[int]()
+        STREAMS.append(self)
+
+    def now(self) -> Counter[int]:
+        """How far each stream is, as this one sees it."""
+        return self.seen | Counter({self.number: self.tick})
+
+    def follow(self, seen: Counter[int]) -> None:
+        """Do nothing further before all this is over."""
+        self.seen |= seen
+
+    def wait_stream(self, other: Stream) -> None:
+        """As torch's."""
+        self.follow(other.now())
+
+    def wait_event(self, event: Event) -> None:
+        """As torch's."""
+        self.follow(event.seen)
+
+    def record_event(self) -> Event:
+        """As torch's."""
+        event = Event()
+        event.record(self)
+        return event
+
+    def synchronize(self) -> None:
+        """The host waits for all of it."""
+        wait("synchronize", upto=self.now())
+
+    def query(self) -> bool:
+        """Whether all of it is over."""
+        return False
+
+
+class Event:
+    """A mark in a stream."""
+
+    def __init__(self, *_device: object, **_options: object) -> None:
+        self.seen: Counter[int] = Counter()
+        self._at = 0
+
+    def record(self, stream: Stream | None = None) -> None:
+        """Mark what the stream has been given so far."""
+        self.seen, self._at = (stream or current_stream()).now(), counts.launched()
+
+    def synchronize(self) -> None:
+        """The host waits for it."""
+        wait("event", upto=self.seen)
+
+    def query(self) -> bool:
+        """Whether it is over; the host does not wait."""
+        over = counts.launched() >= self._at + LATE
+        if over:
+            with LOCK:
+                _arrive(self.seen)
+        return over
+
+
+@dataclass(frozen=True)
+class _Late:
+    """A copy that has not arrived."""
+
+    held: Tensor
+    value: Tensor
+    stream: int
+    tick: int
+
+
+_PENDING: list[_Late] = []
+
+
+def copy_late(held: Tensor, value: Tensor) -> None:
+    """Let a tensor of the host hold a value as soon as somebody waited for what this stream has been given."""
+    stream = current_stream()
+    _PENDING.append(_Late(held, value, stream.number, stream.tick))
+
+
+def wait(kind: str, nbytes: int = 0, upto: Counter[int] | None = None) -> None:
+    """The host waits for the device, or for a part of what it was given."""
+    with LOCK:
+        counts.count_wait(kind, nbytes)
+        _arrive(upto if upto is not None else Counter({stream.number: stream.tick for stream in STREAMS}))
+
+
+def _arrive(seen: Counter[int]) -> None:
+    """The host knows that this is over, and so does all that it launches next."""
+    arrived = [late for late in _PENDING if seen[late.stream] >= late.tick]
+    _PENDING[:] = [late for late in _PENDING if seen[late.stream] < late.tick]
+    for late in arrived:
+        late.held.copy_(late.value)
+    for stream in STREAMS:
+        stream.follow(seen)
+
+
+def current_stream(*_device: object) -> Stream:
+    """As torch's."""
+    return getattr(_HERE, "stream", None) or STREAMS[0]
+
+
+@contextlib.contextmanager
+def on_stream(chosen: Stream) -> Iterator[None]:
+    """As torch's `stream`."""
+    before = current_stream()
+    _HERE.stream = chosen
+    try:
+        yield
+    finally:
+        _HERE.stream = before
+
+
+Stream()  # the default stream
