@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import FileError
 from .atomic import Where
 from .dataclass_json import MisfitError, from_json, to_json
-from .safetensors_file import HEADER_LIMIT, read_container, write_container
+from .safetensors_file import ANY_SIZE, HEADER_LIMIT, Bounds, open_container, write_container
 
 Value = TypeVar("Value")
 
@@ -64,14 +64,15 @@ def write_tensors(tensors: dict[str, Tensor], where: Where, metadata: dict[str, 
     return write_container(tensors, where, metadata, who)
 
 
-def read_value(shape: type[Value], path: Path, kind: str, who: str) -> Value:
-    """Read a dataclass; whatever the file holds, a sound value comes back or none.
+def read_value(shape: type[Value], path: Path, kind: str, who: str, bounds: Bounds = ANY_SIZE) -> Value:
+    """Read a dataclass; whatever the file holds, a sound value comes back or none. Tensors without a name are not read.
 
     Args:
         shape: the dataclass.
         path: a file that `write_value` wrote, perhaps.
         kind: what the file calls itself.
         who: the beginning of an error message.
+        bounds: how far to read.
 
     Returns:
         The value, its tensors on the CPU. A value that its own class refuses is refused here too.
@@ -79,12 +80,11 @@ def read_value(shape: type[Value], path: Path, kind: str, who: str) -> Value:
     Raises:
         FileError: the file is missing, damaged, hostile, foreign, or of another format.
     """
-    container = read_container(path, {"format": kind}, who)
-    if not all(tensor.is_floating_point() for tensor in container.tensors.values()):
-        raise FileError(f"{who}: {path.name} holds whole numbers; expected floats. Write the file anew.")
-    try:
-        value = from_json(shape, json.loads(container.metadata.get("value", "null")), container.tensors, "value")
-    except (ValueError, RecursionError) as error:
-        reason = str(error)[:300] if isinstance(error, MisfitError) else f"{type(error).__name__}: {error}"[:300]
-        raise FileError(f"{who}: what {path.name} describes is wrong: {reason}. Write the file anew.") from error
-    return value
+    with open_container(path, {"format": kind}, who, bounds) as container:
+        if not all(dtype.is_floating_point for dtype in container.types.values()):
+            raise FileError(f"{who}: {path.name} holds whole numbers; expected floats. Write the file anew.")
+        try:
+            return from_json(shape, json.loads(container.metadata.get("value", "null")), container.tensors, "value")
+        except (ValueError, RecursionError) as error:
+            reason = str(error)[:300] if isinstance(error, MisfitError) else f"{type(error).__name__}: {error}"[:300]
+            raise FileError(f"{who}: what {path.name} describes is wrong: {reason}. Write the file anew.") from error

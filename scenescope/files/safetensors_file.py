@@ -1,18 +1,19 @@
-"""Safetensors files: written whole or not at all; read from strangers, every number checked before it is believed."""
+"""Safetensors files: written whole or not at all; read from strangers, and only as far as somebody asks for."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..dims import bytes_text
 from ..errors import FileError
 from .atomic import Where, write_whole
 
@@ -27,54 +28,68 @@ class Container:
     """What a file holds.
 
     Args:
-        tensors: by name.
+        tensors: by name, of their own memory.
         metadata: the header's own words.
+        types: of the tensors, known before they are read.
     """
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
+    types: Mapping[str, torch.dtype]
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a tensor lies in the file's data."""
+class Bounds:
+    """How far reading may go.
 
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    begin: int
-    end: int
+    Args:
+        room: bytes that the file may have; None is no bound.
+        between: called at each tensor; raise from it to break off.
+    """
+
+    room: int | None = None
+    between: Callable[[], None] = lambda: None
 
 
-def read_container(path: Path, expected: Mapping[str, str], who: str) -> Container:
-    """Read a safetensors file of which nothing is believed.
+ANY_SIZE = Bounds()
 
-    Source: the safetensors format: eight bytes of header length, a JSON header, the tensors' bytes without gaps.
-    The file is never mapped and never unpickled. At most `HEADER_LIMIT` is read as a header, and no more than the
-    file's own size is allocated for tensors.
+
+@contextmanager
+def open_container(
+    path: Path, expected: Mapping[str, str], who: str, bounds: Bounds = ANY_SIZE
+) -> Iterator[Container]:
+    """Open a safetensors file of which nothing is believed.
+
+    Nothing is unpickled, at most `HEADER_LIMIT` is read as a header, and a tensor is read when it is asked for.
 
     Args:
         path: the file.
-        expected: metadata that it must hold, checked before any tensor is read.
+        expected: metadata that it must hold.
         who: the beginning of an error message.
-
-    Returns:
-        Floating-point tensors of their own memory, and the metadata.
+        bounds: how far to read.
 
     Raises:
-        FileError: the file is missing, no safetensors, damaged, hostile, or holds something else.
+        FileError: the file is missing, no safetensors, damaged, hostile, too large, or holds something else.
     """
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            header, data = _read_header(file, size, who)
-            metadata = _read_metadata(header.pop("__metadata__", {}), expected, who)
-            places = _read_places(header, size - data, who)
-            tensors = {name: _read_tensor(file, data, place, who) for name, place in places.items()}
+        _check_beginning(path, who, bounds.room)
+        with _mapped(path, who) as file:
+            metadata = file.metadata() or {}
+            _check_metadata(metadata, expected, who)
+            tensors = _Tensors(file, bounds.between, who)
+            yield Container(tensors, metadata, tensors.types)
     except OSError as error:
         raise FileError(
-            f"{who}: the file cannot be read ({error.strerror}); expected a readable one. Check it."
+            f"{who}: the file cannot be read ({error.strerror or error}); expected a readable one. Check it."
         ) from error
-    return Container(tensors, metadata)
+    except SafetensorError as error:
+        _refuse(who, " ".join(str(error).split())[:160], "a sound header")
+
+
+def read_container(path: Path, expected: Mapping[str, str], who: str) -> Container:
+    """Read a whole file, as `open_container` does."""
+    with open_container(path, expected, who) as found:
+        return Container(dict(found.tensors), found.metadata, found.types)
 
 
 def write_container(tensors: Mapping[str, Tensor], where: Where, metadata: Mapping[str, str], who: str) -> Path:
@@ -115,44 +130,73 @@ def _write(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], file: Bin
         file.write(held.reshape(-1).view(torch.uint8).numpy())
 
 
-def _read_header(file: BinaryIO, size: int, who: str) -> tuple[dict[str, Any], int]:
-    start = file.read(8)
-    length = int.from_bytes(start, "little")
+class _Tensors(Mapping[str, Tensor]):
+    """The tensors of an open file, each read once, when it is first asked for."""
+
+    def __init__(self, file: Any, between: Callable[[], None], who: str) -> None:
+        self._file, self._between, self._who = file, between, who
+        self._read: dict[str, Tensor] = {}
+        self.types: dict[str, torch.dtype] = {}
+        for name in file.keys():  # noqa: SIM118
+            self._note(name)
+
+    def __getitem__(self, name: str) -> Tensor:
+        self._between()
+        if name not in self._read:
+            self._read[name] = self._file.get_tensor(name).clone()  # a tensor of the file's own would be a map of it
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.types
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.types)
+
+    def __len__(self) -> int:
+        return len(self.types)
+
+    def _note(self, name: str) -> None:
+        """Take note of a tensor whose type and shape are ones that we write."""
+        part = self._file.get_slice(name)
+        kind, shape = part.get_dtype(), part.get_shape()
+        if kind not in _TYPES or 0 in shape or len(shape) > _DIMENSIONS:
+            what = f"up to {_DIMENSIONS} sizes above 0 of {', '.join(_TYPES)}"
+            _refuse(self._who, f"tensor {name[:40]!r} of type {kind} and {len(shape)} sizes", what)
+        self.types[name] = _TYPES[kind]
+
+
+def _mapped(path: Path, who: str) -> Any:
+    try:
+        return safe_open(path, "pt")
+    except RuntimeError as error:  # the system's, where a file is larger than all its memory
+        raise _too_large(path, who) from error
+
+
+def _too_large(path: Path, who: str) -> FileError:
+    return FileError(
+        f"{who}: the file is {bytes_text(path.stat().st_size)} long; expected one that fits into the free memory. Free "
+        "some memory, or save less in one file."
+    )
+
+
+def _check_beginning(path: Path, who: str, room: int | None) -> None:
+    """Refuse what the library would name less well: pickles, headers that are not there, and what has no room."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    size, length = path.stat().st_size, int.from_bytes(start, "little")
     if start.startswith(_PICKLES) and length > HEADER_LIMIT:  # a header of 640 bytes begins like a pickle too
         raise FileError(
             f"{who}: the file is a pickle or a zip archive; expected safetensors. It was not opened, because pickles "
             "can run code. Save it again with SceneScope."
         )
     if len(start) < 8 or not 2 <= length <= min(HEADER_LIMIT, size - 8):
-        _refuse(
-            who, f"{size} bytes with a header of {length}", f"a header of 2 to {HEADER_LIMIT} bytes inside the file"
-        )
-    try:
-        header = json.loads(file.read(length).decode(), object_pairs_hook=_without_repeats, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise FileError(
-            f"{who}: the header is not sound JSON ({type(error).__name__}); expected the header of a safetensors file. "
-            "Save it again, or copy the file anew."
-        ) from error
-    if not isinstance(header, dict):
-        _refuse(who, f"a header that is a {type(header).__name__}", "a JSON object")
-    return header, 8 + length
+        wanted = f"a header of 2 to {HEADER_LIMIT} bytes inside the file"
+        _refuse(who, f"{size} bytes with a header of {length}", wanted)
+    if room is not None and size > room:
+        raise _too_large(path, who)
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice")
-    return found
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _read_metadata(metadata: Any, expected: Mapping[str, str], who: str) -> dict[str, str]:
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        _refuse(who, "metadata of another type", "texts by name")
+def _check_metadata(metadata: Mapping[str, str], expected: Mapping[str, str], who: str) -> None:
     for name, value in expected.items():
         if metadata.get(name) != value:
             got = repr(metadata[name][:40]) if name in metadata else "not there"
@@ -160,51 +204,6 @@ def _read_metadata(metadata: Any, expected: Mapping[str, str], who: str) -> dict
                 f"{who}: the file's {name} is {got}; expected {value!r}. Choose a file made by SceneScope, or update "
                 "SceneScope if the file is newer than it."
             )
-    return metadata
-
-
-def _read_places(header: dict[str, Any], size: int, who: str) -> dict[str, _Place]:
-    places = {name: _read_place(name, entry, who) for name, entry in header.items()}
-    until = 0
-    for name, place in sorted(places.items(), key=lambda item: (item[1].begin, item[1].end)):
-        if place.begin != until:
-            _refuse(who, f"tensor {name[:40]!r} at byte {place.begin}", f"byte {until}, right after the one before")
-        until = place.end
-    if until != size:
-        _refuse(who, f"{size} bytes of tensors", f"{until} as the header says")
-    return places
-
-
-def _read_place(name: str, entry: Any, who: str) -> _Place:
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        _refuse(who, f"an entry {name[:40]!r} of another form", "dtype, shape and data_offsets")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _TYPES:
-        _refuse(who, f"tensor {name[:40]!r} of type {str(dtype)[:20]!r}", f"one of {', '.join(_TYPES)}")
-    if not (_is_shape(shape) and _are_sizes(offsets) and len(offsets) == 2):
-        _refuse(
-            who, f"tensor {name[:40]!r} of no possible shape or place", f"up to {_DIMENSIONS} sizes and two offsets"
-        )
-    begin, end = offsets
-    if prod(shape) * _TYPES[dtype].itemsize != end - begin:
-        _refuse(who, f"{end - begin} bytes for tensor {name[:40]!r}", f"the bytes of its shape {shape}")
-    return _Place(_TYPES[dtype], tuple(shape), begin, end)
-
-
-def _are_sizes(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**48 for value in values)
-
-
-def _is_shape(values: Any) -> bool:
-    return _are_sizes(values) and 0 not in values and len(values) <= _DIMENSIONS
-
-
-def _read_tensor(file: BinaryIO, data: int, place: _Place, who: str) -> Tensor:
-    memory = bytearray(place.end - place.begin)
-    file.seek(data + place.begin)
-    if file.readinto(memory) != len(memory):  # type: ignore[attr-defined]
-        _refuse(who, "a file that became shorter while it was read", "one that stays as it is")
-    return torch.frombuffer(memory, dtype=place.dtype).reshape(place.shape)
 
 
 def _refuse(who: str, got: str, wanted: str) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pack.scenescope.attention.record.block_shapes import AttentionShape, BlockShape
-from pack.scenescope.attention.record.layers import AttentionLayer
+from pack.scenescope.attention.record.layers import KINDS, AttentionLayer
 from pack.scenescope.attention.record.recording import Address, AttentionMap, Entry, Projection, Recording
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.attention.words.tokens import Token, TokenTable
@@ -28,12 +28,12 @@ def full_recording(*, steps: int = 2, precision: torch.dtype = torch.float16) ->
             maps.append(AttentionMap(cross, shares, 8, Grid(3, 2)))
             own = torch.rand(1, 1, 6, 6, generator=noise).to(precision)
             maps.append(AttentionMap(replace(cross, kind="self"), own, 8, Grid(3, 2), Grid(3, 2)))
-            pair = Projection(torch.randn(1, 6, 8, generator=noise), key.clone(), 2, Grid(3, 2))
+            pair = Projection(torch.randn(1, 6, 8, generator=noise), key.clone(), 8, Grid(3, 2))
             projections[cross] = pair if branch == "positive" else pair.kept_as(torch.int8)
     shape = AttentionShape("cross", (2, 6, 8), (2, 2, 8), 2, 4)
     return Recording(
-        maps=tuple(maps),
-        layers=(AttentionLayer(1, "input 1", "down", "cross", 0, 8, 40),),
+        maps=tuple(sorted(maps, key=lambda item: item.address)),
+        layers=tuple(AttentionLayer(1, "input 1", "down", kind, 0, 8, 40) for kind in KINDS),
         entries=(
             Entry("positive", 0, 2, table=table),
             Entry("negative", 0, 2, area=(1, 2, 0, 0), strength=0.5, masked=True),

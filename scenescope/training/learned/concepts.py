@@ -14,6 +14,7 @@ from ...errors import InputError
 from ...files.atomic import Where
 from ...files.dataclass_file import read_value, write_tensors, write_value
 from ...files.dataclass_json import MisfitError
+from ...files.safetensors_file import ANY_SIZE, Bounds
 from ..scene.scene import MOST_CONCEPTS, Concept, check_handles
 from ..settings import Settings
 from ..weights.contract import LowRank
@@ -87,13 +88,13 @@ def save_concepts(concepts: Concepts, where: Where) -> Path:
     return write_value(concepts, where, FORMAT, "Save Concepts")
 
 
-def load_concepts(path: Path) -> Concepts:
-    """Read concepts, on the CPU; whatever the file holds, they come back equal or are refused.
+def load_concepts(path: Path, bounds: Bounds = ANY_SIZE) -> Concepts:
+    """Read concepts, on the CPU and within bounds; whatever the file holds, they come back equal or are refused.
 
     Raises:
         FileError: the file is missing, damaged, hostile, foreign, or of another format.
     """
-    return read_value(Concepts, path, FORMAT, f"Load Concepts: {path.name}")
+    return read_value(Concepts, path, FORMAT, f"Load Concepts: {path.name}", bounds)
 
 
 def save_embedding(concepts: Concepts, handle: str, where: Where) -> Path:

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pack.scenescope.attention.files.maps import load_recording, save_recording
 from pack.scenescope.attention.record.recording import Recording
-from pack.scenescope.dims import Grid
 from pack.scenescope.errors import FileError
 from pack.scenescope.files.safetensors_file import HEADER_LIMIT
 from pack.tests.support.saved import full_recording, same
@@ -77,9 +76,8 @@ def test_views_of_one_tensor_are_saved_as_what_they_show(tmp_path):
     """Oracle: an invariant; parts and reshapes of shared memory come back equal."""
     recording = full_recording()
     base = torch.rand(2, 1, 6, 2)
-    maps = [replace(item, maps=part) for item, part in zip(recording.maps[::2], base.split(1), strict=False)]
-    maps.append(replace(maps[0], maps=base[:1].reshape(1, 1, 12, 1), query_grid=Grid(3, 4)))
-    maps.append(replace(maps[0], maps=base.permute(1, 0, 2, 3)[:, :1]))
+    parts = [base[:1], base[1:], base.permute(1, 0, 2, 3)[:, :1], base.reshape(1, 1, 12, 2)[:, :, ::2]]
+    maps = [replace(item, maps=part) for item, part in zip(recording.maps[::2], parts, strict=True)]
     recording = replace(recording, maps=tuple(maps))
     save_recording(recording, tmp_path / "maps.safetensors")
     assert same(recording, load_recording(tmp_path / "maps.safetensors"))
