@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..host.bounds import reading_bounds
 from ..host.concepts.apply import apply_concepts
 from ..host.concepts.export import plan_export
 from ..host.editor.messages import say_and_keep, say_on_node, withheld
@@ -156,7 +157,7 @@ class LoadConcepts(io.ComfyNode):
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         """Load and say what it is."""
-        concepts = load_concepts(chosen_file(file, SUFFIX, who=LOADER))
+        concepts = load_concepts(chosen_file(file, SUFFIX, who=LOADER), reading_bounds())
         say_on_node(cls.hidden.unique_id, describe(concepts))
         return io.NodeOutput(concepts)
 

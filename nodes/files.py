@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..host.bounds import reading_bounds
 from ..host.editor.messages import say_and_keep, say_on_node
 from ..host.editor.viewer import viewer_ui
 from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_names, version_of
@@ -98,7 +99,7 @@ class LoadMaps(io.ComfyNode):
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         """Load and say what it is."""
-        recording = load_recording(chosen_file(file, MAPS_SUFFIX, who=LOADER))
+        recording = load_recording(chosen_file(file, MAPS_SUFFIX, who=LOADER), reading_bounds())
         say_on_node(cls.hidden.unique_id, recording.describe())
         return io.NodeOutput(recording, ui=viewer_ui(recording))
 

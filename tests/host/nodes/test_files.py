@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import comfy.model_management
 import folder_paths
 import pytest
 from pack.devtools.server import WorkflowError
@@ -135,3 +136,12 @@ def test_a_foreign_file_under_our_name_is_refused(folders):
     (folders / "output" / "a.maps.safetensors").write_bytes(b"PK\x03\x04 a zip")
     with pytest.raises(FileError, match="pickle or a zip"):
         call(LoadMaps, file=choices()[0])
+
+
+def test_a_cancel_stops_loading(folders):
+    """Oracle: the host's own flag, set before; and the host's own exception."""
+    call(SaveMaps, maps=full_recording(), filename_prefix="a")
+    comfy.model_management.interrupt_current_processing(True)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        call(LoadMaps, file=choices()[0])
+    assert same(full_recording(), call(LoadMaps, file=choices()[0]))

@@ -1,0 +1,14 @@
+"""How far a file of a stranger is read: into the memory that is free, and not past a cancel."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import torch
+
+from ..scenescope.files.safetensors_file import Bounds
+
+
+def reading_bounds() -> Bounds:
+    """Bounds of this moment, for one file."""
+    free = comfy.model_management.get_free_memory(torch.device("cpu"))
+    return Bounds(room=int(free), between=comfy.model_management.throw_exception_if_processing_interrupted)
