@@ -12,7 +12,7 @@ from torch import Tensor
 from ...dims import Grid
 from ...files.dataclass_json import MisfitError
 from ..record.block_shapes import BlockShape
-from ..record.layers import AttentionLayer
+from ..record.layers import AttentionLayer, Kind
 from ..record.recording import Address, AttentionMap, Entry, Projection, Recording
 from ..record.selection import Selection
 
@@ -25,7 +25,7 @@ _NAME = 200  # characters; names are drawn in pictures
 _NAMED_AGAIN = 64
 """How often the tensors of a description may be named, on average: a run's keys are those of every step."""
 
-_Layers = Mapping[tuple[int, str], AttentionLayer]
+_Layers = Mapping[tuple[int, Kind], AttentionLayer]
 _Entries = Mapping[tuple[str, int], Entry]
 
 
