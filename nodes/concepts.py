@@ -6,10 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.bounds import reading_bounds
 from ..host.concepts.apply import apply_concepts
 from ..host.concepts.export import plan_export
 from ..host.editor.messages import say_and_keep, say_on_node, withheld
+from ..host.files.bounds import reading_bounds
 from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_names, version_of
 from ..scenescope.dims import bytes_text
 from ..scenescope.errors import SceneScopeError

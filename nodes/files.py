@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host.bounds import reading_bounds
 from ..host.editor.messages import say_and_keep, say_on_node
 from ..host.editor.viewer import viewer_ui
+from ..host.files.bounds import reading_bounds
 from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_names, version_of
 from ..scenescope.attention.files.maps import MAPS_SUFFIX, load_recording, save_recording
 from ..scenescope.attention.record.recording import Recording

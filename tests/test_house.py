@@ -25,7 +25,7 @@ ROOMS = (
     "scenescope/training/settings", "scenescope/training/noise", "scenescope/training/weights",
     "scenescope/training/scene", "scenescope/training/ports", "scenescope/training/step",
     "scenescope/training/learned", "scenescope/training/run",
-    "host/version", "host/core_nodes", "host/paths", "host/shapes", "host/scene", "host/demo",
+    "host/version", "host/core_nodes", "host/files", "host/paths", "host/shapes", "host/scene", "host/demo",
     "host/editor", "host/prompts", "host/recording", "host/training", "host/concepts",
     "nodes/widgets", "nodes",
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import comfy.model_management
 import torch
 
-from ..scenescope.files.safetensors_file import Bounds
+from ...scenescope.files.safetensors_file import Bounds
 
 
 def reading_bounds() -> Bounds:

@@ -1,0 +1,1 @@
+"""Files that come from elsewhere: how far they are read (`bounds`), and pictures (`pictures`)."""
