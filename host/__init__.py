@@ -11,6 +11,12 @@ recording/unet.py
     `comfy/samplers.py`, `KSAMPLER.sample`: the sampler calls back once a step with the step's index.
     `comfy/conds.py`, `CONDCrossAttn.concat`: prompts of different length are repeated to their least common multiple.
     `comfy_api/torch_helpers/torch_compile.py`, `COMPILE_KEY`: how a compiled model is known.
+recording/entries.py
+    `comfy/sampler_helpers.py`, `convert_cond`: every conditioning has a `uuid`, which its copies keep.
+acting/run.py
+    `comfy/model_patcher.py`, `set_attachments`: what a MODEL carries goes on to its clones.
+    `comfy/ldm/modules/attention.py`, `BasicTransformerBlock.forward`: `to_q`, `to_k`, `to_v`, `to_out`, once each and
+    in this order, with and without a replace patch; `optimized_attention_override` in the options.
 shapes.py
     `comfy/model_base.py`, `BaseModel.model_config.unet_config`: what the U-Net was built with.
     `comfy/ldm/modules/attention.py`, `wrap_attn`: how an attention override is called.

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
-from comfy.samplers import CFGGuider
 
 from ...scenescope.attention.record.block_shapes import ShapeProbe
 from ...scenescope.attention.record.budget import RunSpec
@@ -22,16 +21,17 @@ from ...scenescope.attention.record.observers import Observers
 from ...scenescope.attention.record.recorder import Recorder
 from ...scenescope.attention.record.recording import Entry, Recording
 from ...scenescope.attention.record.scores import CHUNK_BYTES
-from ...scenescope.attention.record.selection import NEGATIVE, Branch, Selection, branch_of
-from ...scenescope.attention.words.tokens import fit_table
+from ...scenescope.attention.record.selection import Selection
 from ...scenescope.dims import Grid
 from ...scenescope.errors import HostError, RecordingError
 from ..editor.messages import say_on_node
-from ..prompts.text import TOKENS_KEY
+from .entries import Conditionings, entries_of_call, planned_entries
 from .live import LiveScreen
 from .provenance import about_run
 from .runs import RecordedRuns
 
+WRITERS_KEY = "scenescope.writers"
+"""Where the options of a model call name the writers at work in it: their biases are part of the attention."""
 _COMPILE_KEY = "torch.compile"  # host contract, 0.33 comfy_api/torch_helpers/torch_compile.py: COMPILE_KEY
 
 
@@ -70,9 +70,8 @@ class _Run:
         self.recorder: Recorder | None = None
         self.live: LiveScreen | None = None
         self.about: dict[str, str | int | float] = {}
-        self.entries: dict[tuple[int, Any], Entry] = {}
-        self._latent = Grid(1, 1)
-        self._conds: dict[Branch, Any] = {}
+        self.conditionings = Conditionings({}, Grid(1, 1))
+        self._entries: dict[tuple[int, Any], Entry] = {}
         self._found: dict[int, tuple[LayerModules, ...]] = {}
         self._fresh = False
         self._recording = False
@@ -84,14 +83,11 @@ class _Run:
         unet = guider.inner_model.diffusion_model
         refuse_compiled(unet, guider.model_options)
         layers = tuple(item.layer for item in self.sites_of(unet))
-        self._latent = Grid(*noise.shape[-2:])
-        self._conds = dict(guider.conds)
-        entries = tuple(
-            _entry(branch, number, item, self._latent)
-            for branch, items in _evaluated(guider).items()
-            for number, item in enumerate(items)
+        latent = Grid(*noise.shape[-2:])
+        self.conditionings = Conditionings(guider.conds, latent)
+        shape = RunSpec(
+            layers, latent, noise.shape[0], tuple(sigmas.tolist()), planned_entries(guider, self.conditionings)
         )
-        shape = RunSpec(layers, self._latent, noise.shape[0], tuple(sigmas.tolist()), entries)
         self.recorder = Recorder(shape, self.book.selection, chunk_bytes(noise.device))
         if self.book.node is not None:
             self.live = LiveScreen(self.book.node, shape, self.book.selection, self.book.live_words)
@@ -139,21 +135,13 @@ class _Run:
         first, self._fresh, outer = self._fresh, False, self._recording
         self._recording = first and self.recorder is not None and self.recorder.wants()
         if self._recording:
-            self.entries = {
-                (index, item["uuid"]): _entry(self._branch(index, items), number, item, self._latent)
-                for index, items in enumerate(conditionings)
-                for number, item in enumerate(items or ())
-            }
+            self._entries = self.conditionings.entries_of(conditionings)
         elif not first and self.recorder is not None:
             self.recorder.skip("a further pass of the same evaluation (SAG, PAG or the like, or a context window)")
         try:
             yield
         finally:
             self._recording = outer
-
-    def _branch(self, index: int, items: Any) -> Branch:
-        """The guider's name for a list of conditionings; a guider may ask for them in any order."""
-        return next((name for name, known in self._conds.items() if known is items), branch_of(index))
 
     @contextmanager
     def model_call(self, unet: torch.nn.Module, options: dict[str, Any], extent: Grid) -> Iterator[None]:
@@ -162,21 +150,23 @@ class _Run:
         if recorder is None or not self._recording:
             yield
             return
-        found = self.sites_of(unet)
-        entries = self._entries_of(options)
+        found, latent = self.sites_of(unet), self.conditionings.latent
+        entries = entries_of_call(self._entries, options)
         if entries is None:
             recorder.skip("a call without the host's list of conditionings")
             yield
             return
-        if any(extent != (entry.area[:2] if entry.area else self._latent) for entry in entries):
-            recorder.skip(f"a call for a part of the picture, {extent} of {self._latent} (tiles or the like)")
+        if any(extent != (entry.area[:2] if entry.area else latent) for entry in entries):
+            recorder.skip(f"a call for a part of the picture, {extent} of {latent} (tiles or the like)")
             yield
             return
         watched = tuple(item for item in found if recorder.wants_site(item.layer))
 
         def see(layer: AttentionLayer, query: torch.Tensor, key: torch.Tensor, grid: Grid) -> None:
             try:
-                recorder.observe(layer, query, key, grid, entries)
+                writers = options.get(WRITERS_KEY)
+                bias = None if writers is None else partial(writers.bias_at, layer, grid, like=query)
+                recorder.observe(layer, query, key, grid, entries, bias)
             except Exception as error:  # the picture must not suffer from looking: counted, shown, logged once
                 recorder.skip(f"{layer.name}: {type(error).__name__}: {error}")
                 if not self._logged:
@@ -193,17 +183,14 @@ class _Run:
         for layer in observers.unseen():
             recorder.skip(f"{layer.name}: the layer was not called")
 
-    def _entries_of(self, options: dict[str, Any]) -> list[Entry] | None:
-        """The entries that share a call's batch, in order."""
-        order, ids = options.get("cond_or_uncond"), options.get("uuids")
-        if not order or not ids or len(order) != len(ids):
-            return None
-        entries = [self.entries[pair] for pair in zip(order, ids, strict=True) if pair in self.entries]
-        return entries if len(entries) == len(order) else None
 
-
-def refuse_compiled(unet: torch.nn.Module, model_options: dict[str, Any]) -> None:
+def refuse_compiled(unet: torch.nn.Module, model_options: dict[str, Any], who: str = "Record Attention") -> None:
     """Refuse a compiled model: hooks set after the first compiled call are ignored without a word.
+
+    Args:
+        unet: of the run.
+        model_options: of the run.
+        who: the node that sets hooks.
 
     Raises:
         HostError: the model is compiled.
@@ -212,8 +199,8 @@ def refuse_compiled(unet: torch.nn.Module, model_options: dict[str, Any]) -> Non
     compiled = any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in unet.modules())
     if compiled or wrappers.get(_COMPILE_KEY):
         raise HostError(
-            "Record Attention: the model is compiled with torch.compile; expected one that is not, because compiled "
-            "code does not run the hooks that see queries and keys. Bypass the compile node while recording."
+            f"{who}: the model is compiled with torch.compile; expected one that is not, because compiled code does "
+            "not run the hooks that see queries and keys. Bypass the compile node."
         )
 
 
@@ -225,33 +212,6 @@ def chunk_bytes(device: torch.device) -> int:
     if comfy.model_management.is_device_cpu(device):
         return CHUNK_BYTES
     return max(CHUNK_BYTES, min(CHUNK_BYTES * 32, comfy.model_management.get_free_memory(device) // 8))
-
-
-def _entry(branch: Branch, number: int, item: dict[str, Any], latent: Grid) -> Entry:
-    """Describe one of the host's conditionings; its area is clipped to the picture, as the host does."""
-    context, table = item["model_conds"]["c_crossattn"].cond, item.get(TOKENS_KEY)
-    area = item.get("area")
-    if area is not None:
-        height, width, top, left = area
-        area = (min(height, latent.height - top), min(width, latent.width - left), top, left)
-    return Entry(
-        branch=branch,
-        index=number,
-        tokens=context.shape[1],
-        area=area,
-        strength=float(item.get("strength", 1.0)),
-        masked="mask" in item,
-        table=None if table is None else fit_table(table, context.shape[1]),
-    )
-
-
-def _evaluated(guider: Any) -> dict[Branch, list[dict[str, Any]]]:
-    """The guider's conditionings as the model will be asked for them; at CFG 1 the host leaves the negative out."""
-    conds = dict(guider.conds)
-    plain = type(guider).predict_noise is CFGGuider.predict_noise
-    if plain and math.isclose(guider.cfg, 1.0) and not guider.model_options.get("disable_cfg1_optimization", False):
-        conds.pop(NEGATIVE, None)
-    return conds
 
 
 def _outer_sample(key: str, book: RecordedRuns) -> Callable[..., Any]:

@@ -14,6 +14,9 @@ from ..record.budget import RunSpec
 from ..record.layers import AttentionLayer
 from ..record.recording import Entry
 
+BiasOf = Callable[[int], Tensor | None]
+"""Gives (1|image 1|head query token) for an entry's position in the call, or None."""
+
 Replacement = Callable[[Tensor, Grid], Tensor]
 """Gives what a layer shall use in place of a query or key (batch token head*channel), of the same shape and type."""
 
@@ -70,17 +73,35 @@ class LayerWrite:
     bias: Bias | None = None
 
 
-class Act(Protocol):
-    """One instruction at work in one run."""
+class Act:
+    """One instruction at work in one run; what an act does not do it leaves as it is here."""
 
     def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
         """What to write at this layer of this call; None sets no hook, so that the layer stays as it is, bit for bit.
 
         It is asked before the call, for every layer, and must not wait for the device.
         """
+        return None
+
+    def watches(self, layer: AttentionLayer, call: ModelCall) -> bool:
+        """Whether `see` shall be called for this layer of this call; asked before the call."""
+        return False
+
+    def see(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, call: ModelCall, bias: BiasOf) -> None:
+        """Look at what the layer computes with.
+
+        Args:
+            layer: the layer.
+            query: (batch query head*channel), as it was written.
+            key: (batch token head*channel), as it was written.
+            grid: of the queries.
+            call: the model call.
+            bias: gives the sum of all acts' biases for the entry at a position of the call, or None.
+        """
 
     def finish(self, skipped: Mapping[str, int]) -> str:
         """The run is over: say in a line or a few what was done. `skipped`: what could not be written, counted."""
+        return ""
 
 
 class Instruction(Protocol):

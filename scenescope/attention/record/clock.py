@@ -35,6 +35,7 @@ class StepClock:
         self._reached: dict[int, int] = {}
         self._last: int | None = None
         self._late = False
+        self._between: int | None = None  # evaluations between the last two reports
 
     @property
     def steps(self) -> int:
@@ -57,10 +58,30 @@ class StepClock:
             return frozenset({0, self._step_at(len(self._asked) - 1)} if self._asked else {0})
         return frozenset({self._last + 1} if self._late else {self._last, self._last + 1})
 
+    def current_step(self) -> int:
+        """The step of the newest evaluation, told before it is made.
+
+        Where a sampler asks the model several times a step it is the step whose sigma the evaluation has reached. The
+        sigma is read, and the device waited for, only until the first two reports, or with such samplers.
+
+        >>> heun = StepClock([10.0, 5.0, 0.0])
+        >>> heun.evaluate(10.0), heun.current_step(), heun.step_done(0)
+        (0, 0, None)
+        >>> heun.evaluate(5.0), heun.current_step()
+        (1, 1)
+        """
+        if self._last is None:
+            return 0 if len(self._pending) < 2 else self._step_at(len(self._asked) - 1)
+        if self._late or self._between == 1:
+            return self._last + 1
+        return min(max(self._step_at(len(self._asked) - 1), self._last), self._last + 1)
+
     def step_done(self, step: int) -> None:
         """Take the sampler's callback for a step."""
         if self._last is None:
             self._late = len(self._pending) > 1
+        else:
+            self._between = len(self._pending)
         opening = 0 if self._late or self._last is None else max(0, len(self._pending) - 1)
         for ticket in self._pending[:opening]:
             self._settle(ticket, self._last if self._last is not None else step)

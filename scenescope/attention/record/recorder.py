@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from types import MappingProxyType
@@ -26,6 +27,15 @@ from .recording import Address, AttentionMap, Entry, Projection, Recording
 from .reducers import Constants, Pooled, RegionMean, SelfReducer, Whole, reduce_heads
 from .scores import CHUNK_BYTES, attention_in_chunks, fold_repeats
 from .selection import Selection
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Queries and keys of one entry, and what an act adds to their logits."""
+
+    query: Tensor
+    key: Tensor
+    bias: Tensor | None
 
 
 class Recorder:
@@ -117,7 +127,15 @@ class Recorder:
         """Whether the shape log is known."""
         return bool(self._shapes)
 
-    def observe(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, entries: Sequence[Entry]) -> None:
+    def observe(
+        self,
+        layer: AttentionLayer,
+        query: Tensor,
+        key: Tensor,
+        grid: Grid,
+        entries: Sequence[Entry],
+        bias: Callable[[int], Tensor | None] | None = None,
+    ) -> None:
         """Record one site of the evaluation under way.
 
         Args:
@@ -126,6 +144,8 @@ class Recorder:
             key: (batch key head*channel).
             grid: the queries' grid.
             entries: the conditioning entries that share the batch, in order.
+            bias: gives the log-odds (1|image 1|head query token) that an act adds for the entry at a place of the
+                batch, so that a steered run shows its steered maps; None where nothing acts.
         """
         images = self._run.images
         # How many keys the host itself makes: see `fold_repeats`. More are another patch's, a multiple of them too.
@@ -140,7 +160,8 @@ class Recorder:
             for index, entry in enumerate(entries):
                 if self._selection.keeps(entry.branch):
                     rows = slice(index * images, (index + 1) * images)
-                    self._record(layer, query[rows].detach(), key[rows].detach(), grid, entry)
+                    added = bias(index) if bias is not None and self._selection.steered else None
+                    self._record(layer, _Pair(query[rows].detach(), key[rows].detach(), added), grid, entry)
 
     def finish(self, about: Mapping[str, str | int | float]) -> Recording:
         """Close the run.
@@ -175,7 +196,7 @@ class Recorder:
             about=MappingProxyType(dict(about)),
         )
 
-    def _record(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, entry: Entry) -> None:
+    def _record(self, layer: AttentionLayer, pair: _Pair, grid: Grid, entry: Entry) -> None:
         now = self._open[self._ticket]
         self._entries.setdefault((entry.branch, entry.index), entry)  # a guider may ask for more than was planned
         at = Address(-1, -1, entry.branch, entry.index, layer.order, layer.block, layer.kind)  # its step comes later
@@ -184,19 +205,18 @@ class Recorder:
         elif at in now.maps or at in now.projections:
             self.skip(f"{layer.name}: the layer was called again in the same evaluation")
         elif layer.kind == "cross":
-            maps = self._cross(query, key, layer, entry.tokens)
-            now.maps[at] = self._send_map(maps, layer, grid)
-            self._keep_queries(at, query, key[:, : entry.tokens], layer, grid)  # the repeats say nothing new
+            now.maps[at] = self._send_map(self._cross(pair, layer, entry.tokens), layer, grid)
+            self._keep_queries(at, pair.query, pair.key[:, : entry.tokens], layer, grid)  # the repeats say nothing new
         elif "self" in self._selection.kinds:
             region = self._region(entry)
             if region is not None and not bool((region > 0).any()):
                 self.skip(f"{layer.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
                 return
-            maps, target = self._self(query, key, layer, grid, entry, region)
+            maps, target = self._self(pair, layer, grid, entry, region)
             now.maps[at] = self._send_map(maps, layer, Grid(1, 1) if region is not None else target, target)
-            self._keep_queries(at, query, key, layer, grid)
+            self._keep_queries(at, pair.query, pair.key, layer, grid)
         else:
-            self._keep_queries(at, query, key, layer, grid)
+            self._keep_queries(at, pair.query, pair.key, layer, grid)
 
     def _send_map(
         self, maps: Tensor, layer: AttentionLayer, query_grid: Grid, key_grid: Grid | None = None
@@ -212,14 +232,16 @@ class Recorder:
             build = partial(Projection, heads=layer.heads, query_grid=grid)
             self._open[self._ticket].projections[at] = Coming(parts, build)
 
-    def _cross(self, query: Tensor, key: Tensor, layer: AttentionLayer, tokens: int) -> Tensor:
-        whole = Whole(query.shape[1], self._selection.precision)
-        for rows, maps in attention_in_chunks(query, key, layer.heads, chunk_bytes=self._chunk_bytes):
+    def _cross(self, pair: _Pair, layer: AttentionLayer, tokens: int) -> Tensor:
+        whole = Whole(pair.query.shape[1], self._selection.precision)
+        bias = None if pair.bias is None else pair.bias.repeat(1, 1, 1, pair.key.shape[1] // tokens)
+        chunks = attention_in_chunks(pair.query, pair.key, layer.heads, bias=bias, chunk_bytes=self._chunk_bytes)
+        for rows, maps in chunks:
             whole.add(rows, reduce_heads(fold_repeats(maps, tokens), self._selection.heads))
         return whole.result()
 
     def _self(
-        self, query: Tensor, key: Tensor, layer: AttentionLayer, grid: Grid, entry: Entry, region: Tensor | None
+        self, pair: _Pair, layer: AttentionLayer, grid: Grid, entry: Entry, region: Tensor | None
     ) -> tuple[Tensor, Grid]:
         latent = Grid(*entry.area[:2]) if entry.area else self._run.latent
         target = self_grid(grid, latent, self._selection)
@@ -227,10 +249,10 @@ class Recorder:
         if region is not None:
             reducer = RegionMean(region, grid, target, self._constants, entry.area)
         elif target == grid:
-            reducer = Whole(query.shape[1], self._selection.precision)
+            reducer = Whole(pair.query.shape[1], self._selection.precision)
         else:
             reducer = Pooled(grid, target, self._constants)
-        for rows, maps in attention_in_chunks(query, key, layer.heads, chunk_bytes=self._chunk_bytes):
+        for rows, maps in attention_in_chunks(pair.query, pair.key, layer.heads, chunk_bytes=self._chunk_bytes):
             reducer.add(rows, reduce_heads(maps, self._selection.heads))
         return reducer.result().to(dtype=self._selection.precision), target
 

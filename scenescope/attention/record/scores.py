@@ -13,7 +13,7 @@ from ...errors import InputError
 CHUNK_BYTES = 16 * 2**20
 
 
-def attention_scores(query: Tensor, key: Tensor, heads: int) -> Tensor:
+def attention_scores(query: Tensor, key: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
     """Compute the attention map of one layer, in float32, with gradients if the inputs carry them.
 
     Source: Vaswani et al. 2017, equation 1, without the values: softmax(Q K^T / sqrt(head width)).
@@ -22,6 +22,7 @@ def attention_scores(query: Tensor, key: Tensor, heads: int) -> Tensor:
         query: (batch query head*channel), any float type.
         key: (batch token head*channel), any float type.
         heads: attention heads.
+        bias: (1|batch 1|head query token) log-odds that are added to the logits, as an act writes them.
 
     Returns:
         (batch head query token) float32, each row sums to 1.
@@ -40,11 +41,11 @@ def attention_scores(query: Tensor, key: Tensor, heads: int) -> Tensor:
     query = rearrange(query, "batch query (head channel) -> batch head query channel", head=heads).float()
     key = rearrange(key, "batch token (head channel) -> batch head channel token", head=heads).float()
     logits = (query * query.shape[-1] ** -0.5) @ key  # (batch head query token)
-    return logits.softmax(dim=-1)
+    return (logits if bias is None else logits + bias.float()).softmax(dim=-1)
 
 
 def attention_in_chunks(
-    query: Tensor, key: Tensor, heads: int, *, chunk_bytes: int = CHUNK_BYTES
+    query: Tensor, key: Tensor, heads: int, *, bias: Tensor | None = None, chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[tuple[slice, Tensor]]:
     """Compute the attention map over a few queries at a time, so that it is never held whole.
 
@@ -52,6 +53,7 @@ def attention_in_chunks(
         query: (batch query head*channel), any float type.
         key: (batch key head*channel), any float type.
         heads: attention heads.
+        bias: as `attention_scores` takes it.
         chunk_bytes: the most that one chunk of float32 maps may take.
 
     Yields:
@@ -66,7 +68,7 @@ def attention_in_chunks(
     key = key.float()  # once, not for each chunk
     for start in range(0, query.shape[1], rows):
         part = slice(start, min(start + rows, query.shape[1]))
-        yield part, attention_scores(query[:, part], key, heads)
+        yield part, attention_scores(query[:, part], key, heads, None if bias is None else bias[:, :, part])
 
 
 def fold_repeats(maps: Tensor, tokens: int) -> Tensor:

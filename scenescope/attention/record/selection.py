@@ -51,6 +51,8 @@ class Selection:
         keep_self_queries: keep queries and keys of self-attention, to replay the run.
         query_precision: type of kept queries and keys: that of the maps, half, single, or int8 with a scale a row.
         queries_until: share of the run, from its beginning, whose queries and keys are kept.
+        steered: where an act adds log-odds to attention, keep the maps with them, as they are used; without, as they
+            would be before.
     """
 
     kinds: tuple[Kind, ...] = ("cross",)
@@ -67,6 +69,7 @@ class Selection:
     keep_self_queries: bool = False
     query_precision: QueryPrecision = "maps"
     queries_until: float = 1.0
+    steered: bool = True
 
     def keeps(self, branch: Branch) -> bool:
         """Whether the maps of this branch are kept."""

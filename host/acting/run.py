@@ -1,0 +1,241 @@
+"""One sampling run with acts: what MODEL carries is begun, asked at every call, written, and told at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+
+from ...scenescope.attention.act.acts import Act, Instruction, LayerWrite, ModelCall
+from ...scenescope.attention.act.writer import Writers, WritingState
+from ...scenescope.attention.record.budget import RunSpec
+from ...scenescope.attention.record.clock import StepClock
+from ...scenescope.attention.record.layers import AttentionLayer, LayerModules, find_layers
+from ...scenescope.attention.record.observers import Observers
+from ...scenescope.dims import Grid
+from ..editor.messages import say_on_node
+from ..recording.entries import Calling, Conditionings, entries_of_call, planned_entries
+from ..recording.unet import WRITERS_KEY, refuse_compiled
+
+KEY = "scenescope.act"
+"""Names the wrappers, the run in its options, and what MODEL carries: ((instruction, node id), ...)."""
+
+Items = Sequence[Sequence[dict[str, Any]] | None]
+
+
+@runtime_checkable
+class Gating(Protocol):
+    """An act that also changes which conditionings an evaluation has, and where they count."""
+
+    def gate(self, conditionings: Items) -> Items:
+        """The host's lists for this evaluation; copies of what is changed."""
+
+
+def with_act(model: ModelPatcher, instruction: Instruction, node: str | None = None) -> ModelPatcher:
+    """Make a clone of the model whose sampling runs carry out one instruction more; the model given is not changed.
+
+    Args:
+        model: the host's MODEL, with any patches, perhaps with instructions already; they all act.
+        instruction: what to do.
+        node: id of the node that shows what was done; None for no node.
+    """
+    clone = model.clone()
+    clone.set_attachments(KEY, (*(model.get_attachment(KEY) or ()), (instruction, node)))
+    if KEY not in clone.wrappers.get(WrappersMP.OUTER_SAMPLE, {}):
+        for kind, wrapper in (
+            (WrappersMP.OUTER_SAMPLE, _outer_sample),
+            (WrappersMP.SAMPLER_SAMPLE, _sampler_sample),
+            (WrappersMP.PREDICT_NOISE, _predict_noise),
+            (WrappersMP.CALC_COND_BATCH, _calc_cond_batch),
+            (WrappersMP.APPLY_MODEL, _apply_model),
+        ):
+            clone.add_wrapper_with_key(kind, KEY, wrapper)
+    return clone
+
+
+class ActingRun:
+    """One sampling run. It travels in the run's own copy of the options, never on the model."""
+
+    def __init__(self) -> None:
+        self.acts: list[tuple[Act, str | None]] = []
+        self.clock = StepClock([1.0, 0.0])
+        self.state = WritingState()
+        self._conditionings = Conditionings({}, Grid(1, 1))
+        self._entries: Calling = {}
+        self._images = 1
+        self._found: dict[int, tuple[LayerModules, ...]] = {}
+        self._fresh = self._first = False
+
+    def open(self, guider: Any, sigmas: torch.Tensor, noise: torch.Tensor) -> None:
+        """Begin every act, before anything is sampled."""
+        unet = guider.inner_model.diffusion_model
+        refuse_compiled(unet, guider.model_options, "Acting on attention")
+        self._conditionings, self._images = Conditionings(guider.conds, Grid(*noise.shape[-2:])), noise.shape[0]
+        schedule = tuple(sigmas.tolist())
+        self.clock = StepClock(schedule)
+        run = RunSpec(
+            layers=tuple(item.layer for item in self._sites_of(unet)),
+            latent=self._conditionings.latent,
+            images=self._images,
+            sigmas=schedule,
+            entries=planned_entries(guider, self._conditionings),
+        )
+        carried: Sequence[tuple[Instruction, str | None]] = guider.model_patcher.get_attachment(KEY) or ()
+        self.acts = [(instruction.begin(run), node) for instruction, node in carried]
+
+    def close(self) -> None:
+        """Tell each node what was done."""
+        for act, node in self.acts:
+            if text := act.finish(self.state.skipped):
+                say_on_node(node, text)
+
+    def evaluate(self, sigma: torch.Tensor) -> None:
+        """The sampler asks the model."""
+        self._fresh = True
+        self.clock.evaluate(sigma)
+
+    @contextmanager
+    def conditioning_pass(self, conditionings: Items) -> Iterator[Items]:
+        """A pass over the conditionings; every one is steered, or guidance would be steered by the difference."""
+        outer, self._first, self._fresh = (self._entries, self._first), self._fresh, False
+        self._entries = self._conditionings.entries_of(conditionings)
+        try:
+            for act, _ in self.acts:
+                conditionings = act.gate(conditionings) if isinstance(act, Gating) else conditionings
+            yield conditionings
+        finally:
+            self._entries, self._first = outer
+
+    @contextmanager
+    def model_call(self, unet: torch.nn.Module, options: dict[str, Any], extent: Grid) -> Iterator[None]:
+        """One call of the U-Net: writers and observers for the layers that acts ask for, and for no others."""
+        entries = entries_of_call(self._entries, options) if self.acts else None
+        latent = self._conditionings.latent
+        if entries is None or any(extent != (entry.area[:2] if entry.area else latent) for entry in entries):
+            if self.acts:
+                self.state.skip("a call for a part of the picture (tiles or the like), or without the host's list")
+            yield
+            return
+        call = ModelCall(tuple(entries), self._images, latent, self.clock.current_step(), self._first)
+        found = self._sites_of(unet)
+        writes = {item.layer: self._writes(item.layer, call) for item in found}
+        capture_maps = {item.layer: [act for act, _ in self.acts if act.watches(item.layer, call)] for item in found}
+        watched = [item for item in found if capture_maps[item.layer]]
+        if not watched and not any(writes.values()):
+            yield
+            return
+        with Writers(found, writes, call, owned=_owned(found, options), state=self.state) as writers:
+            options[WRITERS_KEY] = writers
+            try:
+                with Observers(watched, partial(self._see, capture_maps, call, writers)):
+                    yield
+            finally:
+                options.pop(WRITERS_KEY, None)
+
+    def _writes(self, layer: AttentionLayer, call: ModelCall) -> list[LayerWrite]:
+        return [write for act, _ in self.acts if (write := act.write(layer, call)) is not None]
+
+    def _see(
+        self,
+        capture_maps: Mapping[AttentionLayer, Sequence[Act]],
+        call: ModelCall,
+        writers: Writers,
+        layer: AttentionLayer,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        grid: Grid,
+    ) -> None:
+        try:
+            for act in capture_maps[layer]:
+                act.see(layer, query, key, grid, call, partial(writers.bias_at, layer, grid, like=query))
+        except Exception as error:  # noqa: BLE001 - the picture must not be lost to it: counted, logged and told
+            self.state.failed(layer, error)
+
+    def _sites_of(self, unet: torch.nn.Module) -> tuple[LayerModules, ...]:
+        """The sites of this run's U-Net, or of its copy on another GPU."""
+        if id(unet) not in self._found:
+            self._found[id(unet)] = find_layers(unet)
+        return self._found[id(unet)]
+
+
+def _owned(found: Sequence[LayerModules], options: Mapping[str, Any]) -> frozenset[AttentionLayer]:
+    """The cross-attention layers whose result is a replace patch's or an override's.
+
+    Source: host contract, ComfyUI 0.33 `attention.BasicTransformerBlock.forward`: keys `(section, number)` or
+    `(section, number, index)`; `attention.wrap_attn`: `optimized_attention_override`.
+    """
+    replaced = options.get("patches_replace", {}).get("attn2", {})
+    if not replaced and options.get("optimized_attention_override") is None:
+        return frozenset()
+    cross = [item.layer for item in found if item.layer.kind == "cross"]
+    if options.get("optimized_attention_override") is not None:
+        return frozenset(cross)
+    return frozenset(layer for layer in cross if any(key in replaced for key in _keys(layer)))
+
+
+def _keys(layer: AttentionLayer) -> tuple[tuple[Any, ...], ...]:
+    section, number = layer.block.split(" ")
+    block, _, index = number.partition(".")
+    return (section, int(block)), (section, int(block), int(index or 0))
+
+
+def _run_of(options: Mapping[str, Any]) -> ActingRun | None:
+    run: ActingRun | None = options.get("transformer_options", {}).get(KEY)
+    return run
+
+
+def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    options = executor.class_obj.model_options.setdefault("transformer_options", {})  # the host's copy for this run
+    run = options[KEY] = ActingRun()
+    try:
+        output = executor(*args, **kwargs)
+        run.close()
+        return output
+    finally:
+        options.pop(KEY, None)
+        run.acts = []
+
+
+def _sampler_sample(
+    executor: Any, guider: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *rest: Any, **more: Any
+) -> Any:
+    run = _run_of(extra["model_options"])
+    if run is None:
+        return executor(guider, sigmas, extra, callback, noise, *rest, **more)
+    run.open(guider, sigmas, noise)
+
+    def step_done(step: int, denoised: Any, x: Any, total: int) -> None:
+        run.clock.step_done(step)
+        if callback is not None:
+            callback(step, denoised, x, total)
+
+    return executor(guider, sigmas, extra, step_done, noise, *rest, **more)
+
+
+def _predict_noise(executor: Any, x: Any, timestep: Any, model_options: Any, *rest: Any, **more: Any) -> Any:
+    run = _run_of(model_options)
+    if run is not None:
+        run.evaluate(timestep.flatten()[0])
+    return executor(x, timestep, model_options, *rest, **more)
+
+
+def _calc_cond_batch(executor: Any, model: Any, conds: Any, x_in: Any, timestep: Any, model_options: Any) -> Any:
+    run = _run_of(model_options)
+    if run is None:
+        return executor(model, conds, x_in, timestep, model_options)
+    with run.conditioning_pass(conds) as gated:
+        return executor(model, gated, x_in, timestep, model_options)
+
+
+def _apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    options = kwargs.get("transformer_options", args[5] if len(args) > 5 else {})
+    run: ActingRun | None = options.get(KEY)
+    if run is None:
+        return executor(*args, **kwargs)
+    with run.model_call(executor.class_obj.diffusion_model, options, Grid(*args[0].shape[-2:])):
+        return executor(*args, **kwargs)

@@ -1,0 +1,104 @@
+"""Where in the picture an act is meant: a mask or boxes, brought to the grid of each layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...dims import Grid
+from ...errors import InputError
+from ...resample import resize
+from ..record.recording import Entry
+
+Box = tuple[float, float, float, float]
+"""Left, top, width, height in latent cells."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A part of the picture.
+
+    Args:
+        mask: (1|image height width) float 0..1 over the whole picture, of any size; soft edges count by their parts.
+        boxes: instead of a mask, boxes that together are the place.
+    """
+
+    mask: Tensor | None = None
+    boxes: tuple[Box, ...] = ()
+
+    def on_latent(self, latent: Grid, images: int, who: str) -> Tensor:
+        """The place on the latent's grid.
+
+        Args:
+            latent: the grid.
+            images: pictures of the run.
+            who: begins the message.
+
+        Returns:
+            (1|image height width) float32, 0..1.
+
+        Raises:
+            InputError: the place is empty, lies outside the picture, or there is another number of masks.
+        """
+        covered = self._mask_on(latent) if self.mask is not None else boxes_on(self.boxes, latent)[None]
+        if covered.shape[0] not in (1, images):
+            raise InputError(
+                f"{who}: the place has {covered.shape[0]} masks for {images} pictures; expected one for all, or one "
+                "for each. Connect a single mask for each line of words."
+            )
+        if not bool((covered.amax(dim=(-2, -1)) > 0).all()):
+            raise InputError(
+                f"{who}: the place is empty, or outside the picture of {latent} latent cells (8 pixels each); expected "
+                "some of it inside. Paint the mask, or correct the box."
+            )
+        return covered
+
+    def _mask_on(self, latent: Grid) -> Tensor:
+        assert self.mask is not None
+        mask = self.mask if self.mask.ndim == 3 else self.mask[None]
+        return resize(mask.detach().cpu().float().clamp(0, 1), latent)
+
+
+def boxes_on(boxes: tuple[Box, ...], latent: Grid) -> Tensor:
+    """How much of each cell the boxes cover.
+
+    Args:
+        boxes: in latent cells, fractions allowed.
+        latent: the grid.
+
+    Returns:
+        (height width) float32, 0..1; where boxes overlap, the larger share.
+
+    >>> boxes_on(((0.5, 0.0, 1.5, 1.0),), Grid(2, 3)).tolist()
+    [[0.5, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    covered = torch.zeros(latent)
+    for left, top, width, height in boxes:
+        rows, columns = _along(top, height, latent.height), _along(left, width, latent.width)
+        covered = torch.maximum(covered, rows[:, None] * columns[None])
+    return covered
+
+
+def _along(start: float, length: float, cells: int) -> Tensor:
+    edges = torch.arange(cells + 1, dtype=torch.float32)
+    return (edges[1:].clamp(max=start + length) - edges[:-1].clamp(min=start)).clamp(0, 1)
+
+
+def on_layer(covered: Tensor, latent: Grid, grid: Grid, entry: Entry) -> Tensor:
+    """A place as a layer sees it.
+
+    Args:
+        covered: (1|image height width) on the latent's grid.
+        latent: that grid.
+        grid: the layer's; of an entry with an area it covers that area alone.
+        entry: whose call it is.
+
+    Returns:
+        (1|image query) float32, 0..1.
+    """
+    if entry.area is not None:
+        height, width, top, left = entry.area
+        covered = covered[:, top : top + height, left : left + width]
+    return resize(covered, grid).flatten(1)

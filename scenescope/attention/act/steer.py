@@ -1,0 +1,252 @@
+"""Words lifted, lowered or placed: log-odds added to their columns of cross-attention, and what that did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ...dims import Grid
+from ...errors import InputError, SelectionError, WordError
+from ..read.live import CELLS
+from ..record.budget import RunSpec
+from ..record.choices import choose_blocks, choose_heads
+from ..record.layers import AttentionLayer
+from ..record.recorder import reasons_text
+from ..record.recording import Entry
+from ..record.scores import attention_in_chunks
+from ..record.selection import NEGATIVE, POSITIVE
+from ..words.find import find_words
+from ..words.tokens import TokenTable
+from .acts import Act, BiasOf, LayerWrite, ModelCall, steps_between
+from .place import Place, on_layer
+
+STRONGEST = 12.0
+"""At -12 a word has e^-12 of its odds: it is off. Half precision holds many times that."""
+
+Branches = Literal["positive", "negative", "both"]
+
+
+@dataclass(frozen=True, eq=False)
+class Steering:
+    """Words, and by how much their odds of being looked at are changed where.
+
+    Args:
+        words: words and phrases of the prompt, as `find_words` reads them; all of them are steered alike.
+        strength: log-odds added inside the place, or everywhere where there is none; 0 does nothing.
+        outside: log-odds added outside the place.
+        place: where; None for everywhere.
+        start: share of the steps before the first one that is steered, 0..1.
+        end: share of the steps up to the last one that is steered, 0..1.
+        branch: whose prompt.
+        blocks: as `choose_blocks` reads them.
+        heads: `all`, or numbers as `choose_heads` reads them.
+        entry: conditioning entry of the branch, from 0; -1 for every one that has the words.
+        who: the node's name, for messages.
+    """
+
+    words: str
+    strength: float
+    outside: float = 0.0
+    place: Place | None = None
+    start: float = 0.0
+    end: float = 1.0
+    branch: Branches = "positive"
+    blocks: str = "all"
+    heads: str = "all"
+    entry: int = -1
+    who: str = "Steer Words"
+
+    def begin(self, run: RunSpec) -> SteeringAct:
+        """Find the words and the place in one run.
+
+        Raises:
+            WordError: the words are not in the prompt, or the prompt's words are not known.
+            InputError: the place is empty, a strength too large, or the branch is not evaluated.
+            SelectionError: blocks or heads name what is not there.
+        """
+        strongest = max(abs(self.strength), abs(self.outside))
+        if not strongest <= STRONGEST:
+            raise InputError(
+                f"{self.who}: the strength is {strongest:g}; expected -{STRONGEST:g} to {STRONGEST:g} log-odds. At "
+                f"-{STRONGEST:g} a word is off already: choose a smaller number."
+            )
+        return SteeringAct(self, run, self._columns(run))
+
+    def _columns(self, run: RunSpec) -> dict[tuple[str, int], tuple[int, ...]]:
+        """The words' columns in each entry that has them."""
+        branches = (POSITIVE, NEGATIVE) if self.branch == "both" else (self.branch,)
+        entries = [item for item in run.entries if item.branch in branches and self.entry in (-1, item.index)]
+        if not entries:
+            known = ", ".join(f"{item.branch} {item.index}" for item in run.entries)
+            raise InputError(
+                f"{self.who}: the {self.branch} prompt is not evaluated in this run; expected one of {known}. At cfg 1 "
+                "the negative prompt is left out: choose another branch or entry, or raise cfg."
+            )
+        tables = {(item.branch, item.index): item.table for item in entries if item.table is not None}
+        if not tables:
+            raise WordError(
+                f"{self.who}: the {self.branch} conditioning carries no words; expected the words of its prompt. Put "
+                "Trace Words between the CLIP and CLIP Text Encode."
+            )
+        if not self.words.strip():
+            raise WordError(f"{self.who}: no words were given; expected some. Write words of the prompt.")
+        looked = {at: _columns_in(table, self.words) for at, table in tables.items()}
+        found = {at: columns for at, columns in looked.items() if not isinstance(columns, WordError)}
+        if not found:
+            raise next(error for error in looked.values() if isinstance(error, WordError))
+        return found
+
+
+def _columns_in(table: TokenTable, words: str) -> tuple[int, ...] | WordError:
+    try:
+        return tuple(sorted({column for match in find_words(table, words) for column in match.columns}))
+    except WordError as error:  # another entry of the branch may have the words
+        return error
+
+
+class _WordsBias:
+    """The log-odds of one steering on any layer."""
+
+    def __init__(
+        self, steering: Steering, run: RunSpec, columns: Mapping[tuple[str, int], tuple[int, ...]], total_heads: int
+    ) -> None:
+        self._steering, self._latent, self._columns = steering, run.latent, columns
+        self._heads = choose_heads(steering.heads, total_heads)
+        self._total = total_heads
+        self.covered = (
+            None if steering.place is None else steering.place.on_latent(run.latent, run.images, steering.who)
+        )
+
+    def inside(self, grid: Grid, entry: Entry) -> Tensor:
+        """(1|image query) float32 0..1: the place on a layer, all of it without one."""
+        if self.covered is None:
+            return torch.ones(1, grid.cells)
+        return on_layer(self.covered, self._latent, grid, entry)
+
+    def on(self, grid: Grid, entry: Entry) -> Tensor | None:
+        """(1|image 1|head query token) float32, None for an entry without the words."""
+        columns = self._columns.get((entry.branch, entry.index))
+        if columns is None:
+            return None
+        inside = self.inside(grid, entry)
+        strength = inside * self._steering.strength + (1 - inside) * self._steering.outside  # (1|image query)
+        heads = 1 if self._heads is None else self._total
+        bias = torch.zeros(inside.shape[0], heads, grid.cells, entry.tokens)
+        own = slice(None) if self._heads is None else list(self._heads)
+        for column in columns:
+            bias[:, own, :, column] = strength[:, None]
+        return bias
+
+
+class SteeringAct(Act):
+    """One steering at work in one run.
+
+    Args:
+        steering: what was asked for.
+        run: the run.
+        columns: the words' columns by (branch, index) of the entries that have them.
+    """
+
+    def __init__(self, steering: Steering, run: RunSpec, columns: Mapping[tuple[str, int], tuple[int, ...]]) -> None:
+        cross = [layer for layer in run.layers if layer.kind == "cross"]
+        heads = {layer.heads for layer in cross}
+        if len(heads) > 1 and choose_heads(steering.heads, min(heads)) is not None:
+            raise SelectionError(
+                f"{steering.who}: heads is {steering.heads!r}, but the layers have {sorted(heads)} heads; expected all "
+                "for this model. Set heads to all."
+            )
+        self._steering, self._columns = steering, columns
+        self._blocks = choose_blocks(steering.blocks, cross)
+        self._steps = steps_between(steering.start, steering.end, run.steps)
+        self._bias = _WordsBias(steering, run, columns, max(heads))
+        self._write = LayerWrite(bias=self._bias) if steering.strength or steering.outside else None
+        self._measured = {self._steps[0], self._steps[-1]} if self._steps else set()
+        nearest = min((abs(math.log2(layer.grid(run.latent).cells / CELLS)) for layer in cross), default=0.0)
+        self._watched = {s.order for s in cross if abs(math.log2(s.grid(run.latent).cells / CELLS)) == nearest}
+        self._shares = _Shares()
+
+    def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
+        """The bias, at the chosen blocks and steps, in calls that have the words."""
+        if self._write is None or layer.kind != "cross" or call.step not in self._steps:
+            return None
+        mine = layer.block in self._blocks and any((e.branch, e.index) in self._columns for e in call.entries)
+        return self._write if mine else None
+
+    def watches(self, layer: AttentionLayer, call: ModelCall) -> bool:
+        """What the strength does is measured at the first and the last steered step, on the grid nearest to 16x16."""
+        wanted = call.first_pass and call.step in self._measured and layer.order in self._watched
+        return wanted and self.write(layer, call) is not None
+
+    def see(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, call: ModelCall, bias: BiasOf) -> None:
+        """Add up the words' shares before and after, inside the place and outside."""
+        for position, entry in enumerate(call.entries):
+            columns, added = self._columns.get((entry.branch, entry.index)), bias(position)
+            if columns is None or added is None or query.shape[1] != grid.cells:
+                continue
+            rows = slice(position * call.images, (position + 1) * call.images)
+            repeats = key.shape[1] // entry.tokens
+            every = [column + at * entry.tokens for column in columns for at in range(repeats)]
+            inside = self._bias.inside(grid, entry).to(query.device)
+            for name, part in (("before", None), ("after", added.repeat(1, 1, 1, repeats))):
+                share = torch.cat(
+                    [
+                        maps[..., every].sum(dim=-1).mean(dim=1)  # (image query)
+                        for _, maps in attention_in_chunks(query[rows], key[rows], layer.heads, bias=part)
+                    ],
+                    dim=1,
+                )
+                self._shares.add(name, share, inside)
+
+    def finish(self, skipped: Mapping[str, int]) -> str:
+        """What was asked for, and what it did."""
+        steering = self._steering
+        lines = [f"{steering.words.strip()}: {self._what()}"]
+        if self._write is not None and self._steps:
+            lines += self._shares.lines(steering.place is not None)
+        if self._bias.covered is not None and steering.outside and bool((self._bias.covered > 0.999).all()):
+            lines.append("The mask covers the whole picture, so there is no outside. Paint where the words shall be.")
+        if skipped:
+            lines.append(f"not steered: {reasons_text(skipped)}")
+        return "\n".join(lines)
+
+    def _what(self) -> str:
+        steering = self._steering
+        if self._write is None:
+            return "strength 0, nothing was done"
+        if not self._steps:
+            return "no step lies between start and end, nothing was done"
+        steps = f"steps {self._steps[0]} to {self._steps[-1]}"
+        inside = f"{steering.strength:+g} (odds x{math.exp(steering.strength):.3g})"
+        if steering.place is None:
+            return f"{inside}, {steps}"
+        return f"{inside} inside, {steering.outside:+g} (odds x{math.exp(steering.outside):.3g}) outside, {steps}"
+
+
+class _Shares:
+    """Sums of shares, kept where they were made until they are asked for."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, str], list[Tensor]] = {}
+
+    def add(self, name: str, share: Tensor, inside: Tensor) -> None:
+        """Take the shares (image query) of one layer."""
+        for where, weight in (("inside", inside), ("outside", 1 - inside)):
+            pair = torch.stack([(share * weight).sum(), weight.sum() * (share.shape[0] / weight.shape[0])])
+            self._sums.setdefault((where, name), []).append(pair)
+
+    def lines(self, placed: bool) -> Sequence[str]:
+        """The mean shares before and after, for a person."""
+        told = []
+        for where, words in (("inside", "in the place" if placed else "of all attention"), ("outside", "elsewhere")):
+            if (where, "before") in self._sums and (placed or where == "inside"):
+                before, after = (
+                    float(total[0] / total[1].clamp(min=1e-9))
+                    for total in (torch.stack(self._sums[where, name]).sum(dim=0) for name in ("before", "after"))
+                )
+                told.append(f"{words}: {before:.3f} -> {after:.3f}")
+        return [f"share {', '.join(told)} (first and last steered step)"] if told else []
