@@ -72,10 +72,10 @@ def _read(path: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             notes = json.loads((file.metadata() or {}).get("scenescope_demo", "{}"))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, struct.error) as error:
-        raise FileError(f"demo model: {path} is unreadable ({error}); expected its weights there. {advice}") from error
+        raise FileError(f"Demo Model: its weights in {path} can't be read ({error}). {advice}") from error
     if notes.get("format") != FORMAT:
         found = notes.get("format", "none")
-        raise FileError(f"demo model: the format of {path} is {found}; expected {FORMAT}. {advice}")
+        raise FileError(f"Demo Model: {path} has format {found}, but this version reads format {FORMAT}. {advice}")
     return weights, notes
 
 

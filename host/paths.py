@@ -142,16 +142,15 @@ def chosen_file(choice: str, suffix: str, folders: Sequence[str] = FOLDERS, *, w
     check_name(name, widget, longest=_LONGEST_NAME)
     if folder not in folders or not name.endswith(suffix):
         raise InputError(
-            f"{who}: the file is {choice!r}; expected a name that ends in {suffix}, in {' or '.join(folders)}. "
-            "Choose one from the list."
+            f"{who}: {choice!r} is not one of the files to choose from (names that end in {suffix}, in "
+            f"{' or '.join(folders)}). Choose one from the list."
         )
     root = Path(_root(folder))
     path = root.joinpath(*name.split("/"))
     refuse_outside(root, path, name, widget)
     if not path.is_file():
         raise FileError(
-            f"{widget.place} {name!r} is not in the {folder} folder; expected a file that is there. Press R to refresh "
-            "the list, and choose again."
+            f"{widget.place} {name!r} is not in the {folder} folder. Press R to refresh the list, and choose again."
         )
     return path
 
@@ -169,12 +168,10 @@ def nothing_chosen(who: str, suffix: str, saver: str) -> FileError:
     """
     if not input_choices(suffix):
         return FileError(
-            f"{who}: there is no file ending in {suffix} in the {' or '.join(FOLDERS)} folder; expected one. Run "
-            f"{saver}, then press R and choose it."
+            f"{who}: there is no file ending in {suffix} in the {' or '.join(FOLDERS)} folder yet. Run {saver}, then "
+            "press R and choose its file."
         )
-    return FileError(
-        f"{who}: no file is chosen; expected one ending in {suffix}. Press R to refresh the list, and choose one."
-    )
+    return FileError(f"{who}: no file is chosen. Choose one ending in {suffix}; press R to refresh the list.")
 
 
 def version_of(path: Path) -> str:
@@ -206,8 +203,7 @@ def check_name(name: str, widget: Widget, *, longest: int = _LONGEST_PART) -> No
     reason = _why_not(name, longest)
     if reason is not None:
         raise InputError(
-            f"{widget.place} {name[:80]!r} {reason}; expected a plain name such as {widget.example}, with / between "
-            "folders. Correct the name."
+            f"{widget.place} {name[:80]!r} {reason}. Use a plain name such as {widget.example}, with / between folders."
         )
 
 
@@ -219,15 +215,13 @@ def refuse_outside(root: Path, path: Path, name: str, widget: Widget) -> None:
     """
     if not _inside(root, path):
         raise InputError(
-            f"{widget.place} {name[:80]!r} leads out of {root.name}, through a link; expected a place inside it. "
-            "Choose another name."
+            f"{widget.place} {name[:80]!r} leads out of the {root.name} folder through a link. Choose another name."
         )
 
 
 def _unusable(name: str, widget: Widget, error: OSError) -> FileError:
     return FileError(
-        f"{widget.place} {name!r} is in a folder that cannot be used ({error.strerror}); expected one that can be "
-        "written. Choose another name."
+        f"{widget.place} {name!r} is in a folder that can't be written to ({error.strerror}). Choose another name."
     )
 
 
@@ -255,7 +249,7 @@ def _inside(root: Path, path: Path) -> bool:
 def _root(folder: str) -> str:
     root = folder_paths.get_directory_by_type(folder)
     if root is None:
-        raise InputError(f"Folder: {folder!r} is no folder of the host; expected {' or '.join(FOLDERS)}. Choose one.")
+        raise InputError(f"Folder: {folder!r} is not one of ComfyUI's folders. Choose {' or '.join(FOLDERS)}.")
     return str(root)
 
 

@@ -1,4 +1,4 @@
-"""A scene out of what sockets and widgets carry, with the host's tokenizer for the doubts about words."""
+"""A scene out of what sockets and widgets carry, with the host's tokenizer to warn about words."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def painted_strokes(name: str) -> Tensor | None:
             pixels = np.asarray(file.convert("RGBA"), dtype=np.float32) / 255
     except (FileError, OSError) as error:
         raise FileError(
-            f"Build Scene: the painted masks are {name!r}, which cannot be read; expected a picture in the input "
-            "folder. Clear the painter and paint again."
+            f"Build Scene: the painted masks {name!r} can't be read from the input folder. Clear the painting and "
+            "paint again."
         ) from error
     return torch.from_numpy(pixels)
 

@@ -25,7 +25,7 @@ from ..scenescope.attention.record.layers import find_layers
 from ..scenescope.attention.record.recording import Recording
 from ..scenescope.attention.shapes.diagram import draw_unet
 from ..scenescope.attention.shapes.tables import shape_csv, shape_json, shape_markdown
-from ..scenescope.dims import Grid
+from ..scenescope.dims import Grid, counted
 from ..scenescope.drawing.pixels import to_tensor
 from ..scenescope.errors import HostError, InputError, RecordingError
 
@@ -102,10 +102,10 @@ def shape_log(
         InputError: both sources are given, or none.
     """
     if (model is None) == (recording is None):
-        given = "missing" if model is None else "given twice, as a MODEL and as ATTENTION_MAPS"
+        given = "neither is" if model is None else "both are"
         raise InputError(
-            f"Block Shapes: the source is {given}; expected exactly one. Connect a MODEL to see what would run at a "
-            "size, or ATTENTION_MAPS to see what has run."
+            "Block Shapes: connect either a MODEL, to see what would run at a size, or ATTENTION_MAPS, to see what "
+            f"has run; {given} connected."
         )
     if recording is not None:
         return log_of_recording(recording)
@@ -148,8 +148,7 @@ def log_of_recording(recording: Recording) -> ShapeLog:
     """
     if not recording.shapes:
         raise RecordingError(
-            "Block Shapes: the recording's shape log is empty; expected the shapes of its first model call. "
-            "Record the run again, or connect a MODEL instead."
+            "Block Shapes: this recording has no shape log. Record the run again, or connect a MODEL instead."
         )
     source = f"From a recorded run: its first model call, with {recording.shapes[0].features_in[0]} rows."
     return ShapeLog(recording.shapes, recording.latent, source)
@@ -160,8 +159,8 @@ def _latent(picture: Grid) -> Grid:
         if pixels < PIXELS or pixels % PIXELS:
             nearest = max(PIXELS, round(pixels / PIXELS) * PIXELS)
             raise InputError(
-                f"Block Shapes: the {side} is {pixels} pixels; expected a multiple of {PIXELS}, because a latent cell "
-                f"covers {PIXELS} pixels. Use {nearest}, the nearest."
+                f"Block Shapes: the {side} is {pixels} pixels, but it has to be a multiple of {PIXELS}, because each "
+                f"latent cell covers {PIXELS} pixels. Use {nearest}, the nearest."
             )
     return Grid(picture.height // PIXELS, picture.width // PIXELS)
 
@@ -173,14 +172,14 @@ def _unet_config(model: Any) -> dict[str, Any]:
     config = getattr(getattr(inner, "model_config", None), "unet_config", None) or {}
     if not isinstance(unet, UNetModel) or not config or config.get("use_temporal_attention"):
         raise HostError(
-            f"Block Shapes: the model is a {type(inner).__name__} with a {type(unet).__name__}; expected the U-Net of "
-            "an SD1.5, SD2 or SDXL checkpoint. Load such a checkpoint, or connect the attention maps of a recorded run."
+            f"Block Shapes: this model ({type(inner).__name__} with a {type(unet).__name__}) has no U-Net of SD1.5, "
+            "SD2 or SDXL. Load such a checkpoint, or connect the attention maps of a recorded run."
         )
     replaced = sorted(name for name in model.object_patches if name.startswith("diffusion_model"))
     if replaced:
         raise HostError(
-            f"Block Shapes: the U-Net's {replaced[0]} is replaced by another node ({len(replaced)} such parts); "
-            "expected the U-Net as it was loaded. Connect the MODEL from before that node, or the maps of a run."
+            f"Block Shapes: another node has replaced the U-Net's {replaced[0]} ({counted(len(replaced), 'part')} in "
+            "all). Connect the MODEL from before that node, or the maps of a run."
         )
     return {**config, "dtype": inner.get_dtype_inference()}
 

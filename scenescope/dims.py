@@ -63,9 +63,7 @@ def grid_of(text: str) -> Grid:
     """
     parts = text.lower().replace("×", "x").split("x")
     if not 1 <= len(parts) <= 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise InputError(
-            f"Grid: the size is {text!r}; expected `height x width` or one number. Write for example 16x16."
-        )
+        raise InputError(f"Grid: {text!r} is not a size. Write height x width or one number, for example 16x16.")
     height, width = int(parts[0]), int(parts[-1])
     return Grid(height, width)
 
@@ -84,3 +82,12 @@ def bytes_text(count: int) -> str:
             break
         value, unit = value / 1000, larger
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun, in the plural where it is not 1.
+
+    >>> counted(1, "mask"), counted(3, "mask")
+    ('1 mask', '3 masks')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -94,8 +94,8 @@ class Placement:
         inside = top + height <= self.latent.height and left + width <= self.latent.width
         if min(height, width) < 1 or min(top, left) < 0 or not inside:
             raise InputError(
-                f"Area: {height}x{width} at row {top}, column {left}; expected it inside the latent, {self.latent}. "
-                "Correct the conditioning's area."
+                f"Area: the conditioning's area ({height}x{width} at row {top}, column {left}) reaches outside the "
+                f"latent, {self.latent}. Correct the area."
             )
 
     @property

@@ -10,7 +10,7 @@ import torch
 from pack.host.scene import pieces
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import FileError, InputError
-from pack.scenescope.training.scene.cautions import SceneCaution, doubts, size_cautions
+from pack.scenescope.training.scene.cautions import SceneCaution, cautions, size_cautions
 from pack.scenescope.training.scene.scene import Concept, Scene, build_scene
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -55,7 +55,7 @@ def read_photo(folder: Path, resolution: int) -> Photo:
         _check_aspect(file, Grid(*mask.shape), size)
     concepts = [Concept(f"<asset{index}>", words[index].strip()) for index in range(len(files))]
     scene = build_scene(picture, masks, concepts, resolution=resolution)
-    found = (*size_cautions(masks, size), *doubts(scene, pieces))
+    found = (*size_cautions(masks, size), *cautions(scene, pieces))
     empty = next((doubt for doubt in found if doubt.kind == "empty mask"), None)
     if empty is not None and empty.concept is not None:
         raise InputError(f"{files[empty.concept]}: {empty.message}")

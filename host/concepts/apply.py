@@ -92,8 +92,8 @@ def check_base(model: Any, clip: Any, concepts: Concepts, *, who: str = _APPLY) 
             "the stock nodes."
         )
         raise InputError(
-            f"{who}: the base model is {name[:8]}; expected {concepts.base[:8]}, which {concepts.handles[0]} was "
-            f"learned with. {advice}"
+            f"{who}: this base model ({name[:8]}) is not the one that {concepts.handles[0]} was trained on "
+            f"({concepts.base[:8]}). {advice}"
         )
     return name
 
@@ -117,8 +117,8 @@ def learn_words(clip: Any, rows: Mapping[str, Tensor], *, who: str = _APPLY) -> 
     tokenizer = getattr(clip.tokenizer, name, None)
     if name != "clip_l" or not callable(getattr(tokenizer, "_try_get_embedding", None)):
         raise HostError(
-            f"{who}: the text encoder has the tokenizer {type(clip.tokenizer).__name__}; expected SD1.5's. "
-            "Connect the CLIP of an SD1.5 checkpoint."
+            f"{who}: this CLIP is not SD1.5's (its tokenizer is {type(clip.tokenizer).__name__}). Connect the CLIP of "
+            "an SD1.5 checkpoint."
         )
     known = dict(getattr(clip.tokenizer, LEARNED_ATTRIBUTE, {}))
     _check_rows(clip, rows, known, who)
@@ -174,14 +174,14 @@ def _check_rows(clip: Any, rows: Mapping[str, Tensor], known: Mapping[str, int],
             else "Connect the MODEL and CLIP from before Apply Concepts."
         )
         raise InputError(
-            f"{who}: the CLIP already knows {', '.join(taken)}; expected handles of their own for each scene. {advice}"
+            f"{who}: this CLIP already has {', '.join(taken)}. Each scene needs handles of its own. {advice}"
         )
     table = clip.cond_stage_model.clip_l.transformer.get_input_embeddings().weight  # (token channel)
     for handle, row in rows.items():
         if row.shape[-1] != table.shape[-1]:
             raise InputError(
-                f"{who}: {handle} has {row.shape[-1]} channels; expected {table.shape[-1]}, as the words of "
-                "this CLIP. Connect the base model that the concepts were learned with."
+                f"{who}: {handle} has {row.shape[-1]} channels, but the words of this CLIP have {table.shape[-1]}. "
+                "Connect the base model that the concepts were trained on."
             )
 
 
@@ -229,10 +229,10 @@ def _size(up: Tensor, down: Tensor) -> torch.Size:
 
 def _fitting(name: str, shape: torch.Size, places: Mapping[str, torch.Size], who: str) -> str:
     if places.get(name) != shape:
-        there = f"of {_by(places[name])} numbers" if name in places else "not there"
+        there = f"are {_by(places[name])}" if name in places else "don't exist"
         raise InputError(
-            f"{who}: the weights {name} are {there} in this model; expected {_by(shape)} numbers. Connect the "
-            "base model that the concepts were learned with."
+            f"{who}: the weights {name} {there} in this model, but {_by(shape)} in the concepts. Connect the base "
+            "model that the concepts were trained on."
         )
     return place_of(name)
 

@@ -117,8 +117,8 @@ def plan_export(concepts: Concepts, name: str, *, overwrite: bool = False) -> Ex
     check_name(name, _NAME)
     if _ENDS_A_NAME.search(name):
         raise InputError(
-            f"Save Concepts: export_name is {name[:80]!r}; expected one without blanks, commas, colons and "
-            "brackets, which end an embedding's name in a prompt. Write for example toys."
+            f"Save Concepts: {name[:80]!r} can't be an export_name. Use a name without spaces, commas, colons or "
+            "parentheses, which end an embedding's name in a prompt: for example toys."
         )
     places = {
         handle: _embedding_place(f"{name}-{stem}", overwrite)
@@ -152,8 +152,8 @@ def _embedding_place(name: str, overwrite: bool) -> Where:
         return (free for free in numbered(path, SUFFIX) if not _namesakes(_name_of(free)))
     if others := [other for other in _namesakes(_name_of(path)) if other != path]:
         raise InputError(
-            f"Save Concepts: {others[0]} has the name {_name_of(path)} too; expected one that no other embedding has, "
-            "because a prompt could mean either. Choose another export_name, or move that file."
+            f"Save Concepts: another embedding, {others[0]}, is also called {_name_of(path)}, and a prompt could mean "
+            "either. Choose another export_name, or move that file."
         )
     return path
 

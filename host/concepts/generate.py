@@ -106,7 +106,7 @@ def generate(models: tuple[Any, Any, Any], concepts: Concepts, request: Request,
         BudgetError: the maps of all seeds are more than the selection's budget.
     """
     if not request.sampler.denoise:
-        raise InputError("Generate from Tokens: denoise is 0; expected more, or nothing is generated. Raise it.")
+        raise InputError("Generate from Tokens: with denoise at 0 nothing is generated. Raise it.")
     refuse_template(request.negative)
     prompts = prompts_of(request.prompt, concepts.handles, request.which, request.seeds)
     chosen = _row(request.row, len(prompts))
@@ -144,9 +144,9 @@ def _saying_what_to_do(request: Request) -> Iterator[None]:
     except BudgetError as error:
         whole, part = (bytes_text(request.selection.budget // parts) for parts in (1, request.seeds))
         raise BudgetError(
-            f"Generate from Tokens: the maps of one picture are more than {part}; expected at most {whole} for "
-            f"{request.seeds} seeds together. Lower the seeds, the steps or the size, or generate with KSampler and "
-            "record it with Record Attention."
+            f"Generate from Tokens: the maps of one picture take more than {part}; {request.seeds} seeds together may "
+            f"take {whole}. Lower the seeds, the steps or the size, or sample with KSampler and record it with Record "
+            "Attention."
         ) from error
 
 
@@ -163,8 +163,8 @@ def _row(row: int, rows: int) -> int:
     index = row - 1 if row > 0 else rows + row
     if row == 0 or not 0 <= index < rows:
         raise InputError(
-            f"Generate from Tokens: the maps of prompt {row} were asked for; expected 1 to {rows}, or -1 for the last. "
-            "Choose one that is made."
+            f"Generate from Tokens: there is no prompt {row} to take the maps of. Choose 1 to {rows}, or -1 for the "
+            "last."
         )
     return index
 

@@ -61,7 +61,7 @@ def _words(columns: int, table: TokenTable | None, clip: Any, prompt: str | None
         table = table_from_prompt(clip, prompt)
     if table is None:
         raise WordError(
-            "Ask Again: the conditioning carries no words; expected new words from CLIP Text Encode. Put Trace Words "
-            "between the CLIP and CLIP Text Encode, or connect clip here and type the words again."
+            "Ask Again: this conditioning doesn't carry its words. Put Trace Words between the CLIP and CLIP Text "
+            "Encode, or connect clip here and type the words again."
         )
     return tuple(token for token in fit_table(table, columns).tokens if token.word is not None)

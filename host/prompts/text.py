@@ -64,8 +64,8 @@ def table_from_prompt(clip: Any, prompt: str) -> TokenTable:
     table = table_of(clip, tokens, prompts=dict.fromkeys(tokens, prompt))
     if table is None:
         raise HostError(
-            f"Words of a prompt: the text encoder gives tokens of {', '.join(tokens)}; expected CLIP tokens of SD1.5, "
-            "SD2 or SDXL alone. Use a CLIP of such a checkpoint."
+            f"Words: this text encoder produces tokens for {', '.join(tokens)}; only the CLIP tokens of SD1.5, SD2 and "
+            "SDXL can be read. Use a CLIP from such a checkpoint."
         )
     return table
 

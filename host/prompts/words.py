@@ -10,7 +10,7 @@ from ...scenescope.attention.read.view import View, viewed_entry
 from ...scenescope.attention.record.recording import Recording
 from ...scenescope.attention.words.find import WordMatch, find_words
 from ...scenescope.attention.words.tokens import TokenTable
-from ...scenescope.dims import Grid
+from ...scenescope.dims import Grid, counted
 from ...scenescope.errors import InputError, WordError
 from ..shapes import PIXELS
 from .text import table_from_prompt
@@ -38,8 +38,8 @@ def words_asked(
         table = _typed(clip, prompt, entry.tokens)
     if table is None:
         raise WordError(
-            f"Words: the {entry.branch} conditioning carries no words; expected the words of its prompt. Put Trace "
-            "Words between the CLIP and CLIP Text Encode, or connect clip here and type the prompt again."
+            f"Words: the {entry.branch} conditioning doesn't carry its words. Put Trace Words between the CLIP and "
+            "CLIP Text Encode, or connect clip here and type the prompt again."
         )
     return find_words(table, query)
 
@@ -48,8 +48,8 @@ def _typed(clip: Any, prompt: str, columns: int) -> TokenTable:
     table = table_from_prompt(clip, prompt)
     if len(table.tokens) != columns:
         raise InputError(
-            f"Words: the typed prompt has {len(table.tokens)} columns; expected {columns}, as the conditioning that "
-            "was sampled. Type the very prompt, and connect the CLIP that encoded it."
+            f"Words: the typed prompt has {counted(len(table.tokens), 'token')}, but the one that was sampled has "
+            f"{columns}. Type exactly the same prompt, and connect the CLIP that encoded it."
         )
     return table
 

@@ -18,8 +18,8 @@ KEPT_RUNS = 8
 REMEMBERED_RUNS = 256  # of older ones only the latent is kept, to say what became of their maps
 
 _DROPPED = RecordingError(
-    f"Attention Maps: this run's maps made room for newer ones; expected one of the last {KEPT_RUNS} runs of the "
-    "recorder. Use Sample and Record, which keeps a record of each run, or record fewer runs in one queue."
+    f"Attention Maps: this run's maps are gone; a recorder keeps the last {KEPT_RUNS} runs. Use Sample and Record, "
+    "which keeps the maps of every run, or record fewer runs in one queue."
 )
 
 
@@ -90,9 +90,9 @@ class RecordedRuns:
         """
         if not self._runs:
             raise RecordingError(
-                "Attention Maps: the record is empty; expected a sampling run. The sampler has to use the MODEL output "
-                "of Record Attention. If it does, its result was reused from the cache: change its seed, or use Sample "
-                "and Record."
+                "Attention Maps: nothing has been recorded. Connect the MODEL output of Record Attention to the "
+                "sampler. If it is connected, ComfyUI reused the sampler's cached result: change the seed, or use "
+                "Sample and Record."
             )
         run, how = self._pick(latent, number)
         if isinstance(run.recording, RecordingError):
@@ -105,8 +105,7 @@ class RecordedRuns:
             index = number - 1 if number > 0 else count + number
             if not 0 <= index < count:
                 raise RecordingError(
-                    f"Attention Maps: run {number} was asked for; expected 1 to {count}, or -1 for the last. "
-                    "Choose a run that was made."
+                    f"Attention Maps: there is no run {number}. Choose 1 to {count}, or -1 for the last."
                 )
             return self._runs[index], f"run {index + 1} of {count}"
         if latent is not None:

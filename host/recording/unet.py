@@ -98,9 +98,7 @@ class _Run:
     def close(self) -> Recording | RecordingError:
         """What the run left; an empty record is the error that Attention Maps raises, so the picture is not lost."""
         if self.recorder is None:
-            return RecordingError(
-                "Record Attention: the sampler ran no step; expected at least one. Raise steps or denoise."
-            )
+            return RecordingError("Record Attention: the sampler ran no steps. Raise steps or denoise.")
         try:
             return self.recorder.finish(self.about)
         except RecordingError as error:
@@ -199,8 +197,8 @@ def refuse_compiled(unet: torch.nn.Module, model_options: dict[str, Any], who: s
     compiled = any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in unet.modules())
     if compiled or wrappers.get(_COMPILE_KEY):
         raise HostError(
-            f"{who}: the model is compiled with torch.compile; expected one that is not, because compiled code does "
-            "not run the hooks that see queries and keys. Bypass the compile node."
+            f"{who}: this model is compiled with torch.compile, and compiled code skips the hooks that see queries and "
+            "keys. Bypass the compile node."
         )
 
 

@@ -36,8 +36,8 @@ def copy_patcher(patcher: Any, what: str) -> Any:
         if patcher.cached_patcher_init is not None:
             raise
         raise HostError(
-            f"Train Concepts: the {what} cannot be copied ({error}); expected one of a loader that the host can run "
-            "again. Load it with the stock Load Checkpoint."
+            f"Train Concepts: the {what} can't be copied ({error}), because its loader can't be run again. Load it "
+            "with the stock Load Checkpoint."
         ) from error
     loaded = comfy.model_management.current_loaded_models
     # A loader may enter its model there, with a patcher that is gone by now; the host would take that for a leak.

@@ -122,8 +122,9 @@ def check_trainable(model: Any, clip: Any) -> None:
         or getattr(sampling, "calculate_input", None) is not epsilon.calculate_input
     ):
         raise HostError(
-            f"Train Concepts: the model predicts by {', '.join(kind.__name__ for kind in sampling.__bases__)}; "
-            "expected the noise itself (EPS), as SD1.5 does. Load an SD1.5 checkpoint that is no v-prediction model."
+            f"Train Concepts: this model predicts {', '.join(kind.__name__ for kind in sampling.__bases__)}; training "
+            "needs one that predicts the noise (EPS), as SD1.5 does. Load an SD1.5 checkpoint that isn't a "
+            "v-prediction model."
         )
     if (
         config.get("in_channels") != 4
@@ -137,8 +138,8 @@ def check_trainable(model: Any, clip: Any) -> None:
     width = encoder_of(clip.cond_stage_model).transformer.get_input_embeddings().weight.shape[-1]
     if config.get("context_dim") != width:
         raise HostError(
-            f"Train Concepts: the model reads texts of width {config.get('context_dim')} and the CLIP writes {width}; "
-            "expected the CLIP of the same checkpoint, SD1.5's. Connect both from one loader."
+            f"Train Concepts: the model reads text embeddings of width {config.get('context_dim')}, but this CLIP "
+            f"writes {width}. Connect MODEL and CLIP from the same SD1.5 loader."
         )
 
 

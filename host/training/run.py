@@ -153,8 +153,7 @@ def run_folder(name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(
-            f"Train Concepts: the folder of {name!r} cannot be made ({error.strerror}); expected one that can be "
-            "written. Choose another name."
+            f"Train Concepts: the folder {name!r} can't be created ({error.strerror}). Choose another name."
         ) from error
     return folder
 
@@ -174,8 +173,8 @@ def _room_for_state(model: Any, settings: Settings, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted:
         raise FileError(
-            f"Train Concepts: {bytes_text(free)} are free where the run is kept; expected {bytes_text(wanted)} for the "
-            "state of mode full. Free some space, or choose mode lora, whose state is small."
+            f"Train Concepts: the run's folder has {bytes_text(free)} of free space, but the state of mode full needs "
+            f"{bytes_text(wanted)}. Free some space, or choose lora, whose state is small."
         )
 
 

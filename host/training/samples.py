@@ -174,5 +174,5 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except OSError as error:
         raise FileError(
-            f"Train Concepts: {path.name} is unreadable ({error}); expected a sample picture. Delete the file."
+            f"Train Concepts: the sample picture {path.name} can't be read ({error}). Delete the file."
         ) from error

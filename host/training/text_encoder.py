@@ -54,9 +54,7 @@ class HostText:
         table = self._encoder.transformer.get_input_embeddings().weight
         found = [table[given] if isinstance(given, int) else given.to(table) for given in self._tokens(text)]
         if not found:
-            raise HostError(
-                f"Train Concepts: the starting word {text!r} has no tokens; expected an ordinary word. Write another."
-            )
+            raise HostError(f"Train Concepts: the starting word {text!r} has no tokens. Write an ordinary word.")
         return torch.stack(found).detach().float()
 
     def pieces(self, text: str) -> int:
@@ -106,8 +104,7 @@ def encoder_of(stage: Any) -> Any:
     layers = getattr(getattr(getattr(encoder, "transformer", None), "text_model", None), "encoder", None)
     if encoder is None or layers is None or hasattr(stage, "clip_g"):
         raise HostError(
-            f"Train Concepts: the CLIP is a {type(stage).__name__}; expected that of SD1.5, one CLIP-L. Load an SD1.5 "
-            "checkpoint."
+            f"Train Concepts: this CLIP ({type(stage).__name__}) is not SD1.5's CLIP-L. Load an SD1.5 checkpoint."
         )
     return encoder
 

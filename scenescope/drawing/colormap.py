@@ -57,7 +57,7 @@ def colour(levels: Tensor, name: ColourMap) -> Tensor:
     [0.99, 1.0, 0.64]
     """
     if name not in COLOUR_MAPS:
-        raise InputError(f"Colour map: it is {name!r}; expected one of {', '.join(COLOUR_MAPS)}. Choose one of them.")
+        raise InputError(f"Colours: {name!r} is not a colour map. Choose {', '.join(COLOUR_MAPS)}.")
     table = _table(name).to(levels.device)
     return table[(levels.float().clamp(0, 1).nan_to_num() * (LEVELS - 1)).round().long()]
 

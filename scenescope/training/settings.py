@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -107,12 +108,8 @@ class Settings:
         if self.norm_guard is not None:
             self._demand("norm_guard", 1, 1e9)
         if not self.steps:
-            raise InputError("Train Settings: the steps are 0; expected at least 1. Raise those of one phase.")
-        if not self.templates or any(template.count("{}") != 1 for template in self.templates):
-            raise InputError(
-                f"Train Settings: the templates are {self.templates}; expected sentences with one {{}} each. "
-                "Write for example: a photo of {}"
-            )
+            raise InputError("Train Settings: both phases have 0 steps. Raise those of at least one phase.")
+        _check_templates(self.templates)
 
     @property
     def steps(self) -> int:
@@ -127,8 +124,17 @@ class Settings:
     def _demand(self, name: str, least: float, most: float) -> None:
         value = getattr(self, name)
         if not least <= value <= most:  # also false for a number that is none
+            raise InputError(f"Train Settings: {name} is {value}, but it has to be between {least:g} and {most:g}.")
+
+
+def _check_templates(templates: Sequence[str]) -> None:
+    if not templates:
+        raise InputError("Train Settings: there are no templates. Write at least one, for example: a photo of {}")
+    for template in templates:
+        if (count := template.count("{}")) != 1:
             raise InputError(
-                f"Train Settings: {name} is {value}; expected {least:g} to {most:g}. Choose a number between them."
+                f"Train Settings: each template needs one {{}}, and {template!r} has {count or 'none'}. "
+                "Write for example: a photo of {}"
             )
 
 

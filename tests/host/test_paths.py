@@ -54,7 +54,7 @@ BAD_NAMES = [
 @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
 def test_a_name_that_is_none_is_refused_everywhere(folders, name):
     """Oracle: the sentence, which names the node and the widget; and a folder that stays empty."""
-    sentence = r"^Save Maps: filename_prefix '.*; expected a plain name such as maps/SceneScope, .*\.$"
+    sentence = r"^Save Maps: filename_prefix '.*\. Use a plain name such as maps/SceneScope, .*\.$"
     for ask in (lambda: output_file(name, SUFFIX), lambda: model_file("loras", name, ".safetensors")):
         with pytest.raises(InputError, match=sentence):
             ask()
@@ -115,13 +115,12 @@ def test_an_ending_that_was_typed_is_not_there_twice(folders, typed):
 def test_a_loader_that_was_sent_no_file_says_how_to_get_one(folders):
     """Oracle: the sentences, before and after there is a file."""
     assert str(nothing_chosen("Load Maps", SUFFIX, "Save Maps")) == (
-        "Load Maps: there is no file ending in .maps.safetensors in the output or input folder; expected one. Run Save "
-        "Maps, then press R and choose it."
+        "Load Maps: there is no file ending in .maps.safetensors in the output or input folder yet. Run Save "
+        "Maps, then press R and choose its file."
     )
     (folders / "input" / f"a{SUFFIX}").write_text("a")
     assert str(nothing_chosen("Load Maps", SUFFIX, "Save Maps")) == (
-        "Load Maps: no file is chosen; expected one ending in .maps.safetensors. Press R to refresh the list, and "
-        "choose one."
+        "Load Maps: no file is chosen. Choose one ending in .maps.safetensors; press R to refresh the list."
     )
 
 
@@ -176,7 +175,7 @@ def test_what_is_not_there_is_a_clear_error(folders):
     with pytest.raises(FileError, match=r"is not in the output folder.*Press R"):
         chosen_file(f"gone{SUFFIX} [output]", SUFFIX)
     for choice in ("lora.safetensors [output]", f"a{SUFFIX} [temp]", f"a{SUFFIX} [models]"):
-        with pytest.raises(InputError, match="expected a name that ends in"):
+        with pytest.raises(InputError, match="is not one of the files to choose from"):
             chosen_file(choice, SUFFIX)
 
 

@@ -214,7 +214,7 @@ def test_a_size_that_is_no_multiple_of_eight_names_the_nearest(sd15, pixels, nea
 def test_a_model_that_is_no_unet_is_refused_by_name():
     """Oracle: the message names what was found."""
     inner = SimpleNamespace(diffusion_model=torch.nn.Linear(1, 1), model_config=SimpleNamespace(unet_config={"a": 1}))
-    with pytest.raises(HostError, match="a Linear; expected the U-Net of an SD1"):
+    with pytest.raises(HostError, match=r"a Linear\) has no U-Net of SD1"):
         log_of_model(SimpleNamespace(model=inner, object_patches={}), Grid(64, 64))
 
 
@@ -237,9 +237,9 @@ def test_patches_that_are_not_followed_are_named(sd15):
 
 def test_the_node_wants_exactly_one_source(sd15):
     """Oracle: the two messages."""
-    with pytest.raises(InputError, match="the source is missing; expected exactly one"):
+    with pytest.raises(InputError, match="neither is connected"):
         BlockShapes.execute(**SQUARE)
-    with pytest.raises(InputError, match="given twice"):
+    with pytest.raises(InputError, match="both are connected"):
         BlockShapes.execute(model=sd15, maps=SimpleNamespace(shapes=()), **SQUARE)
     with pytest.raises(RecordingError, match="shape log is empty"):
         log_of_recording(SimpleNamespace(shapes=()))

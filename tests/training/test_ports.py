@@ -133,7 +133,7 @@ def test_a_layer_that_stays_silent_is_an_error():
     """Oracle: by hand: a pass that never reaches the layers; hooks are gone afterwards."""
     ports = toy_ports()
     with (
-        pytest.raises(HostError, match="input 5 cross computed without showing"),
+        pytest.raises(HostError, match="input 5 cross ran without showing"),
         capture_maps(supervised_layers(ports.denoiser.unet)),
     ):
         ports.denoiser.unet.input_blocks[0][0](torch.zeros(1, 4, 8, 8))
@@ -309,7 +309,7 @@ def test_noise_outside_the_masks_leaves_the_inside_alone():
             "mask of <b> is empty",
         ),
         (lambda scene, ports: (scene, replace(ports, latents=ports.latents[..., :-1])), r"latents are \(1, 4, 8, 11\)"),
-        (lambda scene, ports: (scene, replace(ports, class_pictures=None)), "prior is class and there are no"),
+        (lambda scene, ports: (scene, replace(ports, class_pictures=None)), "prior is `class`, but there are no"),
     ],
 )
 def test_ports_that_do_not_fit_the_scene_are_refused(change, words):
@@ -321,5 +321,5 @@ def test_ports_that_do_not_fit_the_scene_are_refused(change, words):
 
 def test_a_handle_that_the_text_encoder_cuts_off_is_an_error():
     """Oracle: by hand: the toy reads ten words."""
-    with pytest.raises(InputError, match="not among the tokens"):
+    with pytest.raises(InputError, match="is cut off from the prompt"):
         learn(lora_settings(templates=("one two three four five six seven eight nine ten {}",)))

@@ -254,6 +254,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor |
     Returns:
         (batch query head*channel).
 
+    >>> import torch
     >>> values = torch.tensor([[[0.0], [1.0]]])
     >>> attend(torch.zeros(1, 1, 1), torch.zeros(1, 2, 1), values, 1, torch.tensor([[[[0.0, 3.0]]]])).item()
     0.9525741338729858

@@ -63,7 +63,7 @@ def things_of(table: TokenTable, typed: str = "") -> tuple[Thing, ...]:
     Raises:
         WordError: a line is not in the prompt, or the prompt names no thing; the message says what to type.
 
-    >>> from ..tokens import Token
+    >>> from ..words.tokens import Token
     >>> words = "a photo of a red cat , and an old dog in the snow".split()
     >>> table = TokenTable("", tuple(Token(at, 0, at, "text", text, at) for at, text in enumerate(words)))
     >>> [thing.text for thing in things_of(table)]

@@ -78,7 +78,7 @@ def draw(recording: Recording, words: Sequence[WordMatch], view: View, plan: Lay
         InputError: the layout is none of the four.
     """
     if plan.layout not in LAYOUTS:
-        raise InputError(f"Layout: it is {plan.layout!r}; expected one of {', '.join(LAYOUTS)}. Choose one of them.")
+        raise InputError(f"Layout: {plan.layout!r} is not a layout. Choose {', '.join(LAYOUTS)}.")
     whole = heatmaps(recording, words, view, merge=plan.merge)
     cautions, style = cautions_of(whole), plan.style
     report = json.dumps(_report(recording, words, whole, view, plan.how, cautions), indent=2, ensure_ascii=False)

@@ -12,7 +12,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ...dims import Grid
+from ...dims import Grid, counted
 from ...drawing.colormap import ColourMap, colour
 from ...drawing.lettering import AMBER, FAINT, INK, PAPER, Bar, bar_of, draw_bar, fitting, font, number_text
 from ...drawing.pixels import TILE, Enlarging, enlarge, joined, to_tensor
@@ -143,12 +143,12 @@ def overlay(images: Tensor, masks: Tensor, *, opacity: float, colours: ColourMap
         InputError: the opacity lies outside 0..1, or the numbers of pictures and masks do not fit.
     """
     if not 0 <= opacity <= 1:
-        raise InputError(f"Overlay: the opacity is {opacity}; expected 0 to 1. Choose a number between them.")
+        raise InputError(f"Heatmap Overlay: opacity is {opacity}, but it has to be between 0 and 1.")
     count = max(len(images), len(masks))
     if not len(images) or not len(masks) or count % len(images) or count % len(masks):
         raise InputError(
-            f"Overlay: there are {len(images)} pictures and {len(masks)} masks; expected one number to be a multiple "
-            "of the other. Wire maps and pictures of the same run."
+            f"Heatmap Overlay: {counted(len(images), 'picture')} and {counted(len(masks), 'map')} can't be matched up; "
+            "one number has to be a multiple of the other. Connect pictures and maps of the same run."
         )
     pick = torch.arange(count)
     pictures = images[pick % len(images), ..., :3].float()

@@ -76,8 +76,8 @@ def write_view(recording: Recording, path: Path, *, limit: int = LIMIT) -> ViewF
     """
     if not any(item.address.kind == "cross" for item in recording.maps):
         raise RecordingError(
-            "Attention viewer: the recording holds no cross-attention; expected some. Let Record Attention record "
-            "cross-attention, and sample again."
+            "Attention viewer: this recording has no cross-attention. Let Record Attention record cross-attention, "
+            "and sample again."
         )
     plan = plan_view(recording, limit)
     tops, planes = [], []

@@ -64,8 +64,8 @@ def ask(recording: Recording, question: Question) -> Recording:
     kept = {at: item for at, item in recording.projections.items() if _concerns(at, question)}
     if not kept:
         raise RecordingError(
-            f"Ask again: the recording kept no queries of the {question.branch} branch; expected some. "
-            "Switch on keep_queries at Record Attention, and sample again."
+            f"Ask Again: the recording has no queries of the {question.branch} branch. Switch on keep_queries in "
+            "Record Attention, and sample again."
         )
     _check(question, kept)
     answered = [_answer(at, item, question, recording) for at, item in kept.items()]
@@ -133,7 +133,7 @@ def _nameless(column: int) -> Token:
 
 def _check(question: Question, kept: Mapping[Address, Projection]) -> None:
     if not question.tokens or any(token.word is None for token in question.tokens):
-        raise InputError("Ask again: there is no word to ask for; expected at least one. Write a word into the prompt.")
+        raise InputError("Ask Again: there are no words to ask about. Write some into the prompt.")
     for at, item in kept.items():
         new = question.keys.get(at.block)
         want = (1, len(question.tokens), item.key.shape[-1])

@@ -13,7 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ...dims import Grid
+from ...dims import Grid, counted
 from ...errors import InputError, RecordingError, WordError
 from ...resample import resize
 from ..record.choices import choose_heads, choose_resolution
@@ -185,8 +185,8 @@ def _columns_of(layers: Sequence[AttentionMap], columns: Tensor, view: View) -> 
         if chosen is not None:
             if maps.shape[1] != item.heads:
                 raise RecordingError(
-                    f"Attention maps: heads is {view.heads!r}, but {item.address.block} was recorded as the mean "
-                    f"of its {item.heads} heads; expected each. At Record Attention set heads to each, then sample."
+                    f"Heatmap: single heads were not recorded ({item.address.block} was kept as the mean of its "
+                    f"{item.heads} heads). In Record Attention set heads to `each`, and sample again."
                 )
             maps = maps[:, list(chosen)]
         yield maps[..., columns], item.query_grid, len(chosen or ()) or item.heads
@@ -195,7 +195,8 @@ def _columns_of(layers: Sequence[AttentionMap], columns: Tensor, view: View) -> 
 def _image_of(maps: Tensor, image: int) -> Tensor:
     if not 0 <= image < maps.shape[0]:
         raise InputError(
-            f"Attention maps: the picture is {image}; expected 0 to {maps.shape[0] - 1}. Choose a picture of the batch."
+            f"Heatmap: image_index is {image}, but the batch has {counted(maps.shape[0], 'picture')} (0 to "
+            f"{maps.shape[0] - 1})."
         )
     return maps[image : image + 1]
 
@@ -204,11 +205,11 @@ def _merging(words: Sequence[WordMatch], keys: int, merge: Merge) -> tuple[Tenso
     """The columns that are needed, and how they make up each word: (column), (column word) float32."""
     used = sorted({column for word in words for column in word.columns})
     if not used or not all(word.occurrences and all(word.occurrences) for word in words):
-        raise WordError("Heatmap: a word has no columns; expected at least one for each. Name a word of the prompt.")
+        raise WordError("Heatmap: one of the words has no tokens. Choose a word of the prompt.")
     if used[0] < 0 or used[-1] >= keys:
         raise WordError(
-            f"Heatmap: the column is {used[-1]}; expected 0 to {keys - 1}, the prompt's keys in this run. "
-            "Take the words from the prompt that was sampled."
+            f"Heatmap: token {used[-1]} is outside this run's prompt, whose tokens are 0 to {keys - 1}. Take the words "
+            "from the prompt that was sampled."
         )
     row = {column: index for index, column in enumerate(used)}
     weights = torch.zeros(len(used), len(words))

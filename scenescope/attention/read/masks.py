@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ...dims import Grid
+from ...dims import Grid, counted
 from ...errors import InputError, RecordingError
 from ...resample import resize
 from ..record.recording import AttentionMap, Recording
@@ -38,7 +38,9 @@ def above_fraction(maps: Tensor, fraction: float) -> Tensor:
     [[[0.0, 1.0, 1.0]]]
     """
     if not 0 <= fraction <= 1:
-        raise InputError(f"Threshold: it is {fraction}; expected 0 to 1 of the maximum. Choose a number between them.")
+        raise InputError(
+            f"Map to Mask: the threshold is {fraction}, but it has to be between 0 and 1 (a share of the maximum)."
+        )
     most = maps.amax(dim=(-2, -1), keepdim=True)
     return ((maps >= fraction * most) & (most > 0)).float()
 
@@ -101,8 +103,8 @@ def self_attention(recording: Recording, branch: Branch = POSITIVE) -> dict[Grid
     whole = [item for item in recording.maps if _usable(recording, item, branch)]
     if not whole:
         raise RecordingError(
-            "Self-attention: the recording holds none that maps the picture onto itself; expected some. "
-            "At Record Attention set attention to `cross and self`, leave self_region empty, and sample again."
+            "Self-attention: this recording has no self-attention of the whole picture. In Record Attention set "
+            "attention to `cross and self`, leave self_region empty, and sample again."
         )
     sums: dict[Grid, Tensor] = {}
     for item in whole:
@@ -172,8 +174,8 @@ def intersection_over_union(masks: Tensor, truth: Tensor) -> Tensor:
     """
     if len(truth) == 0 or len(masks) % len(truth):
         raise InputError(
-            f"IoU: there are {len(masks)} masks and {len(truth)} truth masks; expected one, or one for each mask. "
-            "Wire one truth mask for each word or picture."
+            f"IoU: {counted(len(masks), 'mask')} can't be compared with {counted(len(truth), 'truth mask')}. Connect "
+            "one truth mask, or one for each mask."
         )
     known = resize(truth.float(), Grid(*masks.shape[-2:])) >= 0.5 - 1e-6
     known = known[torch.arange(len(masks)) % len(truth)]
@@ -228,7 +230,7 @@ def cut_masks(maps: Tensor, cut: Cut, fraction: float, truth: Tensor | None = No
         InputError: the cut is neither of the two.
     """
     if cut not in CUTS:
-        raise InputError(f"Map to Mask: the method is {cut!r}; expected one of {', '.join(CUTS)}. Choose one of them.")
+        raise InputError(f"Map to Mask: {cut!r} is not a method. Choose {', '.join(CUTS)}.")
     if cut == "otsu":
         masks, thresholds = above_otsu(maps)
     else:
@@ -255,8 +257,7 @@ def refine_by(recording: Recording | None, maps: Tensor, times: int) -> tuple[Te
         return maps.float(), ""
     if recording is None:
         raise InputError(
-            f"Map to Mask: refine is {times}, and attention_maps is missing; expected the maps of the same run. "
-            "Connect them, or set refine to 0."
+            "Map to Mask: refining needs self-attention. Connect attention_maps of the same run, or set refine to 0."
         )
     attention = self_attention(recording)
     return refine(maps, attention, times), refining_caution(attention)

@@ -67,9 +67,7 @@ def normalise(runs: Sequence[Heatmaps], how: Normalisation) -> tuple[ScaledMaps,
         InputError: the name is none of the five.
     """
     if how not in NORMALISATIONS:
-        raise InputError(
-            f"Normalisation: it is {how!r}; expected one of {', '.join(NORMALISATIONS)}. Choose one of them."
-        )
+        raise InputError(f"Heatmap: {how!r} is not a way to normalise. Choose {', '.join(NORMALISATIONS)}.")
     values = [run.values / run.uniform if how == "ratio" else run.values for run in runs]
     unit = RATIO_UNIT if how == "ratio" else SHARE_UNIT
     return tuple(

@@ -55,8 +55,8 @@ def viewed_entry(recording: Recording, view: View) -> Entry:
     if entry is None:
         known = ", ".join(f"{item.branch} {item.index}" for item in recording.entries) or "none"
         raise SelectionError(
-            f"Attention maps: the entry is {view.branch} {view.entry}; expected one of this run's: {known}. "
-            "Choose another branch or entry, or record that branch."
+            f"Heatmap: this run has no entry {view.branch} {view.entry}, only {known}. Choose another branch or entry, "
+            "or record that branch."
         )
     return entry
 
@@ -76,8 +76,8 @@ def viewed_maps(recording: Recording, view: View) -> tuple[AttentionMap, ...]:
     recorded = [item for item in recording.maps if item.address.kind == "cross"]
     if not recorded:
         raise RecordingError(
-            "Attention maps: the recording holds no cross-attention; expected some. "
-            "Let Record Attention record cross-attention, and sample again."
+            "Heatmap: this recording has no cross-attention. Let Record Attention record cross-attention, and sample "
+            "again."
         )
     entry, levels = viewed_entry(recording, view), level_of(recording)
     maps = [item for item in recorded if (item.address.branch, item.address.entry) == (entry.branch, entry.index)]

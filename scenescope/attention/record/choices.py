@@ -39,13 +39,13 @@ def choose_blocks(text: str, layers: Iterable[AttentionLayer]) -> frozenset[str]
         matching = _blocks_called(word, layers)
         if not matching:
             raise SelectionError(
-                f"Blocks: {word!r} is not a block of this model; expected all, down, mid, up, or some of "
-                f"{', '.join(known)}. Correct the name."
+                f"Blocks: {word!r} is not a block of this model. Write all, down, mid, up, or some of "
+                f"{', '.join(known)}."
             )
         chosen |= matching
     if not chosen:
         raise SelectionError(
-            f"Blocks: {text!r} names no block; expected all, down, mid, up, or some of {', '.join(known)}. Name one."
+            f"Blocks: {text!r} names no block. Write all, down, mid, up, or some of {', '.join(known)}."
         )
     return frozenset(chosen)
 
@@ -83,9 +83,7 @@ def choose_steps(text: str, total: int) -> frozenset[int]:
         if part.strip():
             chosen |= _steps_called(part.strip(), total)
     if not chosen:
-        raise SelectionError(
-            f"Steps: {text!r} holds no step of this run; expected some of 0 to {total - 1}. Correct the steps."
-        )
+        raise SelectionError(f"Steps: {text!r} matches no step of this run, which has steps 0 to {total - 1}.")
     return frozenset(chosen)
 
 
@@ -101,8 +99,7 @@ def _steps_called(word: str, total: int) -> set[int]:
     if match := re.fullmatch(r"(\d+)\s*(?:-|to|\.\.)\s*(\d+)", word):
         return set(range(int(match.group(1)), min(int(match.group(2)) + 1, total)))
     raise SelectionError(
-        f"Steps: {word!r} is not understood; expected all, first, last, a number, a range such as 2-5, or every 4. "
-        "Correct the steps."
+        f"Steps: {word!r} is not a choice of steps. Write all, first, last, a number, a range such as 2-5, or every 4."
     )
 
 
@@ -145,9 +142,7 @@ def choose_resolution(resolution: str, size: str, latent: Grid) -> Resolution:
         return Resolution(grid_of(size) if level is None else latent.coarser(2**level))
     level = _halvings(resolution)
     if level is None:
-        raise SelectionError(
-            f"Resolution: it is {resolution!r}; expected one of {', '.join(RESOLUTIONS)}. Choose one of them."
-        )
+        raise SelectionError(f"Resolution: {resolution!r} is not a resolution. Choose {', '.join(RESOLUTIONS)}.")
     return Resolution(latent.coarser(2**level), level)
 
 
@@ -177,8 +172,8 @@ def choose_heads(text: str, total: int) -> tuple[int, ...] | None:
         heads = range(int(match.group(1)), int(match.group(2) or match.group(1)) + 1) if match else range(0)
         if not heads or heads[-1] >= total:
             raise SelectionError(
-                f"Heads: {part.strip()!r} is not a head of this layer; expected mean, or numbers and ranges from 0 to "
-                f"{total - 1}. Correct the heads."
+                f"Heads: {part.strip()!r} is not a head of this layer. Write mean, or numbers and ranges from 0 to "
+                f"{total - 1}."
             )
         chosen |= set(heads)
     return tuple(sorted(chosen))

@@ -109,8 +109,8 @@ def find_layers(unet: nn.Module, kinds: Iterable[Kind] = KINDS) -> tuple[LayerMo
         order += 1
     if not order:
         raise HostError(
-            f"Attention sites: the model is a {type(unet).__name__} without transformer blocks of a U-Net; "
-            "expected an SD1.5, SD2 or SDXL U-Net. Load such a checkpoint, and record before compiling."
+            f"Record Attention: this model ({type(unet).__name__}) has no transformer blocks of an SD1.5, SD2 or SDXL "
+            "U-Net. Load such a checkpoint, and record before compiling."
         )
     return tuple(found)
 

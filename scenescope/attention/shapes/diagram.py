@@ -94,9 +94,7 @@ def draw_unet(
         InputError: there are no blocks.
     """
     if not rows:
-        raise InputError(
-            "Diagram: the shape log holds no block; expected at least one. Connect a MODEL or record a run."
-        )
+        raise InputError("Block Shapes: the shape log is empty. Connect a MODEL, or record a run.")
     layout = lay_out(rows)
     sheet = (pen or Pen)(_WIDTH, layout.height)
     _draw_head(sheet, rows, title or f"The U-Net at a latent of {latent}")

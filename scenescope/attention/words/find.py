@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ...dims import counted
 from ...errors import WordError
 from .prompt import EMBEDDING, segments
 from .tokens import LETTERS, TokenKind, TokenTable, Word, fold
@@ -108,8 +109,7 @@ def _every_word(table: TokenTable) -> list[WordMatch]:
             groups.setdefault(fold(word.text), []).append(word)
     if not groups:
         raise WordError(
-            f"Words: the prompt is {table.prompt[:80]!r}; expected at least one word. Ask for <start> or <padding>, or "
-            "write a prompt."
+            f"Words: the prompt {table.prompt[:80]!r} has no words. Ask for <start> or <padding>, or write a prompt."
         )
     return [_match([(word,) for word in words]) for words in groups.values()]
 
@@ -122,7 +122,7 @@ def _find_kind(table: TokenTable, term: str, occurrence: int | None) -> WordMatc
             chunks.setdefault(token.chunk, []).append(token.column)
     places = [tuple(columns) for columns in chunks.values()]
     if not places:
-        raise WordError(f"Words: {name} is not in this conditioning; expected {_present(table)}. Ask for one of them.")
+        raise WordError(f"Words: this prompt has no {name}. It has {_present(table)}.")
     return WordMatch(name, tuple(_choose(places, name, occurrence if number is None else number)))
 
 
@@ -167,11 +167,12 @@ def _choose(places: list[_Place], name: str, occurrence: int | None) -> list[_Pl
     if occurrence is None:
         return places
     if not 1 <= occurrence <= len(places):
-        raise WordError(
-            f"Words: place {occurrence} of {name!r} is asked for; expected 1 to {len(places)}, as often as the "
-            "prompt has it. Correct the number."
-        )
+        raise WordError(f"Words: `{name}#{occurrence}`: the prompt contains {name!r} {_times(len(places))}.")
     return [places[occurrence - 1]]
+
+
+def _times(count: int) -> str:
+    return {1: "only once", 2: "only twice"}.get(count, f"only {count} times")
 
 
 def _match(places: Sequence[tuple[Word, ...]]) -> WordMatch:
@@ -185,7 +186,7 @@ def _not_found(table: TokenTable, text: str) -> WordError:
     words = {fold(word.text): word.text for word in table.words() if not word.punctuation}
     close = difflib.get_close_matches(fold(text), list(words), n=1)
     advice = f"Did you mean {words[close[0]]!r}?" if close else "Ask for one of them, or write it into the prompt."
-    return WordError(f"Words: {text!r} is not in the prompt; expected {_present(table)}. {advice}")
+    return WordError(f"Words: {text!r} is not in the prompt. It has {_present(table)}. {advice}")
 
 
 def _present(table: TokenTable) -> str:
@@ -194,4 +195,4 @@ def _present(table: TokenTable) -> str:
     more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
     listed = ", ".join([*(repr(word) for word in words[:_LISTED]), *kinds]) + more
     unknown = len(table.columns("unknown"))
-    return f"some of {listed or 'nothing'}" + (f" ({unknown} columns carry no known words)" if unknown else "")
+    return (listed or "no words") + (f" ({counted(unknown, 'token')} of unknown words)" if unknown else "")

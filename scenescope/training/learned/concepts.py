@@ -73,9 +73,7 @@ class Concepts:
             InputError: there is no such handle.
         """
         if handle not in self.handles:
-            raise InputError(
-                f"Concepts: the handle is {handle!r}; expected one of {', '.join(self.handles)}. Correct the name."
-            )
+            raise InputError(f"Concepts: there is no handle {handle!r}, only {', '.join(self.handles)}.")
         return self.rows[self.handles.index(handle)]
 
 
@@ -128,8 +126,8 @@ def save_weights(concepts: Concepts, keys: Mapping[str, str], where: Where) -> P
     tensors = weight_tensors(concepts, keys)
     if not tensors:
         raise InputError(
-            "Save Concepts: the concepts hold rows only; expected changes of weights for a LoRA file. "
-            "Save the embeddings, or train with steps in phase 2."
+            "Save Concepts: these concepts have no changes of weights to put into a LoRA file. Save the embeddings "
+            "only, or train with steps in phase 2."
         )
     return write_tensors(
         tensors, where, {"base": concepts.base, "ss_network_dim": str(concepts.settings.rank)}, "Save Concepts"

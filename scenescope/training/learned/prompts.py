@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import chain, combinations
 from typing import Literal, get_args
 
+from ...dims import counted
 from ...errors import InputError
 from ..step.prompts import sentence
 
@@ -57,9 +58,7 @@ def prompts_of(template: str, handles: Sequence[str], which: Which, seeds: int) 
     """
     right = (TOKENS, "{}") if TOKENS in template else (TOKENS,)
     if misspelt := [found for found in _MEANT.findall(template) if found not in right]:
-        raise InputError(
-            f"Generate from Tokens: the prompt holds {misspelt[0]}; expected {TOKENS}, letter by letter. Correct it."
-        )
+        raise InputError(f"Generate from Tokens: the prompt has {misspelt[0]}; did you mean {TOKENS}?")
     one = TOKENS not in template
     counts = {"all": 2 ** len(handles) - 1, "each alone": len(handles), "all together": 1}
     rows = 1 if one else counts[which]
@@ -67,8 +66,8 @@ def prompts_of(template: str, handles: Sequence[str], which: Which, seeds: int) 
         ways = [f"at most {MOST_PICTURES // rows} seeds"] if rows <= MOST_PICTURES else []
         ways += [f"the tokens {name}" for name, count in counts.items() if not one and count * seeds <= MOST_PICTURES]
         raise InputError(
-            f"Generate from Tokens: {rows} prompts with {seeds} seeds are {rows * seeds} pictures; expected at most "
-            f"{MOST_PICTURES}. Choose {', or '.join(ways)}."
+            f"Generate from Tokens: {counted(rows, 'prompt')} with {counted(seeds, 'seed')} make {rows * seeds} "
+            f"pictures; at most {MOST_PICTURES} are made in one run. Choose {', or '.join(ways)}."
         )
     if one:
         return (template,)
@@ -83,6 +82,6 @@ def refuse_template(negative: str) -> None:
     """
     if found := _MEANT.search(negative):
         raise InputError(
-            f"Generate from Tokens: the negative prompt holds {found[0]}; expected it in the prompt alone, where the "
-            "tokens are filled in. Write the handles themselves."
+            f"Generate from Tokens: the negative prompt has {found[0]}, which is only filled in in the prompt. Write "
+            "the handles themselves."
         )

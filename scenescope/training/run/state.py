@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...dims import counted
 from ...errors import FileError, InputError
 from ...files.dataclass_file import read_value, write_value
 from ...files.dataclass_json import MisfitError
@@ -91,8 +92,8 @@ def check_same_run(state: State, settings: Settings, origin: Origin) -> None:
     for name, then, now in pairs:
         if then != now:
             raise InputError(
-                f"Train Concepts: {name} is {now!r}; expected {then!r}, with which the run that is to go on was begun "
-                f"{state.step} steps ago. Set it back, or begin anew under another name."
+                f"Train Concepts: this run can't be resumed, because {name} is {now!r} now and was {then!r} when it "
+                f"began ({counted(state.step, 'step')} ago). Set it back, or start afresh under another run_name."
             )
 
 
@@ -105,8 +106,7 @@ def check_shapes(saved: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tupl
     if saved != wanted:
         odd = min(saved.items() ^ wanted.items())[0]
         raise FileError(
-            f"Train Concepts: the saved state does not fit the model at {odd}; expected the shapes of this run. "
-            "Begin anew under another name."
+            f"Train Concepts: the saved state doesn't fit this model at {odd}. Start afresh under another run_name."
         )
 
 

@@ -313,8 +313,8 @@ class Run:
     def _finite(self, loss: Tensor) -> Tensor:
         if not bool(loss.detach().isfinite()):
             raise InputError(
-                f"Train Concepts: the loss or its gradient in step {self.step + 1} is {float(loss.detach())}; expected "
-                "a finite number. Lower the learning rates, or use bfloat16 or float32."
+                f"Train Concepts: the loss or its gradient became {float(loss.detach())} in step {self.step + 1}. "
+                "Lower the learning rates, or use bfloat16 or float32."
             )
         return loss
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from ...dims import Grid
+from ...dims import Grid, counted
 from .masks import PALETTE, MaskSources, in_palette, opaque
 from .painted import LEAST_SHARE, Colour, Stray, main_colours, stray_colours
 from .scene import Scene
@@ -67,7 +67,8 @@ def cautions(scene: Scene, pieces: Callable[[str], int] | None = None) -> tuple[
             SceneCaution(
                 "many concepts",
                 None,
-                f"{count} concepts at once; the method keeps up to {CONCEPTS_TOGETHER} apart. Learn them in two runs.",
+                f"{count} concepts at once; the method can keep up to {CONCEPTS_TOGETHER} apart. Learn them in two "
+                "runs.",
             )
         )
     return tuple(found)
@@ -85,8 +86,8 @@ def size_cautions(masks: Sequence[Tensor], size: Grid) -> tuple[SceneCaution, ..
         SceneCaution(
             "mask of another size",
             concept,
-            f"The mask is {own} and the picture {size}: it was stretched over the picture. "
-            "Check in the preview that it lies where the thing is.",
+            f"The mask is {own} and the picture {size}, so the mask was stretched. Check in the preview that it lies "
+            "on the thing.",
         )
         for concept, own in enumerate(sizes)
         if own != size
@@ -112,8 +113,8 @@ def colour_cautions(marks: MaskSources, things: int, named: int) -> tuple[SceneC
             found += _without_a_row(main_colours(opaque(marks.strokes), ground=None))
     for thing in range(named, things if named else 0):
         message = (
-            f"Thing {thing + 1} has no line among the {named} handles and is called <asset{thing}>. Write its handle, "
-            "or erase it where it was not meant."
+            f"Thing {thing + 1} has no line among the {counted(named, 'handle')} and is called <asset{thing}>. Write a "
+            "handle for it, or erase it if it wasn't meant."
         )
         found.append(SceneCaution("thing without a handle", thing, message))
     return tuple(found)
@@ -158,12 +159,12 @@ def _of_masks(scene: Scene) -> list[SceneCaution]:
     for concept, area in enumerate(cells.tolist()):
         name, grid = scene.concepts[concept].handle, scene.loss_grid
         if not area:
-            message = f"The mask of {name} is empty: there is nothing to learn. Paint it, or take the handle out."
+            message = f"{name}'s mask is empty, so there is nothing to learn. Paint it, or remove the handle."
             found.append(SceneCaution("empty mask", concept, message))
         elif area < CELLS_WANTED:
             message = (
-                f"The mask of {name} covers {area:.1f} cells of the {grid} maps that are supervised; {CELLS_WANTED} "
-                "and more work well. Crop the picture around the thing, or raise the resolution."
+                f"{name}'s mask covers only {area:.1f} of {grid.cells} cells in the {grid} training map; aim for at "
+                f"least {CELLS_WANTED}. Crop the picture around the thing, or raise the resolution."
             )
             found.append(SceneCaution("tiny mask", concept, message))
     return found
@@ -179,7 +180,7 @@ def _of_overlap(scene: Scene) -> list[SceneCaution]:
             if share > OVERLAP:
                 message = (
                     f"{scene.handles[first]} and {scene.handles[second]} share {share:.0%} of the smaller mask, so "
-                    "each learns a part of the other. Take the shared part out of one of them."
+                    "each learns part of the other. Remove the shared part from one of them."
                 )
                 found.append(SceneCaution("overlap", second, message))
     return found
@@ -189,13 +190,16 @@ def _of_words(scene: Scene, pieces: Callable[[str], int]) -> list[SceneCaution]:
     found = []
     for index, concept in enumerate(scene.concepts):
         if pieces(concept.handle) == 1:
-            message = f"{concept.handle} is an ordinary word, which would lose its meaning. Write <{concept.handle}>."
+            message = (
+                f"{concept.handle} is an ordinary word, and training would change its meaning. Write "
+                f"<{concept.handle}>."
+            )
             found.append(SceneCaution("ordinary word", index, message))
         count = pieces(concept.word) if concept.word else 1
         if count > 1:
             message = (
-                f"The starting word {concept.word!r} of {concept.handle} is {count} tokens; the token begins at their "
-                "mean. A word of one token is a better start."
+                f"The starting word {concept.word!r} of {concept.handle} is {count} tokens, so training starts from "
+                "their average. A one-token word is a better start."
             )
             found.append(SceneCaution("long word", index, message))
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...dims import Grid
+from ...dims import Grid, counted
 from ...errors import InputError
 from ...resample import resize
 from .painted import NEAR, Colour, masks_by_colour
@@ -75,11 +75,8 @@ def collect_masks(marks: MaskSources, images: int) -> list[Tensor]:
     if marks.strokes is not None and bool((marks.strokes[..., 3] > 0).any()):
         found = _with_strokes(found, marks.strokes, images)
     if not any(bool(mask.any()) for mask in found):
-        number = f"{len(found)}, all of them empty" if found else "0"
-        raise InputError(
-            f"Build Scene: the number of masks is {number}; expected one for each thing. Connect a mask, or paint one "
-            "in the node."
-        )
+        empty = "the mask is empty" if len(found) == 1 else f"all {len(found)} masks are empty"
+        raise InputError(f"Build Scene: {empty if found else 'no mask yet'}. Connect one, or paint one in the node.")
     return found
 
 
@@ -110,14 +107,14 @@ def name_things(count: int, handles: str, words: str, background: str) -> tuple[
     names, starts = lines_of(handles), lines_of(words)
     if len(names) > count:
         raise InputError(
-            f"Build Scene: there are {len(names)} handles and {count} masks; expected at most one for each. Connect or "
-            "paint the missing masks, or take handles out."
+            f"Build Scene: {counted(len(names), 'handle')} but only {counted(count, 'mask')}. Add masks or remove "
+            "handles."
         )
     ground = background.strip()
     if len(starts) > count + bool(ground):
         raise InputError(
-            f"Build Scene: there are {len(starts)} starting words and {count} masks; expected at most one for each. "
-            "Write one a line, in the order of the masks; one more is the background's, where it has a handle."
+            f"Build Scene: {counted(len(starts), 'starting word')} but only {counted(count, 'mask')}. Write one on "
+            "each line, in the order of the masks; if the background has a handle, its word comes last."
         )
     names += [""] * (count - len(names))
     names = [name or f"<asset{index}>" for index, name in enumerate(names)]
@@ -159,8 +156,8 @@ def _of_socket(mask: Tensor, images: int) -> list[Tensor]:
     mask = mask[None] if mask.ndim == 2 else mask
     if not len(mask) or len(mask) % images:
         raise InputError(
-            f"Build Scene: a socket has {len(mask)} masks and there are {images} pictures; expected one mask for each "
-            "picture, or a multiple: every so many are one thing. Make a mask of each thing for each picture."
+            f"Build Scene: a mask input has {counted(len(mask), 'mask')} for {counted(images, 'picture')}. Connect one "
+            f"mask for each picture, or a whole multiple (the first {images} are the first thing, and so on)."
         )
     return [soft_mask(part, images) for part in mask.split(images)]
 
@@ -170,8 +167,8 @@ def _of_colours(coloured: Tensor, images: int) -> list[Tensor]:
     count, height, width, channels = coloured.shape
     if count != images:
         raise InputError(
-            f"Build Scene: there are {count} coloured pictures and {images} pictures; expected one for each. "
-            "Connect a coloured picture for each picture of the batch."
+            f"Build Scene: {counted(count, 'coloured picture')} for {counted(images, 'picture')}. Connect one coloured "
+            "picture for each picture of the batch."
         )
     _, masks = masks_by_colour(coloured.reshape(count * height, width, channels))
     return list(masks.reshape(-1, count, height, width))

@@ -60,7 +60,7 @@ def masks_by_colour(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tu
     """
     if painted.ndim != 3 or painted.shape[-1] not in (3, 4) or not painted.numel():
         raise InputError(
-            f"Painted masks: the picture is {tuple(painted.shape)}; expected (height, width, 3). Connect one picture."
+            f"Painted masks: one picture of (height, width, 3) is needed, but this has shape {tuple(painted.shape)}."
         )
     pixels, seen = _pixels(painted)
     mains = _main_colours(*_counted(pixels[seen]), len(pixels), ground)
@@ -74,8 +74,8 @@ def masks_by_colour(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tu
             first[index] = int(places[0])
     if not first:
         raise InputError(
-            "Painted masks: there is no colour but the ground; expected one for each thing. Paint each thing in a "
-            "colour of its own, or say which colour is the ground."
+            "Painted masks: the picture has no colour besides the background. Paint each thing in a colour of its "
+            "own, or say which colour is the background."
         )
     order = sorted(first, key=lambda index: first[index])
     colours = tuple((int(red), int(green), int(blue)) for red, green, blue in mains[order].tolist())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...dims import Grid
+from ...dims import Grid, counted
 from ...errors import InputError
 from ...resample import resize
 
@@ -115,8 +115,8 @@ def build_scene(
     pictures = _checked_pictures(pictures)
     if not masks or len(masks) != len(concepts) or len(masks) > MOST_CONCEPTS:
         raise InputError(
-            f"Build Scene: there are {len(masks)} masks and {len(concepts)} handles; expected 1 to {MOST_CONCEPTS}, as "
-            "many of one as of the other. Connect a mask and name a handle for each thing."
+            f"Build Scene: {counted(len(masks), 'mask')} and {counted(len(concepts), 'handle')}. Give each thing one "
+            f"mask and one handle, for 1 to {MOST_CONCEPTS} things."
         )
     every = (*concepts, background) if background else tuple(concepts)
     check_handles([concept.handle for concept in every])
@@ -155,8 +155,8 @@ def soft_mask(mask: Tensor, images: int) -> Tensor:
     mask = mask[None] if mask.ndim == 2 else mask
     if mask.ndim != 3 or 0 in mask.shape or len(mask) != images or not bool(mask.isfinite().all()):
         raise InputError(
-            f"Build Scene: a mask is {shape} with {images} pictures; expected finite numbers of height and width, one "
-            "mask for each picture. Make a mask for each picture of the batch."
+            f"Build Scene: a mask has shape {shape}, with {counted(images, 'picture')}. Connect one mask of (height, "
+            "width) with finite numbers for each picture."
         )
     return mask.clamp(0, 1)
 
@@ -178,8 +178,8 @@ def working_size(size: Grid, resolution: int | None) -> Grid:
     sides = [int(side * scale + 1e-6) // PIXELS * PIXELS for side in size]
     if min(sides) < PIXELS * CELLS:
         raise InputError(
-            f"Build Scene: the training picture would be {Grid(*sides)}; expected at least {PIXELS * CELLS} pixels a "
-            "side. Raise the resolution, or crop the picture to a less narrow shape."
+            f"Build Scene: the training picture would be {Grid(*sides)} pixels; each side needs at least "
+            f"{PIXELS * CELLS}. Raise the resolution, or crop the picture to a less narrow shape."
         )
     return Grid(*sides)
 
@@ -195,15 +195,15 @@ def check_handles(handles: Sequence[str]) -> None:
     for handle in handles:
         if not _HANDLE.fullmatch(handle):
             raise InputError(
-                f"Build Scene: a handle is {handle!r}; expected a word without blanks, commas, colons, brackets of "
-                "weights or backslashes. Write for example <asset0>."
+                f"Build Scene: {handle!r} can't be a handle. Use one word, without spaces, commas, colons, parentheses "
+                "or backslashes, for example <asset0>."
             )
     for place, handle in enumerate(handles):
         inside = [other for index, other in enumerate(handles) if index != place and handle.lower() in other.lower()]
         if inside:
             raise InputError(
-                f"Build Scene: the handle {handle!r} is a part of {inside[0]!r}; expected handles that differ. "
-                "Rename one of the two."
+                f"Build Scene: the handle {handle!r} is part of the handle {inside[0]!r}, so a prompt couldn't tell "
+                "them apart. Rename one of them."
             )
 
 
@@ -211,8 +211,8 @@ def _checked_pictures(pictures: Tensor) -> Tensor:
     shape = tuple(pictures.shape)
     if len(shape) != 4 or 0 in shape or shape[-1] not in (1, 3, 4) or not bool(pictures.isfinite().all()):
         raise InputError(
-            f"Build Scene: the picture is {shape}; expected finite numbers (image, height, width, 3). "
-            "Connect an IMAGE, for example from Load Image."
+            f"Build Scene: the picture has shape {shape}, but it has to be (image, height, width, 3) with finite "
+            "numbers. Connect an IMAGE, for example from Load Image."
         )
     return pictures.detach().float()[..., :3].clamp(0, 1).expand(-1, -1, -1, 3).contiguous()
 

@@ -167,8 +167,8 @@ class Objective:
         lost = [handle for handle in handles if handle not in places]
         if lost:
             raise InputError(
-                f"Train Concepts: {lost[0]} is not among the tokens of {item.prompt!r}; expected a prompt that the "
-                "text encoder reads whole. Shorten the template."
+                f"Train Concepts: {lost[0]} is cut off from the prompt {item.prompt!r}, which is longer than the text "
+                "encoder reads. Shorten the template."
             )
         return concept_maps(maps, [places[name] for name in handles], detach_maximum=self._settings.detach_maximum)
 
@@ -197,8 +197,7 @@ def _check(scene: Scene, ports: Ports, settings: Settings) -> None:
     hidden = [scene.handles[concept] for concept in range(len(scene.concepts)) if concept not in shown]
     if hidden:
         raise InputError(
-            f"Train Concepts: the mask of {hidden[0]} is empty; expected some of it in a picture. Paint it, or take "
-            "the handle out of the scene."
+            f"Train Concepts: the mask of {hidden[0]} is empty. Paint it, or remove the handle from the scene."
         )
     wanted = (len(scene.pictures), *scene.latent)
     for latents in (ports.latents, ports.flipped):
@@ -210,6 +209,6 @@ def _check(scene: Scene, ports: Ports, settings: Settings) -> None:
             )
     if settings.prior == "class" and settings.phase2_steps and ports.class_pictures is None:
         raise InputError(
-            "Train Concepts: the prior is class and there are no class pictures; expected some. "
-            "Make them, or set the prior to frozen or off."
+            "Train Concepts: the prior is `class`, but there are no class pictures. Make some, or set the prior to "
+            "frozen or off."
         )

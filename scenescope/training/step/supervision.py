@@ -32,8 +32,8 @@ def supervised_layers(unet: nn.Module) -> tuple[LayerModules, ...]:
     )
     if not found:
         raise HostError(
-            f"Train Concepts: {type(unet).__name__} has no cross-attention on a quarter of the latent; expected that "
-            "of SD1.5. Load an SD1.5 checkpoint."
+            f"Train Concepts: this model ({type(unet).__name__}) has no cross-attention at a quarter of the latent's "
+            "size, as SD1.5 has. Load an SD1.5 checkpoint."
         )
     return found
 
@@ -74,6 +74,6 @@ def capture_maps(found: tuple[LayerModules, ...]) -> Iterator[CapturedMaps]:
         silent = observers.unseen()
     if silent:
         raise HostError(
-            f"Train Concepts: {silent[0].name} computed without showing its queries and keys; expected all "
-            f"{len(found)} layers that the attention loss reads. Train on the checkpoint's own model, without patches."
+            f"Train Concepts: {silent[0].name} ran without showing its queries and keys, and the attention loss needs "
+            f"all {len(found)} of its layers. Train on the checkpoint's own model, without patches."
         )

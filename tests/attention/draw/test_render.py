@@ -193,7 +193,7 @@ def test_overlays_pair_masks_with_pictures_and_refuse_what_does_not_fit():
     assert found.shape == (6, 4, 6, 3)
     assert found[2].max() == 0
     assert found[3].min() == pytest.approx(0.75)
-    with pytest.raises(InputError, match="2 pictures and 5 masks"):
+    with pytest.raises(InputError, match="2 pictures and 5 maps"):
         overlay(images, torch.zeros(5, 2, 3), opacity=0.5)
     with pytest.raises(InputError, match="opacity is 2"):
         overlay(images, torch.zeros(2, 2, 3), opacity=2)

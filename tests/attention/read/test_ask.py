@@ -135,7 +135,7 @@ def test_what_cannot_be_asked_is_refused_with_the_setting_to_change():
         ask(recording, replace(asked, keys={}))
     with pytest.raises(InputError, match="1 x 2 x 12; expected 1 x 2 x 8"):
         ask(recording, question(heads=3))
-    with pytest.raises(InputError, match="no word to ask for"):
+    with pytest.raises(InputError, match="no words to ask about"):
         ask(recording, replace(asked, tokens=()))
 
 

@@ -31,7 +31,7 @@ def test_a_fraction_of_each_maps_own_maximum_is_kept():
     maps = torch.tensor([[[0.1, 0.2, 0.4]], [[1.0, 3.0, 4.0]], [[0.0, 0.0, 0.0]]])
     assert above_fraction(maps, 0.5).tolist() == [[[0, 1, 1]], [[0, 1, 1]], [[0, 0, 0]]]
     assert above_fraction(maps, 0.0)[2].sum() == 0
-    with pytest.raises(InputError, match=r"it is 1\.5"):
+    with pytest.raises(InputError, match=r"is 1\.5"):
         above_fraction(maps, 1.5)
 
 
@@ -141,7 +141,7 @@ def test_a_truth_of_another_size_is_brought_to_the_mask():
     masks[0, :, 3:] = 1
     masks[1, :, 4:] = 1
     assert intersection_over_union(masks, truth).tolist() == pytest.approx([1, 2 / 3])
-    with pytest.raises(InputError, match="2 masks and 3 truth masks"):
+    with pytest.raises(InputError, match="2 masks can't be compared with 3 truth masks"):
         intersection_over_union(masks, truth.expand(3, -1, -1))
 
 

@@ -193,5 +193,5 @@ def test_the_title_is_written_and_an_empty_log_is_an_error():
     rows = rows_of(SD15, Grid(8, 8))
     with_title, without = (draw_unet(rows, Grid(8, 8), title=title) for title in ("A title", ""))
     assert np.asarray(with_title)[:60].tolist() != np.asarray(without)[:60].tolist()
-    with pytest.raises(InputError, match="holds no block"):
+    with pytest.raises(InputError, match="the shape log is empty"):
         draw_unet([], Grid(8, 8))

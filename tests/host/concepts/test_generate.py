@@ -141,7 +141,7 @@ def test_maps_over_the_budget_are_refused_before_anything_is_sampled(demo, monke
     assert made(demo, selection=enough).recording.images == 2
     decoded: list[Any] = []
     monkeypatch.setattr(demo[2], "decode", decoded.append)
-    with pytest.raises(BudgetError, match="expected at most .* for 2 seeds together. Lower the seeds"):
+    with pytest.raises(BudgetError, match="2 seeds together may take .*. Lower the seeds"):
         made(demo, selection=replace(enough, budget=2 * size - 1))
     assert not decoded
 
@@ -152,7 +152,7 @@ def test_maps_over_the_budget_are_refused_before_anything_is_sampled(demo, monke
         ({"sampler": replace(SAMPLER, denoise=0.0)}, "denoise is 0; expected more"),
         ({"prompt": "a photo of { Tokens }"}, r"the prompt holds { Tokens }; expected {tokens}"),
         ({"prompt": "a photo of {} at the beach"}, r"the prompt holds {}; expected {tokens}"),
-        ({"negative": "no {tokens}"}, "the negative prompt holds {tokens}; expected it in the prompt alone"),
+        ({"negative": "no {tokens}"}, "the negative prompt has {tokens}, which is only filled in in the prompt"),
     ],
 )
 def test_what_asks_for_nothing_is_refused(demo, changes, words):
@@ -209,9 +209,9 @@ def test_a_handle_that_means_something_in_a_query_is_found_as_a_word(demo):
 def test_a_row_that_is_not_there_and_too_many_pictures_are_refused_before_sampling(demo):
     """Oracle: the messages."""
     for row in (0, 4, -4):
-        with pytest.raises(InputError, match=f"the maps of prompt {row} were asked for; expected 1 to 3, or -1"):
+        with pytest.raises(InputError, match=f"there is no prompt {row} to take the maps of. Choose 1 to 3, or -1"):
             made(demo, row=row)
-    with pytest.raises(InputError, match="3 prompts with 43 seeds are 129 pictures; expected at most 128"):
+    with pytest.raises(InputError, match="3 prompts with 43 seeds make 129 pictures; at most 128"):
         made(demo, seeds=43)
 
 

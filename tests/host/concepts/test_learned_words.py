@@ -145,7 +145,7 @@ def test_handles_of_two_scenes_live_side_by_side_but_not_under_one_name(clip, le
     vectors = [given[0] for given in both.tokenize("<hat> <asset0>")["l"][0] if isinstance(given[0], torch.Tensor)]
     assert [float(vector[0]) for vector in vectors] == [1.0, 0.5]
     assert not any(isinstance(given[0], torch.Tensor) for given in learned.tokenize("<hat>")["l"][0])
-    with pytest.raises(InputError, match="already knows <asset0>, <asset1>; expected handles of their own"):
+    with pytest.raises(InputError, match="already has <asset0>, <asset1>. Each scene needs handles of its own"):
         learn_words(learned, ROWS)
 
 
@@ -159,7 +159,7 @@ def test_handles_that_look_like_numbers_or_patterns_are_taken_as_they_are(clip):
 
 def test_rows_of_another_width_and_other_encoders_are_refused(clip, embeddings):
     """Oracle: the messages."""
-    with pytest.raises(InputError, match=r"<a> has 768 channels; expected 32, as the words of this CLIP\. Connect"):
+    with pytest.raises(InputError, match=r"<a> has 768 channels, but the words of this CLIP have 32\. Connect"):
         learn_words(clip, {"<a>": torch.ones(768)})
-    with pytest.raises(HostError, match="has the tokenizer SDXLTokenizer; expected SD1.5's"):
+    with pytest.raises(HostError, match="its tokenizer is SDXLTokenizer"):
         learn_words(encoders.sdxl(embeddings), ROWS)

@@ -82,7 +82,7 @@ def test_a_file_of_the_input_folder_loads_too(folders):
 @pytest.mark.parametrize("name", ["../x", "/x", "a\\b", "gone.maps.safetensors [output]", "x.safetensors"])
 def test_a_name_that_leads_elsewhere_is_refused_before_anything_runs(folders, name):
     """Oracle: the host's contract: a text is the reason."""
-    assert "expected" in LoadMaps.validate_inputs(name)
+    assert "Load Maps" in LoadMaps.validate_inputs(name)
     with pytest.raises((InputError, FileError)):
         call(LoadMaps, file=name)
     if "." not in name or "/" in name:
@@ -95,7 +95,7 @@ def test_the_editor_that_has_no_file_to_send_gets_a_sentence(folders):
     for sent in ({}, {"file": ""}, {"file": None}):
         with pytest.raises(FileError, match=r"^Load Maps: there is no file ending in .* Run Save Maps, then press R"):
             LoadMaps.validate_inputs(**sent)
-    with pytest.raises(InputError, match=r"^Load Maps: file '' is empty; expected"):
+    with pytest.raises(InputError, match=r"^Load Maps: file '' is empty. Use"):
         call(LoadMaps, file="")
     call(SaveMaps, maps=full_recording(), filename_prefix="a")
     with pytest.raises(FileError, match=r"^Load Maps: no file is chosen; .* Press R"):
@@ -117,7 +117,7 @@ def test_the_server_shows_the_sentence_where_no_file_was_sent(server):
 @pytest.mark.parametrize("name", ["", "/x", "a:b"])
 def test_a_name_that_is_none_is_told_with_its_widget(folders, name):
     """Oracle: the sentence."""
-    with pytest.raises(InputError, match=r"^Save Maps: filename_prefix '.*; expected a plain name such as maps/Scene"):
+    with pytest.raises(InputError, match=r"^Save Maps: filename_prefix '.*\. Use a plain name such as maps/Scene"):
         call(SaveMaps, maps=full_recording(), filename_prefix=name)
 
 

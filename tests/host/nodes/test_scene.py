@@ -169,7 +169,7 @@ def test_a_painting_outside_the_input_folder_is_refused(name):
 
 def test_a_scene_without_masks_is_refused_in_plain_words():
     """Oracle: the message."""
-    with pytest.raises(InputError, match="Build Scene: the number of masks is 0; expected one for each thing"):
+    with pytest.raises(InputError, match="Build Scene: no mask yet. Connect one"):
         build(image=torch.rand(1, 64, 64, 3), **WIDGETS)
 
 

@@ -28,7 +28,7 @@ def test_two_samplers_on_one_recorder_are_kept_apart_and_recognised_by_their_lat
     assert book.find(None)[0].latent == (16, 24)
     assert book.find(None, 1)[0].latent == (8, 12)
     assert "the last" in book.find(torch.zeros(1, 4, 3, 3))[1]
-    with pytest.raises(RecordingError, match="run 3 was asked for; expected 1 to 2"):
+    with pytest.raises(RecordingError, match="there is no run 3. Choose 1 to 2"):
         book.find(None, 3)
 
 
@@ -156,7 +156,7 @@ def test_a_wrong_block_or_step_is_refused_by_name(sd15: Any) -> None:
     """Oracle: the message lists what there is."""
     with pytest.raises(SelectionError, match=r"'input 3' is not a block.*input 4"):
         recorded(sd15, selection=Selection(blocks="input 3"))
-    with pytest.raises(SelectionError, match="holds no step of this run; expected some of 0 to 1"):
+    with pytest.raises(SelectionError, match="matches no step of this run, which has steps 0 to 1"):
         recorded(sd15, selection=Selection(steps="7"))
 
 
@@ -191,7 +191,7 @@ def test_a_run_whose_maps_were_dropped_says_so(sd15: Any) -> None:
     """Oracle: counted by hand: nine runs, of which the newest eight are kept."""
     watched, book = record_attention(sd15, Selection(blocks="middle 0", steps="0"))
     latents = [sample(watched, conditioning(seed=1), conditioning(seed=2), Run(seed=seed)) for seed in range(9)]
-    with pytest.raises(RecordingError, match="made room for newer ones; expected one of the last 8 runs"):
+    with pytest.raises(RecordingError, match="are gone; a recorder keeps the last 8 runs"):
         book.find(latents[0])
     assert book.find(latents[1])[1] == "run 2 of 9, the one that made this latent"
     assert book.find(latents[8])[1] == "run 9 of 9, the one that made this latent"

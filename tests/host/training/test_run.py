@@ -99,7 +99,7 @@ def test_a_finished_run_is_returned_and_a_changed_one_is_told(demo):
     assert learned_bits(again.concepts) == learned_bits(first.concepts)
     assert again.losses == first.losses
     changed = replace(SHORT, seed=5)
-    with pytest.raises(InputError, match="seed is 5; expected 4"):
+    with pytest.raises(InputError, match="seed is 5 now and was 4"):
         train_concepts(demo, scene, changed, QUICK, None)
     names = [
         train_concepts(demo, scene, settings, replace(QUICK, run_name=""), None).payload["run"]

@@ -95,7 +95,7 @@ def test_several_pictures_may_show_different_concepts():
     first = torch.stack([box(size, 0, 0, 32, 32), torch.zeros(size)])
     scene = build_scene(picture(size, 2), [first, torch.ones(2, *size)], [CAT, DOG])
     assert [scene.present(image) for image in (0, 1)] == [(0, 1), (1,)]
-    with pytest.raises(InputError, match="one mask for each picture"):
+    with pytest.raises(InputError, match="Connect one mask"):
         build_scene(picture(size, 2), [torch.ones(size)], [CAT])
 
 
@@ -112,15 +112,15 @@ def test_masks_come_in_many_forms():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"masks": []}, "0 masks and 1 handles"),
-        ({"concepts": [CAT, DOG]}, "1 masks and 2 handles"),
-        ({"concepts": [Concept("a cat")]}, "handle is 'a cat'"),
-        ({"concepts": [Concept("")]}, "handle is ''"),
-        ({"background": Concept("<CAT0>")}, "is a part of"),
-        ({"background": Concept("cat0")}, "'cat0' is a part of '<cat0>'"),
+        ({"masks": []}, r"0 masks and 1 handle\."),
+        ({"concepts": [CAT, DOG]}, "1 mask and 2 handles"),
+        ({"concepts": [Concept("a cat")]}, "'a cat' can't be a handle"),
+        ({"concepts": [Concept("")]}, "'' can't be a handle"),
+        ({"background": Concept("<CAT0>")}, "is part of"),
+        ({"background": Concept("cat0")}, "'cat0' is part of the handle '<cat0>'"),
         ({"masks": [torch.full((64, 64), float("nan"))]}, "finite numbers"),
-        ({"pictures": torch.zeros(64, 64, 3)}, r"picture is \(64, 64, 3\)"),
-        ({"resolution": 16}, "would be 16x16; expected at least 32"),
+        ({"pictures": torch.zeros(64, 64, 3)}, r"picture has shape \(64, 64, 3\)"),
+        ({"resolution": 16}, "would be 16x16 pixels; each side needs at least 32"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(change, words):
@@ -156,7 +156,7 @@ def test_masks_that_say_too_little_are_named():
     masks = [torch.zeros(size), box(size, 0, 0, 112, 32), box(size, 0, 32, 128, 32)]
     scene = build_scene(picture(size), masks, [CAT, DOG, Concept("<tree>")])
     assert kinds(scene) == [("empty mask", 0), ("tiny mask", 1)]
-    assert "3.5 cells of the 4x4 maps" in cautions(scene)[1].message
+    assert "3.5 of 16 cells in the 4x4 training map" in cautions(scene)[1].message
     twice = build_scene(picture(size, 2), [torch.stack([torch.zeros(size), masks[2]])], [CAT])
     assert kinds(twice) == []
 
@@ -208,11 +208,11 @@ def test_every_colour_is_a_thing():
 def test_a_painting_of_nothing_is_refused():
     """Oracle: by hand: only ground, nothing opaque, and no picture."""
     for painted in (torch.zeros(8, 8, 3), torch.zeros(8, 8, 4)):
-        with pytest.raises(InputError, match="no colour but the ground"):
+        with pytest.raises(InputError, match="no colour besides the background"):
             masks_by_colour(painted)
-    with pytest.raises(InputError, match="no colour but the ground"):
+    with pytest.raises(InputError, match="no colour besides the background"):
         masks_by_colour(torch.zeros(8, 8, 4), ground=None)
-    with pytest.raises(InputError, match=r"expected \(height, width, 3\)"):
+    with pytest.raises(InputError, match=r"\(height, width, 3\) is needed"):
         masks_by_colour(torch.zeros(8, 8))
 
 
@@ -260,7 +260,7 @@ def test_colours_that_may_mean_something_else_are_doubted():
         ("colour without a row", None),
         ("thing without a handle", 1),
     ]
-    assert "Thing 2 has no line among the 1 handles and is called <asset1>" in few[2].message
+    assert "Thing 2 has no line among the 1 handle and is called <asset1>" in few[2].message
     assert [caution.kind for caution in colour_cautions(MaskSources(strokes=own), 2, 2)] == ["stray colour"]
     assert colour_cautions(MaskSources([torch.ones(8, 8)] * 2), 2, 1) == ()
 

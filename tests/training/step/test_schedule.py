@@ -43,11 +43,11 @@ def test_settings_cannot_be_changed_afterwards():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"rank": 0}, "rank is 0; expected 1"),
+        ({"rank": 0}, "rank is 0, but it has to be between 1"),
         ({"weights_rate": float("nan")}, "weights_rate is nan"),
-        ({"flip": 1.5}, "flip is 1.5; expected 0 to 1"),
-        ({"phase1_steps": 0, "phase2_steps": 0}, "steps are 0; expected at least 1"),
-        ({"templates": ("a photo",)}, "templates are"),
+        ({"flip": 1.5}, "flip is 1.5, but it has to be between 0 and 1"),
+        ({"phase1_steps": 0, "phase2_steps": 0}, "both phases have 0 steps"),
+        ({"templates": ("a photo",)}, "each template needs one"),
         ({"single": -0.1}, "single is -0.1"),
         ({"norm_guard": 0.5}, "norm_guard is 0.5"),
         ({"beta2": 1.0}, "beta2 is 1.0"),
