@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from ..scenescope.dims import Grid
 from ..scenescope.errors import FileError
-from ..scenescope.training.scene.cautions import cautions, colour_cautions, size_cautions
+from ..scenescope.training.scene.cautions import cautions, colour_cautions, painting_cautions, size_cautions
 from ..scenescope.training.scene.masks import MaskSources, collect_masks, lines_of, name_things
 from ..scenescope.training.scene.preview import describe, facts, preview
 from ..scenescope.training.scene.scene import Scene, build_scene
@@ -72,7 +72,9 @@ def built_scene(pictures: Tensor, marks: MaskSources, naming: Naming, resolution
     concepts, background = name_things(len(masks), naming.handles, naming.words, naming.background)
     scene = build_scene(pictures, masks, concepts, resolution=resolution or None, background=background)
     of_colours = colour_cautions(marks, len(masks), len(lines_of(naming.handles)))
-    found = (*size_cautions(masks, Grid(*pictures.shape[1:3])), *of_colours, *cautions(scene, pieces))
+    size = Grid(*pictures.shape[1:3])
+    of_sizes = (*size_cautions(masks, size), *painting_cautions(marks.strokes, size))
+    found = (*of_sizes, *of_colours, *cautions(scene, pieces, background))
     return SceneResult(scene, preview(scene, found), describe(scene, found), facts(scene, found))
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ...dims import Grid, counted
 from .masks import PALETTE, MaskSources, in_palette, opaque
 from .painted import LEAST_SHARE, Colour, Stray, main_colours, stray_colours
-from .scene import Scene
+from .scene import Concept, Scene
 
 Kind = Literal[
     "empty mask",
@@ -24,13 +25,21 @@ Kind = Literal[
     "stray colour",
     "colour without a row",
     "thing without a handle",
+    "painting of another shape",
+    "inside out",
 ]
+
+SHAPES_ALIKE = 0.02
+"""Difference of two aspects that rounding to whole pixels explains."""
 
 CELLS_WANTED = 4
 """Cells of the supervised maps below which a mask says too little; the method's examples have 6 and more."""
 
 CONCEPTS_TOGETHER = 4
 """The paper found six concepts of one picture too many (section 5)."""
+
+FRAMED = 0.9
+"""Share of the picture's edge from which a mask looks like the ground around a thing."""
 
 OVERLAP = 0.05
 """Share of the smaller mask, without soft edges that add up to 1; the method's examples stay below 0.005."""
@@ -51,14 +60,17 @@ class SceneCaution:
     message: str
 
 
-def cautions(scene: Scene, pieces: Callable[[str], int] | None = None) -> tuple[SceneCaution, ...]:
+def cautions(
+    scene: Scene, pieces: Callable[[str], int] | None = None, background: Concept | None = None
+) -> tuple[SceneCaution, ...]:
     """List what to doubt about a scene.
 
     Args:
         scene: the scene.
         pieces: how many tokens the text encoder makes of a text; None leaves words and handles unquestioned.
+        background: the concept that is what no mask covers, if one is.
     """
-    found = [*_of_masks(scene), *_of_overlap(scene)]
+    found = [*_of_masks(scene), *_of_ground(scene, background), *_of_overlap(scene)]
     if pieces is not None:
         found += _of_words(scene, pieces)
     count = len(scene.concepts)
@@ -94,6 +106,27 @@ def size_cautions(masks: Sequence[Tensor], size: Grid) -> tuple[SceneCaution, ..
     )
 
 
+def painting_cautions(strokes: Tensor | None, size: Grid) -> tuple[SceneCaution, ...]:
+    """Say where a painting was made on a picture of another shape.
+
+    Args:
+        strokes: (height width 4) as they were painted, not stretched; None where nothing was.
+        size: the picture's.
+    """
+    own = size if strokes is None else Grid(*strokes.shape[:2])
+    if abs(own.height * size.width - own.width * size.height) <= max(own) * max(size) * SHAPES_ALIKE:
+        return ()
+    message = f"The painting was made on a picture of {own}, and this one is {size}: it was stretched. "
+    if (own.height - own.width) * (size.height - size.width) < 0:
+        message += (
+            "If it is the same picture, the browser turns the file as its camera says, and the loader does not: save "
+            "it upright, and paint again."
+        )
+    else:
+        message += "If it was another picture, clear the painting, and paint again."
+    return (SceneCaution("painting of another shape", None, message),)
+
+
 def colour_cautions(marks: MaskSources, things: int, named: int) -> tuple[SceneCaution, ...]:
     """List the painted colours that may not mean what their painter thinks.
 
@@ -106,11 +139,12 @@ def colour_cautions(marks: MaskSources, things: int, named: int) -> tuple[SceneC
         return ()
     found = []
     if marks.coloured is not None:
-        found += [_of_stray(stray) for stray in stray_colours(marks.coloured.flatten(0, 1))]
+        found += [_of_stray(stray, hex_of) for stray in stray_colours(marks.coloured.flatten(0, 1))]
     if marks.strokes is not None:
-        found += [_of_stray(stray) for stray in stray_colours(opaque(marks.strokes), ground=None)]
+        strokes = opaque(marks.strokes)
+        found += [_of_stray(stray, _row_of) for stray in stray_colours(strokes, ground=None, known=PALETTE)]
         if named < things:
-            found += _without_a_row(main_colours(opaque(marks.strokes), ground=None))
+            found += _without_a_row(main_colours(strokes, ground=None, known=PALETTE))
     for thing in range(named, things if named else 0):
         message = (
             f"Thing {thing + 1} has no line among the {counted(named, 'handle')} and is called <asset{thing}>. Write a "
@@ -120,11 +154,11 @@ def colour_cautions(marks: MaskSources, things: int, named: int) -> tuple[SceneC
     return tuple(found)
 
 
-def _of_stray(stray: Stray) -> SceneCaution:
+def _of_stray(stray: Stray, named: Callable[[Colour], str]) -> SceneCaution:
     why = "too little for a thing" if stray.share < LEAST_SHARE else "too near to another colour for a thing"
-    into = "nothing" if stray.into == (0, 0, 0) else f"a part of what is {hex_of(stray.into)}"
+    into = "nothing" if stray.into in (None, (0, 0, 0)) else f"a part of what is in {named(stray.into)}"
     message = (
-        f"{hex_of(stray.colour)} covers {stray.share:.2%} of the painting, {why}: it was taken for {into}. Erase it, "
+        f"{named(stray.colour)} covers {stray.share:.2%} of the painting, {why}: it was taken for {into}. Erase it, "
         "or paint over it in a colour that is meant."
     )
     return SceneCaution("stray colour", None, message)
@@ -142,6 +176,11 @@ def _without_a_row(colours: Sequence[tuple[Colour, float]]) -> list[SceneCaution
         for colour, share in colours
         if in_palette(colour) == len(PALETTE)
     ]
+
+
+def _row_of(colour: Colour) -> str:
+    """A colour of the painter by the row of handles that it belongs to, another as the web writes it."""
+    return f"the colour of row {PALETTE.index(colour) + 1}" if colour in PALETTE else hex_of(colour)
 
 
 def hex_of(colour: Colour) -> str:
@@ -167,6 +206,22 @@ def _of_masks(scene: Scene) -> list[SceneCaution]:
                 f"least {CELLS_WANTED}. Crop the picture around the thing, or raise the resolution."
             )
             found.append(SceneCaution("tiny mask", concept, message))
+    return found
+
+
+def _of_ground(scene: Scene, background: Concept | None) -> list[SceneCaution]:
+    """Masks that look like what is around a thing: a cut-out picture's transparency is one on the ground."""
+    found = []
+    for concept, masks in enumerate(scene.masks.movedim(1, 0)):  # (image height width)
+        edges = torch.cat([masks[:, 0], masks[:, -1], masks[:, 1:-1, 0], masks[:, 1:-1, -1]], dim=1)
+        framed = float((edges > 0.5).float().mean(dim=1).amin())
+        if framed >= FRAMED and scene.concepts[concept] != background:
+            name, share = scene.concepts[concept].handle, float(masks.mean())
+            message = (
+                f"The mask of {name} covers {share:.0%} of the picture and its whole edge, as the ground around a "
+                f"thing does: {name} would learn the background. If it is inside out, put Invert Mask before it."
+            )
+            found.append(SceneCaution("inside out", concept, message))
     return found
 
 

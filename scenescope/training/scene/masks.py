@@ -59,7 +59,7 @@ def collect_masks(marks: MaskSources, images: int) -> list[Tensor]:
     """Bring all marks to one mask for each thing: first the sockets', then the colours', then the strokes'.
 
     Strokes in the palette's colour of a thing that is there are added to its mask; other colours are new things, the
-    palette's in its order.
+    palette's in its order and however small they are.
 
     Args:
         marks: what was given.
@@ -175,7 +175,7 @@ def _of_colours(coloured: Tensor, images: int) -> list[Tensor]:
 
 
 def _with_strokes(found: list[Tensor], strokes: Tensor, images: int) -> list[Tensor]:
-    colours, masks = masks_by_colour(opaque(strokes), ground=None)
+    colours, masks = masks_by_colour(opaque(strokes), ground=None, known=PALETTE)
     places = [in_palette(colour) for colour in colours]
     found = list(found)
     for index in sorted(range(len(colours)), key=lambda index: (places[index], index)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,23 +31,27 @@ class Stray:
 
     Args:
         colour: as it was painted.
-        into: the colour whose mask its pixels went to.
+        into: the colour whose mask its pixels went to; None where they are nothing.
         share: of the picture, 0..1.
     """
 
     colour: Colour
-    into: Colour
+    into: Colour | None
     share: float
 
 
-def masks_by_colour(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tuple[tuple[Colour, ...], Tensor]:
+def masks_by_colour(
+    painted: Tensor, *, ground: Colour | None = (0, 0, 0), known: Sequence[Colour] = ()
+) -> tuple[tuple[Colour, ...], Tensor]:
     """Part a painted picture into a mask for each colour.
 
-    Every pixel belongs to the nearest of the colours that cover enough, so soft edges leave no gaps.
+    Every pixel belongs to the nearest of the colours that were meant, so soft edges leave no gaps. What is painted in a
+    colour that covers too little is nothing, not a part of the colour that happens to be nearest.
 
     Args:
         painted: (height width 3 or 4) float, 0..1; where a fourth channel is below one half there is ground.
         ground: the colour that is nothing, 0..255; None where every colour is a thing.
+        known: colours that are things however little of them there is, such as a palette's; `NOTICED` is enough.
 
     Returns:
         colours: in the order in which reading the picture row by row meets them.
@@ -62,14 +68,16 @@ def masks_by_colour(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tu
         raise InputError(
             f"Painted masks: one picture of (height, width, 3) is needed, but this has shape {tuple(painted.shape)}."
         )
-    pixels, seen = _pixels(painted)
-    mains = _main_colours(*_counted(pixels[seen]), len(pixels), ground)
-    nearest, first = torch.full((len(pixels),), -1), {}
-    if len(mains):
-        distance = torch.cdist(pixels.double(), mains.double())  # (pixel colour)
-        nearest = torch.where(seen, distance.argmin(dim=1), nearest)
-    for index in range(0 if ground is None else 1, len(mains)):  # the ground is the first of the main colours
-        places = (nearest == index).nonzero()
+    counted = _counted(painted)
+    meant = _meant(counted, ground, known)
+    nearest, first = torch.full((len(counted.colours) + 1,), -1), {}  # the last one is what is not seen
+    if len(meant.mains):
+        centres = torch.cat([meant.mains, *(torch.tensor([colour]) for colour in meant.nothing)])
+        near = torch.cdist(counted.colours.double(), centres.double()).argmin(dim=1)  # (colour)
+        nearest[:-1] = torch.where(near < len(meant.mains), near, -1)
+    things = nearest[counted.plane]  # (height width)
+    for index in range(0 if ground is None else 1, len(meant.mains)):  # the ground is the first of the main colours
+        places = (things.flatten() == index).nonzero()
         if len(places):
             first[index] = int(places[0])
     if not first:
@@ -78,30 +86,32 @@ def masks_by_colour(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tu
             "own, or say which colour is the background."
         )
     order = sorted(first, key=lambda index: first[index])
-    colours = tuple((int(red), int(green), int(blue)) for red, green, blue in mains[order].tolist())
-    masks = torch.stack([(nearest == index).float().reshape(painted.shape[:2]) for index in order])
-    return colours, masks
+    return tuple(_triple(meant.mains[index]) for index in order), torch.stack([(things == i).float() for i in order])
 
 
-def main_colours(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tuple[tuple[Colour, float], ...]:
+def main_colours(
+    painted: Tensor, *, ground: Colour | None = (0, 0, 0), known: Sequence[Colour] = ()
+) -> tuple[tuple[Colour, float], ...]:
     """List the colours that `masks_by_colour` makes masks of, and the share of the picture that is exactly so.
 
     Args:
         painted: as `masks_by_colour` takes it.
         ground: as there; not listed.
+        known: as there.
 
     Returns:
-        The most frequent first.
+        The most frequent first; known ones of which there is too little for others last.
     """
-    pixels, seen = _pixels(painted)
-    unique, counts = _counted(pixels[seen])
-    mains = _main_colours(unique, counts, len(pixels), ground)[0 if ground is None else 1 :]
-    shares = [float((pixels[seen] == main).all(dim=-1).sum()) / len(pixels) for main in mains]
+    counted = _counted(painted)
+    mains = _meant(counted, ground, known).mains[0 if ground is None else 1 :]
+    shares = [int(counted.counts[(counted.colours == main).all(dim=-1)].sum()) / counted.total for main in mains]
     return tuple((_triple(main), share) for main, share in zip(mains, shares, strict=True))
 
 
-def stray_colours(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tuple[Stray, ...]:
-    """List the colours that `masks_by_colour` folds into others although somebody meant them.
+def stray_colours(
+    painted: Tensor, *, ground: Colour | None = (0, 0, 0), known: Sequence[Colour] = ()
+) -> tuple[Stray, ...]:
+    """List the colours of which `masks_by_colour` makes no mask although somebody meant them.
 
     A soft edge is thin: it holds no place in which nine pixels are of one colour, and is not listed. Nor is what is
     nearer to its mask's colour, or to one that is listed, than half of `NEAR`.
@@ -109,6 +119,7 @@ def stray_colours(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tupl
     Args:
         painted: as `masks_by_colour` takes it.
         ground: as there.
+        known: as there.
 
     Returns:
         The most frequent first.
@@ -116,50 +127,95 @@ def stray_colours(painted: Tensor, *, ground: Colour | None = (0, 0, 0)) -> tupl
     >>> painted = torch.zeros(40, 40, 3)
     >>> painted[:20], painted[30:33, :4, 2] = torch.tensor([1.0, 0, 0]), 1.0
     >>> stray_colours(painted)
-    (Stray(colour=(0, 0, 255), into=(0, 0, 0), share=0.0075),)
+    (Stray(colour=(0, 0, 255), into=None, share=0.0075),)
     """
-    pixels, seen = _pixels(painted)
-    unique, counts = _counted(pixels[seen])
-    mains = _main_colours(unique, counts, len(pixels), ground)
-    if not len(mains):
-        return ()
-    plane, found, known = pixels.reshape(*painted.shape[:2], 3), [], list(mains)
-    for colour, count in zip(unique, counts.tolist(), strict=True):
-        if count < NOTICED * len(pixels):
-            break
-        if all(_distance(colour, other) >= NEAR / 2 for other in known):
-            own = (plane == colour).all(dim=-1) & seen.reshape(plane.shape[:2])
-            if _holds_a_block(own):
-                known.append(colour)
-                into = mains[(mains - colour).double().norm(dim=-1).argmin()]
-                found.append(Stray(_triple(colour), _triple(into), count / len(pixels)))
-    return tuple(found)
+    return _meant(_counted(painted), ground, known).strays
 
 
-def _pixels(painted: Tensor) -> tuple[Tensor, Tensor]:
-    """All pixels (pixel 3) int64, 0..255, and which of them are no transparent ground (pixel) bool."""
-    pixels = (painted[..., :3].detach().float().cpu().clamp(0, 1) * 255).round().long().flatten(0, 1)
+@dataclass(frozen=True)
+class _Counted:
+    """A painting by its colours.
+
+    Args:
+        plane: (height width) int64, which of the colours each pixel has; their number where it is transparent.
+        colours: (colour 3) int64, 0..255, the most frequent first.
+        counts: (colour) pixels of each.
+    """
+
+    plane: Tensor
+    colours: Tensor
+    counts: Tensor
+
+    @property
+    def total(self) -> int:
+        """Pixels, transparent ones too."""
+        return self.plane.numel()
+
+
+@dataclass(frozen=True)
+class _Meant:
+    """What the colours of a painting are.
+
+    Args:
+        mains: (colour 3) int64: the ground first, where there is one, then those of things.
+        nothing: colours whose pixels belong to no thing.
+        strays: those to be told of.
+    """
+
+    mains: Tensor
+    nothing: tuple[Colour, ...]
+    strays: tuple[Stray, ...]
+
+
+def _counted(painted: Tensor) -> _Counted:
+    pixels = (painted[..., :3].detach().float().cpu().clamp(0, 1) * 255).round().long()
+    codes = pixels[..., 0] * 65536 + pixels[..., 1] * 256 + pixels[..., 2]  # (height width)
+    seen = torch.ones(codes.shape, dtype=torch.bool)
     if painted.shape[-1] == 4:
-        return pixels, painted[..., 3].detach().cpu().flatten() >= 0.5
-    return pixels, torch.ones(len(pixels), dtype=torch.bool)
-
-
-def _counted(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """The colours (colour 3) and how many pixels have each (colour), the most frequent first."""
-    unique, counts = torch.unique(pixels, dim=0, return_counts=True)
+        seen = painted[..., 3].detach().cpu() >= 0.5
+    unique, places, counts = torch.unique(codes[seen], return_inverse=True, return_counts=True)
     order = counts.argsort(descending=True, stable=True)
-    return unique[order], counts[order]
+    plane = torch.full(codes.shape, len(unique))
+    plane[seen] = order.argsort()[places]
+    colours = torch.stack([unique // 65536, unique // 256 % 256, unique % 256], dim=-1)[order]
+    return _Counted(plane, colours, counts[order])
 
 
-def _main_colours(unique: Tensor, counts: Tensor, total: int, ground: Colour | None) -> Tensor:
-    """The colours that cover enough, most frequent first, the ground before them: (colour 3) int64."""
+def _meant(counted: _Counted, ground: Colour | None, known: Sequence[Colour]) -> _Meant:
+    mains = _main_colours(counted, ground)
+    listed, nothing, strays = list(mains), list[Colour](), list[Stray]()
+    for at, (colour, count) in enumerate(zip(counted.colours, counted.counts.tolist(), strict=True)):
+        if count < NOTICED * counted.total or not (mains or known):
+            break
+        if _apart(colour, listed) >= NEAR / 2 and _holds_a_block(counted.plane == at):
+            own, share = _triple(colour), count / counted.total
+            listed.append(colour)
+            if _apart(colour, mains) < NEAR:
+                into = mains[(torch.stack(mains) - colour).double().norm(dim=-1).argmin()]
+                strays.append(Stray(own, _triple(into), share))
+            elif own in known:
+                mains.append(colour)
+            else:
+                nothing.append(own)
+                strays.append(Stray(own, None, share))
+    if mains:  # what is too little of a known colour to be a thing is not a part of another either
+        nothing += [own for own in known if _apart(torch.tensor(own), mains) >= NEAR]
+    return _Meant(torch.stack(mains) if mains else counted.colours[:0], tuple(nothing), tuple(strays))
+
+
+def _main_colours(counted: _Counted, ground: Colour | None) -> list[Tensor]:
+    """The colours that cover enough, most frequent first, the ground before them: (3) int64 each."""
     mains = [] if ground is None else [torch.tensor(ground)]
-    for colour, count in zip(unique, counts.tolist(), strict=True):
-        if count < LEAST_SHARE * total:
+    for colour, count in zip(counted.colours, counted.counts.tolist(), strict=True):
+        if count < LEAST_SHARE * counted.total:
             break
         if all(_distance(colour, main) >= NEAR for main in mains):
             mains.append(colour)
-    return torch.stack(mains) if mains else unique[:0]
+    return mains
+
+
+def _apart(colour: Tensor, others: Sequence[Tensor]) -> float:
+    return min((_distance(colour, other) for other in others), default=math.inf)
 
 
 def _distance(one: Tensor, other: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import InputError
-from pack.scenescope.training.scene.cautions import cautions, colour_cautions, size_cautions
-from pack.scenescope.training.scene.masks import PALETTE, MaskSources
+from pack.scenescope.training.scene.cautions import cautions, colour_cautions, painting_cautions, size_cautions
+from pack.scenescope.training.scene.masks import PALETTE, MaskSources, collect_masks
 from pack.scenescope.training.scene.painted import Stray, main_colours, masks_by_colour, stray_colours
 from pack.scenescope.training.scene.scene import Concept, Scene, build_scene, soft_mask, working_size
 
@@ -227,7 +228,7 @@ def strokes_of(*dots: tuple[tuple[int, int, int], int, int, int], side: int = 20
 def test_a_dot_in_another_colour_is_told_of_and_an_edge_is_not():
     """Oracle: by hand: 36 of 40000 pixels are 0.09 %; an edge two pixels wide and 80 long has more of them."""
     strokes = strokes_of((PALETTE[0], 10, 10, 80), ((255, 0, 255), 30, 30, 6))
-    assert stray_colours(strokes, ground=None) == (Stray((255, 0, 255), PALETTE[0], 36 / 40000),)
+    assert stray_colours(strokes, ground=None) == (Stray((255, 0, 255), None, 36 / 40000),)
     assert main_colours(strokes, ground=None) == ((PALETTE[0], (6400 - 36) / 40000),)
     edge = strokes_of((PALETTE[0], 10, 10, 80))
     edge[10:90, 88:90, :3] = torch.tensor([0.6, 0.7, 0.8])
@@ -253,7 +254,7 @@ def test_colours_that_may_mean_something_else_are_doubted():
     found = colour_cautions(MaskSources(strokes=own), 2, 0)
     assert [caution.kind for caution in found] == ["stray colour", "colour without a row"]
     assert "#010203 covers 0.25% of the painting, too little for a thing" in found[0].message
-    assert "a part of what is #56b4e9" in found[0].message
+    assert "it was taken for nothing" in found[0].message
     assert "#ffffff, on 6.2% of the painting, is no handle's colour" in found[1].message
     few = colour_cautions(MaskSources(strokes=own), 2, 1)
     assert [(caution.kind, caution.concept) for caution in few][1:] == [
@@ -273,3 +274,71 @@ def test_a_stray_colour_in_a_coloured_picture_is_counted_as_nothing():
     (caution,) = colour_cautions(MaskSources(coloured=coloured), 1, 0)
     assert "#00004c covers 0.50% of the painting" in caution.message
     assert "taken for nothing" in caution.message
+
+
+def test_a_small_stroke_in_a_colour_of_the_palette_is_a_thing_of_its_own():
+    """Oracle: by hand: two things, and 0.6 % of the painting far away in the third row's colour."""
+    strokes = strokes_of((PALETTE[0], 10, 10, 60), (PALETTE[1], 10, 120, 60), (PALETTE[2], 180, 180, 16))
+    first, second, third = collect_masks(MaskSources(strokes=strokes), 1)
+    assert [int(mask.sum()) for mask in (first, second, third)] == [3600, 3600, 256]
+    assert third[0, 180:196, 180:196].all()
+    (caution,) = colour_cautions(MaskSources(strokes=strokes), 3, 2)
+    assert caution.kind == "thing without a handle"
+
+
+def test_too_little_of_a_palette_colour_is_nothing_and_never_a_part_of_another_thing():
+    """Oracle: by hand: 16 of 40000 pixels, in one of which even a block would fit; and a stroke of nobody's colour."""
+    strokes = strokes_of((PALETTE[0], 10, 10, 60), (PALETTE[2], 180, 180, 4), ((255, 0, 255), 150, 150, 12))
+    (only,) = collect_masks(MaskSources(strokes=strokes), 1)
+    assert int(only.sum()) == 3600
+    assert not only[0, 100:].any()
+
+
+def test_a_small_painting_alone_is_a_thing():
+    """Oracle: by hand: nothing but 0.25 % of the picture, in the second row's colour."""
+    (only,) = collect_masks(MaskSources(strokes=strokes_of((PALETTE[1], 20, 20, 10))), 1)
+    assert int(only.sum()) == 100
+
+
+def test_a_colour_that_is_too_near_to_a_rows_is_told_with_the_rows_name():
+    """Oracle: the sentence; 40 steps of red from the first row's colour."""
+    red, green, blue = PALETTE[0]
+    strokes = strokes_of((PALETTE[0], 0, 0, 100), ((red + 40, green, blue), 120, 120, 60))
+    (caution,) = colour_cautions(MaskSources(strokes=strokes), 1, 1)
+    assert "it was taken for a part of what is in the colour of row 1" in caution.message
+
+
+def test_a_mask_of_the_ground_is_doubted():
+    """Oracle: by hand: a thing, the same inside out, and a white mask; the background of the complement is none."""
+    picture, thing = torch.zeros(1, 256, 256, 3), torch.zeros(1, 256, 256)
+    thing[:, 80:176, 80:176] = 1
+    for mask, doubted in ((thing, []), (1 - thing, ["inside out"]), (torch.ones_like(thing), ["inside out"])):
+        scene = build_scene(picture, [mask], [Concept("<cup>")])
+        assert [caution.kind for caution in cautions(scene)] == doubted
+    ground = Concept("<ground>")
+    scene = build_scene(picture, [thing], [Concept("<cup>")], background=ground)
+    assert cautions(scene, background=ground) == ()
+    (caution,) = cautions(build_scene(picture, [1 - thing], [Concept("<cup>")]))
+    assert "covers 86% of the picture and its whole edge" in caution.message
+    assert "put Invert Mask before it" in caution.message
+
+
+@pytest.mark.parametrize(
+    ("painted", "size", "said"),
+    [
+        ((320, 160), Grid(512, 512), "on a picture of 320x160, and this one is 512x512.* clear the painting"),
+        ((640, 480), Grid(480, 640), "640x480, and this one is 480x640.* the browser turns the file"),
+    ],
+)
+def test_a_painting_of_another_shape_is_doubted(painted, size, said):
+    """Oracle: the sentences; one made on another picture, and one made on the same picture turned."""
+    (caution,) = painting_cautions(torch.zeros(*painted, 4), size)
+    assert caution.kind == "painting of another shape"
+    assert re.search(said, caution.message)
+
+
+def test_a_painting_of_the_pictures_shape_is_not_doubted():
+    """Oracle: by hand: the same size, half of it rounded up, and no painting."""
+    for painted in ((333, 501), (167, 251), None):
+        strokes = None if painted is None else torch.zeros(*painted, 4)
+        assert painting_cautions(strokes, Grid(333, 501)) == ()
