@@ -35,7 +35,7 @@ class AskAgain(io.ComfyNode):
             node_id="SceneScope_AskAgain",
             display_name="Ask Again",
             category=CATEGORY,
-            description="Answers for words that were not in the prompt, as if they had been among its keys, without "
+            description="Maps words that weren't in the prompt, as if they had been among its tokens, without "
             "sampling again. Needs maps recorded with keep_queries.",
             search_aliases=["daam", "ovam", "open vocabulary", "attention map", "heatmap", "query", "new words"],
             inputs=[
@@ -43,21 +43,21 @@ class AskAgain(io.ComfyNode):
                 AttentionMaps.Input("attention_maps", tooltip="Recorded with keep_queries switched on."),
                 io.Conditioning.Input(
                     "conditioning",
-                    tooltip="The new words, from the stock CLIP Text Encode behind Trace Words. Learned tokens and "
+                    tooltip="The new words, from the stock CLIP Text Encode after Trace Words. Learned tokens and "
                     "`embedding:name` work too.",
                 ),
                 io.Combo.Input(
                     "branch",
                     options=BRANCHES,
                     default="positive",
-                    tooltip="Beside whose prompt the words are asked; the positive prompt made the picture.",
+                    tooltip="Which prompt to add the words to. The positive prompt made the picture.",
                 ),
                 *foreign_prompt_inputs(),
             ],
             outputs=[
                 AttentionMaps.Output(
                     display_name="ATTENTION_MAPS",
-                    tooltip="The same run with a column more for each new token, marked as not in the prompt.",
+                    tooltip="The same run with one more token for each new word, marked as not in the prompt.",
                 )
             ],
             hidden=[io.Hidden.unique_id],
@@ -82,13 +82,13 @@ class CompareMaps(io.ComfyNode):
             node_id="SceneScope_CompareMaps",
             display_name="Compare Maps",
             category=CATEGORY,
-            description="Shows two runs side by side for each word: before, after, the difference, and the ratio, each "
+            description="Puts two runs side by side for each word: before, after, the difference and the ratio, each "
             "column on one scale.",
             search_aliases=["daam", "attention map", "heatmap", "difference", "compare lora", "before after"],
             inputs=[
                 AttentionMaps.Input("before", tooltip="The first run."),
                 AttentionMaps.Input(
-                    "after", tooltip="The second run; of another size it is brought to the first's grid."
+                    "after", tooltip="The second run. If its size differs, it is resampled to the first one's."
                 ),
                 io.String.Input(
                     "words", default="", multiline=True, tooltip=f"{WORDS_TIP} Both prompts must have them."
@@ -99,7 +99,9 @@ class CompareMaps(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="A row for each word and picture."),
-                io.Mask.Output(display_name="MASK", tooltip="How much changed, 0 to 1 of the largest change."),
+                io.Mask.Output(
+                    display_name="MASK", tooltip=("How much each place changed, from 0 to 1 (the largest change).")
+                ),
                 io.String.Output(display_name="REPORT", tooltip="The numbers of both runs as JSON."),
             ],
             is_output_node=True,

@@ -34,18 +34,18 @@ class ApplyConcepts(io.ComfyNode):
             node_id="SceneScope_ApplyConcepts",
             display_name="Apply Concepts",
             category=CATEGORY,
-            description="Teaches a MODEL and a CLIP the learned tokens: the stock CLIP Text Encode then understands "
-            "<asset0> and the other handles, with weights, in long prompts and beside embeddings. The models given "
-            "stay as they are.",
+            description="Adds the learned tokens to a MODEL and a CLIP. The stock CLIP Text Encode then understands "
+            "<asset0> and the other handles, with weights, in long prompts and next to embeddings. The models you "
+            "connect are not changed.",
             search_aliases=[*ALIASES, "apply tokens", "load concepts", "use concepts"],
             inputs=[
-                io.Model.Input("model", tooltip="The base model that the concepts were learned with."),
-                io.Clip.Input("clip", tooltip="Its CLIP; with or without Trace Words."),
+                io.Model.Input("model", tooltip="The base model that the concepts were trained on."),
+                io.Clip.Input("clip", tooltip="That model's CLIP, with or without Trace Words."),
                 Concepts.Input("concepts", tooltip="From Train Concepts or Load Concepts."),
                 *applying_inputs(),
             ],
             outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="The model with the learned changes as patches."),
+                io.Model.Output(display_name="MODEL", tooltip="The model with the learned changes, as patches."),
                 io.Clip.Output(display_name="CLIP", tooltip="The CLIP whose prompts understand the handles."),
             ],
             hidden=[io.Hidden.unique_id],
@@ -69,8 +69,8 @@ class SaveConcepts(io.ComfyNode):
             node_id="SceneScope_SaveConcepts",
             display_name=SAVER,
             category=CATEGORY,
-            description="Writes learned concepts to one safetensors file in the output folder, which Load Concepts "
-            "reads back. On request also to files that work without this pack: an embedding for each token, and a "
+            description="Saves learned concepts to one safetensors file in the output folder, which Load Concepts "
+            "reads. If you like, it also writes files that work without this pack: an embedding for each token, and a "
             "LoRA.",
             search_aliases=[*ALIASES, "save tokens", "export embedding", "export lora", "kohya"],
             inputs=[
@@ -90,8 +90,8 @@ class SaveConcepts(io.ComfyNode):
                 # Any type: the host checks a link to a list of files by it, and a text would be refused (0.33).
                 io.AnyType.Output(
                     display_name="LORA",
-                    tooltip="The LoRA's name, for Load LoRA's lora_name: it then waits for the file. Where there is "
-                    "none, Load LoRA stops and says why.",
+                    tooltip="The LoRA's name, for Load LoRA's lora_name, which then waits for the file. If there is "
+                    "no LoRA, Load LoRA stops and says why.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -123,8 +123,8 @@ class LoadConcepts(io.ComfyNode):
             node_id="SceneScope_LoadConcepts",
             display_name=LOADER,
             category=CATEGORY,
-            description="Reads concepts that Save Concepts wrote. Nothing in the file is run, and a file that is "
-            "damaged or of another kind is refused.",
+            description="Loads concepts that Save Concepts wrote. Nothing in the file is ever executed; a damaged "
+            "file or one of another kind is refused.",
             search_aliases=[*ALIASES, "load tokens"],
             inputs=[
                 io.Combo.Input(
@@ -134,7 +134,7 @@ class LoadConcepts(io.ComfyNode):
                     "first. Press R to look again.",
                 )
             ],
-            outputs=[Concepts.Output(display_name="CONCEPTS", tooltip="The concepts, as they were saved.")],
+            outputs=[Concepts.Output(display_name="CONCEPTS", tooltip="The concepts as they were saved.")],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -171,15 +171,15 @@ def applying_inputs() -> list[io.Input]:
             min=-4.0,
             max=4.0,
             step=0.05,
-            tooltip="How much of the learned changes of weights is applied; 1 is as they were learned, 0 leaves the "
-            "tokens' vectors alone. The vectors themselves are always whole: weigh them in the prompt, (<asset0>:1.2).",
+            tooltip="How much of the learned weight changes to apply: 1 applies them as trained, 0 leaves only the "
+            "tokens' vectors. To weight the tokens themselves, write (<asset0>:1.2) in the prompt.",
         ),
         io.Combo.Input(
             "base_model",
             options=["must match", "any"],
             default="must match",
-            tooltip="must match refuses every model but the one that the concepts were learned with, because they fit "
-            "no other exactly. any tries them on another SD1.5 model, such as a fine-tune, or after a LoRA.",
+            tooltip="must match accepts only the model that the concepts were trained on, because they fit no other "
+            "exactly. any tries them on another SD1.5 model, such as a fine-tune, or after a LoRA.",
         ),
     ]
 
@@ -208,20 +208,21 @@ def _export_inputs() -> list[io.Input]:
             "write",
             options=list(EXPORTS),
             default=EXPORTS[0],
-            tooltip="own file: all in one, for Load Concepts. exports: also an embedding for each token in "
-            "models/embeddings and a LoRA in models/loras, for the stock nodes and other programs.",
+            tooltip="own file: everything in one file, for Load Concepts. exports: also an embedding for each token "
+            "in models/embeddings and a LoRA in models/loras, for the stock nodes and other programs.",
         ),
         io.String.Input(
             "export_name",
             default="scenescope",
-            tooltip="Name of the exports, / between folders: scenescope makes embedding:scenescope-asset0 and the LoRA "
-            "scenescope. Without blanks, commas, colons and brackets, which end a name in a prompt.",
+            tooltip="Name of the exports, with / between folders: scenescope gives embedding:scenescope-asset0 and a "
+            "LoRA called scenescope. No spaces, commas, colons or parentheses, which would end a name in a prompt.",
         ),
         io.Boolean.Input(
             "overwrite_exports",
             default=False,
             advanced=True,
-            tooltip="Replace exports of the same name. Off by default: a number is added, and the report says which.",
+            tooltip="Replace exports of the same name. Off by default: a number is added instead, and the report says "
+            "which.",
         ),
     ]
 

@@ -18,9 +18,9 @@ class DemoModel(io.ComfyNode):
             node_id="SceneScope_DemoModel",
             display_name="Demo Model",
             category=CATEGORY,
-            description="Loads the small model that comes with this pack, so that everything can be tried without a "
-            "download. It has SD1.5's layout and knows one drawn world: things such as 'a striped green star' in front "
-            "of backgrounds such as 'in the snow'. Use it at 128x128 pixels.",
+            description="Loads the small model that comes with this pack, so that you can try everything without a "
+            "download. It has SD1.5's layout and knows one drawn world: things such as 'a striped green star' in "
+            "front of backgrounds such as 'in the snow'. Use it at 128x128 pixels.",
             search_aliases=["demo checkpoint", "tiny model", "small stable diffusion", "load checkpoint", "toy model"],
             inputs=[],
             outputs=[
@@ -46,8 +46,8 @@ class DemoScene(io.ComfyNode):
             node_id="SceneScope_DemoScene",
             display_name="Demo Scene",
             category=CATEGORY,
-            description="Draws a picture with two or three things that the Demo Model was not trained on, with a mask "
-            "and a starting word for each: the input for learning concepts, without a file.",
+            description="Draws a picture with two or three things that the Demo Model was never trained on, with a "
+            "mask and a starting word for each: everything you need to learn concepts, without a file.",
             search_aliases=["demo picture", "example scene", "test image", "sample masks", "break-a-scene"],
             inputs=_scene_inputs(),
             outputs=[
@@ -60,7 +60,7 @@ class DemoScene(io.ComfyNode):
                     display_name="WORDS",
                     tooltip="One starting word for each thing, a line each: the nearest word that the model knows.",
                 ),
-                io.String.Output(display_name="CAPTION", tooltip="What the picture shows, in true words."),
+                io.String.Output(display_name="CAPTION", tooltip="What the picture really shows."),
             ],
         )
 
@@ -86,14 +86,14 @@ def _scene_inputs() -> list[io.Input]:
             "things",
             options=["2", "3"],
             default="2",
-            tooltip="How many things. 2 by default: they are larger, so they are learned sooner.",
+            tooltip="How many things. 2 by default: they are larger, so they are learned faster.",
         ),
         io.Combo.Input(
             "masks",
             options=["loose", "exact"],
             default="loose",
-            tooltip="loose: a few pixels too wide, as drawn by hand, which is what the method is made for. exact: the "
-            "true outline, to measure against.",
+            tooltip="loose: a few pixels too wide, like a mask drawn by hand, which is what the method is made for. "
+            "exact: the true outline, for measuring.",
         ),
         io.Int.Input(
             "width",

@@ -29,8 +29,8 @@ class SaveMaps(io.ComfyNode):
             node_id="SceneScope_SaveMaps",
             display_name=SAVER,
             category=CATEGORY,
-            description="Writes recorded maps to one safetensors file in ComfyUI's output folder: the raw numbers, and "
-            "with them the words, the seed, the model's hash, the settings and the shapes. Load Maps reads it back.",
+            description="Saves recorded maps to one safetensors file in ComfyUI's output folder: the raw numbers, "
+            "with the words, the seed, the model's hash, the settings and the shapes. Load Maps reads it.",
             search_aliases=[*ALIASES, "save attention maps"],
             inputs=[
                 AttentionMaps.Input("maps", tooltip="From Attention Maps or Sample and Record."),
@@ -65,8 +65,8 @@ class LoadMaps(io.ComfyNode):
             node_id="SceneScope_LoadMaps",
             display_name=LOADER,
             category=CATEGORY,
-            description="Reads maps that Save Maps wrote. Nothing in the file is run, and a file that is damaged or of "
-            "another kind is refused.",
+            description="Loads maps that Save Maps wrote. Nothing in the file is ever executed; a damaged file or one "
+            "of another kind is refused.",
             search_aliases=[*ALIASES, "load attention maps"],
             inputs=[
                 io.Combo.Input(
@@ -76,7 +76,7 @@ class LoadMaps(io.ComfyNode):
                     "Press R to look again.",
                 )
             ],
-            outputs=[AttentionMaps.Output(display_name="ATTENTION_MAPS", tooltip="The maps, as they were saved.")],
+            outputs=[AttentionMaps.Output(display_name="ATTENTION_MAPS", tooltip="The maps as they were saved.")],
             hidden=[io.Hidden.unique_id],
         )
 

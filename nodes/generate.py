@@ -32,23 +32,25 @@ class GenerateFromTokens(io.ComfyNode):
             node_id="SceneScope_GenerateFromTokens",
             display_name="Generate from Tokens",
             category=CATEGORY,
-            description="Makes pictures of learned tokens: of one prompt, or of a template with all subsets of the "
-            "tokens, each with several seeds. Gives the pictures, a grid with prompts and seeds, and the attention "
-            "maps that show where each token went.",
+            description="Makes pictures with learned tokens: from one prompt, or from a template with all subsets of "
+            "the tokens, each with several seeds. Gives the pictures, a grid of them, and the attention maps of the "
+            "tokens.",
             search_aliases=["learned tokens", "break-a-scene", "template", "subsets", "xy grid", "textual inversion"],
             inputs=[*_model_inputs(), *_prompt_inputs(), *sampler_inputs(), *_size_inputs(), *_last_inputs()],
             outputs=[
-                io.Image.Output(display_name="IMAGE", tooltip="All pictures: prompt after prompt, seeds inside."),
-                io.Image.Output(display_name="GRID", tooltip="One sheet: a row for each prompt, a column per seed."),
+                io.Image.Output(display_name="IMAGE", tooltip="All pictures: for each prompt, one picture per seed."),
+                io.Image.Output(
+                    display_name="GRID", tooltip=("One sheet with a row for each prompt and a column for each seed.")
+                ),
                 AttentionMaps.Output(
                     display_name="ATTENTION_MAPS",
                     tooltip="The maps of one prompt (maps_of), with a picture for each seed, for Token Heatmap.",
                 ),
-                io.String.Output(display_name="PROMPTS", tooltip="The prompts, a line for each row of the grid."),
+                io.String.Output(display_name="PROMPTS", tooltip="The prompts, one line for each row of the grid."),
                 io.Image.Output(
                     display_name="OF_MAPS",
-                    tooltip="The pictures of the maps, those of maps_of's prompt: for Token Heatmap's picture, and for "
-                    "Heatmap Overlay.",
+                    tooltip="The pictures that belong to the maps (the prompt chosen in maps_of): connect them to "
+                    "Token Heatmap and Heatmap Overlay.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -100,7 +102,7 @@ def request_of(widgets: dict[str, Any]) -> Request:
 def _model_inputs() -> list[io.Input]:
     return [
         io.Model.Input(
-            "model", tooltip="The base model that the concepts were learned with; not one from Apply Concepts."
+            "model", tooltip="The base model that the concepts were trained on; not one from Apply Concepts."
         ),
         io.Clip.Input("clip", tooltip="Its CLIP, without the concepts."),
         io.Vae.Input("vae", tooltip="Its VAE, to decode the pictures."),
@@ -114,21 +116,21 @@ def _prompt_inputs() -> list[io.Input]:
             "prompt",
             multiline=True,
             default="a photo of {tokens} at the beach",
-            tooltip="A prompt with handles such as <asset0>; or a template: {tokens} stands for a subset of the "
-            "tokens, joined by `and`, as in training. The default is the first of the paper's ten templates.",
+            tooltip="A prompt with handles such as <asset0>, or a template in which {tokens} stands for a subset of "
+            "the tokens, joined by `and`, as in training. The default is the first of the paper's ten templates.",
         ),
         io.String.Input(
             "negative",
             multiline=True,
             default="",
-            tooltip="What the pictures shall not show. Empty by default, as in training.",
+            tooltip="What the pictures should not show. Empty by default, as in training.",
         ),
         io.Combo.Input(
             "subsets",
             options=list(WHICH),
             default="all",
             tooltip="What {tokens} stands for: all subsets, small ones first (3 prompts for two tokens, 7 for three, "
-            "15 for four), each token alone, or all of them together. Without {tokens} it has no effect.",
+            "15 for four), each token alone, or all of them together. No effect without {tokens}.",
         ),
         io.Int.Input(
             "seeds",
@@ -164,14 +166,15 @@ def _last_inputs() -> list[io.Input]:
             default=-1,
             min=-MOST_PICTURES,
             max=MOST_PICTURES,
-            tooltip="The prompt whose attention maps are given: 1 is the grid's first row, -1 the last, which for all "
+            tooltip="Which prompt's attention maps to give: 1 is the grid's first row, -1 the last, which for all "
             "subsets names every token.",
         ),
         io.Latent.Input(
             "latent_image",
             optional=True,
-            tooltip="A latent that every picture starts from, in place of an empty one; with a mask from Set Latent "
-            "Noise Mask only the mask is made anew. Lower denoise keeps more of it. Its first picture is used.",
+            tooltip="A latent that every picture starts from, instead of an empty one. With a mask from Set Latent "
+            "Noise Mask, only the masked part is painted anew. A lower denoise keeps more of it. Its first picture is "
+            "used.",
         ),
     ]
 

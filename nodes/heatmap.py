@@ -37,8 +37,8 @@ class TokenHeatmap(io.ComfyNode):
             node_id="SceneScope_TokenHeatmap",
             display_name="Token Heatmap",
             category=CATEGORY,
-            description="Shows where each word of the prompt went: one map for each word, with a colour bar that says "
-            "what the colours mean.",
+            description="Shows where in the picture each word of the prompt has influence: one map for each word, "
+            "with a colour bar that says what the colours mean.",
             search_aliases=ALIASES,
             inputs=[
                 AttentionMaps.Input("attention_maps", tooltip="From Attention Maps, Sample and Record, or Load Maps."),
@@ -58,9 +58,10 @@ class TokenHeatmap(io.ComfyNode):
                 io.Image.Output(display_name="IMAGE", tooltip="The maps in colour, as the layout says."),
                 io.Mask.Output(
                     display_name="MASK",
-                    tooltip="The maps, 0 to 1 of the colour bar, at full picture size: words outside, pictures inside.",
+                    tooltip="The maps, from 0 to 1 (the top of the colour bar), at full picture size: for each word, "
+                    "one mask per picture.",
                 ),
-                io.String.Output(display_name="REPORT", tooltip="Words, columns, shares and cautions as JSON."),
+                io.String.Output(display_name="REPORT", tooltip="Words, tokens, shares and cautions as JSON."),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
@@ -92,7 +93,7 @@ class HeatmapOverlay(io.ComfyNode):
             node_id="SceneScope_HeatmapOverlay",
             display_name="Heatmap Overlay",
             category=CATEGORY,
-            description="Lays maps over pictures, in colour. One picture is used for every map; a batch of pictures "
+            description="Lays maps over pictures in colour. One picture is used for every map; a batch of pictures "
             "takes turns.",
             search_aliases=[*ALIASES, "overlay", "blend mask"],
             inputs=[
@@ -126,16 +127,16 @@ def _drawing_inputs() -> list[io.Input]:
             "normalisation",
             options=[name for name in NORMALISATIONS if name != "runs"],
             default="words",
-            tooltip="What the top of the colour bar is. words: the largest share of all words, so that they can be "
-            "compared (default). maximum: each map's own largest share; shows shapes, never compare colours. share: 1, "
-            "all attention there is. ratio: how many times more than even attention.",
+            tooltip="What the top of the colour bar stands for. words: the largest share of all words, so that words "
+            "can be compared (default). maximum: each map's own largest share; it shows shapes, but never compare its "
+            "colours. share: 1, all the attention there is. ratio: how many times the even share.",
         ),
         io.Combo.Input(
             "layout",
             options=list(LAYOUTS),
             default="sheet",
-            tooltip="sheet: all maps on one picture. captioned: a picture for each. plain: the same without any "
-            "letters. animation: a sheet for each step, on one scale, as a batch for any video node.",
+            tooltip="sheet: all maps on one picture. captioned: one picture for each. plain: the same without any "
+            "text. animation: a sheet for each step, on one scale, as a batch for any video node.",
         ),
         io.Combo.Input("colours", options=COLOURS, default="inferno", tooltip=COLOURS_TIP),
         io.Int.Input(

@@ -21,8 +21,8 @@ class MapToMask(io.ComfyNode):
             node_id="SceneScope_MapToMask",
             display_name="Map to Mask",
             category=CATEGORY,
-            description="Cuts a mask from each map, for inpainting, for training, or to measure: with a known mask it "
-            "says how well they fit (IoU).",
+            description="Cuts a mask from each map, for inpainting, for training or for measuring: compared with a "
+            "known mask, it says how well they match (IoU).",
             search_aliases=["daam", "segmentation", "threshold", "otsu", "iou", "attention mask", "heatmap to mask"],
             inputs=[
                 io.Mask.Input(
@@ -33,7 +33,7 @@ class MapToMask(io.ComfyNode):
                     options=list(CUTS),
                     default="fraction",
                     tooltip="fraction keeps what reaches a fraction of each map's own maximum; it is the default "
-                    "because it can be tuned. otsu finds the threshold that parts each map best into two, with nothing "
+                    "because you can tune it. otsu finds the threshold that best splits each map in two, with nothing "
                     "to tune.",
                 ),
                 io.Float.Input(
@@ -42,16 +42,16 @@ class MapToMask(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="For fraction: part of each map's maximum, 0 to 1. Half the maximum is where a blurred "
-                    "edge was.",
+                    tooltip="For fraction: the share of each map's maximum, 0 to 1. Half the maximum is where a "
+                    "blurred edge was.",
                 ),
                 io.Int.Input(
                     "refine",
                     default=0,
                     min=0,
                     max=20,
-                    tooltip="How many times self-attention spreads the map over what belongs together, before it is "
-                    "cut. 0 is off, the default: it can make masks worse, as it did on the demo model; "
+                    tooltip="How many times self-attention spreads the map over what belongs together before it is "
+                    "cut. 0, the default, is off: refining can make masks worse, as it did on the demo model, so "
                     "compare with and without. Needs attention_maps recorded with `cross and self`.",
                 ),
                 AttentionMaps.Input("attention_maps", optional=True, tooltip="The same run's maps, only for refine."),

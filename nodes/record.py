@@ -28,15 +28,15 @@ class RecordAttention(io.ComfyNode):
             node_id="SceneScope_RecordAttention",
             display_name="Record Attention",
             category=CATEGORY,
-            description="Records the attention maps of every sampler that uses the MODEL it gives. It only looks on: "
-            "the picture stays the same, bit for bit. The memory it will need is shown before sampling begins.",
+            description="Records the attention maps of every sampler that uses its MODEL. It only observes: the "
+            "picture stays the same, bit for bit. The memory it will need is shown before sampling begins.",
             search_aliases=ALIASES,
             inputs=[
-                io.Model.Input("model", tooltip="The MODEL to watch: SD1.5, SD2 or SDXL, with any LoRA or patch."),
+                io.Model.Input("model", tooltip="The MODEL to record: SD1.5, SD2 or SDXL, with any LoRA or patch."),
                 *selection_inputs(),
             ],
             outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="The same model, watched. Connect it to any sampler."),
+                io.Model.Output(display_name="MODEL", tooltip="The same model, recorded. Connect it to any sampler."),
                 Recorder.Output(
                     display_name="RECORDER", tooltip="Where the runs are kept. Connect it to Attention Maps."
                 ),
@@ -62,8 +62,8 @@ class GetAttentionMaps(io.ComfyNode):
             node_id="SceneScope_AttentionMaps",
             display_name="Attention Maps",
             category=CATEGORY,
-            description="Takes what Record Attention recorded while a sampler ran. Connect the sampler's LATENT: it "
-            "finds the run that made it, also where several samplers share one recorder.",
+            description="Takes what Record Attention recorded while a sampler ran. Connect the sampler's LATENT: the "
+            "node finds the run that made it, even where several samplers share one recorder.",
             search_aliases=ALIASES,
             inputs=[
                 Recorder.Input("recorder", tooltip="From Record Attention."),
@@ -71,7 +71,7 @@ class GetAttentionMaps(io.ComfyNode):
                     "result",
                     template=result,
                     tooltip="The sampler's LATENT, or the IMAGE decoded from it. It makes this node wait for the "
-                    "sampler; a LATENT also tells which run is meant.",
+                    "sampler; a LATENT also says which run is meant.",
                 ),
                 io.Int.Input(
                     "run",
@@ -109,20 +109,20 @@ class SampleAndRecord(io.ComfyNode):
             node_id="SceneScope_SampleAndRecord",
             display_name="Sample and Record",
             category=CATEGORY,
-            description="Samples as the stock KSampler does and gives the run's attention maps beside the latent. "
-            "Picture and maps always belong together, whatever is cached.",
+            description="Samples exactly as the stock KSampler does, and gives the run's attention maps with the "
+            "latent. Picture and maps always belong together, whatever ComfyUI has cached.",
             search_aliases=[*ALIASES, "ksampler"],
             inputs=[
-                io.Model.Input("model", tooltip="The MODEL to sample with and to watch."),
-                io.Conditioning.Input("positive", tooltip="What the picture shall show."),
-                io.Conditioning.Input("negative", tooltip="What it shall not show."),
+                io.Model.Input("model", tooltip="The MODEL to sample with and to record."),
+                io.Conditioning.Input("positive", tooltip="What the picture should show."),
+                io.Conditioning.Input("negative", tooltip="What it should not show."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from."),
                 *sampler_inputs(),
                 *selection_inputs(),
             ],
             outputs=[
                 io.Latent.Output(display_name="LATENT", tooltip="The sampled latent."),
-                AttentionMaps.Output(display_name="ATTENTION_MAPS", tooltip="The maps of this very run."),
+                AttentionMaps.Output(display_name="ATTENTION_MAPS", tooltip="The maps of this run."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -174,7 +174,7 @@ def sampler_inputs() -> list[io.Input]:
             min=0.0,
             max=1.0,
             step=0.01,
-            tooltip="1 starts from pure noise; less keeps that much of the latent given (image to image).",
+            tooltip="1 starts from pure noise; less keeps more of the latent you connect (image to image).",
         ),
     ]
 

@@ -27,8 +27,8 @@ class BuildScene(io.ComfyNode):
             node_id="SceneScope_BuildScene",
             display_name="Build Scene",
             category=CATEGORY,
-            description="Puts a picture, a mask for each thing in it, and names together: what Train Concepts learns "
-            "from. Draws the masks on the picture at every size that training uses, and warns of what would go wrong.",
+            description="Puts together what Train Concepts learns from: a picture, a mask for each thing in it, and "
+            "names. Draws the masks on the picture at every size that training uses, and warns of what would go wrong.",
             search_aliases=["break-a-scene", "textual inversion", "training data", "masks", "dataset", "concepts"],
             inputs=[*_mark_inputs(), *_name_inputs()],
             outputs=[
@@ -80,21 +80,22 @@ def _mark_inputs() -> list[io.Input]:
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where one thing is, 0 to 1, loosely; soft edges count. A batch is several things. With "
-                    "n pictures, every n masks are one thing: its mask in each picture.",
+                    tooltip="Where one thing is, from 0 to 1. A rough outline is fine, but don't include other "
+                    "things; soft edges count. A batch is several things. With n pictures, every n masks are one "
+                    "thing: its mask in each picture.",
                 ),
                 prefix="mask",
                 min=0,
                 max=MOST_CONCEPTS,
             ),
             optional=True,
-            tooltip="One socket for each thing; a new one appears when the last is connected.",
+            tooltip="One input for each thing; a new one appears when the last is connected.",
         ),
         io.Image.Input(
             "coloured",
             optional=True,
-            tooltip="A painted picture in which each colour is a thing and black is none; row by row from the top, "
-            "each new colour is the next thing. Colours that cover less than 1 % are taken for soft edges.",
+            tooltip="A painted picture in which each colour is a thing and black is nothing; row by row from the top, "
+            "each new colour is the next thing. Colours on less than 1 % of the picture count as soft edges.",
         ),
         io.String.Input(
             "mask",  # host contract, ComfyUI 0.33: the painter looks for a widget of this name
@@ -116,22 +117,22 @@ def _name_inputs() -> list[io.Input]:
             default="",
             multiline=True,
             placeholder="handles, one a line; empty: <asset0>, <asset1>, ...",
-            tooltip="What prompts will call each thing, one a line, in the order of the masks. Empty is <asset0>, "
-            "<asset1> and so on, as in the paper: names that are no words.",
+            tooltip="What prompts will call each thing, one per line, in the order of the masks. Empty lines become "
+            "<asset0>, <asset1> and so on, as in the paper: names that aren't words.",
         ),
         io.String.Input(
             "words",
             default="",
             multiline=True,
             placeholder="starting words, one a line; may stay empty",
-            tooltip="The ordinary word that each thing begins as, one a line; one token each works best. What is "
-            "missing begins near `object`. One line more is the background's.",
+            tooltip="The ordinary word that each thing starts from, one per line; one-token words work best. Without "
+            "one, a thing starts near `object`. One more line is for the background.",
         ),
         io.String.Input(
             "background",
             default="",
-            tooltip="A handle such as <background> for what no mask covers, learned as one thing more, as in the "
-            "paper. Empty, the default: the background is not learned.",
+            tooltip="A handle such as <background> for everything that no mask covers, learned as one more thing, as "
+            "in the paper. Empty, the default: the background isn't learned.",
         ),
         io.Int.Input(
             "resolution",

@@ -32,15 +32,15 @@ class BlockShapes(io.ComfyNode):
             display_name="Block Shapes",
             category=CATEGORY,
             description="Shows the sizes in every block of the U-Net: the feature map, the tokens, queries, keys and "
-            "values, the heads, the attention maps and their bytes. From a MODEL and a size nothing is computed and "
-            "no memory is used; from ATTENTION_MAPS it shows what really ran, and a click on a block opens its maps.",
+            "values, the heads, the attention maps and their bytes. Given a MODEL and a size, nothing is computed and "
+            "no memory is used; given ATTENTION_MAPS, it shows what really ran, and a click on a block opens its maps.",
             search_aliases=ALIASES,
             inputs=[
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="A U-Net: SD1.5, SD2 or SDXL. Its shapes are worked out, it does not run. Connect this or "
-                    "the maps, not both.",
+                    tooltip="A U-Net: SD1.5, SD2 or SDXL. Its shapes are worked out without running it. Connect "
+                    "either this or the maps.",
                 ),
                 AttentionMaps.Input(
                     "maps",
@@ -98,7 +98,7 @@ def _size_inputs() -> list[io.Input]:
             min=77,
             max=77 * 64,
             step=77,
-            tooltip="Columns of the text: 77 for each chunk of a prompt, so 154 for a long one. A short prompt has 77.",
+            tooltip="Tokens of the prompt: 77 for each chunk, so 154 for a long prompt. A short prompt has 77 too.",
         ),
     ]
 

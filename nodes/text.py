@@ -21,15 +21,15 @@ class TraceWords(io.ComfyNode):
             node_id="SceneScope_TraceWords",
             display_name="Trace Words",
             category=CATEGORY,
-            description="Conditionings that are made with the CLIP it gives remember which word each token belongs to, "
-            "so that Token Heatmap finds words without the prompt being typed again. The conditioning's numbers, and "
-            "with them the picture, stay the same.",
+            description="Conditionings made with its CLIP remember which word each token belongs to, so Token Heatmap "
+            "finds words without you typing the prompt again. The conditioning's numbers, and so the picture, stay "
+            "the same.",
             search_aliases=["words", "token table", "trace", "clip", "tokenizer", "prompt words"],
             inputs=[
                 io.Clip.Input(
                     "clip",
-                    tooltip="The CLIP to trace: SD1.5, SD2 or SDXL, before or after LoRA loaders and CLIP Set "
-                    "Last Layer. It is not changed; a clone is traced.",
+                    tooltip="The CLIP to trace: SD1.5, SD2 or SDXL, before or after LoRA loaders and CLIP Set Last "
+                    "Layer. It is not changed; a clone of it is traced.",
                 )
             ],
             outputs=[

@@ -24,8 +24,8 @@ class TrainSettings(io.ComfyNode):
             node_id="SceneScope_TrainSettings",
             display_name="Train Settings",
             category=CATEGORY,
-            description="How Train Concepts learns: a preset, and every knob of it. lora is the default; full is the "
-            "Break-a-Scene reference. Without this node Train Concepts uses lora as it is.",
+            description="How Train Concepts learns: a preset, and each of its settings. lora is the default; full is "
+            "the Break-a-Scene reference. Without this node, Train Concepts uses lora unchanged.",
             search_aliases=["break-a-scene", "training settings", "learning rate", "hyperparameters", "lora rank"],
             inputs=[
                 io.DynamicCombo.Input(
@@ -55,16 +55,16 @@ class TrainConcepts(io.ComfyNode):
             node_id="SceneScope_TrainConcepts",
             display_name="Train Concepts",
             category=CATEGORY,
-            description="Learns a token for each thing of a scene (Break-a-Scene), so that prompts can name it: first "
-            "the tokens, then the model with them. Cancel at any time and queue again: it goes on where it was. MODEL, "
-            "CLIP and VAE stay as they are.",
+            description="Learns a token for each thing in a scene (Break-a-Scene), so that prompts can name it: first "
+            "the tokens, then the model with them. Cancel whenever you like and queue again: it resumes where it "
+            "stopped. MODEL, CLIP and VAE are not changed.",
             search_aliases=["break-a-scene", "textual inversion", "dreambooth", "train lora", "embedding", "fine-tune"],
             inputs=[
-                io.Model.Input("model", tooltip="SD1.5, noise prediction. LoRAs that are on it are part of the base."),
+                io.Model.Input("model", tooltip="SD1.5 that predicts noise. LoRAs on it are part of the base model."),
                 io.Clip.Input("clip", tooltip="The CLIP of the same checkpoint."),
                 io.Vae.Input("vae", tooltip="Its VAE. The pictures are encoded once."),
                 Scene.Input("scene", tooltip="From Build Scene."),
-                Settings.Input("settings", optional=True, tooltip="From Train Settings; without it lora as it is."),
+                Settings.Input("settings", optional=True, tooltip="From Train Settings; without it, lora unchanged."),
                 *_keeping_inputs(),
                 *_sample_inputs(),
                 *_class_inputs(),
@@ -74,9 +74,12 @@ class TrainConcepts(io.ComfyNode):
                 io.LossMap.Output(
                     display_name="LOSS_MAP", tooltip="The weighted loss of each step, for the stock Plot Loss Graph."
                 ),
-                io.Image.Output(display_name="CURVES", tooltip="Losses, fits, and each concept's map beside its mask."),
                 io.Image.Output(
-                    display_name="SAMPLES", tooltip="All sample pictures in order of their steps; the curves if none."
+                    display_name="CURVES", tooltip=("Losses, fits (IoU), and each concept's map beside its mask.")
+                ),
+                io.Image.Output(
+                    display_name="SAMPLES",
+                    tooltip=("All sample pictures in the order of their steps; the curves if there are none."),
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -97,9 +100,9 @@ def _keeping_inputs() -> list[io.Input]:
         io.String.Input(
             "run_name",
             default="",
-            tooltip="Name of the run's folder below output/training: its state, curves and samples. Empty, the "
-            "default, names it after scene, settings and base model, so that whatever you change begins a new run, and "
-            "the same one goes on or, once finished, is returned at once.",
+            tooltip="Name of the run's folder in output/training, which keeps its state, curves and samples. Empty, "
+            "the default, names it after everything it learns from: if you change anything, a new run begins; if you "
+            "change nothing, the run resumes or, once finished, returns at once.",
         ),
         io.Int.Input(
             "save_every",
@@ -107,8 +110,8 @@ def _keeping_inputs() -> list[io.Input]:
             min=1,
             max=100_000,
             advanced=True,
-            tooltip="Steps from one writing of the state to the next. A cancelled run saves its last step anyway; this "
-            "is for a crash. The state of lora is some 110 MB at rank 16, that of full 12 GB.",
+            tooltip="How often the state is saved, in steps. A cancelled run saves its last step anyway; this is for "
+            "crashes. The state of lora takes about 110 MB at rank 16, that of full 12 GB.",
         ),
         io.Boolean.Input(
             "checkpointing",
@@ -125,15 +128,16 @@ def _sample_inputs() -> list[io.Input]:
         io.String.Input(
             "sample_prompt",
             default="a photo of {}",
-            tooltip="What the sample pictures show; {} stands for all handles joined by `and`, or write them yourself.",
+            tooltip="What the sample pictures show. {} stands for all handles, joined by `and`; or write the handles "
+            "yourself.",
         ),
         io.Int.Input(
             "sample_every",
             default=100,
             min=0,
             max=100_000,
-            tooltip="Steps from one set of sample pictures to the next; 0 makes one at the end only. The same noise "
-            "each time, so that sets compare.",
+            tooltip="How often sample pictures are made, in steps; 0 makes one set at the end only. The noise is the "
+            "same each time, so you can compare them.",
         ),
         io.Int.Input("sample_count", default=2, min=0, max=16, tooltip="Pictures in a set; 0 makes none."),
         io.Int.Input(
@@ -142,7 +146,7 @@ def _sample_inputs() -> list[io.Input]:
             min=0,
             max=2**32 - 1,
             advanced=True,
-            tooltip="Of the samples' noise. Fixed on purpose.",
+            tooltip="Seed of the sample pictures' noise. Fixed, so that sets can be compared.",
         ),
         io.Int.Input(
             "sample_steps",
@@ -159,7 +163,8 @@ def _sample_inputs() -> list[io.Input]:
             max=30.0,
             step=0.5,
             advanced=True,
-            tooltip="Guidance of sample and class pictures. The reference takes 7.5, more than the demo model bears.",
+            tooltip="Guidance (CFG) of sample and class pictures. The reference uses 7.5, which is too strong for the "
+            "demo model.",
         ),
     ]
 
@@ -170,7 +175,8 @@ def _class_inputs() -> list[io.Input]:
             "class_prompt",
             default="a photo at the beach",
             advanced=True,
-            tooltip="Only for the prior `class`: what the pictures show that the model is held to. The reference's.",
+            tooltip="Only for the prior `class`: the prompt of the class pictures, which hold the model to what it "
+            "knew. The reference's.",
         ),
         io.Int.Input(
             "class_count",
@@ -178,8 +184,8 @@ def _class_inputs() -> list[io.Input]:
             min=1,
             max=10_000,
             advanced=True,
-            tooltip="Only for the prior `class`: how many pictures, made once by the base model and kept. The "
-            "reference's 100.",
+            tooltip="Only for the prior `class`: how many pictures the base model makes, once. The reference makes "
+            "100.",
         ),
     ]
 

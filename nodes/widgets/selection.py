@@ -24,8 +24,8 @@ def selection_inputs() -> list[io.Input]:
             "attention",
             options=list(_KINDS),
             default="cross",
-            tooltip="cross: where each word of the prompt goes. self: which parts of the picture look at each other; "
-            "it costs time and memory, and is needed to refine masks.",
+            tooltip="cross: where each word of the prompt has influence. self: how the parts of the picture relate to "
+            "each other; it costs time and memory, and is needed to refine masks.",
         ),
         io.String.Input(
             "blocks",
@@ -49,14 +49,14 @@ def selection_inputs() -> list[io.Input]:
             "branch",
             options=list(_BRANCHES),
             default="both",
-            tooltip="Whose attention: the positive prompt's, the negative's, or both.",
+            tooltip="Which prompt to record: the positive one, the negative one, or both.",
         ),
         io.Int.Input(
             "budget",
             default=2000,
             min=1,
             max=1_000_000,
-            tooltip="Megabytes of main memory that one run may hold. What a run needs is computed before it starts; if "
+            tooltip="Megabytes of main memory that one run may take. The need is worked out before the run starts; if "
             "it is more, the error says what would fit.",
         ),
         *_advanced_inputs(),
@@ -70,7 +70,8 @@ def _advanced_inputs() -> list[io.Input]:
             options=["first", "all"],
             default="first",
             advanced=True,
-            tooltip="Second-order samplers ask the model several times a step: keep the first answer, or all of them.",
+            tooltip="Second-order samplers evaluate the model several times per step: keep the first evaluation or "
+            "all of them.",
         ),
         io.Combo.Input(
             "precision",
@@ -98,13 +99,13 @@ def _advanced_inputs() -> list[io.Input]:
         io.Mask.Input(
             "self_region",
             optional=True,
-            tooltip="A region of the picture, of any size: self-attention then keeps only where this region looks.",
+            tooltip="A region of the picture, of any size: self-attention then keeps only what this region attends to.",
         ),
         io.String.Input(
             "live_words",
             default="",
             optional=True,
-            tooltip="Words whose maps grow on this node while it samples, separated by commas, at most eight. Empty, "
+            tooltip="Words whose maps grow on this node while it samples, separated by commas, eight at most. Empty, "
             "the default, takes the first six of the prompt, without small ones such as `of`. Needs cross-attention.",
         ),
         *_tape_inputs(),
@@ -127,8 +128,9 @@ def _tape_inputs() -> list[io.Input]:
             default="as maps",
             optional=True,
             advanced=True,
-            tooltip="How queries and keys are kept. int8, with a scale a row, takes half of half's memory and replays "
-            "as well; a replay that shall be exact to the last bit needs the precision that the model runs in.",
+            tooltip="How queries and keys are kept. int8, with a scale for each row, takes half the memory of half "
+            "and replays just as well; for a replay that is exact to the last bit, keep the precision that the model "
+            "runs in.",
         ),
         io.Float.Input(
             "queries_until",
@@ -138,8 +140,8 @@ def _tape_inputs() -> list[io.Input]:
             step=0.05,
             optional=True,
             advanced=True,
-            tooltip="Keep queries and keys up to this share of the steps. Replay Attention plays the first 0.4 unless "
-            "told otherwise: 0.4 here, with int8 and the positive branch, is 101 MB for 20 steps at 512x512.",
+            tooltip="Keep queries and keys only for this share of the steps. By default, Replay Attention plays the "
+            "first 0.4: with 0.4 here, int8 and the positive branch, 20 steps at 512x512 take 101 MB.",
         ),
     ]
 

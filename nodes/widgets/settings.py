@@ -47,8 +47,8 @@ def _length_knobs(preset: Settings) -> list[io.Input]:
             default=preset.phase2_steps,
             min=0,
             max=1_000_000,
-            tooltip="Steps that train the model's weights together with the tokens. Paper and code: 400. 0 learns "
-            "tokens alone, which are ordinary embeddings.",
+            tooltip="Steps that train the model's weights together with the tokens. Paper and code: 400. 0 trains "
+            "only the tokens, which are ordinary embeddings.",
         ),
         io.Float.Input(
             "phase1_rows_rate",
@@ -60,7 +60,7 @@ def _length_knobs(preset: Settings) -> list[io.Input]:
             "phase2_rows_rate",
             default=preset.phase2_rows_rate,
             **RATES,
-            tooltip="Learning rate of the tokens in phase 2. Paper and code: 2e-6, that of the weights.",
+            tooltip="Learning rate of the tokens in phase 2. Paper and code: 2e-6, the same as for the weights.",
         ),
         io.Float.Input(
             "weights_rate",
@@ -88,7 +88,7 @@ def _model_knobs(preset: Settings) -> list[io.Input]:
             "text_encoder",
             default=preset.text_encoder,
             tooltip="Train the text encoder's weights too in phase 2. Paper and code: on. On for lora as well: on the "
-            "demo model one token's thing then leaks less into another's pictures.",
+            "demo model, tokens then leak less into each other's pictures.",
         ),
         io.Combo.Input(
             "precision",
@@ -103,8 +103,8 @@ def _model_knobs(preset: Settings) -> list[io.Input]:
             min=0,
             max=2**64 - 1,
             control_after_generate=io.ControlAfterGenerate.fixed,
-            tooltip="Of all that is drawn: timesteps, noise, concepts, flips. The same seed on the same machine gives "
-            "the same tokens.",
+            tooltip="Seed of everything random: timesteps, noise, concepts, flips. The same seed on the same machine "
+            "gives the same tokens.",
         ),
     ]
 
@@ -116,9 +116,9 @@ def _loss_knobs(preset: Settings) -> list[io.Input]:
             "prior",
             options=["frozen", "class", "off"],
             default=preset.prior,
-            tooltip="What holds the model to what it knew, in phase 2. class: pictures of another prompt, made first "
-            "(code). frozen: the untrained model's answer outside the masks, with no pictures. off: nothing (paper's "
-            "text).",
+            tooltip="What keeps the model from forgetting in phase 2 (prior preservation). class: pictures of another "
+            "prompt, made beforehand (code). frozen: the untrained model's prediction outside the masks, without any "
+            "pictures. off: nothing (paper's text).",
         ),
         io.Float.Input(
             "prior_weight",
@@ -126,14 +126,14 @@ def _loss_knobs(preset: Settings) -> list[io.Input]:
             min=0.0,
             max=1000.0,
             step=0.01,
-            tooltip="Of the prior loss. Code: 1.0.",
+            tooltip="Weight of the prior loss. Code: 1.0.",
         ),
         io.Combo.Input(
             "normalise",
             options=["area", "none"],
             default=preset.normalise,
-            tooltip="The masked loss: none is the mean over the whole latent (paper and code), where a small thing "
-            "counts little; area is the mean over the mask.",
+            tooltip="How the masked loss is averaged. none: over the whole latent (paper and code), so that small "
+            "things count little. area: over the mask.",
         ),
         io.Float.Input(
             "attention_weight",
@@ -141,8 +141,9 @@ def _loss_knobs(preset: Settings) -> list[io.Input]:
             min=0.0,
             max=1000.0,
             step=0.001,
-            tooltip="Of the attention loss, which draws each token's map to its mask. Paper and code: 0.01. lora "
-            "takes 0.1, because its masked loss is a mean over the mask and so 3 to 10 times larger. 0 is without.",
+            tooltip="Weight of the attention loss, which pulls each token's map towards its mask. Paper and code: "
+            "0.01. lora uses 0.1, because its masked loss is a mean over the mask and so 3 to 10 times larger. 0 "
+            "switches it off.",
         ),
     ]
 
@@ -156,14 +157,15 @@ def _drawing_knobs(preset: Settings) -> list[io.Input]:
             min=1,
             max=64,
             advanced=True,
-            tooltip="Pictures in a step; memory grows with it. Code: 1.",
+            tooltip="Pictures per step; memory grows with it. Code: 1.",
         ),
         io.String.Input(
             "templates",
             default="\n".join(preset.templates),
             multiline=True,
             advanced=True,
-            tooltip="Sentences of which a step draws one, a line each, {} where the handles go. Code: `a photo of {}`.",
+            tooltip="Sentences of which each step picks one, one per line, with {} where the handles go. Code: `a "
+            "photo of {}`.",
         ),
         io.Float.Input(
             "single",
@@ -172,8 +174,8 @@ def _drawing_knobs(preset: Settings) -> list[io.Input]:
             max=1.0,
             step=0.05,
             advanced=True,
-            tooltip="Probability that a step draws one concept alone; -1 is 1 / concepts (paper and code). More makes "
-            "prompts with several concepts worse.",
+            tooltip="Probability that a step picks one concept alone; -1 means 1 / concepts (paper and code). More "
+            "makes prompts with several concepts worse.",
         ),
         io.Float.Input(
             "flip",
@@ -205,8 +207,8 @@ def _method_knobs(preset: Settings) -> list[io.Input]:
             "masked",
             default=preset.masked,
             advanced=True,
-            tooltip="Learn the picture inside the masks of the drawn things only. Paper and code: on. Off, over the "
-            "whole picture, is the paper's ablation: tokens take up the background.",
+            tooltip="Learn only what is inside the masks of the concepts in the step. Paper and code: on. Off, over "
+            "the whole picture, is the paper's ablation: tokens absorb the background.",
         ),
         io.Boolean.Input(
             "detach_maximum",
@@ -221,8 +223,8 @@ def _method_knobs(preset: Settings) -> list[io.Input]:
             max=100.0,
             step=0.1,
             advanced=True,
-            tooltip="A token grows to at most this many times its first length; 0 is no limit (paper and code). Long "
-            "tokens drown the rest of a prompt.",
+            tooltip="How many times its first length a token may grow to; 0 is no limit (paper and code). Long tokens "
+            "drown out the rest of a prompt.",
         ),
         io.Float.Input(
             "alpha",
@@ -231,7 +233,8 @@ def _method_knobs(preset: Settings) -> list[io.Input]:
             max=4096.0,
             step=0.5,
             advanced=True,
-            tooltip="Strength of the low-rank additions is alpha / rank. As much as the rank, so that it is 1.",
+            tooltip="The low-rank additions count alpha / rank times. Equal to the rank by default, so that they "
+            "count once.",
         ),
     ]
 
@@ -246,7 +249,7 @@ def _optimiser_knobs(preset: Settings) -> list[io.Input]:
             max=0.9999,
             step=0.001,
             advanced=True,
-            tooltip="Of AdamW. Paper and code: 0.9.",
+            tooltip="AdamW's beta1. Paper and code: 0.9.",
         ),
         io.Float.Input(
             "beta2",
@@ -255,7 +258,7 @@ def _optimiser_knobs(preset: Settings) -> list[io.Input]:
             max=0.99999,
             step=0.001,
             advanced=True,
-            tooltip="Of AdamW. Paper: 0.99, code: 0.999.",
+            tooltip="AdamW's beta2. Paper: 0.99, code: 0.999.",
         ),
         io.Float.Input(
             "weight_decay",
@@ -265,7 +268,7 @@ def _optimiser_knobs(preset: Settings) -> list[io.Input]:
             step=1e-8,
             round=False,
             advanced=True,
-            tooltip="Of AdamW. Paper: 1e-8, code: 1e-2.",
+            tooltip="AdamW's weight decay. Paper: 1e-8, code: 1e-2.",
         ),
         io.Float.Input(
             "adam_epsilon",
@@ -275,7 +278,7 @@ def _optimiser_knobs(preset: Settings) -> list[io.Input]:
             step=1e-9,
             round=False,
             advanced=True,
-            tooltip="Of AdamW. Code: 1e-8.",
+            tooltip="AdamW's epsilon. Code: 1e-8.",
         ),
         io.Float.Input(
             "clip",
@@ -284,6 +287,6 @@ def _optimiser_knobs(preset: Settings) -> list[io.Input]:
             max=1000.0,
             step=0.1,
             advanced=True,
-            tooltip="Largest norm of all gradients together. Code: 1.0. 0 is no limit.",
+            tooltip="Gradients are clipped to this norm, all together. Code: 1.0. 0 is no limit.",
         ),
     ]

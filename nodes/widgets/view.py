@@ -41,15 +41,15 @@ def view_inputs() -> list[io.Input]:
         io.String.Input(
             "blocks",
             default="all",
-            tooltip="From where: all, down, mid, up, or blocks such as `input 7, output 3`. Block Shapes lists them.",
+            tooltip="Which blocks: all, down, mid, up, or names such as `input 7, output 3`. Block Shapes lists them.",
         ),
         io.String.Input(
             "steps",
             default="all",
-            tooltip="Sampler steps to average, counted from 0: all, first, last, 0-4, `2, 5, -1`, or every 4. All, "
-            "because early steps show the layout and late ones detail.",
+            tooltip="Sampler steps to average, counted from 0: all, first, last, 0-4, `2, 5, -1`, or every 4. All by "
+            "default, because early steps show the layout and late ones the detail.",
         ),
-        io.Combo.Input("branch", options=BRANCHES, default="positive", tooltip="Whose prompt the words belong to."),
+        io.Combo.Input("branch", options=BRANCHES, default="positive", tooltip="Which prompt the words belong to."),
     ]
 
 
@@ -60,14 +60,16 @@ def more_view_inputs() -> list[io.Input]:
             "size",
             default="latent",
             advanced=True,
-            tooltip="For resolution all: the grid to resample to, in cells: latent, latent/2, or `height x width` such "
-            "as 32x48. Coarser by area, finer by straight lines. The latent's own grid, so that no layer loses detail.",
+            tooltip="For resolution all: the grid to resample to, in cells: latent, latent/2, or `height x width` "
+            "such as 32x48. Coarser grids take means by area, finer ones interpolate. The default is the latent's own "
+            "grid, so that no layer loses detail.",
         ),
         io.String.Input(
             "heads",
             default="mean",
             advanced=True,
-            tooltip="mean, or numbers and ranges from 0: `0, 3-5`. Single heads need heads: each at Record Attention.",
+            tooltip="mean, or numbers and ranges from 0: `0, 3-5`. For single heads, set heads to `each` in Record "
+            "Attention.",
         ),
         io.Int.Input(
             "entry",
@@ -91,15 +93,15 @@ def more_view_inputs() -> list[io.Input]:
             options=list(MERGES),
             default="mean",
             advanced=True,
-            tooltip="A word of several tokens: the mean of their shares (default, comparable with other words), the "
-            "sum, or the first token alone. Several places of a word are averaged.",
+            tooltip="For a word of several tokens: the mean of their shares (default, comparable with other words), "
+            "the sum, or the first token alone. If a word occurs several times, the mean is taken.",
         ),
         io.Combo.Input(
             "enlarging",
             options=list(ENLARGING),
             default="smooth",
             advanced=True,
-            tooltip="smooth draws between the centres of the cells; cells shows each cell as the square that it is.",
+            tooltip="smooth interpolates between the cells; cells shows each cell as a square.",
         ),
     ]
 
@@ -110,14 +112,14 @@ def foreign_prompt_inputs() -> list[io.Input]:
         io.Clip.Input(
             "clip",
             optional=True,
-            tooltip="Only for a conditioning that was encoded without Trace Words: the CLIP that encoded it.",
+            tooltip="Only for conditionings encoded without Trace Words: the CLIP that encoded them.",
         ),
         io.String.Input(
             "prompt",
             default="",
             optional=True,
             advanced=True,
-            tooltip="Only together with clip: the prompt, exactly as it was encoded.",
+            tooltip="Only with clip connected: the prompt, exactly as it was encoded.",
         ),
     ]
 
