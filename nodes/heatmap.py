@@ -12,7 +12,7 @@ from ..host.prompts.words import picture_cautions, picture_size, words_asked
 from ..scenescope.attention.draw.figure import LAYOUTS, draw
 from ..scenescope.attention.draw.render import overlay
 from ..scenescope.attention.read.normalise import NORMALISATIONS
-from .widgets.sockets import CATEGORY, AttentionMaps
+from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
 from .widgets.view import (
     COLOURS,
     COLOURS_TIP,
@@ -68,6 +68,7 @@ class TokenHeatmap(io.ComfyNode):
         )
 
     @classmethod
+    @takes_pictures
     def execute(cls, attention_maps, words, picture=None, clip=None, prompt="", **choices: Any) -> io.NodeOutput:
         """Find the words, draw, and say what to doubt."""
         view = view_of(choices)
@@ -115,6 +116,7 @@ class HeatmapOverlay(io.ComfyNode):
         )
 
     @classmethod
+    @takes_pictures
     def execute(cls, image: Any, mask: Any, opacity: float, colours: Any) -> io.NodeOutput:
         """Draw the overlay."""
         images = overlay(image, mask, opacity=opacity, colours=colours)

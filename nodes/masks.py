@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..host.editor.messages import say_on_node
 from ..scenescope.attention.read.masks import CUTS, cut_masks, refine_by
-from .widgets.sockets import CATEGORY, AttentionMaps
+from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
 
 
 class MapToMask(io.ComfyNode):
@@ -71,6 +71,7 @@ class MapToMask(io.ComfyNode):
         )
 
     @classmethod
+    @takes_pictures
     def execute(cls, mask, method, threshold, refine, attention_maps=None, truth=None) -> io.NodeOutput:
         """Refine, cut, measure."""
         maps, caution = refine_by(attention_maps, mask, refine)

@@ -13,7 +13,7 @@ from ..host.recording.runs import RecordedRuns
 from ..host.recording.sampling import SamplerSettings, sample
 from ..host.recording.unet import record_attention
 from .widgets.selection import selection_inputs, selection_of
-from .widgets.sockets import CATEGORY, AttentionMaps, Recorder
+from .widgets.sockets import CATEGORY, AttentionMaps, Recorder, takes_pictures
 
 ALIASES = ["daam", "attention map", "attention maps", "heatmap", "cross attention", "self attention", "record", "hook"]
 
@@ -45,6 +45,7 @@ class RecordAttention(io.ComfyNode):
         )
 
     @classmethod
+    @takes_pictures
     def execute(cls, model: Any, **choices: Any) -> io.NodeOutput:
         """Clone the model and watch the clone."""
         words = choices.get("live_words", "")
@@ -90,6 +91,7 @@ class GetAttentionMaps(io.ComfyNode):
         )
 
     @classmethod
+    @takes_pictures
     def execute(cls, recorder: RecordedRuns, result: Any, run: int) -> io.NodeOutput:
         """Pick the run and say which."""
         recording, how = recorder.find(result["samples"] if isinstance(result, dict) else None, run)
@@ -128,6 +130,7 @@ class SampleAndRecord(io.ComfyNode):
         )
 
     @classmethod
+    @takes_pictures
     def execute(
         cls, model: Any, positive: Any, negative: Any, latent_image: dict[str, Any], **settings: Any
     ) -> io.NodeOutput:

@@ -11,7 +11,7 @@ from ..host.scene import Naming, built_scene, painted_strokes, strokes_version
 from ..scenescope.training.scene.masks import MaskSources
 from ..scenescope.training.scene.preview import with_given
 from ..scenescope.training.scene.scene import MOST_CONCEPTS
-from .widgets.sockets import CATEGORY, Scene
+from .widgets.sockets import CATEGORY, Scene, takes_pictures
 
 PICTURE_EVENT = "scenescope.picture"
 """Tells the front end which picture came in, before anything is asked of its masks."""
@@ -52,6 +52,7 @@ class BuildScene(io.ComfyNode):
         return strokes_version(mask or "")
 
     @classmethod
+    @takes_pictures
     def execute(cls, image, masks=None, coloured=None, mask="", **texts: Any) -> io.NodeOutput:
         """Gather the marks, build, show."""
         marks = MaskSources(

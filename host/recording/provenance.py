@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
-from ...scenescope.attention.record.host_copies import to_host
+from ...scenescope.host_copies import to_host
 
 
 def about_run(sampler: Any, guider: Any, extra_args: dict[str, Any]) -> dict[str, str | int | float]:

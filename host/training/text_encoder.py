@@ -14,6 +14,8 @@ from ...scenescope.errors import HostError
 from ...scenescope.training.ports import Encoded
 
 Given = int | Tensor
+MOST_PROMPTS = 64
+"""Prompts whose tokens stay on the device, a quarter of a MB each."""
 
 
 class WithoutTable(nn.Module):
@@ -47,6 +49,7 @@ class HostText:
         if clip.layer_idx is not None:
             encoder.set_clip_options({"layer": clip.layer_idx})
         empty = [value for value, *_ in clip.tokenize("")["l"][0]]
+        self._uploaded: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
         self._start, self._end, self._padding, self._length = empty[0], empty[1], empty[-1], len(empty)
 
     def word(self, text: str) -> Tensor:
@@ -69,8 +72,44 @@ class HostText:
             columns.append({given: 1 + place for place, given in reversed(list(enumerate(body))) if given in rows})
             chunk = [self._start, *(rows[given] if isinstance(given, str) else given for given in body), self._end]
             chunks.append(chunk + [self._padding] * (self._length - len(chunk)))
-        context = self._encoder(chunks)[0]  # (batch token channel)
-        return Encoded(context, tuple(columns))
+        return Encoded(self._context(chunks), tuple(columns))
+
+    def _context(self, chunks: Sequence[Sequence[Given]]) -> Tensor:
+        """What the encoder makes of chunks of tokens and rows: (batch token channel) float32.
+
+        Source: host contract, ComfyUI 0.33 `sd1_clip.SDClipModel.forward`, which uploads each prompt anew; with the
+        tokens on the device, and no number of tokens, `clip_model.CLIPTextModel_` uploads nothing.
+        """
+        encoder = self._encoder
+        if encoder.enable_attention_masks or encoder.zero_out_masked or encoder.layer not in ("last", "hidden"):
+            return encoder(chunks)[0]
+        ids, embeds = (torch.cat(parts) for parts in zip(*map(self._embedded, chunks), strict=True))
+        last, hidden, _ = encoder.transformer.text_model(
+            ids,
+            embeds=embeds,
+            intermediate_output=encoder.layer_idx,
+            final_layer_norm_intermediate=encoder.layer_norm_hidden_state,
+            dtype=torch.float32,
+        )
+        return (last if encoder.layer == "last" else hidden).float()
+
+    def _embedded(self, chunk: Sequence[Given]) -> tuple[Tensor, Tensor]:
+        """A chunk's tokens (1 token) and their embeddings (1 token channel), where a row stands the row."""
+        key = tuple(given if isinstance(given, int) else self._padding for given in chunk)
+        if key not in self._uploaded:
+            table = self._encoder.transformer.get_input_embeddings()
+            with torch.inference_mode(False), torch.no_grad():  # kept: training goes through what samples may have made
+                if len(self._uploaded) >= MOST_PROMPTS:
+                    self._uploaded.clear()
+                ids = torch.tensor([key], device=table.weight.device)
+                self._uploaded[key] = ids, table(ids, out_dtype=torch.float32)
+        ids, embeds = self._uploaded[key]
+        pieces, after = [], 0
+        for place, given in enumerate(chunk):
+            if isinstance(given, Tensor):
+                pieces += [embeds[:, after:place], given.view(1, 1, -1).to(embeds)]
+                after = place + 1
+        return ids, torch.cat([*pieces, embeds[:, after:]], dim=1)
 
     def _spelled(self, prompt: str, rows: Mapping[str, Tensor]) -> Iterator[Any]:
         """A prompt's tokens; for a handle its name."""

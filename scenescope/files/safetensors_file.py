@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..dims import bytes_text
 from ..errors import FileError
+from ..host_copies import PART_BYTES, to_host
 from .atomic import Where, write_whole
 
 HEADER_LIMIT = 16 * 2**20
@@ -55,9 +56,7 @@ ANY_SIZE = Bounds()
 
 
 @contextmanager
-def open_container(
-    path: Path, expected: Mapping[str, str], who: str, bounds: Bounds = ANY_SIZE
-) -> Iterator[Container]:
+def open_container(path: Path, expected: Mapping[str, str], who: str, bounds: Bounds = ANY_SIZE) -> Iterator[Container]:
     """Open a safetensors file of which nothing is believed.
 
     Nothing is unpickled, at most `HEADER_LIMIT` is read as a header, and a tensor is read when it is asked for.
@@ -125,9 +124,22 @@ def _write(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], file: Bin
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
-    for name in names:
-        held = tensors[name].detach().cpu().contiguous()
-        file.write(held.reshape(-1).view(torch.uint8).numpy())
+    for group in _groups([tensors[name].detach() for name in names]):
+        file.writelines(held.contiguous().reshape(-1).view(torch.uint8).numpy() for held in to_host(group))
+
+
+def _groups(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Tensors that are brought to the CPU together: each on its own would be waited for."""
+    group: list[Tensor] = []
+    held = 0
+    for tensor in tensors:
+        group.append(tensor)
+        held += tensor.numel() * tensor.element_size()
+        if held >= PART_BYTES:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
 
 
 class _Tensors(Mapping[str, Tensor]):

@@ -62,4 +62,9 @@ class NoiseSchedule:
             (batch channel height width) float.
         """
         signal, rest = (part.to(latents)[timesteps.to(latents.device)] for part in (self.signal, self.noise))
-        return signal[:, None, None, None] * latents + rest[:, None, None, None] * noise
+        return noised(latents, noise, signal, rest)
+
+
+def noised(latents: Tensor, noise: Tensor, signal: Tensor, rest: Tensor) -> Tensor:
+    """Mix latents and noise (batch channel height width), each by its share (batch)."""
+    return signal[:, None, None, None] * latents + rest[:, None, None, None] * noise

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from .host_copies import Incoming
+from ...host_copies import Incoming
 from .recording import Address, AttentionMap, Projection
 
 Value = TypeVar("Value")

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from ...dims import Grid
 from ...errors import InputError, RecordingError
+from ...host_copies import HostCopies
 from ...resample import resize
 from .block_shapes import BlockShape
 from .budget import RunSpec, check_budget, self_grid
 from .choices import choose_blocks, choose_steps
 from .clock import StepClock
 from .evaluation import Coming, Evaluation
-from .host_copies import HostCopies
 from .layers import AttentionLayer
 from .recording import Address, AttentionMap, Entry, Projection, Recording
 from .reducers import Constants, Pooled, RegionMean, SelfReducer, Whole, reduce_heads

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ...dims import counted
@@ -47,7 +48,7 @@ class State:
         if not 0 <= self.step <= self.settings.steps:
             raise MisfitError(f"step is {self.step}; expected at most {self.settings.steps}")
         tensors = (self.rows, *self.weights.values(), *self.moments.values())
-        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all()):  # read once
             raise MisfitError("a number is not finite; expected finite ones")
 
 

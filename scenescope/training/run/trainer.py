@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,8 @@ from ..weights.full import FullWeights
 from ..weights.lora import UNET_LAYERS, Lora, layers_of
 from .state import Origin, State, check_same_run, check_shapes, load_state, save_state, shapes_of
 
+FUSED = {"cuda", "xpu", "mps"}
+"""Devices with a kernel of torch's that steps many parameters at once."""
 ROWS, MOMENTS = "rows", ("exp_avg", "exp_avg_sq")
 
 
@@ -171,16 +174,16 @@ class Run:
         """
         settings, phase = self._settings, phase_at(self.step, self._settings)
         self._begin(phase)
-        measured = self._objective.learn(
+        costs = self._objective.costs(
             self.step,
             self._by_handle(self._rows),
-            lambda loss: self._scaler.scale(self._finite(loss)).backward(),
+            lambda loss: self._scaler.scale(loss).backward(),
             None if phase == 1 else Frozen(self._by_handle(self._first), self._off),
         )
         self._scaler.unscale_(self._optimiser)
         norm = nn.utils.clip_grad_norm_(list(self._trained().values()), settings.clip or float("inf"))
-        if not self._scaler.is_enabled():  # a scaler leaves such a step out
-            self._finite(norm)
+        measured, (*totals, length) = costs.read(norm)  # the one wait of a step
+        self._check_finite(totals if self._scaler.is_enabled() else [*totals, length])  # a scaler leaves a step out
         self.between_steps = False
         self._scaler.step(self._optimiser)
         self._scaler.update()
@@ -190,7 +193,7 @@ class Run:
         self.step += 1
         self.between_steps = True
         learned = partial(self._concepts_at, self.step)
-        return Report(self.step, settings.steps, phase, measured, float(norm), learned, self.rows())
+        return Report(self.step, settings.steps, phase, measured, length, learned, self.rows())
 
     def rows(self) -> Mapping[str, Tensor]:
         """The row (channel) float32 of each handle, the run's own."""
@@ -264,7 +267,7 @@ class Run:
             eps=settings.adam_epsilon,
             weight_decay=settings.weight_decay,
             foreach=False,  # all parameters at once would need as much memory again
-            fused=self._device.type == "cuda",  # there one kernel for each is slow
+            fused=self._device.type in FUSED,  # there one kernel for each is slow
         )
         self._scaler = GradScaler(self._device.type, enabled=settings.precision == "float16")
 
@@ -310,13 +313,13 @@ class Run:
             own = {kind: moments[f"{name} {kind}"].to(parameter.device, torch.float32) for kind in MOMENTS}
             self._optimiser.state[parameter] = {"step": moments[f"{name} step"].to(counts, torch.float32), **own}
 
-    def _finite(self, loss: Tensor) -> Tensor:
-        if not bool(loss.detach().isfinite()):
-            raise InputError(
-                f"Train Concepts: the loss or its gradient became {float(loss.detach())} in step {self.step + 1}. "
-                "Lower the learning rates, or use bfloat16 or float32."
-            )
-        return loss
+    def _check_finite(self, values: Sequence[float]) -> None:
+        for value in values:
+            if not math.isfinite(value):
+                raise InputError(
+                    f"Train Concepts: the loss or its gradient became {value} in step {self.step + 1}. Lower the "
+                    "learning rates, or use bfloat16 or float32."
+                )
 
     @torch.inference_mode(False)  # a host that samples in `on_step` may be in inference mode, and the copies outlive it
     def _concepts_at(self, step: int) -> Concepts:

@@ -71,7 +71,8 @@ def concept_maps(maps: Tensor, columns: Sequence[int], *, detach_maximum: bool =
     >>> concept_maps(torch.tensor([[[0.1, 0.9], [0.4, 0.6]]]), [0]).tolist()
     [[[0.25, 1.0]]]
     """
-    chosen = _wide(maps)[..., list(columns)].movedim(-1, 0)  # (concept height width)
+    wide = _wide(maps)
+    chosen = torch.stack([wide[..., column] for column in columns])  # (concept height width); a list would be uploaded
     most = chosen.amax(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(chosen.dtype).tiny)
     return chosen / (most.detach() if detach_maximum else most)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -11,6 +11,8 @@ from torch import Generator, Tensor
 
 from ...attention.read.heatmap import aggregate_on_grid
 from ...errors import InputError
+from ...host_copies import to_device, to_host
+from ..noise import noised
 from ..ports import ClassPictures, Encoded, Ports
 from ..scene.scene import Scene
 from ..settings import Settings
@@ -31,6 +33,11 @@ class Item:
     drawn: tuple[int, ...]
     prompt: str
 
+    @property
+    def side(self) -> tuple[int, int]:
+        """Its place among pictures that are upright and mirrored: (flip image)."""
+        return int(self.flipped), self.image
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -49,6 +56,60 @@ class StepResult:
     prior: float | None
     maps: Mapping[str, Tensor]
     fits: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """A step's losses where they were computed.
+
+    Args:
+        parts: masked, attention and prior loss, each (); the prior may be missing.
+        totals: what was gone back through, () each.
+        maps: of each picture (concept height width) float32, detached.
+        goals: their masks, on the CPU.
+        named: each picture with its concepts' handles.
+    """
+
+    parts: tuple[Tensor, Tensor, Tensor | None]
+    totals: list[Tensor]
+    maps: list[Tensor]
+    goals: list[Tensor]
+    named: list[tuple[Item, list[str]]]
+
+    def read(self, *more: Tensor) -> tuple[StepResult, list[float]]:
+        """Bring all of it to the CPU with one wait.
+
+        Args:
+            more: further numbers, () each.
+
+        Returns:
+            The result, and the totals and further numbers.
+        """
+        numbers = [part.detach().float() for part in (*self.parts, *self.totals, *more) if part is not None]
+        read = to_host([*numbers, *self.maps])
+        values = [float(value) for value in read[: len(numbers)]]
+        prior = None if self.parts[2] is None else values[2]
+        shown: dict[str, Tensor] = {}
+        fitting: dict[str, float] = {}
+        for (item, names), own, goal in zip(self.named, read[len(numbers) :], self.goals, strict=True):
+            fitting |= dict(zip(names, fits(own, goal).tolist(), strict=True))
+            shown |= dict(zip(names, own.flip(-1) if item.flipped else own, strict=True))
+        result = StepResult(values[0], values[1], prior, shown, fitting)
+        return result, values[2 if prior is None else 3 :]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What was drawn for a step, on the device: signal, rest and timesteps are (batch), goals one for each picture."""
+
+    items: list[Item]
+    union: Tensor  # (batch height width)
+    noise: Tensor  # (batch channel height width)
+    signal: Tensor
+    rest: Tensor
+    timesteps: Tensor
+    outside: Tensor | None
+    goals: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -81,17 +142,20 @@ class Objective:
         self._scene, self._ports, self._settings = scene, ports, settings
         _check(scene, ports, settings)
         self._layers = supervised_layers(ports.denoiser.unet)
-        device = ports.latents.device
         both = torch.stack([scene.masks, scene.masks.flip(-1)])  # (flip image concept height width)
         sides = [Scene(scene.pictures, masks, scene.concepts) for masks in both]
         # Copies: what was born in the host's inference mode could not be trained through.
         self._latents = torch.stack([ports.latents, ports.flipped]).float()  # (flip image channel height width)
-        self._masks = torch.stack([side.masks_on(scene.latent) for side in sides]).to(device, copy=True)
-        self._goals = torch.stack([side.masks_on(scene.loss_grid) for side in sides]).to(device, copy=True)
+        self._masks = torch.stack([side.masks_on(scene.latent) for side in sides]).to("cpu", copy=True)
+        self._goals = torch.stack([side.masks_on(scene.loss_grid) for side in sides]).to("cpu", copy=True)
         self._shown = tuple(image for image in range(len(scene.masks)) if scene.present(image))
 
     def learn(self, step: int, rows: Mapping[str, Tensor], backward: Backward, frozen: Frozen | None) -> StepResult:
-        """Compute a step's losses and their gradients.
+        """As `costs`, and read at once."""
+        return self.costs(step, rows, backward, frozen).read()[0]
+
+    def costs(self, step: int, rows: Mapping[str, Tensor], backward: Backward, frozen: Frozen | None) -> Costs:
+        """Compute a step's losses and their gradients. All that is drawn goes to the device in one copy.
 
         Args:
             step: the place in the run; all that is drawn depends on it and the seed alone.
@@ -100,35 +164,55 @@ class Objective:
             frozen: for the prior; None in phase 1, where the prior has nothing to hold on to.
         """
         settings, generator = self._settings, generator_at(self._settings.seed, step)
-        items = [self._draw(generator) for _ in range(settings.batch)]
-        picks = [(int(item.flipped), item.image) for item in items]
-        latents = torch.stack([self._latents[pick] for pick in picks])
-        union = torch.stack(
-            [self._masks[pick][list(item.drawn)].amax(0) for pick, item in zip(picks, items, strict=True)]
-        )  # (batch height width)
-        timesteps, noise = self._noise_for(latents, generator)
-        strength = outside_strength(step, settings)
-        if strength:
-            latents = latents + strength * (1 - union[:, None]) * _normal(latents, generator)
-        noisy = self._ports.noise.add(latents, noise, timesteps)
-        prompts = [item.prompt for item in items]
-        base = None if frozen is None or settings.prior != "frozen" else self._base(noisy, timesteps, prompts, frozen)
+        drawn = self._drawing(step, generator)
+        latents, union, noise = self._latents_of(drawn), drawn.union, drawn.noise
+        if drawn.outside is not None:
+            latents = latents + outside_strength(step, settings) * (1 - union[:, None]) * drawn.outside
+        noisy = noised(latents, noise, drawn.signal, drawn.rest)
+        prompts = [item.prompt for item in drawn.items]
+        keeps = frozen is not None and settings.prior == "frozen"
+        base = self._base(noisy, drawn.timesteps, prompts, frozen) if keeps and frozen is not None else None
         with self._arithmetic(), capture_maps(self._layers) as captured:
             encoded = self._ports.text.encode(prompts, rows)
-            predicted = self._ports.denoiser(noisy, timesteps, encoded.context)
+            predicted = self._ports.denoiser(noisy, drawn.timesteps, encoded.context)
         maps = aggregate_on_grid(captured.layers(), self._scene.loss_grid)  # (batch height width token)
-        own = [self._concept_maps(*pair, encoded, index) for index, pair in enumerate(zip(maps, items, strict=True))]
-        goals = [self._goals[pick][list(item.drawn)] for pick, item in zip(picks, items, strict=True)]
+        own = [self._concept_maps(*pair, encoded, n) for n, pair in enumerate(zip(maps, drawn.items, strict=True))]
         learned = union if settings.masked else torch.ones_like(union)
         masked = masked_loss(predicted, noise, learned, settings.normalise)
-        attention = attention_loss(own, goals)
+        attention = attention_loss(own, drawn.goals)
         prior = None if base is None else masked_loss(predicted, base, 1 - union, settings.normalise)
         total = masked + settings.attention_weight * attention
-        backward(total if prior is None else total + settings.prior_weight * prior)
+        totals = [total if prior is None else total + settings.prior_weight * prior]
+        backward(totals[0])
         if frozen is not None and settings.prior == "class" and self._ports.class_pictures is not None:
             prior = self._class_prior(self._ports.class_pictures, generator)
-            backward(settings.prior_weight * prior)
-        return self._measured((masked, attention, prior), items, own, goals)
+            totals.append(settings.prior_weight * prior)
+            backward(totals[1])
+        kept = [item.detach() for item in own]
+        return Costs((masked, attention, prior), totals, kept, self._goals_of(drawn.items), self._named(drawn.items))
+
+    def _drawing(self, step: int, generator: Generator) -> _Drawn:
+        """Draw a step on the CPU, so that a run draws alike on every device, and bring all of it over at once."""
+        items = [self._draw(generator) for _ in range(self._settings.batch)]
+        union = torch.stack([self._masks[item.side][list(item.drawn)].amax(0) for item in items])
+        timesteps = self._ports.noise.timesteps(len(items), generator)
+        shape = (len(items), *self._latents.shape[2:])
+        noise = torch.randn(shape, generator=generator)
+        outside = [torch.randn(shape, generator=generator)] if outside_strength(step, self._settings) else []
+        shares = [part.float()[timesteps] for part in (self._ports.noise.signal, self._ports.noise.noise)]
+        here = [union, noise, *shares, timesteps.float(), *outside, *self._goals_of(items)]
+        union, noise, signal, rest, times, *more = to_device(here, self._latents.device)
+        goals = more[len(outside) :]
+        return _Drawn(items, union, noise, signal, rest, times.long(), more[0] if outside else None, goals)
+
+    def _latents_of(self, drawn: _Drawn) -> Tensor:
+        return torch.stack([self._latents[item.side] for item in drawn.items])
+
+    def _goals_of(self, items: Sequence[Item]) -> list[Tensor]:
+        return [self._goals[item.side][list(item.drawn)] for item in items]
+
+    def _named(self, items: Sequence[Item]) -> list[tuple[Item, list[str]]]:
+        return [(item, [self._scene.handles[concept] for concept in item.drawn]) for item in items]
 
     def _draw(self, generator: Generator) -> Item:
         settings, handles = self._settings, self._scene.handles
@@ -138,10 +222,6 @@ class Objective:
         flipped = float(torch.rand((), generator=generator)) < settings.flip
         return Item(image, flipped, drawn, sentence(template, [handles[concept] for concept in drawn]))
 
-    def _noise_for(self, latents: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        timesteps = self._ports.noise.timesteps(len(latents), generator).to(latents.device)
-        return timesteps, _normal(latents, generator)
-
     def _base(self, noisy: Tensor, timesteps: Tensor, prompts: list[str], frozen: Frozen) -> Tensor:
         """What the model as it was given predicts for the words that the concepts began as."""
         with torch.no_grad(), frozen.off(), self._arithmetic():
@@ -150,12 +230,16 @@ class Objective:
 
     def _class_prior(self, pictures: ClassPictures, generator: Generator) -> Tensor:
         """Apart from the step's own pass, which halves the memory and leaves the maps to the step's own prompt."""
-        picks = torch.randint(len(pictures.latents), (self._settings.batch,), generator=generator).tolist()
-        latents = pictures.latents[picks].to(self._latents)
-        timesteps, noise = self._noise_for(latents, generator)
+        schedule, device = self._ports.noise, self._latents.device
+        picks = torch.randint(len(pictures.latents), (self._settings.batch,), generator=generator)
+        timesteps = schedule.timesteps(len(picks), generator)
+        noise = torch.randn((len(picks), *pictures.latents.shape[1:]), generator=generator)
+        shares = [part.float()[timesteps] for part in (schedule.signal, schedule.noise)]
+        here = [pictures.latents[picks].float(), noise, *shares, timesteps.float()]
+        latents, noise, signal, rest, times = to_device(here, device)
         with self._arithmetic():
             context = self._ports.text.encode([pictures.prompt] * len(picks), {}).context
-            predicted = self._ports.denoiser(self._ports.noise.add(latents, noise, timesteps), timesteps, context)
+            predicted = self._ports.denoiser(noised(latents, noise, signal, rest), times.long(), context)
         return prior_loss(predicted, noise)
 
     def _arithmetic(self) -> torch.autocast:
@@ -171,25 +255,6 @@ class Objective:
                 "encoder reads. Shorten the template."
             )
         return concept_maps(maps, [places[name] for name in handles], detach_maximum=self._settings.detach_maximum)
-
-    def _measured(
-        self, costs: tuple[Tensor, Tensor, Tensor | None], items: list[Item], maps: list[Tensor], goals: list[Tensor]
-    ) -> StepResult:
-        shown: dict[str, Tensor] = {}
-        fitting: dict[str, float] = {}
-        for item, own, goal in zip(items, maps, goals, strict=True):
-            own, names = own.detach(), [self._scene.handles[concept] for concept in item.drawn]
-            fitting |= dict(zip(names, fits(own, goal).tolist(), strict=True))
-            upright = own.flip(-1) if item.flipped else own
-            shown |= dict(zip(names, upright.cpu(), strict=True))
-        masked, attention, prior = costs
-        prior_cost = None if prior is None else float(prior.detach())
-        return StepResult(float(masked.detach()), float(attention.detach()), prior_cost, shown, fitting)
-
-
-def _normal(like: Tensor, generator: Generator) -> Tensor:
-    """Drawn on the CPU, so that a run draws alike on every device."""
-    return torch.randn(like.shape, generator=generator).to(like.device)
 
 
 def _check(scene: Scene, ports: Ports, settings: Settings) -> None:

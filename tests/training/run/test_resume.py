@@ -76,8 +76,8 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from pack.tests.training.run.test_trainer import LORA, learned
-from pack.scenescope.training.run.trainer import Keeping
-learned(LORA, keeping=Keeping(Path({str(path)!r}), 1), on_step=lambda report: print(report.step, flush=True))
+from pack.scenescope.training.run.trainer import StateStore
+learned(LORA, keeping=StateStore(Path({str(path)!r}), 1), on_step=lambda report: print(report.step, flush=True))
 """
     for wanted in (3, 6):
         with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:

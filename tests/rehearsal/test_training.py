@@ -1,0 +1,137 @@
+"""Training on a GPU: all that is learned comes back whole, and the host waits twice a step at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pack.host.concepts.apply import apply_concepts
+from pack.host.training.models import training_ports
+from pack.host.training.samples import Sampling, decoded, first_noise, sampled
+from pack.scenescope.training.learned.concepts import Concepts, load_concepts, save_concepts
+from pack.scenescope.training.run import trainer
+from pack.scenescope.training.run.trainer import Report, StateStore, train
+from pack.scenescope.training.settings import Settings, full_settings, lora_settings
+from pack.tests.rehearsal.counts import Counts, counting
+from pack.tests.rehearsal.device import DEVICE, NAME
+from pack.tests.rehearsal.recorded import Sampled, assert_on_host, encode
+from pack.tests.rehearsal.recorded import sampled as sampled_run
+from pack.tests.support.host.learning import small_scene
+
+WAITS_A_STEP = 2
+"""One upload, one reading: what is drawn goes over in pinned memory, so that often it is one."""
+LAUNCHES_A_STEP = {1: 7000, 2: 12000}
+LORA = {"phase1_steps": 2, "phase2_steps": 2, "rank": 2, "seed": 4, "outside_noise": 0.1}
+FULL = {"phase1_steps": 1, "phase2_steps": 2, "seed": 4, "prior": "off"}
+
+
+class BreakOff(Exception):
+    """Raised by a test from `on_step`."""
+
+
+@dataclass
+class Learner:
+    """A run that counts its steps."""
+
+    parts: tuple[Any, ...]
+    settings: Settings
+    checkpointing: bool = False
+    steps: list[Counts] = field(default_factory=list)
+
+    def learn(self, store: StateStore | None = None, until: int | None = None) -> Concepts:
+        """Train; break off after so many steps."""
+        scene = small_scene()
+        counting_now = counting()
+        with training_ports(*self.parts, scene, self.settings, checkpointing=self.checkpointing) as ports:
+            counts = counting_now.__enter__()
+
+            def on_step(report: Report) -> None:
+                nonlocal counting_now, counts
+                counting_now.__exit__(None, None, None)
+                self.steps.append(counts)
+                assert_on_host(*report.measured.maps.values(), report.concepts().rows)
+                if report.step == until:
+                    raise BreakOff
+                counting_now = counting()
+                counts = counting_now.__enter__()
+
+            concepts = train(scene, ports, self.settings, on_step=on_step, keeping=store)
+        assert_on_host(concepts.rows, *(part for pair in concepts.low_rank.values() for part in (pair.up, pair.down)))
+        assert_on_host(*concepts.differences.values())
+        return concepts
+
+
+@pytest.fixture(autouse=True)
+def one_kernel_for_all_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pretended device steps many parameters at once, as CUDA does."""
+    monkeypatch.setattr(trainer, "FUSED", {NAME})
+
+
+@pytest.fixture(scope="module")
+def learned(demo: tuple[Any, ...]) -> dict[str, Concepts]:
+    """What was learned, by the name of the run."""
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "checkpointing"),
+    [
+        ("lora float32", lora_settings(**LORA), False),
+        ("lora float16", lora_settings(**LORA, precision="float16"), False),
+        ("lora bfloat16", lora_settings(**LORA, precision="bfloat16"), True),
+        ("full float16", full_settings(**FULL, precision="float16"), False),
+    ],
+)
+def test_a_step_waits_for_the_device_twice_at_most(
+    name: str, settings: Settings, checkpointing: bool, demo: tuple[Any, ...], learned: dict[str, Concepts]
+):
+    """Oracle: the budgets, counted in the second step of each phase; the first makes what is kept."""
+    learner = Learner(demo, settings, checkpointing)
+    learned[name] = learner.learn()
+    for step, counts in enumerate(learner.steps):
+        if step and step != settings.phase1_steps:
+            phase = 1 if step < settings.phase1_steps else 2
+            assert counts.waited <= WAITS_A_STEP, f"step {step}: {counts.most()}"
+            assert counts.launches <= LAUNCHES_A_STEP[phase], counts.operations.most_common(5)
+
+
+def test_half_precision_learns_the_same(learned: dict[str, Concepts]):
+    """Oracle: the run in single precision."""
+    for name in ("lora float16", "lora bfloat16"):
+        assert (learned[name].rows - learned["lora float32"].rows).abs().max() < 4e-3
+
+
+@pytest.mark.parametrize("until", [1, 3])
+def test_a_run_that_was_broken_off_in_a_phase_goes_on(until: int, demo: tuple[Any, ...], tmp_path: Path):
+    """Oracle: the run that was not broken off; moments, rows and weights come back to the device."""
+    settings = lora_settings(**LORA, precision="float16")
+    whole = Learner(demo, settings).learn()
+    store = StateStore(tmp_path / "state.safetensors", 99)
+    with pytest.raises(BreakOff):
+        Learner(demo, settings).learn(store, until)
+    again = Learner(demo, settings).learn(store)
+    assert torch.equal(again.rows, whole.rows)
+    for name, pair in whole.low_rank.items():
+        assert torch.equal(pair.up, again.low_rank[name].up)
+
+
+def test_what_was_learned_samples_saves_and_applies(
+    demo: tuple[Any, ...], plain: Sampled, learned: dict[str, Concepts], tmp_path: Path
+):
+    """Oracle: pictures and latents are on the host and finite."""
+    model, clip, vae = demo
+    concepts, scene, settings = learned["lora float32"], small_scene(), lora_settings(**LORA)
+    with training_ports(model, clip, vae, scene, settings) as ports:
+        rows = {handle: concepts.row(handle).to(DEVICE) for handle in scene.handles}
+        how = Sampling("a photo of <asset0>", 1, 5.0, scene.latent, settings.dtype)
+        latents = sampled(ports, rows, how, first_noise(0, ["a"], scene.latent), lambda: None)
+        assert_on_host(decoded(model, vae, latents))
+    path = tmp_path / "concepts.safetensors"
+    save_concepts(concepts, path)
+    with_words, its_clip = apply_concepts(model, clip, load_concepts(path))
+    run = sampled_run(with_words, encode(its_clip, "a photo of <asset0>"), plain.negative)
+    assert_on_host(run.latents)
+    assert not torch.equal(run.latents, plain.latents)
