@@ -9,16 +9,16 @@ from typing import Any
 import comfy.sd1_clip
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from ..scenescope.dims import Grid
-from ..scenescope.errors import FileError
+from ..scenescope.errors import FileError, SceneScopeError
 from ..scenescope.training.scene.cautions import cautions, colour_cautions, painting_cautions, size_cautions
 from ..scenescope.training.scene.masks import MaskSources, collect_masks, lines_of, name_things
 from ..scenescope.training.scene.preview import describe, facts, preview
 from ..scenescope.training.scene.scene import Scene, build_scene
+from .files.pictures import opened_png
 from .paths import chosen_file, version_of
 
 STROKES = ".png"
@@ -105,21 +105,20 @@ def painted_strokes(name: str) -> Tensor | None:
     if not name.strip():
         return None
     try:
-        with Image.open(chosen_file(name.strip(), STROKES, ("input",), who="Build Scene")) as file:
-            pixels = np.asarray(file.convert("RGBA"), dtype=np.float32) / 255
-    except (FileError, OSError) as error:
+        picture = opened_png(chosen_file(name.strip(), STROKES, ("input",), who="Build Scene"))
+    except SceneScopeError as error:
         raise FileError(
-            f"Build Scene: the painted masks {name!r} can't be read from the input folder. Clear the painting and "
-            "paint again."
+            f"Build Scene: the painted masks {name[:80]!r} can't be read from the input folder. Clear the painting and "
+            f"paint again. ({error})"
         ) from error
-    return torch.from_numpy(pixels)
+    return torch.from_numpy(np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255)
 
 
 def strokes_version(name: str) -> str:
     """What changes when the painted file does; empty where there is none."""
     try:
         return version_of(chosen_file(name.strip(), STROKES, ("input",), who="Build Scene")) if name.strip() else ""
-    except FileError:
+    except SceneScopeError:
         return ""
 
 

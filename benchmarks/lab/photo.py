@@ -83,7 +83,7 @@ def _lines(file: Path) -> list[str]:
 def _pixels(file: Path, mode: str) -> Tensor:
     """A picture upright: (height width) float32 0..1 for mode L, (height width 3) for RGB."""
     try:
-        with Image.open(file) as opened:
+        with Image.open(file, formats=("PNG", "JPEG")) as opened:
             upright = ImageOps.exif_transpose(opened).convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # SyntaxError: a spoilt PNG
         raise FileError(f"{file} cannot be read ({error}); expected a picture. Save it as a PNG again.") from error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from ...scenescope.errors import FileError
 from ...scenescope.files.atomic import write_whole
 from ...scenescope.training.ports import Ports
 from ...scenescope.training.step.prompts import generator_at
+from ..files.pictures import opened_png
 
 WISH = "scenescope"
 """Key of a sample picture's text."""
@@ -117,17 +118,14 @@ def save_samples(pictures: Tensor, folder: Path, step: int, wish: str) -> None:
         write_whole(partial(image.save, format="PNG", pnginfo=text), path, "Train Concepts")
     for name in sample_names(folder, step)[::-1]:
         if name > f"sample_{step:06}_{len(pictures) - 1:02}.png":
-            (folder / name).unlink(missing_ok=True)
+            _delete(folder / name)
 
 
 def has_samples(folder: Path, step: int, count: int, wish: str) -> bool:
-    """Whether a step's pictures are there, so many and with this wish.
-
-    Raises:
-        FileError: one cannot be read.
-    """
-    own = [name for name in sample_names(folder, step) if step_of(name) == step]
-    return len(own) == count and all(_wish(folder / name) == wish for name in own)
+    """Whether a step's pictures are there and sound, so many and with this wish."""
+    own = [folder / name for name in sample_names(folder, step) if step_of(name) == step]
+    pictures = [picture for path in own if (picture := _sound(path)) is not None]
+    return len(own) == count == len(pictures) and all(picture.info.get(WISH) == wish for picture in pictures)
 
 
 def sample_names(folder: Path, upto: int) -> list[str]:
@@ -149,30 +147,27 @@ def step_of(name: str) -> int | None:
 def load_samples(folder: Path, upto: int) -> Tensor | None:
     """The sample pictures of a run so far: (image height width 3) float32 0..1, None where there are none.
 
-    Raises:
-        FileError: one cannot be read.
+    What was damaged since it was written is left out: a picture must not keep what was learned from its user.
     """
-    pictures = [_loaded(folder / name) for name in sample_names(folder, upto)]
+    found = (_sound(folder / name) for name in sample_names(folder, upto))
+    pictures = [to_tensor(picture) for picture in found if picture is not None]
     alike = [picture for picture in pictures if picture.shape == pictures[-1].shape]
     return torch.cat(alike) if alike else None
 
 
-def _loaded(path: Path) -> Tensor:
-    with _opened(path) as image:
-        return to_tensor(image)
-
-
-def _wish(path: Path) -> str | None:
-    with _opened(path) as image:
-        return image.info.get(WISH)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _sound(path: Path) -> Image.Image | None:
     try:
-        with Image.open(path) as image:
-            yield image
+        return opened_png(path)
+    except FileError as error:
+        logging.warning("SceneScope: a sample picture is left out: %s", error)
+        return None
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
     except OSError as error:
         raise FileError(
-            f"Train Concepts: the sample picture {path.name} can't be read ({error}). Delete the file."
+            f"Train Concepts: {path.name} cannot be deleted ({error.strerror}); expected a folder that can be written. "
+            "Delete it, or choose another run_name."
         ) from error

@@ -15,7 +15,7 @@ from ...drawing.pixels import joined
 from ...errors import InputError
 from ..read.ask import asked_columns
 from ..read.cautions import Caution, cautions_of, unevenness
-from ..read.compare import Comparison, compare, difference_scaled, mean_change
+from ..read.compare import Comparison, compare, difference_scaled, mean_change, shared_words
 from ..read.heatmap import Heatmaps, Merge, heatmaps, heatmaps_over_steps
 from ..read.normalise import Normalisation, ScaledMaps, normalise
 from ..read.view import View, viewed_entry
@@ -104,24 +104,25 @@ def draw_comparison(
 
     Args:
         recordings: before and after.
-        words: the same words as each of them has them.
+        words: of each of them; what both have is compared, and the rest is named.
         view: which part of both, and on which grid; the second's maps are brought to the first's grid.
         plan: how to draw; the normalisation is one scale for both.
     """
-    first = heatmaps(recordings[0], words[0], view, merge=plan.merge)
-    second = heatmaps(recordings[1], words[1], view, merge=plan.merge)
+    shared = shared_words(*words)
+    first = heatmaps(recordings[0], shared.first, view, merge=plan.merge)
+    second = heatmaps(recordings[1], shared.second, view, merge=plan.merge)
     found = compare(first, replace(second, words=first.words))
-    images = sheet(
-        comparison_tiles(found, plan.style), plan.style, footer=footer_of(recordings[0], view, first, words[0])
-    )
+    footer = footer_of(recordings[0], view, first, shared.first) + shared.describe()
+    images = sheet(comparison_tiles(found, plan.style), plan.style, footer=footer)
     masks = masks_of(difference_scaled(found), plan.style.size, plan.style.enlarging)
     parts = [
         _report(run, match, maps, view, "runs", cautions_of(maps))
-        for run, match, maps in zip(recordings, words, (first, second), strict=True)
+        for run, match, maps in zip(recordings, (shared.first, shared.second), (first, second), strict=True)
     ]
     change = mean_change(found).tolist()
     report = {"what": "SceneScope comparison", "format": JSON_FORMAT, "before": parts[0], "after": parts[1]}
     report["mean absolute difference"] = {name: [row[at] for row in change] for at, name in enumerate(first.words)}
+    report |= {"only before": list(shared.only_first), "only after": list(shared.only_second)}
     return Figure(images, masks, json.dumps(report, indent=2, ensure_ascii=False), ()), found
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, WordError
+from ..words.find import WordMatch
+from ..words.tokens import fold
 from .heatmap import Heatmaps
 from .normalise import SHARE_UNIT, ScaledMaps
 
@@ -30,6 +34,61 @@ class Comparison:
     second: Heatmaps
     difference: Tensor
     doublings: Tensor
+
+
+@dataclass(frozen=True)
+class SharedWords:
+    """The words of two prompts.
+
+    Args:
+        first: those that both have, as the first has them.
+        second: the same words as the second has them.
+        only_first: what the second lacks.
+        only_second: what the first lacks.
+    """
+
+    first: tuple[WordMatch, ...]
+    second: tuple[WordMatch, ...]
+    only_first: tuple[str, ...] = ()
+    only_second: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """Name what only one of the prompts has; empty where there is nothing."""
+        parts = [("before", self.only_first), ("after", self.only_second)]
+        return "".join(f"; only {when}: {', '.join(words)}" for when, words in parts if words)
+
+
+def shared_words(first: Sequence[WordMatch], second: Sequence[WordMatch]) -> SharedWords:
+    """Pair the words of two prompts by what they say, in the first one's order; case does not matter.
+
+    Raises:
+        WordError: there is no word that both have.
+    """
+    keys, others = _keyed(first), _keyed(second)
+    both = [key for key in keys if key in others]
+    if not both:
+        names = (", ".join(dict.fromkeys(word.label for word in words)) for words in (first, second))
+        raise WordError(
+            "Compare Maps: before has the words {}, and after {}; expected at least one that both have. Write into "
+            "words what both prompts say.".format(*names)
+        )
+    return SharedWords(
+        tuple(keys[key] for key in both),
+        tuple(others[key] for key in both),
+        tuple(word.label for key, word in keys.items() if key not in others),
+        tuple(word.label for key, word in others.items() if key not in keys),
+    )
+
+
+def _keyed(words: Sequence[WordMatch]) -> dict[tuple[str, int], WordMatch]:
+    """Words by what they say, and by which of those that say the same they are."""
+    seen: Counter[str] = Counter()
+    found = {}
+    for word in words:
+        text = fold(word.label)
+        found[text, seen[text]] = word
+        seen[text] += 1
+    return found
 
 
 def compare(first: Heatmaps, second: Heatmaps) -> Comparison:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from pack.scenescope.attention.draw.comparison import comparison_tiles
+from pack.scenescope.attention.draw.figure import Layouting, draw_comparison
 from pack.scenescope.attention.draw.render import Style, sheet
-from pack.scenescope.attention.read.compare import compare, difference_scaled, mean_change
+from pack.scenescope.attention.read.compare import compare, difference_scaled, mean_change, shared_words
 from pack.scenescope.attention.read.heatmap import Heatmaps, heatmaps
 from pack.scenescope.attention.read.view import View
 from pack.scenescope.dims import Grid
 from pack.scenescope.drawing.colormap import colour
-from pack.scenescope.errors import InputError
+from pack.scenescope.errors import InputError, WordError
 from pack.tests.support.recordings import Run, match, record
 
 WORDS = [match("cat", (2,)), match("dog", (5,))]
@@ -93,3 +95,23 @@ def test_unlike_records_are_refused():
         compare(first, heatmaps(record(), WORDS[:1]))
     with pytest.raises(InputError, match="in 2 pictures against cat, dog in 1"):
         compare(first, replace(first, values=first.values[:1]))
+
+
+def test_prompts_of_different_words_are_compared_by_the_words_that_both_have():
+    """Oracle: by hand: the maps of `red` stand elsewhere in the second prompt, in capitals; the rest is named."""
+    first, second = (match("a", (1,)), match("red", (2,))), (match("a", (1,)), match("blue", (2,)), match("Red", (3,)))
+    shared = shared_words(first, second)
+    assert (shared.first, shared.second) == ((first[0], first[1]), (second[0], second[2]))
+    assert (shared.only_first, shared.only_second) == ((), ("blue",))
+    assert shared.describe() == "; only after: blue"
+    recording = record()
+    figure, found = draw_comparison((recording, recording), (first, second), View(), Layouting(STYLE))
+    assert found.first.words == ("a", "red")
+    assert torch.equal(found.second.values[..., 1], heatmaps(recording, [match("Red", (3,))]).values[..., 0])
+    assert json.loads(figure.report)["only after"] == ["blue"]
+
+
+def test_prompts_without_a_common_word_are_refused_with_their_words():
+    """Oracle: the sentence."""
+    with pytest.raises(WordError, match=r"before has the words a, cat, and after dog; expected at least one that both"):
+        shared_words((match("a", (1,)), match("cat", (2,))), (match("dog", (1,)),))
