@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from ..host.demo import FORMAT
 from ..scenescope.files.atomic import write_whole
+from ..scenescope.world.demo_file import FORMAT
 from ..scenescope.world.vocabulary import WORLD_VERSION
 from .model import TEXT, UNET, Denoiser
 

@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     benching.add_argument("--list", action="store_true", help="name them and stop")
     benching.set_defaults(run=bench, words=[])
     showing = commands.add_parser("demo", help=demo.__doc__)
+    showing.add_argument("--no-host", action="store_true", help="without ComfyUI, even where there is one")
     showing.add_argument("--cpu", action="store_true", help="leave a GPU alone")
     showing.add_argument("--stay", action="store_true", help="keep the editor open afterwards")
     showing.set_defaults(run=demo)

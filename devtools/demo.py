@@ -1,4 +1,7 @@
-"""`dev.py demo`: every example in a real ComfyUI. Standard library only."""
+"""`dev.py demo`: what the pack does, on this machine, in a ComfyUI or, where none can be had, without one.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,35 @@ from .comfyui import find_comfyui
 from .get_comfyui import get_comfyui
 from .server import Place, Server, WorkflowError
 from .setup import ROOT, Setup
+from .trouble import TroubleError
 from .workflow import to_prompt
+
+EXAMPLES = ("where_words_went.py", "learn_a_token.py")
+"""The scripts that do the same job without a ComfyUI."""
 
 
 def demo(options: argparse.Namespace) -> int:
-    """Run every example in a ComfyUI that is found or got."""
-    comfyui = find_comfyui() or get_comfyui()
-    return _in_host(Setup.make(comfyui), comfyui, options)
+    """Run every example in a ComfyUI that is found or got; where none can be had, do the same job without one."""
+    comfyui = None if options.no_host else find_comfyui()
+    if comfyui is None and not options.no_host:
+        try:
+            comfyui = get_comfyui()
+        except TroubleError as error:
+            print(f"{error} The demo does the same job without ComfyUI.", flush=True)
+    setup = Setup.make(comfyui)
+    return _without_host(setup) if comfyui is None else _in_host(setup, comfyui, options)
+
+
+def _without_host(setup: Setup) -> int:
+    """Record, look, learn and paint through diffusers."""
+    place = Path(tempfile.mkdtemp(prefix="scenescope-"))
+    failed = 0
+    for name in EXAMPLES:
+        print(f"\n== {name} " + "=" * 70, flush=True)
+        words = (ROOT / "devtools" / "as_pack.py", "--as", "scenescope", ROOT / "examples" / name, "--output", place)
+        failed += setup.call(setup.python, *words) != 0
+    print(f"\nThe pictures are in {place}", flush=True)
+    return int(failed > 0)
 
 
 def _in_host(setup: Setup, comfyui: Path, options: argparse.Namespace) -> int:

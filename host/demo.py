@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,21 +15,20 @@ import comfy.supported_models
 import comfy.utils
 import folder_paths
 import torch
-from safetensors import SafetensorError, safe_open
 
-from ..scenescope.errors import FileError
-from ..scenescope.world.latent import DEVIATION, MATTE_FROM, MATTE_RANGE, MEAN, MIX
+from ..scenescope.world.demo_file import (
+    DEMO_FILE,
+    encoder_weights,
+    part_of,
+    read_demo_file,
+    token_table,
+    widen_groups,
+)
 from ..scenescope.world.scene import draw, full_caption
 from ..scenescope.world.unseen import STARTING_WORDS, loosened, unseen_layout
 
-DEMO_FILE = Path(__file__).resolve().parent.parent / "demo" / "scenescope-demo.safetensors"
-"""Where the pack keeps the weights."""
-FORMAT = 1
 SCALE = 0.18215
 """SD1.5's latent scale factor: what the host multiplies a VAE's latent by before the U-Net sees it."""
-VOCABULARY = 49408
-"""Rows of SD1's token table."""
-
 Parts = tuple[Any, Any, Any]
 
 
@@ -49,7 +46,7 @@ def load_demo_model(path: str | Path = DEMO_FILE, *, disable_dynamic: bool = Fal
         FileError: the file is missing, broken, or of another format.
     """
     path = str(path)
-    weights, config = _read(path)
+    weights, config = read_demo_file(path)
     model = _model(weights, config["unet"], disable_dynamic)
     clip = _clip(weights, config["text"], disable_dynamic)
     vae = _vae(weights)
@@ -65,29 +62,11 @@ def load_demo_patcher(path: str, part: int, *, disable_dynamic: bool = False) ->
     return load_demo_model(path, disable_dynamic=disable_dynamic)[part].patcher
 
 
-def _read(path: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    advice = "Restore the file from the pack, or make it with demo/train.py."
-    try:
-        with safe_open(path, "pt") as file:
-            notes = json.loads((file.metadata() or {}).get("scenescope_demo", "{}"))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError, struct.error) as error:
-        raise FileError(f"Demo Model: its weights in {path} can't be read ({error}). {advice}") from error
-    if notes.get("format") != FORMAT:
-        found = notes.get("format", "none")
-        raise FileError(f"Demo Model: {path} has format {found}, but this version reads format {FORMAT}. {advice}")
-    return weights, notes
-
-
-def _part(weights: dict[str, torch.Tensor], prefix: str, becomes: str = "") -> dict[str, torch.Tensor]:
-    return {becomes + name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
-
-
 def _model(weights: dict[str, torch.Tensor], unet: dict[str, Any], disable_dynamic: bool) -> Any:
     manage = comfy.model_management
     # As comfy/sd.py, load_state_dict_guess_config; only the detection is left out, which knows no such widths.
     config = comfy.supported_models.SD15(unet)
-    state = _part(weights, "model.diffusion_model.")
+    state = part_of(weights, "model.diffusion_model.")
     device, count = manage.get_torch_device(), sum(value.numel() for value in state.values())
     dtype = manage.unet_dtype(model_params=count, supported_dtypes=list(config.supported_inference_dtypes))
     config.set_inference_dtype(dtype, manage.unet_manual_cast(dtype, device, config.supported_inference_dtypes))
@@ -100,27 +79,15 @@ def _model(weights: dict[str, torch.Tensor], unet: dict[str, Any], disable_dynam
     return patcher
 
 
-def widen_groups(unet: torch.nn.Module) -> None:
-    """Let each group of a U-Net's group norms span four channels at least, in place.
-
-    The host's 32 groups are of ten channels and more at SD1.5's widths. At a width of 32 they would be single channels,
-    each robbed of its mean, so that the U-Net could not tell, or undo, the mean colour of the noise.
-    """
-    for norm in unet.modules():
-        if isinstance(norm, torch.nn.GroupNorm):
-            norm.num_groups = min(32, norm.num_channels // 4)
-
-
 def _clip(weights: dict[str, torch.Tensor], text: dict[str, Any], disable_dynamic: bool) -> Any:
     prefix = "cond_stage_model.transformer."
-    state = _part(weights, prefix, "clip_l.transformer.")
-    rows, ids = weights["cond_stage_model.known_rows"], weights["cond_stage_model.known_ids"].long()
-    table = rows[-1:].repeat(VOCABULARY, 1)
-    table[ids] = rows[:-1]
+    state = part_of(weights, prefix, "clip_l.transformer.")
+    table = token_table(weights)
+    width = table.shape[1]
     state["clip_l.transformer.text_model.embeddings.token_embedding.weight"] = table
-    state["clip_l.transformer.text_projection.weight"] = torch.eye(rows.shape[1], dtype=rows.dtype)
+    state["clip_l.transformer.text_projection.weight"] = torch.eye(width, dtype=table.dtype)
     target = comfy.supported_models.SD15({"in_channels": 4}).clip_target()
-    tokenizer = functools.partial(comfy.sd1_clip.SDTokenizer, embedding_size=rows.shape[1])
+    tokenizer = functools.partial(comfy.sd1_clip.SDTokenizer, embedding_size=width)
     return comfy.sd.CLIP(
         target,
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
@@ -133,39 +100,9 @@ def _clip(weights: dict[str, torch.Tensor], text: dict[str, Any], disable_dynami
 
 
 def _vae(weights: dict[str, torch.Tensor]) -> Any:
-    state = _part(weights, "first_stage_model.")
+    state = part_of(weights, "first_stage_model.")
     state["vae_scale"], state["vae_shift"] = torch.tensor(SCALE), torch.tensor(0.0)
-    return comfy.sd.VAE(sd=state | encoder_weights())
-
-
-def encoder_weights() -> dict[str, torch.Tensor]:
-    """Write the closed-form encoder into the weights of the host's small encoder (comfy/taesd/taesd.py, Encoder).
-
-    Its rectifiers compute |R-G| + |G-B| + |B-R| exactly, its strided convolutions are 2x2 means, the rest is identity;
-    what comes out is `scenescope.world.latent.latent_of`.
-
-    Returns:
-        state: float32 tensors under the host's names.
-    """
-    with torch.device("meta"):
-        shapes = {name: value.shape for name, value in comfy.taesd.taesd.Encoder().state_dict().items()}
-    state = {f"taesd_encoder.{name}": torch.zeros(shape) for name, shape in shapes.items()}
-    first = {name: state[f"taesd_encoder.{name}"] for name in shapes}
-    first["0.weight"][range(3), range(3), 1, 1] = 1
-    for row, (plus, minus) in enumerate([(0, 1), (1, 0), (1, 2), (2, 1), (2, 0), (0, 2)]):
-        first["1.conv.0.weight"][row, plus, 1, 1] = 1
-        first["1.conv.0.weight"][row, minus, 1, 1] = -1
-    first["1.conv.2.weight"][:2, :6, 1, 1] = 1 / MATTE_RANGE
-    first["1.conv.2.bias"][0] = -MATTE_FROM / MATTE_RANGE
-    first["1.conv.2.bias"][1] = -MATTE_FROM / MATTE_RANGE - 1
-    # A ramp that stops at one is the difference of two rectifiers.
-    first["1.conv.4.weight"][3, 0, 1, 1], first["1.conv.4.weight"][3, 1, 1, 1] = 1, -1
-    for level in (2, 6, 10):
-        first[f"{level}.weight"][range(4), range(4), 1:, 1:] = 0.25
-    mix, mean, deviation = (torch.from_numpy(part) for part in (MIX, MEAN, DEVIATION))
-    first["14.weight"][:, :4, 1, 1] = mix / deviation[:, None]
-    first["14.bias"][:] = -mean / deviation
-    return state
+    return comfy.sd.VAE(sd=state | {f"taesd_encoder.{name}": value for name, value in encoder_weights().items()})
 
 
 @dataclass(frozen=True)

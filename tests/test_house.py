@@ -196,6 +196,15 @@ def test_the_core_imports_only_what_it_may():
     ]
 
 
+def test_the_adapter_of_diffusers_knows_the_core_alone():
+    """Oracle: the list of rings; it shows that the core is free of its host, and so shares nothing with `host/`."""
+    for file in python_files("diffusers_adapter"):
+        source = file.read_text("utf-8")
+        inside = {name[0] for own, name in imports(name_of(file), source) if own}
+        assert inside <= {"diffusers_adapter", "scenescope"}, file
+        assert foreign(name_of(file), source) <= CORE_MAY_IMPORT | {"diffusers", "transformers"}, file
+
+
 def test_nodes_know_no_more_of_the_host_than_its_node_api():
     """Oracle: the list of the host's modules; all of them but comfy_api belong to host/."""
     for file in python_files("nodes"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ...scenescope.attention.words.byte_pairs import ends_word, piece_bytes
 from ...scenescope.attention.words.prompt import EMBEDDING, Syntax
 from ...scenescope.attention.words.tokenisation import Codec, Given, read_tokens
 from ...scenescope.attention.words.tokens import TokenTable, agreed
@@ -18,7 +19,6 @@ TOKENS_KEY = "scenescope_tokens"
 LEARNED_ATTRIBUTE = "scenescope_learned"
 
 _STACKED = {"g", "l"}  # SDXL: both encoders give every column
-_WORD_END = "</w>"
 
 Chunks = list[list[Given]]
 _HOST_CLIP: Any = object  # the class of the CLIP that is traced comes second
@@ -214,7 +214,7 @@ def _codecs(clip: Any, tokens: Any) -> dict[str, Codec] | None:
 def _codec(clip: Any, tokenizer: Any) -> Codec | None:
     vocabulary = getattr(tokenizer, "inv_vocab", None)
     start, end = getattr(tokenizer, "start_token", None), getattr(tokenizer, "end_token", None)
-    if not vocabulary or start is None or end is None or not any(map(_ends_word, vocabulary.values())):
+    if not vocabulary or start is None or end is None or not any(map(ends_word, vocabulary.values())):
         return None
 
     def known(name: str) -> bool:
@@ -226,11 +226,7 @@ def _codec(clip: Any, tokenizer: Any) -> Codec | None:
 
     learned = getattr(clip.tokenizer, LEARNED_ATTRIBUTE, {})
     syntax = Syntax(tokenizer.embedding_directory is not None, known, learned)
-    return Codec(lambda token: _piece_bytes(vocabulary.get(token, "")), start, end, syntax)
-
-
-def _ends_word(entry: str) -> bool:
-    return entry.endswith(_WORD_END)
+    return Codec(lambda token: piece_bytes(vocabulary.get(token, "")), start, end, syntax)
 
 
 def _same_chunk(one: list[Given], other: list[Given]) -> bool:
@@ -241,23 +237,3 @@ def _same_value(one: Any, other: Any) -> bool:
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):  # the host reads a file at each mention
         return one is other or torch.equal(one, other)
     return one is other or (isinstance(one, int) and one == other)
-
-
-@lru_cache(maxsize=1)
-def _byte_letters() -> dict[str, int]:
-    """Which byte a letter of the vocabulary writes.
-
-    Source: byte-level byte pair encoding (Radford et al. 2019): printable Latin-1 letters write themselves, the other
-    bytes are written by the letters from U+0100 on.
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + at): byte for at, byte in enumerate(others)}
-
-
-def _piece_bytes(entry: str) -> bytes:
-    """Turn a vocabulary entry into UTF-8 bytes, with a space where a word ends."""
-    letters, body = _byte_letters(), entry.removesuffix(_WORD_END)
-    if not letters.keys() >= set(body):  # an entry that somebody added as plain text
-        return entry.encode() + b" "
-    return bytes(letters[letter] for letter in body) + (b" " if _ends_word(entry) or body.startswith("<|") else b"")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,9 +13,7 @@ from torch import Tensor, nn
 
 from ...scenescope.errors import HostError
 from ...scenescope.training.settings import Settings
-
-SAMPLED = 2048
-"""Values of a tensor that count for the base model's name."""
+from ...scenescope.training.weights.digest import base_digest, enter_tensor
 
 TypeOf = Callable[[nn.Module, Tensor], torch.dtype]
 
@@ -119,7 +116,7 @@ def base_name(model: Any, clip: Any) -> str:
     Returns:
         32 hexadecimal digits, equal for equal checkpoints with equal LoRAs, loaded in single or half precision.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    digest = base_digest()
     parts = ((model, "diffusion_model."), (clip.patcher, "clip_l.transformer.text_model."))
     with torch.no_grad():
         for patcher, prefix in parts:
@@ -138,11 +135,7 @@ def base_name(model: Any, clip: Any) -> str:
 def _digest(digest: Any, value: Any) -> None:
     """Enter a value of the host's patches: numbers, texts, tensors, and what holds them."""
     if isinstance(value, Tensor):
-        flat = value.detach().reshape(-1) if value.is_contiguous() else value.detach().contiguous().reshape(-1)
-        digest.update(repr(tuple(value.shape)).encode())
-        # By way of half precision: the host may load one file in either, as the device and its options have it.
-        values = flat[:: max(1, len(flat) // SAMPLED)].half().float().cpu().contiguous()
-        digest.update(values.numpy().tobytes())
+        enter_tensor(digest, value)
     elif isinstance(value, Mapping):
         for key in sorted(value, key=str):
             digest.update(str(key).encode())

@@ -169,6 +169,39 @@ sys.exit(command_line.main(["test"]))
     assert "Traceback" in run_python("-c", script).stderr
 
 
+def test_a_machine_that_can_get_no_comfyui_does_the_demo_without_one():
+    """Oracle: by hand: the reason in one line, then the example scripts, under the name of the installed package."""
+    script = """
+import pathlib, sys
+from devtools import command_line, demo
+from devtools.trouble import TroubleError
+def get_comfyui():
+    raise TroubleError("ComfyUI could not be got: there is no network.")
+demo.find_comfyui, demo.get_comfyui = lambda: None, get_comfyui
+class Said(demo.Setup):
+    @classmethod
+    def make(cls, comfyui):
+        assert comfyui is None
+        return cls(pathlib.Path(sys.executable), None)
+    def call(self, *words):
+        print(*(pathlib.Path(str(word)).name for word in words[1:5]), flush=True)
+        return 0
+demo.Setup = Said
+sys.exit(command_line.main(["demo"]))
+"""
+    done = run_python("-c", script)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line and not line.startswith("==")]
+    assert lines[0] == (
+        "ComfyUI could not be got: there is no network. The demo does the same job without ComfyUI."
+    )
+    assert lines[1:3] == [
+        "as_pack.py --as scenescope where_words_went.py",
+        "as_pack.py --as scenescope learn_a_token.py",
+    ]
+    assert lines[3].startswith("The pictures are in ")
+
+
 def test_tests_on_a_machine_that_can_get_no_comfyui_go_on_without_unless_it_is_required():
     """Oracle: by hand: the reason and the tiers that ran; with --require-host the reason alone."""
     script = """

@@ -172,6 +172,7 @@ class ShapeProbe:
 
     def _note_features(self, transformer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         entering = args[0] if args else kwargs.get("x")
+        output = output[0] if isinstance(output, tuple) else output  # diffusers answers with a tuple
         both = isinstance(entering, Tensor) and isinstance(output, Tensor) and entering.ndim == output.ndim == 4
         if both and id(transformer) not in self._features:
             dtype = str(entering.dtype).removeprefix("torch.")

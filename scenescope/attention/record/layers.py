@@ -104,7 +104,8 @@ def find_layers(unet: nn.Module, kinds: Iterable[Kind] = KINDS) -> tuple[LayerMo
             attention = getattr(module, attribute, None)
             if kind in wanted and attention is not None:
                 level = levels[word, number if word != "middle" else 0]
-                layer = AttentionLayer(order, block, place, kind, level, int(attention.heads), int(attention.dim_head))
+                heads = int(attention.heads)
+                layer = AttentionLayer(order, block, place, kind, level, heads, _head_width(attention))
                 found.append(LayerModules(layer, attention, transformer))
         order += 1
     if not order:
@@ -113,6 +114,12 @@ def find_layers(unet: nn.Module, kinds: Iterable[Kind] = KINDS) -> tuple[LayerMo
             "U-Net. Load such a checkpoint, and record before compiling."
         )
     return tuple(found)
+
+
+def _head_width(attention: nn.Module) -> int:
+    """Channels per head; not every host keeps the number (host contract: `dim_head`; diffusers has none)."""
+    kept = getattr(attention, "dim_head", None)
+    return int(attention.to_q.out_features) // int(attention.heads) if kept is None else int(kept)  # type: ignore[union-attr,operator,arg-type]
 
 
 def _levels(unet: nn.Module) -> dict[tuple[str, int], int]:
