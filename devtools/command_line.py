@@ -16,7 +16,8 @@ ABOUT = """One command for each thing a developer or a visitor does; each sets i
 
     python dev.py test     lint, types, core tests, doctests, and what needs a ComfyUI, a browser or Node.js
     python dev.py bench    the figures that the README quotes; `bench NAME --help` for a benchmark's own options
-    python dev.py demo     every example workflow in a real ComfyUI: what was learned, and where the pictures are
+    python dev.py demo     every example workflow in a real ComfyUI, or the same job without one: what was learned,
+                           and where the pictures are
 
 The Python environment is kept outside the repository, in `$SCENESCOPE_CACHE` or the user's cache folder, under a name
 made of what is in it; a second clone finds it there. A ComfyUI that has to be got is kept there too."""

@@ -69,11 +69,13 @@ class PipelineText:
     def encode(self, prompts: Sequence[str], rows: Mapping[str, Tensor]) -> Encoded:
         """Encode prompts, with a row where a handle stands; what is over 75 tokens is cut off."""
         length, end = self._tokenizer.model_max_length, self._tokenizer.eos_token_id
-        numbers, columns = [], []
+        numbers: list[list[int]] = []
+        columns: list[dict[str, int]] = []
         for prompt in prompts:
             body = list(self._spelled(prompt, rows))[: length - 2]
-            columns.append({given: 1 + place for place, given in reversed(list(enumerate(body))) if given in rows})
-            chunk = [self._tokenizer.bos_token_id, *(end if given in rows else given for given in body), end]
+            backwards = reversed(list(enumerate(body)))
+            columns.append({given: 1 + place for place, given in backwards if isinstance(given, str)})
+            chunk = [self._tokenizer.bos_token_id, *(end if isinstance(given, str) else given for given in body), end]
             numbers.append(chunk + [self._tokenizer.pad_token_id] * (length - len(chunk)))
         device = self._table.get_parameter("weight").device
         with self._rows_at(columns, rows):

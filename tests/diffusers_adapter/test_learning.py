@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from pack.diffusers_adapter import Scope, load_concepts, save_concepts
-from pack.diffusers_adapter.demo import demo_pipeline, demo_scene
+from pack.diffusers_adapter.demo import demo_pipeline
 from pack.diffusers_adapter.learning import training_ports
 from pack.scenescope.errors import InputError
 from pack.scenescope.training.learned.concepts import Concepts
@@ -157,8 +157,8 @@ def test_a_template_is_painted_over_all_subsets_with_every_seed():
     assert [word.label for word in scope.words(made.recording, "<asset0>, <asset1>")] == ["<asset0>", "<asset1>"]
 
 
-def test_the_demo_model_draws_and_learns_without_comfyui():
-    """Oracle: what the words mean: a red circle's map lies on what is red; training brings the maps to their masks."""
+def test_the_demo_model_draws_what_is_asked_for_without_comfyui():
+    """Oracle: what the words mean: there is something red, and the circle's map lies on it."""
     scope = Scope(demo_pipeline())
     with scope.record() as session:
         picture = painted(
@@ -169,10 +169,3 @@ def test_the_demo_model_draws_and_learns_without_comfyui():
     assert 0.05 < float(red.mean()) < 0.6
     masks = scope.masks(session.recording, "circle", truth=red[None])
     assert masks.mean_fit > 0.4
-    fits: list[float] = []
-    scope.learn(
-        demo_scene(0, 2),
-        lora_settings(phase1_steps=30, phase2_steps=0, phase1_rows_rate=5e-3),
-        on_step=lambda report: fits.extend(report.measured.fits.values()),
-    )
-    assert sum(fits[-16:]) > sum(fits[:16])

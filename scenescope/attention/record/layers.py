@@ -118,8 +118,11 @@ def find_layers(unet: nn.Module, kinds: Iterable[Kind] = KINDS) -> tuple[LayerMo
 
 def _head_width(attention: nn.Module) -> int:
     """Channels per head; not every host keeps the number (host contract: `dim_head`; diffusers has none)."""
-    kept = getattr(attention, "dim_head", None)
-    return int(attention.to_q.out_features) // int(attention.heads) if kept is None else int(kept)  # type: ignore[union-attr,operator,arg-type]
+    kept: int | None = getattr(attention, "dim_head", None)
+    if kept is not None:
+        return int(kept)
+    heads: int = getattr(attention, "heads", 1)
+    return len(attention.get_submodule("to_q").get_parameter("weight")) // heads
 
 
 def _levels(unet: nn.Module) -> dict[tuple[str, int], int]:
