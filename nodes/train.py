@@ -9,17 +9,17 @@ from comfy_api.latest import io, ui
 from ..host.training.plan import Plan
 from ..host.training.run import train_concepts
 from ..scenescope.training.settings import lora_settings
-from .widgets.settings import PRESETS, knobs, settings_of
+from .widgets.settings import PRESETS, setting_inputs, settings_of
 from .widgets.sockets import CATEGORY, Concepts, Scene, Settings
 
 
 class TrainSettings(io.ComfyNode):
-    """Every knob of the method."""
+    """Every setting of the method."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Input: a preset, and the knobs that it sets, each with its value."""
-        options = [io.DynamicCombo.Option(name, knobs(preset)) for name, preset in PRESETS.items()]
+        """Input: a preset, and the settings that it has, each with its value."""
+        options = [io.DynamicCombo.Option(name, setting_inputs(preset)) for name, preset in PRESETS.items()]
         return io.Schema(
             node_id="SceneScope_TrainSettings",
             display_name="Train Settings",
@@ -33,7 +33,7 @@ class TrainSettings(io.ComfyNode):
                     options=options,
                     tooltip="lora: the new tokens and small additions to U-Net and text encoder; a state of some 110 "
                     "MB, and the default. full: the reference, which trains all weights; 16 bytes for each, about 15 "
-                    "GB for SD1.5. Choosing one sets all knobs below to its values.",
+                    "GB for SD1.5. Choosing one sets all settings below to its values.",
                 )
             ],
             outputs=[Settings.Output(display_name="SETTINGS", tooltip="For Train Concepts.")],
@@ -41,7 +41,7 @@ class TrainSettings(io.ComfyNode):
 
     @classmethod
     def execute(cls, preset: dict[str, Any]) -> io.NodeOutput:
-        """Read the knobs."""
+        """Read the settings."""
         return io.NodeOutput(settings_of(preset))
 
 

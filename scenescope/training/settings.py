@@ -1,112 +1,187 @@
-"""Every knob of the method, with the paper's and the reference code's values."""
+"""Every setting of the method, with the paper's and the reference code's values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from ..errors import InputError
 
 Mode = Literal["lora", "full"]
-Area = Literal["none", "area"]
-Prior = Literal["class", "frozen", "off"]
+Normalise = Literal["area", "none"]
+Prior = Literal["frozen", "class", "off"]
 Precision = Literal["float32", "bfloat16", "float16"]
+
+
+class Bounds(NamedTuple):
+    """What a number may be, and how far one click of a widget changes it."""
+
+    least: float
+    most: float
+    step: float = 1.0
+
+
+RATE = Bounds(1e-9, 1.0, 1e-7)
+
+
+def setting(says: str, bounds: Bounds | None = None, *, default: Any = MISSING, advanced: bool = False) -> Any:
+    """A field of `Settings`, stated once: the check, the documentation and the widget are made of it.
+
+    Args:
+        says: what it does, with the paper's and the code's value.
+        bounds: of a number.
+        default: the value of every preset that does not say otherwise.
+        advanced: whether it is seldom changed.
+    """
+    return field(default=default, metadata={"says": says, "bounds": bounds, "advanced": advanced})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How concepts are learned; `full_settings` is the reference, `lora_settings` the default.
 
-    Source: Avrahami et al. 2023, section 3 and appendix B.1 (paper), and the released `train.py` (code).
-
-    Args:
-        mode: `full` trains all weights in phase 2 (paper and code), `lora` low-rank additions to them.
-        phase1_steps: steps that train the rows only; 400.
-        phase2_steps: steps that train weights and rows; 400.
-        phase1_rows_rate: learning rate; 5e-4.
-        phase2_rows_rate: learning rate; 2e-6, the weights' own.
-        weights_rate: learning rate of phase 2; 2e-6.
-        text_encoder: train the text encoder's weights too in phase 2; True.
-        rank: of the low-rank additions; the reference has none.
-        alpha: strength of the additions is alpha / rank; the reference has none.
-        beta1: of AdamW; 0.9.
-        beta2: of AdamW; paper 0.99, code 0.999.
-        weight_decay: of AdamW; paper 1e-8, code 1e-2.
-        adam_epsilon: of AdamW; 1e-8.
-        clip: largest norm of all gradients together; code 1.0. 0 is no limit.
-        attention_weight: of the attention loss; 0.01. 0 is without.
-        detach_maximum: whether the map's maximum counts as a constant in the gradient; code False.
-        masked: whether the pictures are learned inside the drawn concepts' masks only; paper and code True.
-        normalise: `none` is the mean over the whole latent (paper and code), `area` over the mask.
-        prior: `class` pictures (code), the `frozen` model outside the masks, or `off` (paper's text). In phase 2 only:
-            in phase 1 the code's has no effect but on the clipping, since its prompt names no concept.
-        prior_weight: of the prior loss; code 1.0.
-        flip: probability that picture and masks are mirrored; code 0.5.
-        batch: pictures in a step; 1.
-        single: probability that one concept is drawn alone; None is 1 / concepts (paper and code).
-        templates: sentences with one `{}` for the drawn handles; code `a photo of {}`.
-        outside_noise: standard deviation of noise on the latent outside the masks at the first step, fading out as
-            1 - (step / steps)^32 (MagicTailor's, there 0.5 on pixels); the reference has none, 0.
-        norm_guard: a row grows to at most this many times its first length; None is no limit (paper and code).
-        precision: of the arithmetic; the trained weights are float32 always; code float16.
-        seed: of all that is drawn.
+    Source: Avrahami et al. 2023, section 3 and appendix B.1 (paper), and the released `train.py` (code). A `single` of
+    None is 1 / concepts, a `norm_guard` of None is no limit. In phase 1 the code's prior has no effect but on the
+    clipping, since its prompt names no concept, so it is used in phase 2 alone. `outside_noise` fades out as
+    1 - (step / steps)^32 (MagicTailor's, there on pixels).
 
     Raises:
         InputError: a number is not one that training can use.
     """
 
     mode: Mode
-    phase1_steps: int = 400
-    phase2_steps: int = 400
-    phase1_rows_rate: float = 5e-4
-    phase2_rows_rate: float
-    weights_rate: float
-    text_encoder: bool
-    rank: int = 16
-    alpha: float = 16.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    weight_decay: float = 1e-2
-    adam_epsilon: float = 1e-8
-    clip: float = 1.0
-    attention_weight: float = 1e-2
-    detach_maximum: bool = False
-    masked: bool = True
-    normalise: Area
-    prior: Prior
-    prior_weight: float = 1.0
-    flip: float = 0.5
-    batch: int = 1
-    single: float | None = None
-    templates: tuple[str, ...] = ("a photo of {}",)
-    outside_noise: float = 0.0
-    norm_guard: float | None = None
-    precision: Precision = "float32"
-    seed: int = 0
+    phase1_steps: int = setting(
+        "Steps that train the new tokens only. Paper and code: 400.", Bounds(0, 1_000_000), default=400
+    )
+    phase2_steps: int = setting(
+        "Steps that train the model's weights together with the tokens. Paper and code: 400. 0 trains only the tokens, "
+        "which are ordinary embeddings.",
+        Bounds(0, 1_000_000),
+        default=400,
+    )
+    phase1_rows_rate: float = setting(
+        "Learning rate of the tokens in phase 1. Paper and code: 5e-4.", RATE, default=5e-4
+    )
+    phase2_rows_rate: float = setting(
+        "Learning rate of the tokens in phase 2. Paper and code: 2e-6, the same as for the weights.", RATE
+    )
+    weights_rate: float = setting(
+        "Learning rate of the weights in phase 2. Paper and code: 2e-6 for whole weights; low-rank additions want some "
+        "100 times more: on the demo model 1e-3 was best, which its narrower layers make 3e-4 here.",
+        RATE,
+    )
+    rank: int = setting(
+        "Rank of the low-rank additions: more can hold more, and makes a larger file. 16 is 38 MB for SD1.5.",
+        Bounds(1, 1024),
+        default=16,
+    )
+    text_encoder: bool = setting(
+        "Train the text encoder's weights too in phase 2. Paper and code: on. On for lora as well: on the demo model, "
+        "tokens then leak less into each other's pictures."
+    )
+    precision: Precision = setting(
+        "Precision of the computation; what is trained is always kept in single precision. Code: float16. float32 is "
+        "exact, and the only sensible choice on a CPU; bfloat16 halves the memory on newer GPUs.",
+        default="float32",
+    )
+    seed: int = setting(
+        "Seed of everything random: timesteps, noise, concepts, flips. The same seed on the same machine gives the "
+        "same tokens.",
+        Bounds(0, 2**64 - 1),
+        default=0,
+    )
+    prior: Prior = setting(
+        "What keeps the model from forgetting in phase 2 (prior preservation). class: pictures of another prompt, made "
+        "beforehand (code). frozen: the untrained model's prediction outside the masks, without any pictures. off: "
+        "nothing (paper's text)."
+    )
+    prior_weight: float = setting("Weight of the prior loss. Code: 1.0.", Bounds(0, 1000, 0.01), default=1.0)
+    normalise: Normalise = setting(
+        "How the masked loss is averaged. none: over the whole latent (paper and code), so that small things count "
+        "little. area: over the mask."
+    )
+    attention_weight: float = setting(
+        "Weight of the attention loss, which pulls each token's map towards its mask. Paper and code: 0.01. lora uses "
+        "0.1, because its masked loss is a mean over the mask and so 3 to 10 times larger. 0 switches it off.",
+        Bounds(0, 1000, 0.001),
+        default=1e-2,
+    )
+    batch: int = setting("Pictures per step; memory grows with it. Code: 1.", Bounds(1, 64), default=1, advanced=True)
+    templates: tuple[str, ...] = setting(
+        "Sentences of which each step picks one, one per line, with {} where the handles go. Code: `a photo of {}`.",
+        default=("a photo of {}",),
+        advanced=True,
+    )
+    single: float | None = setting(
+        "Probability that a step picks one concept alone; -1 means 1 / concepts (paper and code). More makes prompts "
+        "with several concepts worse.",
+        Bounds(0, 1, 0.05),
+        default=None,
+        advanced=True,
+    )
+    flip: float = setting(
+        "Probability that picture and masks are mirrored. Code: 0.5. 0 where left and right matter, as in writing.",
+        Bounds(0, 1, 0.05),
+        default=0.5,
+        advanced=True,
+    )
+    outside_noise: float = setting(
+        "Standard deviation of noise on the latent outside the masks, fading out towards the end (MagicTailor: 0.5). "
+        "Paper and code: none, 0.",
+        Bounds(0, 10, 0.05),
+        default=0.0,
+        advanced=True,
+    )
+    masked: bool = setting(
+        "Learn only what is inside the masks of the concepts in the step. Paper and code: on. Off, over the whole "
+        "picture, is the paper's ablation: tokens absorb the background.",
+        default=True,
+        advanced=True,
+    )
+    detach_maximum: bool = setting(
+        "Whether a map's maximum counts as a constant in the gradient. Code: off.", default=False, advanced=True
+    )
+    norm_guard: float | None = setting(
+        "How many times its first length a token may grow to; 0 is no limit (paper and code). Long tokens drown out "
+        "the rest of a prompt.",
+        Bounds(1, 100, 0.1),
+        default=None,
+        advanced=True,
+    )
+    alpha: float = setting(
+        "The low-rank additions count alpha / rank times. Equal to the rank by default, so that they count once.",
+        Bounds(0.01, 4096, 0.5),
+        default=16.0,
+        advanced=True,
+    )
+    beta1: float = setting("AdamW's beta1. Paper and code: 0.9.", Bounds(0, 0.9999, 0.001), default=0.9, advanced=True)
+    beta2: float = setting(
+        "AdamW's beta2. Paper: 0.99, code: 0.999.", Bounds(0, 0.99999, 0.001), default=0.999, advanced=True
+    )
+    weight_decay: float = setting(
+        "AdamW's weight decay. Paper: 1e-8, code: 1e-2.", Bounds(0, 1, 1e-8), default=1e-2, advanced=True
+    )
+    adam_epsilon: float = setting("AdamW's epsilon. Code: 1e-8.", Bounds(1e-12, 1, 1e-9), default=1e-8, advanced=True)
+    clip: float = setting(
+        "Gradients are clipped to this norm, all together. Code: 1.0. 0 is no limit.",
+        Bounds(0, 1000, 0.1),
+        default=1.0,
+        advanced=True,
+    )
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if str(field.type).startswith("float") and type(getattr(self, field.name)) is int:
-                object.__setattr__(self, field.name, float(getattr(self, field.name)))  # 1 and 1.0 are one setting
-        rates = ("phase1_rows_rate", "phase2_rows_rate", "weights_rate", "adam_epsilon")
-        amounts = ("weight_decay", "clip", "attention_weight", "prior_weight", "outside_noise")
-        for name in ("phase1_steps", "phase2_steps"):
-            self._demand(name, 0, 2**31)
-        for name in ("rank", "batch"):
-            self._demand(name, 1, 2**16)
-        for name in ("alpha", *rates, *amounts):
-            self._demand(name, 1e-300 if name in ("alpha", *rates) else 0, 1e9)
-        for name in ("beta1", "beta2"):
-            self._demand(name, 0, 1 - 1e-9)
-        self._demand("flip", 0, 1)
-        self._demand("seed", 0, 2**64 - 1)
-        if self.single is not None:
-            self._demand("single", 0, 1)
-        if self.norm_guard is not None:
-            self._demand("norm_guard", 1, 1e9)
+        for each in fields(self):
+            value, bounds = getattr(self, each.name), each.metadata.get("bounds")
+            if str(each.type).startswith("float") and type(value) is int:
+                object.__setattr__(self, each.name, float(value))  # 1 and 1.0 are one setting
+            if bounds and value is not None and not bounds.least <= value <= bounds.most:  # nan is not within them
+                raise InputError(
+                    f"Train Settings: {each.name} is {value}, but it has to be between {bounds.least:g} and "
+                    f"{bounds.most:g}."
+                )
         if not self.steps:
             raise InputError("Train Settings: both phases have 0 steps. Raise those of at least one phase.")
         _check_templates(self.templates)
@@ -120,11 +195,6 @@ class Settings:
     def dtype(self) -> torch.dtype:
         """The arithmetic's type."""
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
-
-    def _demand(self, name: str, least: float, most: float) -> None:
-        value = getattr(self, name)
-        if not least <= value <= most:  # also false for a number that is none
-            raise InputError(f"Train Settings: {name} is {value}, but it has to be between {least:g} and {most:g}.")
 
 
 def _check_templates(templates: Sequence[str]) -> None:
@@ -142,7 +212,7 @@ def full_settings(**changes: object) -> Settings:
     """The reference: all weights in phase 2, the plain mean, class pictures, the code's AdamW.
 
     Args:
-        changes: fields of `Settings` that shall differ.
+        changes: fields of `Settings` that differ.
 
     >>> full_settings(phase1_steps=10).steps, full_settings().weights_rate
     (410, 2e-06)
@@ -170,7 +240,7 @@ def lora_settings(**changes: object) -> Settings:
     makes 3e-4 for SD1.5: its layers are ten times as wide, so its weights are smaller by the root of ten.
 
     Args:
-        changes: fields of `Settings` that shall differ.
+        changes: fields of `Settings` that differ.
 
     >>> lora_settings().prior, lora_settings(rank=4).rank
     ('frozen', 4)

@@ -69,7 +69,7 @@ def test_a_switch_is_read_in_any_case(text):
         ("rank=x", "bench: rank is 'x'; expected a whole number"),
         ("rank", "bench: rank is ''; expected a whole number"),
         ("single=half", "bench: single is 'half'; expected a number"),
-        ("prior=frosen", "bench: prior is 'frosen'; expected one of class, frozen, off"),
+        ("prior=frosen", "bench: prior is 'frosen'; expected one of frozen, class, off"),
     ],
 )
 def test_a_value_of_another_type_is_refused(change, says):

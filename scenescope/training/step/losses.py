@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ...attention.read.masks import intersection_over_union
-from ..settings import Area
+from ..settings import Normalise
 
 
-def masked_loss(predicted: Tensor, target: Tensor, masks: Tensor, normalise: Area = "none") -> Tensor:
+def masked_loss(predicted: Tensor, target: Tensor, masks: Tensor, normalise: Normalise = "none") -> Tensor:
     """Mean squared error inside masks.
 
     Source: Break-a-Scene, equation 1, and train.py 1170-1181: mean((m eps - m eps_theta)^2) over all of the latent, so
