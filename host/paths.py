@@ -49,7 +49,7 @@ def output_names(prefix: str, suffix: str, widget: Widget) -> Iterator[Path]:
         widget: where the prefix was typed.
 
     Returns:
-        Names that no file has when they are asked for, in a folder that is there; `write_whole` takes the first.
+        Names that no file has yet, in a folder that exists; `write_whole` takes the first that is still free.
 
     Raises:
         InputError: the name is not one that every system can have, or leads out of the folder.
@@ -130,7 +130,7 @@ def chosen_file(choice: str, suffix: str, folders: Sequence[str] = FOLDERS, *, w
         who: the node, as errors name it.
 
     Returns:
-        The path of a file that is there.
+        The path of an existing file.
 
     Raises:
         InputError: the name leads out of the folders, or does not end so.

@@ -25,7 +25,7 @@ from ..training.models import base_name
 
 BaseCheck = Literal["must match", "any"]
 
-_APPLY = "Apply Concepts"  # the node that errors speak of, unless they are told of another
+_APPLY = "Apply Concepts"  # the node that errors name, unless the caller names another
 _PLACES = {"unet": "diffusion_model.", "text": "clip_l.transformer."}
 _OURS = "\U000f0003"  # a private character, so that no file and no number has the name of a handle
 _HOST_TOKENIZER: Any = object  # the class of the tokenizer that is derived from comes second

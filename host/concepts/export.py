@@ -172,7 +172,7 @@ def _namesakes(name: str) -> list[Path]:
 
 
 def _forget(lora: Path) -> None:
-    """Let the host's loaders read a file anew that has been written again."""
+    """Make the host's loaders read a file again after it was rewritten."""
     for one in gc.get_objects():
         if issubclass(type(one), core_nodes.LoraLoader) and one.loaded_lora and Path(one.loaded_lora[0]) == lora:
             one.loaded_lora = None

@@ -20,7 +20,7 @@ def say_on_node(node: str | None, text: str) -> None:
     """Show a line of text on a node of the front end that queued the prompt, where a server and the node are there.
 
     Source: host contract, ComfyUI 0.33 `server.PromptServer.send_progress_text`; the editor shows the text as HTML, in
-    which `<asset0>` would be a tag and vanish, and in the Vue renderer as Markdown, where two blanks keep a line's end.
+    which `<asset0>` would be a tag and vanish, and in the Vue renderer as Markdown, where two spaces keep a line break.
     Sent to all, it would stand in every other tab too.
 
     Args:
@@ -40,7 +40,7 @@ def say_and_keep(node: str | None, text: str) -> dict[str, list[str]]:
     """Show a text on a node now, and return what its `ui` keeps of it, for the editor to show again.
 
     Source: host contract, ComfyUI 0.33: progress texts are sent while a node runs and kept nowhere; `ui` outputs stay
-    in the history, and are sent again for nodes that are not run anew.
+    in the history, and are sent again for nodes that don't run again.
     """
     say_on_node(node, text)
     return {TEXT: [_as_shown(text)]}

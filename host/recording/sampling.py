@@ -20,7 +20,7 @@ class SamplerSettings:
         cfg: classifier-free guidance.
         sampler_name: one of `samplers()`.
         scheduler: one of `schedulers()`.
-        denoise: 0..1, how much is sampled anew.
+        denoise: 0..1, how much of the latent is replaced.
     """
 
     seed: int

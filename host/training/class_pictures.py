@@ -42,7 +42,7 @@ class ClassWish:
 def made_class_pictures(
     ports: Ports, wish: ClassWish, on_picture: OnPicture, each_step: Callable[[], None]
 ) -> ClassPictures:
-    """Make class pictures, or take those that were made before; what is broken off goes on where it was.
+    """Make class pictures, or reuse earlier ones; an interrupted set is continued.
 
     They are kept as latents, so nothing is lost by decoding and encoding. The name of their file holds the base model,
     the prompt, the size, the sampler's settings and the seed; their number may grow.

@@ -155,7 +155,7 @@ def _still(weight: Tensor) -> nn.Parameter:
 
 
 def _alike(original: Tensor | None, placed: Tensor) -> Tensor | None:
-    """The original's memory as an ordinary tensor, if it holds the very same bits."""
+    """The original's memory as an ordinary tensor, if it holds exactly the same bits."""
     if original is None or original.is_meta or original.device != placed.device or original.dtype != placed.dtype:
         return None
     if type(original.data) is not Tensor or not original.is_contiguous() or not torch.equal(original, placed):

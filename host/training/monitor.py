@@ -39,11 +39,11 @@ from .samples import decoded, first_noise, has_samples, load_samples, sample_nam
 
 CURVES = "curves.safetensors"
 SHOWN = "dashboard.json"
-"""What the dashboard shows: the history holds nothing of a run that was broken off, so a reload finds it here."""
+"""What the dashboard shows. The host's history has nothing about an interrupted run, so a reload finds it here."""
 
 
 class Monitor:
-    """Called after each step of one run; entered while it lasts, so that its end is told whatever it is.
+    """Called after each step of a run; a context manager, so that every end of the run is reported.
 
     Args:
         ports: of the run.
@@ -101,7 +101,7 @@ class Monitor:
         self._progress.say(message)
 
     def begin(self, step: int, rows: Mapping[str, Tensor]) -> None:
-        """Take note of where the run goes on; make samples that its last step lacks, or has otherwise than wished."""
+        """Note where the run resumes; make its last step's samples if they are missing or made with other settings."""
         self._history, self._taken = upto(self._history, step), step
         if step:
             self._progress.say(f"Going on after step {step} of {self._settings.steps}")
@@ -198,21 +198,21 @@ def write_shown(payload: Mapping[str, Any], path: Path) -> None:
 
 
 def _earlier(path: Path, scene: Scene) -> History:
-    """The curves of a run that goes on; begun anew where they cannot be read, since nothing is computed from them."""
+    """The curves of a resumed run; started afresh if they can't be read, since nothing is computed from them."""
     fresh = no_history(scene.handles, (scene.loss_grid.height, scene.loss_grid.width))
     if not path.exists():
         return fresh
     try:
         history = load_history(path)
     except SceneScopeError as error:
-        logging.warning("SceneScope: the curves begin anew: %s", error)
+        logging.warning("SceneScope: the curves start afresh: %s", error)
         return fresh
     fits = history.handles == fresh.handles and history.maps.shape == fresh.maps.shape
     return history if fits else fresh
 
 
 def _stopped(error: BaseException, taken: int, steps: int, folder: Path) -> str:
-    """How to go on after a run was broken off."""
+    """How to resume an interrupted run."""
     interrupted = isinstance(error, comfy.model_management.InterruptProcessingException)
     why = "Cancelled" if interrupted else "Stopped by an error"
     if not taken:

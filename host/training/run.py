@@ -1,4 +1,4 @@
-"""A run of Train Concepts: where it is kept, what it shows, and how its ends are told."""
+"""A run of Train Concepts: where it is kept, what it shows, and how its end is reported."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class TrainingResult:
 def train_concepts(
     parts: tuple[Any, Any, Any], scene: Scene, settings: Settings, plan: Plan, node: str | None
 ) -> TrainingResult:
-    """Learn a scene's concepts in the host: gone on with where it was broken off, shown while it runs.
+    """Learn a scene's concepts in the host, resuming an interrupted run, and show it while it runs.
 
     Args:
         parts: MODEL, CLIP and VAE; they stay as they are.
@@ -68,7 +68,7 @@ def train_concepts(
 
     Raises:
         HostError: the model cannot be trained, or the memory is used up.
-        InputError: scene and settings do not fit, a state of this name was begun differently, the loss is not finite.
+        InputError: scene and settings do not fit, this name's run began with other settings, the loss is not finite.
         FileError: state, curves or samples cannot be read or written.
     """
     progress = NodeProgress(node, settings)

@@ -37,7 +37,7 @@ class HostText:
 
     Args:
         clip: the user's CLIP; only its tokenizer and its choice of layer are read.
-        encoder: the copy, `sd1_clip.SDClipModel`; its layers are told to add out of place.
+        encoder: the copy, `sd1_clip.SDClipModel`; its layers are set to add out of place.
     """
 
     def __init__(self, clip: Any, encoder: Any) -> None:

@@ -17,7 +17,7 @@ except ImportError:  # Windows, where nobody can delete a file that somebody has
     flock = None  # type: ignore[assignment]
 
 Where = Path | Iterable[Path]
-"""A file to write in place of one that is there; or names in one folder, of which the first that is free is taken,
+"""A file to write in place of an existing one; or names in one folder, of which the first that is free is taken,
 whoever else writes there at the same time."""
 
 

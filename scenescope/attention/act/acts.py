@@ -18,7 +18,7 @@ BiasOf = Callable[[int], Tensor | None]
 """Gives (1|image 1|head query token) for an entry's position in the call, or None."""
 
 Replacement = Callable[[Tensor, Grid], Tensor]
-"""Gives what a layer shall use in place of a query or key (batch token head*channel), of the same shape and type."""
+"""Gives what a layer uses in place of a query or key (batch token head*channel), of the same shape and type."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Act:
         return None
 
     def watches(self, layer: AttentionLayer, call: ModelCall) -> bool:
-        """Whether `see` shall be called for this layer of this call; asked before the call."""
+        """Whether `see` is to be called for this layer in this call; asked before the call."""
         return False
 
     def see(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, call: ModelCall, bias: BiasOf) -> None:

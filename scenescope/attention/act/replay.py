@@ -226,7 +226,7 @@ def _entries(recording: Recording, run: RunSpec, branch: Branch) -> list[tuple[E
     if len(old) != len(new) or [entry.area for entry in old] != [entry.area for entry in new]:
         raise InputError(
             f"Replay Attention: the {branch} prompt has {len(new)} conditionings; expected {len(old)} with the same "
-            "areas, as in the recorded run. Combine as many as there, or record anew."
+            "areas, as in the recorded run. Combine as many as there, or record again."
         )
     return list(zip(old, new, strict=True))
 

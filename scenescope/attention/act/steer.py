@@ -209,7 +209,7 @@ class SteeringAct(Act):
         if self._write is not None and self._steps:
             lines += self._shares.lines(steering.place is not None)
         if self._bias.covered is not None and steering.outside and bool((self._bias.covered > 0.999).all()):
-            lines.append("The mask covers the whole picture, so there is no outside. Paint where the words shall be.")
+            lines.append("The mask covers the whole picture, so there is no outside. Paint where the words should be.")
         if skipped:
             lines.append(f"not steered: {reasons_text(skipped)}")
         return "\n".join(lines)

@@ -128,7 +128,7 @@ class Writers:
             layer: the layer.
             grid: of its queries.
             position: the entry's place in the call.
-            like: a tensor whose type and device the bias shall have.
+            like: a tensor whose type and device the bias takes.
 
         Returns:
             (1|image 1|head query token) with one column for each of the entry's tokens, or None where there is none.

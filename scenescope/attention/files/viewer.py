@@ -56,7 +56,7 @@ class ViewFile:
 
 
 def write_view(recording: Recording, path: Path, *, limit: int = LIMIT) -> ViewFile:
-    """Write the cross-attention of a recording for the viewer, in one file that is there whole or not at all.
+    """Write the cross-attention of a recording for the viewer, in one file, written completely or not at all.
 
     Each map is divided by its own largest share and kept in 8 bits, so an error is at most 1/510 of that share. Grids
     of more than 32x32 cells are halved, heads are averaged, padding columns are one; `viewplan` says what else is left
@@ -64,7 +64,7 @@ def write_view(recording: Recording, path: Path, *, limit: int = LIMIT) -> ViewF
 
     Args:
         recording: what a run left.
-        path: the file; one that is there is replaced.
+        path: the file; an existing one is replaced.
         limit: bytes that the planes may take.
 
     Returns:

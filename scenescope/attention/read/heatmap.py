@@ -1,4 +1,4 @@
-"""From recorded maps to one map per word: aggregation, for the eye and for the training loss."""
+"""From recorded maps to one map per word: aggregation, for heatmaps and for the training loss."""
 
 from __future__ import annotations
 

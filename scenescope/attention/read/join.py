@@ -21,7 +21,7 @@ def join_images(recordings: Sequence[Recording]) -> Recording:
 
     Returns:
         A recording with the pictures of all. What not every run recorded on the same grid is left out, as are queries
-        and keys; what is told of the run beside the maps is the first run's, and its seeds are those of all.
+        and keys; what else is known about the run is the first run's, with the seeds of all.
 
     Raises:
         InputError: the runs are of different sizes or prompts, or share no map.

@@ -49,7 +49,7 @@ def normalise(runs: Sequence[Heatmaps], how: Normalisation) -> tuple[ScaledMaps,
     | name | numbers | top of the scale | compare |
     |---|---|---|---|
     | `share` | share of attention | 1 | everything with everything |
-    | `ratio` | times the share that even attention would give | the largest of all words and runs | words, runs |
+    | `ratio` | times the even share | the largest of all words and runs | words, runs |
     | `maximum` | share of attention | each map's own maximum | shapes only, never strengths |
     | `words` | share of attention | the largest of all words and pictures of one run | words |
     | `runs` | share of attention | the largest of all words and runs | words, runs |
@@ -57,7 +57,7 @@ def normalise(runs: Sequence[Heatmaps], how: Normalisation) -> tuple[ScaledMaps,
     Source: `maximum` is a / max(a), on which the Break-a-Scene attention loss is computed.
 
     Args:
-        runs: maps of one run, or of several that shall share what the name says.
+        runs: maps of one run, or of several that are to share what the name says.
         how: one of the five names.
 
     Returns:

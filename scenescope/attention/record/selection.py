@@ -33,7 +33,7 @@ def branch_of(index: int) -> Branch:
 
 @dataclass(frozen=True)
 class Selection:
-    """What one run shall keep.
+    """What one run keeps.
 
     Args:
         kinds: cross-attention, self-attention, or both.

@@ -1,4 +1,4 @@
 """A training run.
 
-Reading order: `trainer` (the loop), `state` (a run broken off and resumed), `history` (its losses), `history_picture`.
+Reading order: `trainer` (the loop), `state` (an interrupted run, resumed), `history` (its losses), `history_picture`.
 """

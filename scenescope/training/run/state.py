@@ -1,4 +1,4 @@
-"""A run that was broken off: what it needs to go on, in a file, and whether it may."""
+"""An interrupted run: what it needs to resume, in a file, and whether it may."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Origin:
 
 
 def check_same_run(state: State, settings: Settings, origin: Origin) -> None:
-    """Refuse to go on with a run that was begun differently.
+    """Refuse to resume a run that began with other settings.
 
     Raises:
         InputError: settings, base model, scene or class pictures are others.

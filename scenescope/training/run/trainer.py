@@ -1,4 +1,4 @@
-"""The run: two phases, one optimiser each, broken off and taken up again at any step."""
+"""The run: two phases, one optimiser each, interrupted and resumed at any step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ROWS, MOMENTS = "rows", ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True)
 class Report:
-    """What is told after a step.
+    """What is reported after a step.
 
     Args:
         step: steps taken.
@@ -61,7 +61,7 @@ class StateStore:
     """Where a run's state is kept.
 
     Args:
-        path: the file; a state that is there is gone on with.
+        path: the file; an existing state is resumed.
         every: steps from one writing to the next.
     """
 
@@ -91,7 +91,7 @@ def train(
     """Learn the concepts of a scene.
 
     A run that raises, also from `on_step`, leaves its state, and the next call with the same arguments goes on there;
-    on the CPU it ends with the same bits as a run that was not broken off. The modules of the ports are afterwards as
+    on the CPU it ends with the same bits as an uninterrupted run. The modules of the ports are afterwards as
     they were, whatever happens.
 
     Args:
@@ -107,7 +107,7 @@ def train(
         The concepts, on the CPU.
 
     Raises:
-        InputError: scene, ports and settings do not fit, a state was begun differently, or the loss is not finite.
+        InputError: scene, ports, settings or state do not fit together, or the loss is not finite.
         FileError: the state cannot be read or written.
         HostError: the model is not one that can be trained.
     """
@@ -228,7 +228,7 @@ class Run:
             state: of a run with the same scene, base model and settings; the run takes its tensors over.
 
         Raises:
-            InputError: it was begun differently.
+            InputError: it belongs to other settings.
             FileError: its tensors do not fit.
         """
         check_same_run(state, self._settings, self._origin)
@@ -304,7 +304,7 @@ class Run:
         }
 
     def _put_moments_back(self, moments: Mapping[str, Tensor]) -> None:
-        """As if the optimiser had taken the steps; on the CPU it goes on with the very tensors of the state."""
+        """As if the optimiser had taken the steps; on the CPU it continues with the state's own tensors."""
         stepped = {name: item for name, item in self._trained().items() if f"{name} step" in moments}
         wanted = {f"{name} {kind}": tuple(item.shape) for name, item in stepped.items() for kind in MOMENTS}
         check_shapes(shapes_of(moments), wanted | {f"{name} step": () for name in stepped})

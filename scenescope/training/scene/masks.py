@@ -58,7 +58,7 @@ def colour_of(thing: int) -> Colour:
 def collect_masks(marks: MaskSources, images: int) -> list[Tensor]:
     """Bring all marks to one mask for each thing: first the sockets', then the colours', then the strokes'.
 
-    Strokes in the palette's colour of a thing that is there are added to its mask; other colours are new things, the
+    Strokes in the palette colour of an existing thing are added to its mask; other colours are new things, the
     palette's in its order and however small they are.
 
     Args:

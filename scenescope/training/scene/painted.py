@@ -20,7 +20,7 @@ NEAR = 48
 """Distance in steps of 0..255 below which two colours are one that a file format has blurred."""
 
 NOTICED = 0.0005
-"""Share of the picture from which a colour that is taken for another is told of: a dot 13 pixels across in 512x512."""
+"""Share of the picture from which a colour taken for another is reported: a dot 13 pixels across in 512x512."""
 
 Colour = tuple[int, int, int]
 
@@ -159,7 +159,7 @@ class _Meant:
     Args:
         mains: (colour 3) int64: the ground first, where there is one, then those of things.
         nothing: colours whose pixels belong to no thing.
-        strays: those to be told of.
+        strays: those to report.
     """
 
     mains: Tensor

@@ -106,7 +106,7 @@ def build_scene(
         pictures: (image height width 1, 3 or 4) float, 0..1; a fourth channel is left out.
         masks: one for each concept, as `soft_mask` takes them; of another size they are brought to the picture's.
         concepts: one for each mask.
-        resolution: side of a square with as many pixels as the training pictures shall have; None keeps the size.
+        resolution: side of a square with as many pixels as the training pictures are to have; None keeps the size.
         background: learns what no mask covers.
 
     Raises:

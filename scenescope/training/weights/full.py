@@ -14,7 +14,7 @@ from .contract import LowRank
 class FullWeights:
     """Copies of all parameters, in the parameters' places while entered.
 
-    The given parameters are set aside, not written to: they come back as the very same objects, also after an error.
+    The given parameters are set aside, not written to: the same objects come back afterwards, also after an error.
 
     Args:
         modules: by the prefix of their parameters' names. A parameter that is used twice stays one.
