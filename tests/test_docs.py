@@ -39,7 +39,9 @@ def test_the_commands_in_the_pages_are_ones_that_dev_py_takes():
 
 
 def test_the_python_in_the_pages_runs():
-    """Oracle: nothing is raised; the snippets share one namespace, from top to bottom."""
+    """Oracle: nothing is raised; the snippets share one namespace. Those for diffusers have a test of their own."""
     namespace: dict[str, object] = {}
     for snippet in re.findall(r"^```python\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL):
+        if "diffusers_adapter" in snippet:
+            continue
         exec(compile(snippet, "docs", "exec"), namespace)  # noqa: S102 - our own documentation
