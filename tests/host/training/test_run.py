@@ -17,7 +17,7 @@ from pack.host.demo import load_demo_model
 from pack.host.training.plan import Plan
 from pack.host.training.run import is_out_of_memory, out_of_memory_text, run_folder, train_concepts
 from pack.nodes.train import TrainConcepts, TrainSettings
-from pack.nodes.widgets.settings import PRESETS, knobs, settings_of
+from pack.nodes.widgets.settings import PRESETS, setting_inputs, settings_of
 from pack.scenescope.errors import FileError, HostError, InputError
 from pack.scenescope.training.settings import full_settings
 from pack.tests.support.host.learning import SHORT, bits_of, learned_bits, small_scene
@@ -247,7 +247,7 @@ def test_out_of_memory_says_what_to_change(demo, monkeypatch):
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_the_settings_node_gives_the_preset_where_nothing_is_changed(preset):
     """Oracle: the preset itself, through the widgets' defaults."""
-    widgets = {item.id: item.default for item in knobs(PRESETS[preset])}
+    widgets = {item.id: item.default for item in setting_inputs(PRESETS[preset])}
     assert TrainSettings.execute({"preset": preset, **widgets}).result[0] == PRESETS[preset]
     changed = settings_of(
         {"preset": preset, **widgets, "single": 0.5, "norm_guard": 0.0, "templates": "a {}\n\nthe {}"}

@@ -24,7 +24,7 @@ STEPS = (12, 8)
 
 def graph(info: dict[str, Any], name: str) -> dict[str, Any]:
     """From the demo scene to a picture with its things, and to a file of what was learned."""
-    knobs = {"phase1_steps": STEPS[0], "phase2_steps": STEPS[1], "rank": 4}
+    chosen = {"phase1_steps": STEPS[0], "phase2_steps": STEPS[1], "rank": 4}
     parts = {"model": ["model", 0], "clip": ["model", 1], "vae": ["model", 2]}
     applied = {"model": ["apply", 0], "positive": ["text", 0], "negative": ["text", 0], "latent_image": ["size", 0]}
     return {
@@ -33,7 +33,7 @@ def graph(info: dict[str, Any], name: str) -> dict[str, Any]:
         "scene": node(
             info, "SceneScope_BuildScene", image=["things", 0], resolution=128, **{"masks.mask0": ["things", 1]}
         ),
-        "settings": choosing(info, "SceneScope_TrainSettings", "preset", "lora", **knobs),
+        "settings": choosing(info, "SceneScope_TrainSettings", "preset", "lora", **chosen),
         "train": node(
             info,
             "SceneScope_TrainConcepts",
