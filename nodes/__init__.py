@@ -7,9 +7,24 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..nodes import ask, concepts, demo, files, generate, heatmap, masks, record, scene, shapes, text, train
+from ..nodes import (
+    ask,
+    concepts,
+    demo,
+    files,
+    generate,
+    heatmap,
+    masks,
+    record,
+    region,
+    scene,
+    shapes,
+    steer,
+    text,
+    train,
+)
 
-MODULES = (demo, record, shapes, text, heatmap, masks, ask, files, scene, train, concepts, generate)
+MODULES = (demo, record, shapes, text, heatmap, masks, ask, steer, region, files, scene, train, concepts, generate)
 NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]
 
 

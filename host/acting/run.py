@@ -90,9 +90,11 @@ class ActingRun:
 
     def close(self) -> None:
         """Tell each node what was done."""
+        texts: dict[str | None, list[str]] = {}
         for act, node in self.acts:
-            if text := act.finish(self.state.skipped):
-                say_on_node(node, text)
+            texts.setdefault(node, []).append(act.finish(self.state.skipped))
+        for node, lines in texts.items():
+            say_on_node(node, "\n".join(filter(None, lines)))
 
     def evaluate(self, sigma: torch.Tensor) -> None:
         """The sampler asks the model."""

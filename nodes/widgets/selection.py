@@ -143,6 +143,15 @@ def _tape_inputs() -> list[io.Input]:
             tooltip="Keep queries and keys only for this share of the steps. By default, Replay Attention plays the "
             "first 0.4: with 0.4 here, int8 and the positive branch, 20 steps at 512x512 take 101 MB.",
         ),
+        io.Combo.Input(
+            "steered",
+            options=["as used", "before"],
+            default="as used",
+            optional=True,
+            advanced=True,
+            tooltip="Where Steer Words acts in the same run: keep the maps as they are used, or as they would be "
+            "before steering. Two recorders in a row keep both, for Compare Maps.",
+        ),
     ]
 
 
@@ -163,5 +172,6 @@ def selection_of(choices: dict[str, Any]) -> Selection:
         keep_self_queries=choices.get("keep_self_queries", False),
         query_precision=_QUERIES[choices.get("queries_as", "as maps")],
         queries_until=choices.get("queries_until", 1.0),
+        steered=choices.get("steered", "as used") == "as used",
         budget=choices["budget"] * 10**6,
     )

@@ -16,6 +16,8 @@ AttentionMaps = io.Custom("SCENESCOPE_ATTENTION_MAPS")
 Scene = io.Custom("SCENESCOPE_SCENE")
 Concepts = io.Custom("SCENESCOPE_CONCEPTS")
 Settings = io.Custom("SCENESCOPE_SETTINGS")
+Steering = io.Custom("SCENESCOPE_STEERING")
+Region = io.Custom("SCENESCOPE_REGION")
 
 
 def on_cpu(value: Any) -> Any:

@@ -95,14 +95,15 @@ class Steering:
             )
         if not self.words.strip():
             raise WordError(f"{self.who}: no words were given; expected some. Write words of the prompt.")
-        looked = {at: _columns_in(table, self.words) for at, table in tables.items()}
+        looked = {at: columns_in(table, self.words) for at, table in tables.items()}
         found = {at: columns for at, columns in looked.items() if not isinstance(columns, WordError)}
         if not found:
             raise next(error for error in looked.values() if isinstance(error, WordError))
         return found
 
 
-def _columns_in(table: TokenTable, words: str) -> tuple[int, ...] | WordError:
+def columns_in(table: TokenTable, words: str) -> tuple[int, ...] | WordError:
+    """The columns of all these words, rising, or why there are none."""
     try:
         return tuple(sorted({column for match in find_words(table, words) for column in match.columns}))
     except WordError as error:  # another entry of the branch may have the words

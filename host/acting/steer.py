@@ -1,0 +1,132 @@
+"""What a person asks Steer Words for, as steerings: lines of words, their masks or boxes, and what is to be held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ...scenescope.attention.act.place import Box, Place
+from ...scenescope.attention.act.steer import Branches, Steering
+from ...scenescope.attention.doctor.diagnosis import Finding, diagnose, view_of_words
+from ...scenescope.attention.doctor.repair import repair
+from ...scenescope.attention.doctor.things import things_of
+from ...scenescope.attention.record.recording import Recording
+from ...scenescope.attention.record.selection import POSITIVE
+from ...scenescope.attention.words.find import find_words
+from ...scenescope.errors import InputError, WordError
+from ..shapes import PIXELS
+from .run import with_act
+
+
+@dataclass(frozen=True)
+class Odds:
+    """The widgets' numbers, in log-odds and shares of the steps, and which prompt and layers they are for."""
+
+    strength: float = 2.0
+    inside: float = 6.0
+    outside: float = -6.0
+    start: float = 0.0
+    end: float = 0.5
+    branch: Branches = "positive"
+    blocks: str = "all"
+    heads: str = "all"
+    entry: int = -1
+
+    def steering(self, words: str, place: Place | None) -> Steering:
+        """Words with these numbers, in a place or everywhere."""
+        own = {name: getattr(self, name) for name in ("start", "end", "branch", "blocks", "heads", "entry")}
+        if place is None:
+            return Steering(words, self.strength, **own)
+        return Steering(words, self.inside, self.outside, place, **own)
+
+
+def steered(model: ModelPatcher, steerings: Sequence[Steering], node: str | None = None) -> ModelPatcher:
+    """A clone of the model that carries out these steerings and those that it carried already."""
+    for steering in steerings:
+        model = with_act(model, steering, node)
+    return model
+
+
+def steerings_of(words: str, places: Sequence[Place], odds: Odds) -> tuple[Steering, ...]:
+    """One steering for each line of words; the first lines take the places, the others are steered everywhere.
+
+    Raises:
+        InputError: there are more places than lines.
+    """
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    if len(places) > len(lines):
+        raise InputError(
+            f"Steer Words: there are {len(places)} places for {len(lines)} lines of words; expected a line for each. "
+            "Write the words of each mask or box on a line of its own, in the same order."
+        )
+    given = [*places, *[None] * (len(lines) - len(places))]
+    return tuple(odds.steering(line, place) for line, place in zip(lines, given, strict=True))
+
+
+def places_of(words: str, masks: Sequence[torch.Tensor], boxes: Any) -> tuple[Place, ...]:
+    """The places, masks first.
+
+    Args:
+        words: the lines; as many masks as there are lines, or a multiple, are shared out evenly: one for each picture.
+        masks: (height width) or (image height width) float 0..1, of any sizes.
+        boxes: core's bounding boxes: one, a list, or a list for each frame, of `x y width height` in pixels.
+    """
+    lines = max(1, sum(bool(line.strip()) for line in words.splitlines()))
+    singles = [single for mask in masks for single in (mask if mask.ndim == 3 else mask[None])]
+    each = len(singles) // lines if len(singles) % lines == 0 else 1
+    groups = [singles[at : at + each] for at in range(0, len(singles), max(1, each))]
+    same = all(len({tuple(mask.shape) for mask in group}) == 1 for group in groups)
+    if not same:
+        raise InputError(
+            f"Steer Words: there are {len(singles)} masks of different sizes for {lines} lines; expected one for each "
+            "line, or masks of one size for a batch of pictures. Write a line for each mask."
+        )
+    return tuple(Place(torch.stack(group)) for group in groups) + tuple(Place(boxes=(box,)) for box in _boxes(boxes))
+
+
+def _boxes(boxes: Any) -> list[Box]:
+    """In latent cells.
+
+    Source: host contract, ComfyUI 0.33 `comfy_api.latest._io.BoundingBox` (`x`, `y`, `width`, `height` in pixels), and
+    `comfy_extras/nodes_bounding_boxes.py`, which gives a list with a list for each frame.
+    """
+    if boxes is None:
+        return []
+    if isinstance(boxes, Mapping):
+        left, top, width, height = (float(boxes[name]) / PIXELS for name in ("x", "y", "width", "height"))
+        return [(left, top, width, height)]
+    return [box for item in boxes for box in _boxes(item)]
+
+
+def keeping_others(recording: Recording, words: str, odds: Odds) -> tuple[Steering, ...]:
+    """Lift words into free space, and hold the other things of the prompt where an earlier run had them.
+
+    Args:
+        recording: of the earlier run: the same prompt, seed and size.
+        words: what was missing, one thing on a line.
+        odds: numbers for a place.
+
+    Raises:
+        WordError: the words are not in the recorded prompt, or its words are not known.
+    """
+    entry = recording.entry(POSITIVE, 0)
+    if entry is None or entry.table is None:
+        raise WordError(
+            "Steer Words: the record carries no words of the positive prompt; expected some. Put Trace Words between "
+            "the CLIP and CLIP Text Encode, and record the positive branch."
+        )
+    lifted = {column for match in find_words(entry.table, words) for column in match.columns}
+    things = [thing for thing in things_of(entry.table) if not lifted & set(thing.columns)]
+    things = [*things_of(entry.table, words), *things]
+    view = view_of_words(recording)
+    found = diagnose(recording, things, view, early=0)
+    doubt = Finding("neglected", "", "")
+    marked = tuple(
+        replace(item, findings=(doubt,) if lifted & set(item.thing.columns) else ()) for item in found.things
+    )
+    placed = repair(recording, replace(found, things=marked), view)
+    return tuple(odds.steering(item.words, Place(item.mask[None])) for item in placed)

@@ -1,0 +1,180 @@
+"""A word's region while it is sampled: it gates another prompt, a LoRA or an inpainting mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..host.acting.region import GatingRegion, gated, region_mask, with_region
+from ..host.shapes import PIXELS
+from ..scenescope.attention.act.region import RegionTrack
+from ..scenescope.dims import Grid
+from .widgets.sockets import CATEGORY, Region
+
+ALIASES = [
+    "regional prompt",
+    "regional prompter",
+    "attention mask",
+    "gate",
+    "mask by word",
+    "lora by region",
+    "live mask",
+]
+
+
+class FollowWordRegion(io.ComfyNode):
+    """MODEL, words and two prompts in, a MODEL and one prompt out whose parts meet at the word's region."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the model, the words, the prompts, and how the region is cut."""
+        return io.Schema(
+            node_id="SceneScope_WordRegion",
+            display_name="Word Region",
+            category=CATEGORY,
+            description="Follows where a word is looked at while a picture is sampled, and lets another prompt, with a "
+            "LoRA if it carries one, count in that region alone. The region is found anew at every step.",
+            search_aliases=ALIASES,
+            inputs=[*_region_inputs(), *_more_inputs()],
+            outputs=[
+                io.Model.Output(
+                    display_name="MODEL", tooltip="The model that follows the region, for the sampler."
+                ),
+                io.Conditioning.Output(
+                    display_name="CONDITIONING",
+                    tooltip="Both prompts, each with its part of the picture: the sampler's positive. Without `inside` "
+                    "it is the base prompt as it was.",
+                ),
+                Region.Output(display_name="REGION", tooltip="The region, for Region Mask after the run."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, base: Any, words: str, inside=None, strength=1.0, **choices: Any) -> io.NodeOutput:
+        """Follow the words on a clone, and join the prompts."""
+        track, inpaint = RegionTrack(), choices.pop("inpaint")
+        region = GatingRegion(words, track, **choices)
+        joined = base if inside is None else gated(base, inside, track, strength)
+        return io.NodeOutput(with_region(model, region, cls.hidden.unique_id, inpaint), joined, track)
+
+
+def _region_inputs() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="The MODEL to sample with: SD1.5, SD2 or SDXL, with any LoRA or patch."),
+        io.Conditioning.Input(
+            "base",
+            tooltip="The prompt of the whole picture, which has the words. Leave out of it what `inside` shall decide: "
+            "a colour that is named here is not replaced.",
+        ),
+        io.String.Input(
+            "words",
+            default="",
+            tooltip="Words of the base prompt whose region is meant: `circle`. Several are averaged.",
+        ),
+        io.Float.Input(
+            "cut",
+            default=0.4,
+            min=0.05,
+            max=0.95,
+            step=0.05,
+            tooltip="A place belongs to the region from this share of the map's maximum on. 0.4 is a little wide, "
+            "which gates best; 0.6 fits the finished thing best.",
+        ),
+        io.Int.Input(
+            "grow",
+            default=0,
+            min=-4,
+            max=16,
+            tooltip="Latent cells, 8 pixels each, by which the region is widened; below 0 it is narrowed.",
+        ),
+        io.Float.Input(
+            "start",
+            default=0.05,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            tooltip="Share of the steps before the region is used; until then the base prompt has all of the picture. "
+            "Early works best, although the region is still rough.",
+        ),
+    ]
+
+
+def _more_inputs() -> list[io.Input]:
+    return [
+        io.Float.Input(
+            "freeze",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            advanced=True,
+            tooltip="Share of the steps after which the region no longer moves; 1 follows it to the end.",
+        ),
+        io.String.Input(
+            "rivals",
+            default="",
+            advanced=True,
+            tooltip="Other words of the base prompt that the region's words have to beat, separated by commas: "
+            "`square, star`. Empty, the default, asks for none.",
+        ),
+        io.Combo.Input(
+            "inpaint",
+            options=["off", "inside", "outside"],
+            default="off",
+            advanced=True,
+            tooltip="For a LATENT with a noise mask: sample anew only inside the region, or only outside it.",
+        ),
+        io.Conditioning.Input(
+            "inside",
+            optional=True,
+            tooltip="What counts inside the region: another prompt, or the same with a LoRA's hook (Set CLIP Hooks).",
+        ),
+        io.Float.Input(
+            "strength",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            optional=True,
+            tooltip="How much of the region goes to `inside`; the rest stays with the base prompt.",
+        ),
+    ]
+
+
+class GetRegionMask(io.ComfyNode):
+    """A region of a finished run as a mask."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the region, the sampler's result, and which step."""
+        return io.Schema(
+            node_id="SceneScope_RegionMask",
+            display_name="Region Mask",
+            category=CATEGORY,
+            description="Gives the region of a word as a mask after the run, for a detailer, a second pass, or to look "
+            "at: of the last step, of one step, or of every step as a batch.",
+            search_aliases=ALIASES,
+            inputs=[
+                Region.Input("region", tooltip="From Word Region."),
+                io.Latent.Input("latent", tooltip="The sampler's LATENT: this node waits for it, and takes its size."),
+                io.Int.Input(
+                    "step",
+                    default=-1,
+                    min=-2,
+                    max=9999,
+                    tooltip="Sampler step from 0; -1 is the last one, -2 every step as a batch.",
+                ),
+            ],
+            outputs=[io.Mask.Output(display_name="MASK", tooltip="The region, 0 to 1, at full picture size.")],
+        )
+
+    @classmethod
+    def execute(cls, region: RegionTrack, latent: dict[str, Any], step: int) -> io.NodeOutput:
+        """Read the track."""
+        height, width = latent["samples"].shape[-2:]
+        return io.NodeOutput(region_mask(region, Grid(height * PIXELS, width * PIXELS), step))
+
+
+NODES: list[type[io.ComfyNode]] = [FollowWordRegion, GetRegionMask]

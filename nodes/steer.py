@@ -1,0 +1,177 @@
+"""Act on what was seen: lift, lower or place words while a picture is sampled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of
+from .widgets.sockets import CATEGORY, AttentionMaps, Steering
+
+ALIASES = [
+    "attention",
+    "regional prompt",
+    "paint with words",
+    "densediffusion",
+    "ediff-i",
+    "place",
+    "layout",
+    "emphasis",
+    "prompt weight",
+]
+MOST_PLACES = 10
+
+
+class SteerWords(io.ComfyNode):
+    """MODEL in, a MODEL whose sampling runs steer words out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the model, the words, their places, and by how much."""
+        return io.Schema(
+            node_id="SceneScope_SteerWords",
+            display_name="Steer Words",
+            category=CATEGORY,
+            description="Lifts, lowers or places words of the prompt: it adds log-odds to the attention that they get. "
+            "With a mask or a box for a line of words, that thing is put there. Works with any sampler, LoRA and "
+            "attention patch; several nodes in a row add up.",
+            search_aliases=ALIASES,
+            inputs=[*_word_inputs(), *_odds_inputs(), *_place_inputs()],
+            outputs=[
+                io.Model.Output(
+                    display_name="MODEL",
+                    tooltip="The same model, steered. Connect it to any sampler, or to Record Attention to see the "
+                    "steered maps.",
+                )
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, words: str, masks=None, boxes=None, keep_others=None, steering=None, **numbers: Any
+    ) -> io.NodeOutput:
+        """Read the lines and their places, and put them on a clone."""
+        odds = Odds(**numbers)
+        given = [mask for mask in (masks or {}).values() if mask is not None]
+        if keep_others is not None:
+            acts = keeping_others(keep_others, words, odds)
+        else:
+            acts = steerings_of(words, places_of(words, given, boxes), odds)
+        return io.NodeOutput(steered(model, (*acts, *(steering or ())), cls.hidden.unique_id))
+
+
+def _word_inputs() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="The MODEL to steer: SD1.5, SD2 or SDXL, with any LoRA or patch."),
+        io.String.Input(
+            "words",
+            default="",
+            multiline=True,
+            placeholder="red circle\nblue square",
+            tooltip="Words of the prompt, one thing on a line: `red circle`, `cat#2`, a learned token, "
+            "`embedding:name`. Whole phrases work far better than nouns alone. The first line belongs to the first "
+            "mask or box, the second to the second; lines without one are steered everywhere.",
+        ),
+    ]
+
+
+def _odds_inputs() -> list[io.Input]:
+    def log_odds(name: str, default: float, tooltip: str) -> io.Input:
+        return io.Float.Input(name, default=default, min=-12.0, max=12.0, step=0.25, tooltip=tooltip)
+
+    def share(name: str, default: float, tooltip: str) -> io.Input:
+        return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.05, tooltip=tooltip)
+
+    return [
+        log_odds(
+            "strength",
+            2.0,
+            "For lines without a place, in log-odds: +2 makes the odds of looking at the words 7.4 times as high, -12 "
+            "switches them off, 0 does nothing at all. Above 2 other things get lost: better give the words a place.",
+        ),
+        log_odds(
+            "inside",
+            6.0,
+            "For lines with a place: log-odds added inside it. 6, odds times 403, placed best where it was measured.",
+        ),
+        log_odds(
+            "outside",
+            -6.0,
+            "For lines with a place: log-odds added outside it. Leave it below 0: inside alone places much worse.",
+        ),
+        share("start", 0.0, "From which share of the sampler's steps on. The first steps decide the layout: keep 0."),
+        share(
+            "end",
+            0.5,
+            "Up to which share of the steps. The first half decides where things are, and later steps draw freely; 1 "
+            "to switch a word off or to hold places to the end.",
+        ),
+        io.Combo.Input(
+            "branch",
+            options=["positive", "negative", "both"],
+            default="positive",
+            tooltip="Whose words: those of the positive prompt, of the negative, or of both.",
+        ),
+        io.String.Input(
+            "blocks",
+            default="all",
+            advanced=True,
+            tooltip="Where in the U-Net: all, down, mid, up, or blocks such as `input 7, output 3`. All works best.",
+        ),
+        io.String.Input(
+            "heads",
+            default="all",
+            advanced=True,
+            tooltip="Which attention heads: all, or numbers and ranges from 0: `0, 3-5`.",
+        ),
+        io.Int.Input(
+            "entry",
+            default=-1,
+            min=-1,
+            max=99,
+            advanced=True,
+            tooltip="Which conditioning of the branch, from 0, where there are several (Combine, areas); -1 steers "
+            "each that has the words.",
+        ),
+    ]
+
+
+def _place_inputs() -> list[io.Input]:
+    return [
+        io.Autogrow.Input(
+            "masks",
+            template=io.Autogrow.TemplatePrefix(
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the words of one line shall be, of any size; soft edges count by their parts. A "
+                    "batch is one mask for each line, or, with a single line, one for each picture.",
+                ),
+                prefix="mask",
+                min=0,
+                max=MOST_PLACES,
+            ),
+            optional=True,
+            tooltip="A mask for each line of words; a new socket appears when the last is connected. Best about as "
+            "large as the thing: half a picture fills with several.",
+        ),
+        io.Custom("BOUNDING_BOX").Input(
+            "boxes",
+            optional=True,
+            extra_dict={"forceInput": True},
+            tooltip="ComfyUI's bounding boxes, in pixels: one for each line, after the masks.",
+        ),
+        AttentionMaps.Input(
+            "keep_others",
+            optional=True,
+            tooltip="To bring back things that were missing: the maps of the run that missed them, with the same "
+            "prompt, seed and size. The words get the largest free place, and the prompt's other things are held where "
+            "they were. Masks and boxes are not used then.",
+        ),
+        Steering.Input("steering", optional=True, tooltip="From Prompt Doctor: its repair, done as well."),
+    ]
+
+
+NODES: list[type[io.ComfyNode]] = [SteerWords]

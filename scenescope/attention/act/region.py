@@ -1,0 +1,221 @@
+"""The region of a word, live: where it is looked at in the evaluation before, as a mask that others are gated by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...dims import Grid
+from ...errors import InputError, WordError
+from ...resample import resize
+from ..read.live import CELLS
+from ..record.budget import RunSpec
+from ..record.layers import AttentionLayer
+from ..record.recorder import reasons_text
+from ..record.recording import Entry
+from ..record.scores import attention_in_chunks
+from ..record.selection import POSITIVE
+from ..words.find import find_words
+from .acts import Act, BiasOf, ModelCall, steps_between
+from .steer import columns_in
+
+
+class RegionTrack:
+    """Where one word's region was at each step of the last run; also the region of the moment, while one is sampled."""
+
+    def __init__(self) -> None:
+        self.now: Tensor | None = None
+        """(image height width) float32 0..1 on the latent's grid, where the run computes; None before there is one."""
+        self.steps: dict[int, Tensor] = {}
+        """The same by step, of the last run, on the CPU after it."""
+
+    def restart(self) -> None:
+        """A new run begins."""
+        self.now, self.steps = None, {}
+
+    def mask(self, step: int = -1) -> Tensor:
+        """(image height width) float32 0..1: the region at a step of the last run; -1 is the last one.
+
+        Raises:
+            InputError: there is no region, or none at this step.
+        """
+        if not self.steps:
+            raise InputError(
+                "Word Region: there is no region; expected one from a finished run. Let a sampler use the MODEL of "
+                "Word Region, and connect its LATENT, so that this node waits for it."
+            )
+        if step >= 0 and step not in self.steps:
+            raise InputError(
+                f"Word Region: step {step} has no region; expected one of {min(self.steps)} to {max(self.steps)}, or "
+                "-1 for the last. Choose another step."
+            )
+        return self.steps[max(self.steps) if step < 0 else step]
+
+
+def region_of(shares: Tensor, rivals: Tensor | None, cut: float, grow: int) -> Tensor:
+    """Cut a region out of a word's map.
+
+    Args:
+        shares: (image height width) float, attention that the word gets.
+        rivals: (word image height width) float, that other words get; each is taken as part of its own maximum.
+        cut: share of the map's maximum from which on a cell belongs to the region.
+        grow: cells by which it is widened, or narrowed where below 0.
+
+    Returns:
+        (image height width) float32, 0 or 1.
+
+    >>> region_of(torch.tensor([[[0.1, 0.5, 1.0, 0.2]]]), None, 0.4, 0).tolist()
+    [[[0.0, 1.0, 1.0, 0.0]]]
+    """
+    own = _of_maximum(shares)
+    region = own >= cut
+    if rivals is not None:
+        region &= own >= _of_maximum(rivals).amax(dim=0)
+    wide = region.float()[:, None]
+    reach = 2 * abs(grow) + 1
+    if grow > 0:
+        wide = F.max_pool2d(wide, reach, stride=1, padding=grow)
+    elif grow < 0:
+        wide = 1 - F.max_pool2d(1 - wide, reach, stride=1, padding=-grow)
+    return wide[:, 0]
+
+
+def _of_maximum(maps: Tensor) -> Tensor:
+    return maps / maps.amax(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class WordRegion:
+    """Words of the positive prompt whose region is followed.
+
+    Args:
+        words: as `find_words` reads them; their maps are averaged.
+        track: where the region is kept.
+        rivals: words that the region's words have to beat, each by itself; empty for none.
+        cut: share of the map's maximum from which on a cell belongs to the region.
+        grow: cells of the map's grid by which it is widened.
+        start: share of the steps before there is a region.
+        freeze: share of the steps after which it no longer moves.
+    """
+
+    words: str
+    track: RegionTrack
+    rivals: str = ""
+    cut: float = 0.4
+    grow: int = 0
+    start: float = 0.05
+    freeze: float = 1.0
+
+    def begin(self, run: RunSpec) -> RegionAct:
+        """Find the words in one run.
+
+        Raises:
+            WordError: they are not in the positive prompt, or its words are not known.
+        """
+        return RegionAct(self, run)
+
+
+class RegionAct(Act):
+    """One region in one run.
+
+    Source: measured on the demo model: the map of the evaluation before, up blocks of one grid, cut at a part of its
+    maximum, is better than Otsu's cut and than running means. The grid is the one nearest to 16x16 cells, where words
+    are told apart best.
+    """
+
+    def __init__(self, spec: WordRegion, run: RunSpec) -> None:
+        self._spec, self._run = spec, run
+        self._entry, self._own, self._rivals = _columns_of(spec, run)
+        cross = [layer for layer in run.layers if layer.kind == "cross"]
+        distance = {layer: abs(math.log2(layer.grid(run.latent).cells / CELLS)) for layer in cross}
+        nearest = [layer for layer in cross if distance[layer] == min(distance.values())]
+        self._layers = {layer.order for layer in nearest if layer.place == "up"} or {layer.order for layer in nearest}
+        self._steps = steps_between(spec.start, 1.0, run.steps)
+        self._moving = steps_between(spec.start, spec.freeze, run.steps)
+        self._sums: list[Tensor] = []
+        self._step = 0
+        spec.track.restart()
+
+    def watches(self, layer: AttentionLayer, call: ModelCall) -> bool:
+        """The chosen layers, in the sampler's own passes."""
+        mine = any((entry.branch, entry.index) == self._entry for entry in call.entries)
+        return mine and call.first_pass and layer.kind == "cross" and layer.order in self._layers
+
+    def see(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, call: ModelCall, bias: BiasOf) -> None:
+        """Add up the words' shares of one layer."""
+        position = next(at for at, e in enumerate(call.entries) if (e.branch, e.index) == self._entry)
+        entry, added = call.entries[position], bias(position)
+        if query.shape[1] != grid.cells or query.shape[0] != call.images * len(call.entries):
+            return
+        rows, repeats = slice(position * call.images, (position + 1) * call.images), key.shape[1] // entry.tokens
+        groups = [self._own, *self._rivals]
+        if added is not None:
+            added = added.repeat(1, 1, 1, repeats)
+        parts = []
+        for _, maps in attention_in_chunks(query[rows], key[rows], layer.heads, bias=added):
+            mean = maps.unflatten(-1, (repeats, entry.tokens)).sum(dim=-2).mean(dim=1)  # (image query token)
+            parts.append(torch.stack([mean[..., list(columns)].mean(dim=-1) for columns in groups]))
+        maps = torch.cat(parts, dim=-1).unflatten(-1, tuple(grid))  # (word image height width)
+        self._sums.append(_placed(maps, entry, self._run.latent))
+        self._step = call.step
+
+    def settle(self) -> Tensor | None:
+        """An evaluation is over, or the next one begins: bring the region up to date, and give it."""
+        track = self._spec.track
+        if self._sums:
+            values = torch.stack(self._sums).mean(dim=0)
+            self._sums = []
+            if self._step in self._moving or (self._step in self._steps and track.now is None):
+                rivals = values[1:] if len(values) > 1 else None
+                track.now = region_of(values[0], rivals, self._spec.cut, self._spec.grow)
+            if track.now is not None:
+                track.steps[self._step] = track.now
+        return track.now
+
+    def finish(self, skipped: Mapping[str, int]) -> str:
+        """How large the region was."""
+        self.settle()
+        track = self._spec.track
+        track.steps = {step: mask.cpu() for step, mask in track.steps.items()}
+        track.now = None
+        words = self._spec.words.strip()
+        if not track.steps:
+            return f"{words}: there was no region. Lower `start`, or sample more steps."
+        first, last = min(track.steps), max(track.steps)
+        sizes = [float(track.steps[step].mean()) for step in (first, last)]
+        lines = [f"{words}: {sizes[0]:.0%} of the picture at step {first}, {sizes[1]:.0%} at step {last}"]
+        return "\n".join([*lines, *([f"not gated: {reasons_text(skipped)}"] if skipped else [])])
+
+
+def _placed(maps: Tensor, entry: Entry, latent: Grid) -> Tensor:
+    """Maps of an entry on the latent's grid; 0 outside its area."""
+    if entry.area is None:
+        return resize(maps, latent)
+    height, width, top, left = entry.area
+    whole = maps.new_zeros((*maps.shape[:-2], *latent))
+    whole[..., top : top + height, left : left + width] = resize(maps, Grid(height, width))
+    return whole
+
+
+Columns = tuple[tuple[str, int], tuple[int, ...], tuple[tuple[int, ...], ...]]
+
+
+def _columns_of(spec: WordRegion, run: RunSpec) -> Columns:
+    """The entry that has the words, their columns, and those of each rival."""
+    tables = {(e.branch, e.index): e.table for e in run.entries if e.branch == POSITIVE and e.table is not None}
+    if not tables or not spec.words.strip():
+        raise WordError(
+            "Word Region: no words were found; expected words of the positive prompt. Write some into `words`, and put "
+            "Trace Words between the CLIP and CLIP Text Encode."
+        )
+    looked = {at: columns_in(table, spec.words) for at, table in tables.items()}
+    for at, columns in looked.items():
+        if not isinstance(columns, WordError):
+            rivals = find_words(tables[at], spec.rivals) if spec.rivals.strip() else ()
+            return at, columns, tuple(match.columns for match in rivals)
+    raise next(error for error in looked.values() if isinstance(error, WordError))
