@@ -24,16 +24,26 @@ if COMFYUI is None:
 use_comfyui(COMFYUI)
 
 from pack.demo.measure import SETTINGS, SIDE  # noqa: E402 - ComfyUI has to be found first
+from pack.host.acting.region import GatingRegion, gated, region_mask, with_region  # noqa: E402
 from pack.host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of  # noqa: E402
 from pack.host.demo import load_demo_model  # noqa: E402
 from pack.host.prompts.text import trace_words  # noqa: E402
 from pack.host.recording.sampling import sample  # noqa: E402
 from pack.host.recording.unet import record_attention  # noqa: E402
+from pack.scenescope.attention.act.region import RegionTrack  # noqa: E402
 from pack.scenescope.attention.act.steer import Steering  # noqa: E402
 from pack.scenescope.attention.record.recording import Recording  # noqa: E402
 from pack.scenescope.attention.record.selection import Selection  # noqa: E402
+from pack.scenescope.dims import Grid  # noqa: E402
 from pack.scenescope.world.checker import Found, find_things, judge  # noqa: E402
-from pack.scenescope.world.scene import Thing, draw, full_caption, noun_phrase, random_layout  # noqa: E402
+from pack.scenescope.world.scene import (  # noqa: E402
+    Thing,
+    caption,
+    draw,
+    full_caption,
+    noun_phrase,
+    random_layout,
+)
 
 SEED = 160_000  # of layouts and noise: used for nothing else
 PLACED, WHOLE = Odds(), Odds(end=1.0)
@@ -56,8 +66,12 @@ class Bench:
 
     def picture(self, model: Any, prompt: str, seed: int) -> np.ndarray:
         """(height width 3) float32."""
+        return self.sampled(model, self.encode(prompt), seed)
+
+    def sampled(self, model: Any, positive: Any, seed: int) -> np.ndarray:
+        """(height width 3) float32."""
         blank = {"samples": torch.zeros(1, 4, SIDE // 8, SIDE // 8)}
-        latent = sample(model, self.encode(prompt), self.negative, blank, replace(SETTINGS, seed=seed))
+        latent = sample(model, positive, self.negative, blank, replace(SETTINGS, seed=seed))
         return self.vae.decode(latent["samples"])[0].numpy()
 
     def recorded(self, prompt: str, seed: int) -> tuple[np.ndarray, Recording]:
@@ -170,11 +184,53 @@ def bringing_back(bench: Bench, index: int) -> None:
             bench.note(name, **{"back" if thing in missing else "kept": present(after, thing)})
 
 
+def following(bench: Bench, index: int) -> None:
+    """How well the live region of a noun fits the finished thing, at a quarter, half and the end of the run."""
+    layout = random_layout(np.random.default_rng([SEED + 3, 2, index]), count=2, held_out=True)
+    names = [thing.shape for thing in layout.things]
+    if len(set(names)) < len(names):
+        return
+    model, tracks = bench.model, [RegionTrack() for _ in names]
+    for name, rival, track in zip(names, reversed(names), tracks, strict=True):
+        model = with_region(model, GatingRegion(name, track, rival, cut=0.6, start=0.0), None)
+    things = find_things(bench.picture(model, full_caption(layout), SEED + 3000 + index))
+    for thing, track in zip(layout.things, tracks, strict=True):
+        found = [each.mask for each in things if (each.shape, each.colour) == (thing.shape, thing.colour)]
+        if len(found) == 1:
+            for name, step in (("step_5", 4), ("step_10", 9), ("step_20", 19)):
+                region = region_mask(track, Grid(SIDE, SIDE), step)[0].numpy() > 0.5
+                union = (region | found[0]).sum()
+                bench.note("live region, IoU with the finished thing", **{name: (region & found[0]).sum() / union})
+
+
+def gating(bench: Bench, index: int) -> None:
+    """A colour for one of two things by its region; the base prompt leaves that colour out."""
+    layout = random_layout(np.random.default_rng([SEED + 4, 2, index]), count=2, held_out=True)
+    first, second = layout.things
+    if first.shape == second.shape:
+        return
+    colourless = noun_phrase([word for word in first.words() if word != first.colour])
+    base = bench.encode(caption([colourless, noun_phrase(second.words())], layout.background))
+    inside = bench.encode(caption([noun_phrase(first.words())], layout.background))
+    track = RegionTrack()
+    model = with_region(bench.model, GatingRegion(first.shape, track), None)
+    for name, own, prompt in (
+        ("base without the colour", bench.model, base),
+        ("colour by region", model, gated(base, inside, track, 1.0)),
+        ("colour in the prompt", bench.model, bench.encode(full_caption(layout))),
+    ):
+        picture = bench.sampled(own, prompt, SEED + 4000 + index)
+        there, verdict = present(find_things(picture), first), judge(picture, layout)
+        bench.note(name, thing_in_its_colour=there, finds=verdict.finds, follows=verdict.follows)
+
+
 PARTS: dict[str, Callable[[Bench, int], None]] = {
     "place": placing,
     "three": lambda bench, index: placing(bench, index, 3),
     "off": switching_off,
     "back": bringing_back,
+    "region": following,
+    "gate": gating,
 }
 
 
@@ -198,7 +254,7 @@ def main() -> None:
         for index in indices(options.pictures):
             for part in options.only.split(","):
                 PARTS[part](bench, index)
-            if index % 10 == 9 or index == options.pictures - 1:
+            if index % 5 == 4 or index == options.pictures - 1:
                 print(f"\n{bench.table()}\n", flush=True)
 
 
