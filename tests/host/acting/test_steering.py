@@ -33,7 +33,7 @@ EACH = Selection(heads="each", precision=torch.float32)
 
 def table(tokens: int = 77) -> TokenTable:
     """The start, seven words, then padding."""
-    words = [Token(at + 1, 0, at + 1, "text", f"{word} ", at) for at, word in enumerate(WORDS)]
+    words = [Token(at + 1, 0, at + 1, "text", word, at) for at, word in enumerate(WORDS)]
     rest = [Token(at, at // 77, at % 77, "padding", "", None) for at in range(1 + len(WORDS), tokens)]
     return TokenTable(" ".join(WORDS), (Token(0, 0, 0, "start", "", None), *words, *rest))
 

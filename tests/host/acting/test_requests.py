@@ -1,0 +1,84 @@
+"""What Steer Words is asked for: lines, masks, boxes, and what is to be held."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from comfy_api.latest import io
+from pack.host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of
+from pack.nodes.steer import SteerWords
+from pack.scenescope.dims import Grid
+from pack.scenescope.errors import InputError, WordError
+from pack.tests.host.acting.test_steering import EACH, recording_of, run
+from pack.tests.support.host.runs import conditioning
+
+LINES = "red circle\n\n blue square \n"
+
+
+def test_lines_take_masks_then_boxes_and_the_rest_is_steered_everywhere():
+    """Oracle: by hand; core's boxes come as one, as a list, and as a list of frames."""
+    box = {"x": 8, "y": 16, "width": 24, "height": 40}
+    places = places_of("a\nb\nc\nd", [torch.ones(8, 8)], [[box, box | {"x": 0}]])
+    assert [place.boxes for place in places] == [(), ((1.0, 2.0, 3.0, 5.0),), ((0.0, 2.0, 3.0, 5.0),)]
+    odds = Odds(strength=1.0, inside=5.0, outside=-4.0, end=0.25, branch="both")
+    found = steerings_of("a\nb\nc\nd", places, odds)
+    assert [(item.words, item.strength, item.outside) for item in found] == [
+        ("a", 5.0, -4.0), ("b", 5.0, -4.0), ("c", 5.0, -4.0), ("d", 1.0, 0.0)
+    ]  # fmt: skip
+    assert {(item.start, item.end, item.branch) for item in found} == {(0.0, 0.25, "both")}
+    assert places_of("a", [], box)[0].boxes == places[1].boxes
+    assert places[1].on_latent(Grid(8, 12), 1, "").sum() == 15
+
+
+def test_a_batch_of_masks_is_one_for_each_line_or_one_for_each_picture():
+    """Oracle: by hand."""
+    batch = torch.arange(4.0)[:, None, None].expand(4, 6, 6) / 4
+    two = places_of(LINES, [batch], None)
+    assert [place.mask[:, 0, 0].tolist() for place in two] == [[0.0, 0.25], [0.5, 0.75]]
+    (one,) = places_of("red circle", [batch], None)
+    assert one.mask.shape == (4, 6, 6)
+    apart = places_of(LINES, [batch[0], torch.ones(1, 3, 5)], None)
+    assert [tuple(place.mask.shape) for place in apart] == [(1, 6, 6), (1, 3, 5)]
+
+
+@pytest.mark.parametrize(
+    ("masks", "said"),
+    [
+        ([torch.ones(3, 6, 6)], "3 places for 2 lines"),
+        ([torch.ones(6, 6), torch.ones(3, 5), torch.ones(6, 6), torch.ones(6, 6)], "masks of different sizes"),
+    ],
+)
+def test_masks_that_do_not_fit_the_lines_are_refused(masks: list[torch.Tensor], said: str):
+    """Oracle: the sentences."""
+    with pytest.raises(InputError, match=said):
+        steerings_of(LINES, places_of(LINES, masks, None), Odds())
+
+
+def test_what_is_lifted_gets_free_space_and_the_others_are_held_where_they_were(sd15: Any):
+    """Oracle: an invariant: the places of the phrases of one prompt do not overlap, and none is empty."""
+    recording, _ = recording_of(sd15, EACH)
+    found = keeping_others(recording, "blue square", Odds())
+    assert sorted(item.words for item in found) == ["blue square", "red circle"]
+    masks = {item.words: item.place.on_latent(recording.latent, 1, "") for item in found}
+    assert not (masks["blue square"] * masks["red circle"]).any()
+    assert {(item.strength, item.outside) for item in found} == {(6.0, -6.0)}
+    with pytest.raises(WordError, match="dog"):
+        keeping_others(recording, "dog", Odds())
+    wordless, _ = recording_of(sd15, EACH, positive=conditioning(seed=1))
+    with pytest.raises(WordError, match="carries no words"):
+        keeping_others(wordless, "circle", Odds())
+
+
+def test_the_node_steers_by_its_inputs(sd15: Any, monkeypatch: Any):
+    """Oracle: the same steerings put on by hand; what came from a doctor is done as well."""
+    mask = torch.zeros(1, 64, 96)
+    mask[..., :48] = 1
+    numbers = {"strength": 2.0, "inside": 6.0, "outside": -6.0, "start": 0.0, "end": 0.5, "branch": "positive"}
+    doctored = steerings_of("square", (), Odds(strength=-1.0))
+    monkeypatch.setattr(SteerWords, "hidden", io.HiddenHolder.from_dict({}))
+    (model,) = SteerWords.execute(sd15, LINES, masks={"mask0": mask, "mask1": None}, steering=doctored, **numbers).args
+    wanted = steered(sd15, (*steerings_of(LINES, places_of(LINES, [mask], None), Odds()), *doctored))
+    assert torch.equal(run(model), run(wanted))
+    assert not torch.equal(run(model), run(sd15))
