@@ -91,8 +91,10 @@ class CompareMaps(io.ComfyNode):
                     "after", tooltip="The second run. If its size differs, it is resampled to the first one's."
                 ),
                 io.String.Input(
-                    "words", default="", multiline=True, tooltip=f"{WORDS_TIP} Both prompts must have them; "
-                    "empty takes the words that both have."
+                    "words",
+                    default="",
+                    multiline=True,
+                    tooltip=f"{WORDS_TIP} Both prompts must have them; empty takes the words that both have.",
                 ),
                 *view_inputs(),
                 io.Combo.Input("colours", options=COLOURS, default="inferno", tooltip=COLOURS_TIP),

@@ -38,9 +38,7 @@ class FollowWordRegion(io.ComfyNode):
             search_aliases=ALIASES,
             inputs=[*_region_inputs(), *_more_inputs()],
             outputs=[
-                io.Model.Output(
-                    display_name="MODEL", tooltip="The model that follows the region, for the sampler."
-                ),
+                io.Model.Output(display_name="MODEL", tooltip="The model that follows the region, for the sampler."),
                 io.Conditioning.Output(
                     display_name="CONDITIONING",
                     tooltip="Both prompts, each with its part of the picture: the sampler's positive. Without `inside` "

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of
-from .widgets.sockets import CATEGORY, AttentionMaps, Steering
+from .widgets.sockets import CATEGORY, AttentionMaps, Steering, takes_pictures
 
 ALIASES = [
     "attention",
@@ -49,6 +49,7 @@ class SteerWords(io.ComfyNode):
         )
 
     @classmethod
+    @takes_pictures
     def execute(
         cls, model: Any, words: str, masks=None, boxes=None, keep_others=None, steering=None, **numbers: Any
     ) -> io.NodeOutput:
