@@ -28,7 +28,7 @@ from ..scenescope.errors import WordError
 from ..scenescope.training.learned.concepts import Concepts
 from ..scenescope.training.learned.prompts import Which, prompts_of
 from ..scenescope.training.ports import ClassPictures
-from ..scenescope.training.run.trainer import Report, StateStore, train
+from ..scenescope.training.run.trainer import StateStore, StepReport, train
 from ..scenescope.training.scene.scene import Scene
 from ..scenescope.training.settings import Settings, lora_settings
 from .concepts import apply_concepts
@@ -161,7 +161,7 @@ class Scope:
         scene: Scene,
         settings: Settings | None = None,
         *,
-        on_step: Callable[[Report], None] | None = None,
+        on_step: Callable[[StepReport], None] | None = None,
         keep: Path | None = None,
         save_every: int = 50,
         classes: ClassPictures | None = None,

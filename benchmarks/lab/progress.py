@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from pack.host.training.progress import EtaEstimator, time_text
-from pack.scenescope.training.run.trainer import Report
+from pack.scenescope.training.run.trainer import StepReport
 from pack.scenescope.training.settings import Settings
 
 BETWEEN = 20.0
@@ -41,7 +41,7 @@ class Progress:
         if step:
             self.say(f"going on after step {step}")
 
-    def step(self, report: Report) -> None:
+    def step(self, report: StepReport) -> None:
         """Take note of a step of the training."""
         now = self._clock()
         left = self._pace.after(report.step, now) if self._pace else None

@@ -21,7 +21,7 @@ from pack.scenescope.dims import Grid
 from pack.scenescope.files.safetensors_file import read_container, write_container
 from pack.scenescope.training.learned.concepts import Concepts
 from pack.scenescope.training.ports import ClassPictures, Ports
-from pack.scenescope.training.run.trainer import OnStep, Report, Run, StateStore, train
+from pack.scenescope.training.run.trainer import OnStep, Run, StateStore, StepReport, train
 from pack.scenescope.training.scene.scene import Concept, Scene, build_scene
 from pack.scenescope.training.settings import Settings
 from pack.scenescope.world.likeness import Truth, score
@@ -282,7 +282,7 @@ class _Follower:
         self._look_at_the_end(step, rows)
         self.began = time.perf_counter()
 
-    def follow(self, report: Report) -> None:
+    def follow(self, report: StepReport) -> None:
         self.spent[report.phase].append(time.perf_counter() - self.began)
         self.course.on_step(report)
         self._look_at_the_end(report.step, report.rows)

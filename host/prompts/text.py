@@ -11,7 +11,7 @@ import torch
 
 from ...scenescope.attention.words.byte_pairs import ends_word, piece_bytes
 from ...scenescope.attention.words.prompt import EMBEDDING, Syntax
-from ...scenescope.attention.words.tokenisation import Codec, Given, read_tokens
+from ...scenescope.attention.words.tokenisation import Codec, WeightedToken, read_tokens
 from ...scenescope.attention.words.tokens import TokenTable, agreed
 from ...scenescope.errors import HostError
 
@@ -20,7 +20,7 @@ LEARNED_ATTRIBUTE = "scenescope_learned"
 
 _STACKED = {"g", "l"}  # SDXL: both encoders give every column
 
-Chunks = list[list[Given]]
+Chunks = list[list[WeightedToken]]
 _HOST_CLIP: Any = object  # the class of the CLIP that is traced comes second
 
 
@@ -87,7 +87,7 @@ def table_of(clip: Any, tokens: Mapping[str, Chunks], prompts: Mapping[str, str 
     return agreed(read_tokens(prompts.get(key), tokens[key], codecs[key]) for key in sorted(codecs, reverse=True))
 
 
-class TracedChunks(list[list[Given]]):
+class TracedChunks(list[list[WeightedToken]]):
     """One encoder's tokens, which remember the prompt they were made from.
 
     Nodes that put tokens of two prompts together (CLIP Text Encode SDXL) move these lists between dictionaries and
@@ -229,7 +229,7 @@ def _codec(clip: Any, tokenizer: Any) -> Codec | None:
     return Codec(lambda token: piece_bytes(vocabulary.get(token, "")), start, end, syntax)
 
 
-def _same_chunk(one: list[Given], other: list[Given]) -> bool:
+def _same_chunk(one: list[WeightedToken], other: list[WeightedToken]) -> bool:
     return len(one) == len(other) and all(_same_value(a[0], b[0]) for a, b in zip(one, other, strict=True))
 
 

@@ -61,7 +61,7 @@ class RecordedRuns:
         """Finished runs, oldest first."""
         return tuple(self._runs)
 
-    def enter(self, recording: Recording | RecordingError, output: torch.Tensor) -> None:
+    def add(self, recording: Recording | RecordingError, output: torch.Tensor) -> None:
         """Take a finished run, or the reason why it left nothing."""
         context = get_executing_context()
         prompt, node = (context.prompt_id, context.node_id) if context is not None else (None, None)

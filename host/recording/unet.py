@@ -219,7 +219,7 @@ def _outer_sample(key: str, book: RecordedRuns) -> Callable[..., Any]:
         status: Literal["done", "stopped"] = "stopped"
         try:
             output = executor(*args, **kwargs)
-            book.enter(run.close(), output)
+            book.add(run.close(), output)
             status = "done"
             return output
         finally:

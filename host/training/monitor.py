@@ -29,7 +29,7 @@ from ...scenescope.training.run.history import (
     upto,
 )
 from ...scenescope.training.run.history_picture import draw_curves
-from ...scenescope.training.run.trainer import Report
+from ...scenescope.training.run.trainer import StepReport
 from ...scenescope.training.scene.scene import Scene
 from ...scenescope.training.settings import Settings
 from ..editor.messages import map_text
@@ -110,7 +110,7 @@ class Monitor:
         if wanted and not has_samples(self._folder, step, plan.sample_count, self._wish()):
             self._sample(step, rows)
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: StepReport) -> None:
         """Take note of a step, and break off where the host wants it."""
         self._history, self._taken = followed(self._history, report), report.step
         if self._wants_samples(report.step):

@@ -13,7 +13,7 @@ from ...scenescope.attention.words.prompt import learned_names
 from ...scenescope.errors import HostError
 from ...scenescope.training.ports import Encoded
 
-Given = int | Tensor
+TokenOrVector = int | Tensor
 MOST_PROMPTS = 64
 """Prompts whose tokens stay on the device, a quarter of a MB each."""
 
@@ -74,7 +74,7 @@ class HostText:
             chunks.append(chunk + [self._padding] * (self._length - len(chunk)))
         return Encoded(self._context(chunks), tuple(columns))
 
-    def _context(self, chunks: Sequence[Sequence[Given]]) -> Tensor:
+    def _context(self, chunks: Sequence[Sequence[TokenOrVector]]) -> Tensor:
         """What the encoder makes of chunks of tokens and rows: (batch token channel) float32.
 
         Source: host contract, ComfyUI 0.33 `sd1_clip.SDClipModel.forward`, which uploads each prompt anew; with the
@@ -93,7 +93,7 @@ class HostText:
         )
         return (last if encoder.layer == "last" else hidden).float()
 
-    def _embedded(self, chunk: Sequence[Given]) -> tuple[Tensor, Tensor]:
+    def _embedded(self, chunk: Sequence[TokenOrVector]) -> tuple[Tensor, Tensor]:
         """A chunk's tokens (1 token) and their embeddings (1 token channel), where a row stands the row."""
         key = tuple(given if isinstance(given, int) else self._padding for given in chunk)
         if key not in self._uploaded:
@@ -119,9 +119,9 @@ class HostText:
             elif part.strip():
                 yield from self._tokens(part)
 
-    def _tokens(self, text: str) -> list[Given]:
+    def _tokens(self, text: str) -> list[TokenOrVector]:
         """A text's tokens as the host makes them, without start, end and padding; weights are left out."""
-        found: list[Given] = []
+        found: list[TokenOrVector] = []
         for chunk in self._clip.tokenize(text)["l"]:
             for value, *_ in chunk[1:]:
                 if isinstance(value, Tensor):

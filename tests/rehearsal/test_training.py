@@ -13,7 +13,7 @@ from pack.host.training.models import training_ports
 from pack.host.training.samples import Sampling, decoded, first_noise, sampled
 from pack.scenescope.training.learned.concepts import Concepts, load_concepts, save_concepts
 from pack.scenescope.training.run import trainer
-from pack.scenescope.training.run.trainer import Report, StateStore, train
+from pack.scenescope.training.run.trainer import StateStore, StepReport, train
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
 from pack.tests.rehearsal.counts import Counts, counting
 from pack.tests.rehearsal.device import DEVICE, NAME
@@ -48,7 +48,7 @@ class Learner:
         with training_ports(*self.parts, scene, self.settings, checkpointing=self.checkpointing) as ports:
             counts = counting_now.__enter__()
 
-            def on_step(report: Report) -> None:
+            def on_step(report: StepReport) -> None:
                 nonlocal counting_now, counts
                 counting_now.__exit__(None, None, None)
                 self.steps.append(counts)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 from pack.scenescope.attention.words.prompt import Syntax
-from pack.scenescope.attention.words.tokenisation import Codec, Given, read_tokens
+from pack.scenescope.attention.words.tokenisation import Codec, WeightedToken, read_tokens
 from pack.scenescope.attention.words.tokens import TokenTable
 
 START, END, CHUNK = 1, 2, 12
@@ -62,7 +62,7 @@ class Written:
 
     tokenizer: SmallTokenizer
     prompt: str = ""
-    chunks: list[list[Given]] = field(default_factory=lambda: [[(START, 1.0, 0)]])
+    chunks: list[list[WeightedToken]] = field(default_factory=lambda: [[(START, 1.0, 0)]])
     places: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
     _group: int = 0
 

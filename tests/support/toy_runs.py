@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pack.scenescope.training.learned.concepts import Concepts
-from pack.scenescope.training.run.trainer import Report, train
+from pack.scenescope.training.run.trainer import StepReport, train
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
 from pack.tests.support.toy_training import toy_ports, toy_scene
 
@@ -33,7 +33,7 @@ def learned(settings: Settings, **options) -> Concepts:
 def breaking_at(step: int):
     """An `on_step` that raises after some step."""
 
-    def on_step(report: Report) -> None:
+    def on_step(report: StepReport) -> None:
         if report.step == step:
             raise BrokenOff
 

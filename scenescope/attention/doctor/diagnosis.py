@@ -21,7 +21,7 @@ from ..words.tokens import TokenTable, Word, fold
 from .measures import cosines, winning_mass
 from .things import Thing
 
-Kind = Literal["fine", "neglected", "merged", "leaking", "split", "dropped", "sink", "cannot say"]
+VerdictKind = Literal["fine", "neglected", "merged", "leaking", "split", "dropped", "sink", "cannot say"]
 
 NEGLECTED = 0.55
 """Winning mass times the number of things over the number of rivals... set by calibration."""
@@ -47,7 +47,7 @@ class Finding:
         limit: where it begins; None where there is none.
     """
 
-    kind: Kind
+    kind: VerdictKind
     word: str
     text: str
     number: float | None = None

@@ -24,8 +24,8 @@ from ..words.find import WordMatch
 from .comparison import comparison_tiles
 from .render import Style, captioned, masks_of, plain, sheet, tiles_of
 
-Layout = Literal["sheet", "captioned", "plain", "animation"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+SheetLayout = Literal["sheet", "captioned", "plain", "animation"]
+LAYOUTS: tuple[SheetLayout, ...] = get_args(SheetLayout)
 JSON_FORMAT = 1
 
 
@@ -43,7 +43,7 @@ class Layouting:
 
     style: Style
     how: Normalisation = "words"
-    layout: Layout = "sheet"
+    layout: SheetLayout = "sheet"
     merge: Merge = "mean"
 
 
@@ -78,7 +78,7 @@ def draw(recording: Recording, words: Sequence[WordMatch], view: View, plan: Lay
         InputError: the layout is none of the four.
     """
     if plan.layout not in LAYOUTS:
-        raise InputError(f"Layout: {plan.layout!r} is not a layout. Choose {', '.join(LAYOUTS)}.")
+        raise InputError(f"SheetLayout: {plan.layout!r} is not a layout. Choose {', '.join(LAYOUTS)}.")
     whole = heatmaps(recording, words, view, merge=plan.merge)
     cautions, style = cautions_of(whole), plan.style
     report = json.dumps(_report(recording, words, whole, view, plan.how, cautions), indent=2, ensure_ascii=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import InputError, RecordingError
 from ..record.recording import Address, AttentionMap, Entry, Projection, Recording
-from ..record.reducers import Whole, reduce_heads
+from ..record.reducers import Unreduced, reduce_heads
 from ..record.scores import attention_in_chunks
 from ..record.selection import POSITIVE, Branch, Heads
 from ..words.tokens import Token, TokenTable
@@ -94,7 +94,7 @@ def asked_columns(recording: Recording, columns: Sequence[int]) -> bool:
 def _answer(at: Address, item: Projection, question: Question, recording: Recording) -> AttentionMap:
     key = _longer(at, item, question).keys  # (image token+new head*channel)
     heads: Heads = recording.selection.heads
-    whole = Whole(item.query.shape[1], recording.selection.precision)
+    whole = Unreduced(item.query.shape[1], recording.selection.precision)
     for rows, maps in attention_in_chunks(item.queries, key, item.heads):
         whole.add(rows, reduce_heads(maps, heads))
     return AttentionMap(at, whole.result(), item.heads, item.query_grid)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...dims import Grid
 from .heatmap import Heatmaps
 
-Kind = Literal["near uniform", "corner sink"]
+CautionKind = Literal["near uniform", "corner sink"]
 
 FLAT = 0.05
 """Unevenness below which a map is called near uniform.
@@ -52,7 +52,7 @@ class Caution:
         text: the same in words, for the node.
     """
 
-    kind: Kind
+    kind: CautionKind
     word: str
     image: int
     measure: float

@@ -24,7 +24,7 @@ from .clock import StepClock
 from .evaluation import Coming, Evaluation
 from .layers import AttentionLayer
 from .recording import Address, AttentionMap, Entry, Projection, Recording
-from .reducers import Constants, Pooled, RegionMean, SelfReducer, Whole, reduce_heads
+from .reducers import Constants, Pooled, RegionMean, SelfReducer, Unreduced, reduce_heads
 from .scores import CHUNK_BYTES, attention_in_chunks, fold_repeats
 from .selection import Selection
 
@@ -233,7 +233,7 @@ class Recorder:
             self._open[self._ticket].projections[at] = Coming(parts, build)
 
     def _cross(self, pair: _Pair, layer: AttentionLayer, tokens: int) -> Tensor:
-        whole = Whole(pair.query.shape[1], self._selection.precision)
+        whole = Unreduced(pair.query.shape[1], self._selection.precision)
         bias = None if pair.bias is None else pair.bias.repeat(1, 1, 1, pair.key.shape[1] // tokens)
         chunks = attention_in_chunks(pair.query, pair.key, layer.heads, bias=bias, chunk_bytes=self._chunk_bytes)
         for rows, maps in chunks:
@@ -249,7 +249,7 @@ class Recorder:
         if region is not None:
             reducer = RegionMean(region, grid, target, self._constants, entry.area)
         elif target == grid:
-            reducer = Whole(pair.query.shape[1], self._selection.precision)
+            reducer = Unreduced(pair.query.shape[1], self._selection.precision)
         else:
             reducer = Pooled(grid, target, self._constants)
         for rows, maps in attention_in_chunks(pair.query, pair.key, layer.heads, chunk_bytes=self._chunk_bytes):

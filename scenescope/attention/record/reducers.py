@@ -55,7 +55,7 @@ class SelfReducer(Protocol):
         """The reduced map (batch head query key) float32."""
 
 
-class Whole:
+class Unreduced:
     """Keeps every query and key, in the type wanted, so that no float32 copy of the whole is ever held.
 
     Args:

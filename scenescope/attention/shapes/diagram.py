@@ -59,7 +59,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Layout:
+class DiagramLayout:
     """Where everything stands: both arms from top to bottom, the middle, and the picture's height."""
 
     down: tuple[Card, ...]
@@ -111,7 +111,7 @@ def draw_unet(
     return sheet.picture()
 
 
-def lay_out(rows: Sequence[BlockShape]) -> Layout:
+def lay_out(rows: Sequence[BlockShape]) -> DiagramLayout:
     """Give every block its place: a level below a level, both arms aligned where a skip joins them."""
     groups = [tuple(group) for _, group in groupby(rows, key=lambda row: row.block.partition(".")[0])]
     arms = {place: [group for group in groups if group[0].place == place] for place in ("down", "middle", "up")}
@@ -130,7 +130,7 @@ def lay_out(rows: Sequence[BlockShape]) -> Layout:
     for group in arms["middle"][:1]:
         middle = Card(group[0].level, (_WIDTH - _CARD_WIDTH) / 2, top, group)
         top += _PITCH
-    return Layout(tuple(down), tuple(up), middle, round(top + _FOOT))
+    return DiagramLayout(tuple(down), tuple(up), middle, round(top + _FOOT))
 
 
 def _draw_head(pen: Pen, rows: Sequence[BlockShape], title: str) -> None:
@@ -141,7 +141,7 @@ def _draw_head(pen: Pen, rows: Sequence[BlockShape], title: str) -> None:
     pen.text((_MARGIN, 76), "  ·  ".join(parts), 15, fill=_SOFT)
 
 
-def _draw_skips(pen: Pen, layout: Layout) -> None:
+def _draw_skips(pen: Pen, layout: DiagramLayout) -> None:
     for level in {card.level for card in layout.up}:
         ends = [[card for card in arm if card.level == level] for arm in (layout.down, layout.up)]
         for start, end in zip(reversed(ends[0]), reversed(ends[1]), strict=False):
@@ -149,7 +149,7 @@ def _draw_skips(pen: Pen, layout: Layout) -> None:
             pen.arrow([(start.middle[0] + start.half[0], height), (end.left - 3, height)], _LINE, 1.2, 7)
 
 
-def _draw_flow(pen: Pen, layout: Layout, latent: Grid) -> None:
+def _draw_flow(pen: Pen, layout: DiagramLayout, latent: Grid) -> None:
     """The way through: arrows down the left arm, around the middle and up the right arm."""
     for upper, lower in pairwise(layout.down):
         across = lower.middle[0]
@@ -167,7 +167,7 @@ def _draw_flow(pen: Pen, layout: Layout, latent: Grid) -> None:
         _draw_bend(pen, layout, layout.middle, latent)
 
 
-def _draw_bend(pen: Pen, layout: Layout, middle: Card, latent: Grid) -> None:
+def _draw_bend(pen: Pen, layout: DiagramLayout, middle: Card, latent: Grid) -> None:
     left, height = layout.down[-1].middle[0], middle.middle[1]
     pen.arrow([(left, layout.down[-1].top + _CARD_HEIGHT), (left, height), (middle.left, height)], _INK)
     if middle.level > layout.down[-1].level:
@@ -180,7 +180,7 @@ def _draw_bend(pen: Pen, layout: Layout, middle: Card, latent: Grid) -> None:
             pen.text((across - 14, height + 16), text, 14, fill=_SOFT, anchor="rm")
 
 
-def _draw_levels(pen: Pen, layout: Layout, latent: Grid) -> None:
+def _draw_levels(pen: Pen, layout: DiagramLayout, latent: Grid) -> None:
     """What is true of a whole level, between its first two skips."""
     for level in sorted({card.level for card in layout.down}):
         cards = [card for card in (*layout.down, *layout.up) if card.level == level]

@@ -18,7 +18,7 @@ _SEPARATORS = "\x1c\x1d\x1e\x1f"  # white space for Python, not for the tokenize
 _WORDS = re.compile(rf"[^\W_]+(?:['’][^\W_]+)*|(?:[^\w\s]|[_{_SEPARATORS}])+")
 _NAMELESS = "embedding"
 
-Given = tuple[Any, ...]  # (id or vector, weight) or (id or vector, weight, group)
+WeightedToken = tuple[Any, ...]  # (id or vector, weight) or (id or vector, weight, group)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _Name:
     vectors: int = 1
 
 
-def read_tokens(prompt: str | None, chunks: Sequence[Sequence[Given]], codec: Codec) -> TokenTable:
+def read_tokens(prompt: str | None, chunks: Sequence[Sequence[WeightedToken]], codec: Codec) -> TokenTable:
     """Name every column of a prompt.
 
     The prompt is taken apart as the host does it and laid beside the tokens, byte by byte. Where they do not fit, or
@@ -89,7 +89,7 @@ def read_tokens(prompt: str | None, chunks: Sequence[Sequence[Given]], codec: Co
     return TokenTable(decoded if prompt is None else prompt, tokens)
 
 
-def _columns(chunks: Sequence[Sequence[Given]], codec: Codec) -> Iterator[_Column]:
+def _columns(chunks: Sequence[Sequence[WeightedToken]], codec: Codec) -> Iterator[_Column]:
     column = 0
     for chunk, given in enumerate(chunks):
         ended = False
@@ -101,7 +101,7 @@ def _columns(chunks: Sequence[Sequence[Given]], codec: Codec) -> Iterator[_Colum
             column += 1
 
 
-def _one_vector_each(given: Iterable[Given]) -> Iterator[Given]:
+def _one_vector_each(given: Iterable[WeightedToken]) -> Iterator[WeightedToken]:
     """Host contract, `sd1_clip.SDClipModel.process_tokens`: a token of several vectors takes as many columns."""
     for value, *rest in given:
         several = value.shape[0] if isinstance(value, Tensor) and value.ndim == 2 else 1

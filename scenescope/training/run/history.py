@@ -13,7 +13,7 @@ from torch import Tensor
 from ...files.dataclass_file import read_value, write_value
 from ...files.dataclass_json import MisfitError
 from ..settings import Settings
-from .trainer import Report
+from .trainer import StepReport
 
 FORMAT = "scenescope-curves 1"
 LOSSES = ("masked", "attention", "prior")
@@ -66,7 +66,7 @@ def upto(history: History, step: int) -> History:
     return History(history.handles, history.steps[keep], history.losses[keep], history.fits[keep], history.maps)
 
 
-def followed(history: History, report: Report) -> History:
+def followed(history: History, report: StepReport) -> History:
     """The history with one step more; steps from it on that were there, from a run that went on, are left out."""
     before = history.steps < report.step
     measured = report.measured

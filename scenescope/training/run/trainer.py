@@ -34,7 +34,7 @@ ROWS, MOMENTS = "rows", ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
-class Report:
+class StepReport:
     """What is reported after a step.
 
     Args:
@@ -75,7 +75,7 @@ class StateStore:
             )
 
 
-OnStep = Callable[[Report], None]
+OnStep = Callable[[StepReport], None]
 OnBegin = Callable[[int, Mapping[str, Tensor]], None]
 
 
@@ -166,7 +166,7 @@ class Run:
     ) -> None:
         self._stack.close()
 
-    def advance(self) -> Report:
+    def advance(self) -> StepReport:
         """Take one step.
 
         Raises:
@@ -193,7 +193,7 @@ class Run:
         self.step += 1
         self.between_steps = True
         learned = partial(self._concepts_at, self.step)
-        return Report(self.step, settings.steps, phase, measured, length, learned, self.rows())
+        return StepReport(self.step, settings.steps, phase, measured, length, learned, self.rows())
 
     def rows(self) -> Mapping[str, Tensor]:
         """The row (channel) float32 of each handle, the run's own."""

@@ -14,7 +14,7 @@ from .masks import PALETTE, MaskSources, in_palette, opaque
 from .painted import LEAST_SHARE, Colour, Stray, main_colours, stray_colours
 from .scene import Concept, Scene
 
-Kind = Literal[
+CautionKind = Literal[
     "empty mask",
     "tiny mask",
     "overlap",
@@ -55,7 +55,7 @@ class SceneCaution:
         message: what is so, and what helps.
     """
 
-    kind: Kind
+    kind: CautionKind
     concept: int | None
     message: str
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pack.scenescope.attention.record.reducers import Pooled, RegionMean, Whole, reduce_heads
+from pack.scenescope.attention.record.reducers import Pooled, RegionMean, Unreduced, reduce_heads
 from pack.scenescope.attention.record.scores import attention_in_chunks, attention_scores
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import InputError
@@ -54,7 +54,7 @@ def test_heads_are_averaged_or_kept():
 def test_whole_keeps_everything_in_the_type_wanted(precision: torch.dtype):
     """Oracle: the map itself, rounded."""
     maps = self_maps()
-    kept = feed(Whole(SOURCE.cells, precision), maps)
+    kept = feed(Unreduced(SOURCE.cells, precision), maps)
     assert kept.dtype == precision
     assert torch.equal(kept, maps.to(precision))
 
@@ -113,7 +113,7 @@ def test_an_empty_region_is_refused():
 
 
 @pytest.mark.parametrize(
-    "reducer", [Whole(4, torch.float16), Pooled(SOURCE, SOURCE), RegionMean(torch.ones(4, 6), SOURCE, SOURCE)]
+    "reducer", [Unreduced(4, torch.float16), Pooled(SOURCE, SOURCE), RegionMean(torch.ones(4, 6), SOURCE, SOURCE)]
 )
 def test_a_reducer_that_was_given_nothing_says_so(reducer: object):
     """Oracle: the message."""

@@ -11,7 +11,7 @@ from pack.benchmarks.lab.trial import Course, Manner, Studio, learn
 from pack.host.demo import load_demo_model
 from pack.host.recording.sampling import SamplerSettings
 from pack.host.training.models import training_ports
-from pack.scenescope.training.run.trainer import Report, Run, StateStore
+from pack.scenescope.training.run.trainer import Run, StateStore, StepReport
 from pack.scenescope.training.settings import lora_settings
 from pack.scenescope.training.step.objective import StepResult
 from pack.tests.support.host.learning import SHORT, learned_bits, small_scene
@@ -27,7 +27,7 @@ class BreakOff:
     def __init__(self, at: int) -> None:
         self.at, self.begun = at, []
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: StepReport) -> None:
         if report.step == self.at:
             self.at = 0
             raise BrokenOffError
@@ -79,7 +79,7 @@ def test_lines_come_now_and_then():
     progress.begin(0)
     for step in range(1, 11):
         told = StepResult(0.25, 0.5, None if step < 6 else 0.125, {}, {})
-        progress.step(Report(step, 10, 1 if step < 6 else 2, told, 0.0, lambda: None, {}))
+        progress.step(StepReport(step, 10, 1 if step < 6 else 2, told, 0.0, lambda: None, {}))
     assert lines == [
         "  class picture 1 of 1",
         "  step 1 of 10, phase 1, loss 0.2500, attention 0.5000",

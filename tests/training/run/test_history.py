@@ -19,16 +19,16 @@ from pack.scenescope.training.run.history import (
     totals,
 )
 from pack.scenescope.training.run.history_picture import LINES, draw_curves
-from pack.scenescope.training.run.trainer import Report
+from pack.scenescope.training.run.trainer import StepReport
 from pack.scenescope.training.settings import lora_settings
 from pack.scenescope.training.step.objective import StepResult
 
 
-def told(step: int, prior: float | None, **fits: float) -> Report:
+def told(step: int, prior: float | None, **fits: float) -> StepReport:
     """A step's report, with maps of the step's number."""
     maps = {handle: torch.full((2, 3), step / 100) for handle in fits}
     measured = StepResult(1.0 * step, 2.0, prior, maps, fits)
-    return Report(step, 4, 1 if step < 3 else 2, measured, 0.0, lambda: None, {})
+    return StepReport(step, 4, 1 if step < 3 else 2, measured, 0.0, lambda: None, {})
 
 
 def history():
