@@ -77,14 +77,15 @@ class Sitter:
 
     def __init__(self, parts: tuple[Any, Any, Any]) -> None:
         self.model, self.clip, self.vae = parts[0], trace_words(parts[1]), parts[2]
-        self.negative = self._encode("")
+        self.negative = self.encode("")
 
-    def _encode(self, prompt: str) -> Any:
+    def encode(self, prompt: str) -> Any:
+        """A prompt as the sampler takes it, with its words."""
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt))
 
     def _sample(self, latent: torch.Tensor, prompt: str, settings: SamplerSettings) -> tuple[torch.Tensor, Recording]:
         watched, book = record_attention(self.model, Selection(branches=("positive",)))
-        result = sample(watched, self._encode(prompt), self.negative, {"samples": latent}, settings)["samples"]
+        result = sample(watched, self.encode(prompt), self.negative, {"samples": latent}, settings)["samples"]
         return result, book.find(None)[0]
 
     def picture(self, layout: Layout, seed: int, settings: SamplerSettings = SETTINGS) -> tuple[np.ndarray, Recording]:

@@ -17,6 +17,7 @@ from ..nodes import (
     masks,
     record,
     region,
+    replay,
     scene,
     shapes,
     steer,
@@ -24,7 +25,9 @@ from ..nodes import (
     train,
 )
 
-MODULES = (demo, record, shapes, text, heatmap, masks, ask, steer, region, files, scene, train, concepts, generate)
+LOOKING = (record, shapes, text, heatmap, masks, ask, files)
+ACTING = (steer, replay, region)
+MODULES = (demo, *LOOKING, *ACTING, scene, train, concepts, generate)
 NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]
 
 

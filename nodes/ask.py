@@ -1,4 +1,4 @@
-"""Questions to finished runs: other words, and another run beside it."""
+"""Questions to finished runs: other words, another run beside it, and why a word was ignored."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..host.editor.messages import say_on_node
+from ..host.editor.messages import say_and_keep, say_on_node
 from ..host.prompts.ask import question_of
 from ..host.prompts.words import picture_size, words_asked
+from ..scenescope.attention.doctor.examine import REPAIRS, examine
 from ..scenescope.attention.draw.figure import draw_comparison
 from ..scenescope.attention.read.ask import ask
-from .widgets.sockets import CATEGORY, AttentionMaps
+from .widgets.sockets import CATEGORY, AttentionMaps, Steering, takes_pictures
 from .widgets.view import (
     BRANCHES,
     COLOURS,
@@ -120,4 +121,88 @@ class CompareMaps(io.ComfyNode):
         return io.NodeOutput(figure.images, figure.masks, figure.report, ui=ui.PreviewImage(figure.images, cls=cls))
 
 
-NODES: list[Any] = [AskAgain, CompareMaps]
+class PromptDoctor(io.ComfyNode):
+    """Recorded maps in; verdicts, a sheet and a repair out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the maps, the things, and how they shall be repaired."""
+        return io.Schema(
+            node_id="SceneScope_PromptDoctor",
+            display_name="Prompt Doctor",
+            category=CATEGORY,
+            description="Says for each thing of the prompt whether it got a place of its own, lost it to another word, "
+            "or leaks, with the numbers; and gives a repair for Steer Words that puts what is missing into free space "
+            "and holds the rest.",
+            search_aliases=["missing object", "neglect", "attribute leakage", "why", "attend and excite", "diagnose"],
+            inputs=[
+                AttentionMaps.Input("attention_maps", tooltip="The run, from Attention Maps or Sample and Record."),
+                io.String.Input(
+                    "words",
+                    default="",
+                    multiline=True,
+                    placeholder="red circle\ngreen star",
+                    tooltip="The things, one on a line, the noun last: `red circle`. Empty, the default, finds them: "
+                    "words between commas, `and`, `with`; what follows `in`, `on` or `at` is left out.",
+                ),
+                *_doctor_inputs(),
+                io.Image.Input("picture", optional=True, tooltip="The decoded picture, to lie under the maps."),
+            ],
+            outputs=[
+                io.String.Output(display_name="REPORT", tooltip="The verdicts as Markdown, with numbers and limits."),
+                io.String.Output(display_name="JSON", tooltip="The same for programs."),
+                io.Image.Output(
+                    display_name="IMAGE", tooltip="A row for each thing: its map, and where it beats the others."
+                ),
+                Steering.Output(
+                    display_name="STEERING",
+                    tooltip="The repair; connect it to Steer Words, and sample again with the same seed. Does nothing "
+                    "where nothing is missing.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @takes_pictures
+    def execute(cls, attention_maps: Any, words: str, picture: Any = None, **choices: Any) -> io.NodeOutput:
+        """Examine, draw, and say it on the node."""
+        found = examine(attention_maps, words, picture=picture, **choices)
+        said = say_and_keep(cls.hidden.unique_id, found.summary)
+        shown = ui.PreviewImage(found.sheet, cls=cls).as_dict() | said
+        return io.NodeOutput(found.report, found.data, found.sheet, found.repair, ui=shown)
+
+
+def _doctor_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "repair",
+            options=list(REPAIRS),
+            default="place",
+            tooltip="place: what is missing goes into the largest free square, what was found is held where it "
+            "is (default). lift: the missing words get 7.4 times their odds everywhere, which loses other "
+            "things. none: no repair.",
+        ),
+        io.Float.Input(
+            "early",
+            default=0.25,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            advanced=True,
+            tooltip="Also say what is doubted after this share of the steps, which shows how early a run could "
+            "be stopped. 0 leaves it out.",
+        ),
+        io.Int.Input(
+            "image_index",
+            default=0,
+            min=0,
+            max=4095,
+            advanced=True,
+            tooltip="Which picture of a batch is examined, from 0.",
+        ),
+    ]
+
+
+NODES: list[Any] = [AskAgain, CompareMaps, PromptDoctor]

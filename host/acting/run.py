@@ -70,8 +70,9 @@ class ActingRun:
         self._images = 1
         self._found: dict[int, tuple[LayerModules, ...]] = {}
         self._fresh = self._first = False
+        self._evaluation = 0
 
-    def open(self, guider: Any, sigmas: torch.Tensor, noise: torch.Tensor) -> None:
+    def open(self, guider: Any, sigmas: torch.Tensor, noise: torch.Tensor, seed: int | None) -> None:
         """Begin every act, before anything is sampled."""
         unet = guider.inner_model.diffusion_model
         refuse_compiled(unet, guider.model_options, "Acting on attention")
@@ -84,6 +85,7 @@ class ActingRun:
             images=self._images,
             sigmas=schedule,
             entries=planned_entries(guider, self._conditionings),
+            seed=seed,
         )
         carried: Sequence[tuple[Instruction, str | None]] = guider.model_patcher.get_attachment(KEY) or ()
         self.acts = [(instruction.begin(run), node) for instruction, node in carried]
@@ -99,7 +101,7 @@ class ActingRun:
     def evaluate(self, sigma: torch.Tensor) -> None:
         """The sampler asks the model."""
         self._fresh = True
-        self.clock.evaluate(sigma)
+        self._evaluation = self.clock.evaluate(sigma)
 
     @contextmanager
     def conditioning_pass(self, conditionings: Items) -> Iterator[Items]:
@@ -123,7 +125,7 @@ class ActingRun:
                 self.state.skip("a call for a part of the picture (tiles or the like), or without the host's list")
             yield
             return
-        call = ModelCall(tuple(entries), self._images, latent, self.clock.current_step(), self._first)
+        call = ModelCall(tuple(entries), self._images, latent, self.clock.current_step(), self._first, self._evaluation)
         found = self._sites_of(unet)
         writes = {item.layer: self._writes(item.layer, call) for item in found}
         capture_maps = {item.layer: [act for act, _ in self.acts if act.watches(item.layer, call)] for item in found}
@@ -209,7 +211,7 @@ def _sampler_sample(
     run = _run_of(extra["model_options"])
     if run is None:
         return executor(guider, sigmas, extra, callback, noise, *rest, **more)
-    run.open(guider, sigmas, noise)
+    run.open(guider, sigmas, noise, extra.get("seed"))
 
     def step_done(step: int, denoised: Any, x: Any, total: int) -> None:
         run.clock.step_done(step)

@@ -120,6 +120,7 @@ class ReplayAct(Act):
     ) -> None:
         self._tape, self._playing, self._aligned = tape, playing, aligned
         self._schedule = tape.schedule(run)
+        self._seeds = _seeds(tape.recording.about.get("seed"), run.seed)
         self._blocks = choose_blocks(playing.blocks, tape.recording.layers)
         self._played: dict[Kind, set[int]] = {"cross": set(), "self": set()}
         self._regions: dict[Grid, Tensor] = {}
@@ -152,7 +153,7 @@ class ReplayAct(Act):
         for (branch, index), alignment in self._aligned.items():
             where = f"{branch} {index}: " if len(self._aligned) > 1 else ""
             lines.append(f"{where}{alignment.describe()}")
-        lines += [self._schedule.caution] if self._schedule.caution else []
+        lines += [caution for caution in (self._schedule.caution, self._seeds) if caution]
         lines += [f"not replayed: {reasons_text(skipped)}"] if skipped else []
         return "\n".join(lines)
 
@@ -202,6 +203,16 @@ class ReplayAct(Act):
             kept = 1 - resize(self._playing.free.float().cpu(), grid)
             self._regions[grid] = kept.flatten()[:, None]
         return self._regions[grid].to(like)
+
+
+def _seeds(recorded: object, played: int | None) -> str:
+    """A sentence where the runs began from different noise, else empty."""
+    if recorded is None or played is None or recorded == played:
+        return ""
+    return (
+        f"The seed is {played}, the recorded run's was {recorded}: the layout is the recorded one, the details are "
+        "not. Take its seed to keep the picture."
+    )
 
 
 def _rows(position: int, call: ModelCall) -> slice:

@@ -28,6 +28,7 @@ class RunSpec:
         images: pictures of the batch.
         sigmas: the schedule, steps + 1 values.
         entries: the conditioning entries.
+        seed: of the starting noise, where it is known.
     """
 
     layers: tuple[AttentionLayer, ...]
@@ -35,6 +36,7 @@ class RunSpec:
     images: int
     sigmas: tuple[float, ...]
     entries: tuple[Entry, ...]
+    seed: int | None = None
 
     @property
     def steps(self) -> int:

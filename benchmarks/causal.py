@@ -1,0 +1,201 @@
+"""Whether a word's map shows what the word does: proof by taking the word away, on any checkpoint, without a judge.
+
+    python dev.py bench causal
+    python dev.py bench causal --checkpoint FILE --prompts FILE --width 512 --height 512
+
+A prompt is sampled and recorded; then its first thing is switched off, everywhere or in a part of the picture, by
+log-odds on its columns, from the same noise. The change is the mean absolute difference of the latents' channels. For
+the noun's map of each block, and of all together:
+
+- pointing: whether the map's maximum lies in the fifth of the picture that changes most when the words are off;
+- covers: the area under the curve of how much of that change lies in the cells that the map puts first; 0.5 is chance;
+- deletion: the words are off in the fifth of the cells where the map is highest: how much of the change that makes;
+- insertion: the words are on only there: how much of the change is undone.
+
+The control is the map of another noun of the same prompt. Deletion and insertion sample two pictures for each row, and
+are left out with `--quick`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+
+COMFYUI = find_comfyui()
+if COMFYUI is None:
+    raise SystemExit(f"Causal: no ComfyUI was found; the figures need one. {HOW_TO_GET_ONE}")
+use_comfyui(COMFYUI)
+
+import comfy.sd  # noqa: E402
+from pack.demo.measure import layouts  # noqa: E402
+from pack.host.acting.run import with_act  # noqa: E402
+from pack.host.demo import DEMO_FILE, load_demo_model  # noqa: E402
+from pack.host.prompts.text import trace_words  # noqa: E402
+from pack.host.recording.sampling import SamplerSettings, sample  # noqa: E402
+from pack.host.recording.unet import record_attention  # noqa: E402
+from pack.scenescope.attention.act.place import Place  # noqa: E402
+from pack.scenescope.attention.act.steer import Steering  # noqa: E402
+from pack.scenescope.attention.doctor.things import Thing, things_of  # noqa: E402
+from pack.scenescope.attention.read.heatmap import heatmaps  # noqa: E402
+from pack.scenescope.attention.read.view import View  # noqa: E402
+from pack.scenescope.attention.record.recording import Recording  # noqa: E402
+from pack.scenescope.attention.record.selection import Selection  # noqa: E402
+from pack.scenescope.attention.words.find import WordMatch  # noqa: E402
+from pack.scenescope.world.scene import full_caption  # noqa: E402
+
+SEED, OFF, PART = 81, -12.0, 0.2
+"""Seed of the demo's prompts; log-odds at which a word is off; the part of the picture that counts as a map's top."""
+ALL, CONTROL = "all blocks", "control: another noun"
+Row = dict[str, float]
+
+
+def covered(change: torch.Tensor, order: torch.Tensor) -> float:
+    """Area under the curve of the change (cell) met by taking cells in this order: 0.5 where the order tells nothing.
+
+    >>> round(covered(torch.tensor([0.0, 0.0, 1.0]), torch.tensor([2, 0, 1])), 3)
+    0.833
+    """
+    met = (change[order] / change.sum().clamp(min=1e-12)).cumsum(0)
+    return float((met - change[order] / change.sum().clamp(min=1e-12) / 2).mean())
+
+
+class Subject:
+    """A model under test.
+
+    Args:
+        parts: MODEL, CLIP and VAE.
+        options: of the command line.
+    """
+
+    def __init__(self, parts: tuple[Any, Any, Any], options: argparse.Namespace) -> None:
+        self.model, self.clip = parts[0], trace_words(parts[1])
+        self.settings = SamplerSettings(0, options.steps, options.cfg, options.sampler, options.scheduler)
+        self.blank = {"samples": torch.zeros(1, 4, options.height // 8, options.width // 8)}
+        self.negative = self._encode("")
+
+    def _encode(self, prompt: str) -> Any:
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt))
+
+    def latent(self, prompt: str, seed: int, *acts: Steering, model: Any = None) -> torch.Tensor:
+        """What the sampler gives (channel height width)."""
+        model = model or self.model
+        for act in acts:
+            model = with_act(model, act)
+        settings = replace(self.settings, seed=seed)
+        return sample(model, self._encode(prompt), self.negative, self.blank, settings)["samples"][0].float().cpu()
+
+    def recorded(self, prompt: str, seed: int) -> tuple[torch.Tensor, Recording]:
+        """The same, and what was recorded."""
+        watched, runs = record_attention(self.model, Selection(branches=("positive",)))
+        return self.latent(prompt, seed, model=watched), runs.find(None)[0]
+
+
+def change_of(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """(height width) mean absolute difference over channels."""
+    return (one - other).abs().mean(dim=0)
+
+
+def maps_of(recording: Recording, things: tuple[Thing, ...], thing: Thing) -> dict[str, torch.Tensor]:
+    """The noun's map (height width) by block, by all of them, and another noun's by all."""
+
+    def map_of(noun: Thing, blocks: str) -> torch.Tensor:
+        view = View(resolution="all", blocks=blocks)
+        return heatmaps(recording, [WordMatch(noun.noun.text, (noun.noun.columns,))], view).values[0, ..., 0]
+
+    blocks = {layer.block: map_of(thing, layer.block) for layer in recording.layers if layer.kind == "cross"}
+    other = next(each for each in things if each is not thing)
+    return blocks | {ALL: map_of(thing, "all"), CONTROL: map_of(other, "all")}
+
+
+def measure(subject: Subject, prompt: str, seed: int, quick: bool) -> Iterator[tuple[str, Row]]:
+    """The rows of one prompt's first noun."""
+    picture, recording = subject.recorded(prompt, seed)
+    (entry,) = (entry for entry in recording.entries if entry.branch == "positive")
+    assert entry.table is not None
+    things = things_of(entry.table)
+    if len(things) < 2:
+        return
+    thing = things[0]
+    change = change_of(picture, subject.latent(prompt, seed, Steering(thing.text, OFF)))
+    flat = change.flatten()
+    most = set(flat.topk(max(1, round(PART * flat.numel()))).indices.tolist())
+    for name, values in maps_of(recording, things, thing).items():
+        order = values.flatten().argsort(descending=True)
+        row: Row = {"pointing": float(int(order[0]) in most), "covers": covered(flat, order)}
+        if not quick:
+            top = torch.zeros_like(flat)
+            top[order[: max(1, round(PART * flat.numel()))]] = 1
+            top = top.reshape(change.shape)
+            deleted = subject.latent(prompt, seed, Steering(thing.text, OFF, 0.0, Place(top)))
+            inserted = subject.latent(prompt, seed, Steering(thing.text, 0.0, OFF, Place(top)))
+            row["deletion"] = float(change_of(picture, deleted).mean() / change.mean())
+            row["insertion"] = 1 - float(change_of(picture, inserted).mean() / change.mean())
+        yield name, row
+
+
+def prompts_of(options: argparse.Namespace) -> list[str]:
+    """The prompts: lines of a file, or captions of the demo world in combinations held back from training."""
+    if options.prompts:
+        return [line.strip() for line in options.prompts.read_text("utf-8").splitlines() if line.strip()]
+    return [full_caption(layout) for layout in layouts(SEED, options.number, 2)]
+
+
+def table(rows: Mapping[str, list[Row]]) -> str:
+    """Write the means as Markdown."""
+    parts = list(next(iter(rows.values()))[0])
+    lines = ["| map of | " + " | ".join([*parts, "words"]) + " |", "| --- " * (len(parts) + 2) + "|"]
+    for name, found in rows.items():
+        means = " | ".join(f"{np.mean([row[part] for row in found]):.2f}" for part in parts)
+        lines.append(f"| {name} | {means} | {len(found)} |")
+    return "\n".join(lines)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line; the defaults suit the demo model."""
+    reader = argparse.ArgumentParser(prog="dev.py bench causal", description=__doc__)
+    reader.formatter_class = argparse.RawDescriptionHelpFormatter
+    reader.add_argument("--checkpoint", type=Path, help="an SD1.5 checkpoint (the demo model)")
+    reader.add_argument("--prompts", type=Path, help="a file with a prompt on each line, each of two things or more")
+    reader.add_argument("--number", type=int, default=10, help="of the demo world's prompts, without --prompts")
+    reader.add_argument("--quick", action="store_true", help="without deletion and insertion")
+    for name, default in (("width", 128), ("height", 128), ("steps", 20)):
+        reader.add_argument(f"--{name}", type=int, default=default)
+    reader.add_argument("--cfg", type=float, default=2.0)
+    reader.add_argument("--sampler", default="dpmpp_2m")
+    reader.add_argument("--scheduler", default="karras")
+    return reader.parse_args()
+
+
+def load(file: Path | None) -> tuple[Any, Any, Any]:
+    """Load MODEL, CLIP and VAE."""
+    if file is None or file.resolve() == DEMO_FILE:
+        return load_demo_model()
+    parts = comfy.sd.load_checkpoint_guess_config(str(file), output_vae=True, output_clip=True)
+    return parts[0], parts[1], parts[2]
+
+
+def main() -> None:
+    """Measure and print the table."""
+    options = arguments()
+    torch.set_num_threads(1)  # where a machine is shared, a second thread waits more than it works
+    rows: dict[str, list[Row]] = defaultdict(list)
+    with torch.inference_mode():
+        subject = Subject(load(options.checkpoint), options)
+        for seed, prompt in enumerate(prompts_of(options)):
+            for name, row in measure(subject, prompt, seed, options.quick):
+                rows[name].append(row)
+                print(".", end="", file=sys.stderr, flush=True)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""An earlier run's attention in a new run: swap a word, refine a prompt, keep the picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..host.acting.run import with_act
+from ..scenescope.attention.act.replay import Playing, Replay
+from ..scenescope.attention.record.selection import NEGATIVE, POSITIVE
+from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
+
+_BRANCHES = {"positive": (POSITIVE,), "negative": (NEGATIVE,), "both": (POSITIVE, NEGATIVE)}
+
+
+class ReplayAttention(io.ComfyNode):
+    """MODEL and a recording in, a MODEL out whose runs look where the recorded run looked."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the model, the recording, how long and how strongly it is played, and how words are matched."""
+        return io.Schema(
+            node_id="SceneScope_ReplayAttention",
+            display_name="Replay Attention",
+            category=CATEGORY,
+            description="Samples a changed prompt with the attention of an earlier run, so that the picture stays and "
+            "a word changes. Record the first run with keep_queries, keep its seed, and change the prompt.",
+            search_aliases=["prompt to prompt", "p2p", "swap", "word swap", "prompt edit", "recolor", "refine"],
+            inputs=[
+                io.Model.Input("model", tooltip="The MODEL that the recorded run was sampled with, with its LoRAs."),
+                AttentionMaps.Input("attention_maps", tooltip="The earlier run, recorded with keep_queries."),
+                io.Float.Input(
+                    "cross_until",
+                    default=0.4,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Share of the steps in which words look where they looked. 0.4 keeps the layout and lets "
+                    "colours, textures and backgrounds change; 0.8 keeps more, and freezes textures and backgrounds "
+                    "too. 0 replays nothing.",
+                ),
+                io.Float.Input(
+                    "self_until",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="The same for self-attention, which holds shapes and textures. 0 for most edits; 0.8, with "
+                    "cross_until 0.8 to 1, to recolour and change nothing else. Needs a recording with "
+                    "keep_self_queries.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="1 takes the earlier run's attention, 0 the new run's own; between them they are mixed.",
+                ),
+                *_matching_inputs(),
+                io.Mask.Input(
+                    "free",
+                    optional=True,
+                    tooltip="White where the picture may change more, for example Token Heatmap's mask of the word "
+                    "that changes: there the replay ends at cross_until and self_until. Black is held as long as the "
+                    "recording goes.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="The same model, replaying. Connect it to any sampler.")
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    @takes_pictures
+    def execute(cls, model: Any, attention_maps: Any, free: Any = None, **choices: Any) -> io.NodeOutput:
+        """Put the replay on a clone of the model."""
+        playing = Playing(
+            cross=choices["cross_until"],
+            self_attention=choices["self_until"],
+            strength=choices["strength"],
+            blocks=choices["blocks"],
+            branches=_BRANCHES[choices["branch"]],
+            match=choices["match"],
+            swaps=choices["swaps"],
+            words=choices["words"],
+            free=None if free is None else free[0] if free.ndim == 3 else free,
+        )
+        return io.NodeOutput(with_act(model, Replay(attention_maps, playing), cls.hidden.unique_id))
+
+
+def _matching_inputs() -> list[io.Input]:
+    return [
+        io.String.Input(
+            "swaps",
+            default="",
+            multiline=True,
+            tooltip="Which new word takes which old word's place, `red > blue` on each line. Empty, the default, "
+            "compares the prompts: words in the same place are swapped, and new words look where they like.",
+        ),
+        io.String.Input(
+            "words",
+            default="",
+            advanced=True,
+            tooltip="Words of the new prompt that shall look where they looked, separated by commas; the others look "
+            "where they like. Empty for all.",
+        ),
+        io.Combo.Input(
+            "match",
+            options=["words", "columns"],
+            default="words",
+            advanced=True,
+            tooltip="words: prompts of any length, compared word by word; needs CLIP Text Encode behind Trace Words. "
+            "columns: the first with the first, for prompts whose words are not known.",
+        ),
+        io.Combo.Input(
+            "branch",
+            options=list(_BRANCHES),
+            default="positive",
+            advanced=True,
+            tooltip="Whose attention is replayed. The positive prompt's is enough.",
+        ),
+        io.String.Input(
+            "blocks",
+            default="all",
+            advanced=True,
+            tooltip="Blocks that are replayed: all, down, mid, up, or names such as `output 9, output 10`. Without the "
+            "finest grid little is kept.",
+        ),
+    ]
+
+
+NODES: list[type[io.ComfyNode]] = [ReplayAttention]

@@ -1,0 +1,110 @@
+"""The whole examination: from a recording to verdicts, a report, a sheet and a repair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from ...errors import InputError, WordError
+from ..act.place import Place
+from ..act.steer import Steering
+from ..read.view import viewed_entry
+from ..record.recording import Recording
+from .diagnosis import Diagnosis, diagnose, view_of_words
+from .repair import Placed
+from .repair import repair as place_again
+from .report import markdown, report_json
+from .sheet import draw_sheet
+from .things import things_of
+
+Repair = Literal["place", "lift", "none"]
+REPAIRS: tuple[Repair, ...] = get_args(Repair)
+INSIDE, OUTSIDE, LIFT = 6.0, -6.0, 2.0
+"""Log-odds of the repairs, as they were measured: 36 of 49 missing things back by places; 36 of 60 by lifting alone."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What the Prompt Doctor gives.
+
+    Args:
+        diagnosis: the verdicts.
+        report: as Markdown.
+        data: as JSON.
+        sheet: (1 height width 3) float32 0..1.
+        repair: for Steer Words; empty where nothing is missing.
+    """
+
+    diagnosis: Diagnosis
+    report: str
+    data: str
+    sheet: Tensor
+    repair: tuple[Steering, ...]
+
+    @property
+    def summary(self) -> str:
+        """A line for each thing."""
+        findings = [finding for item in self.diagnosis.things for finding in item.findings]
+        return "\n".join(f"{f.kind}: {f.text}" for f in (*findings, *self.diagnosis.others))
+
+
+def examine(
+    recording: Recording,
+    words: str = "",
+    *,
+    picture: Tensor | None = None,
+    repair: Repair = "place",
+    early: float = 0.25,
+    image_index: int = 0,
+) -> Examination:
+    """Examine a run.
+
+    Args:
+        recording: what it left.
+        words: its things, one on a line; empty to find them in the prompt.
+        picture: (image height width 3) 0..1 of the run, to lie under the maps.
+        repair: how what is missing shall be brought back.
+        early: share of the run after which the early verdict is given; 0 for none.
+        image_index: picture of the batch, from 0.
+
+    Raises:
+        InputError: there is no such picture.
+        WordError: the conditioning carries no words, or the things are not among them.
+        RecordingError: no cross-attention of the positive prompt was recorded.
+    """
+    if not 0 <= image_index < recording.images:
+        raise InputError(
+            f"Prompt Doctor: image_index is {image_index}; expected 0 to {recording.images - 1}, the pictures of this "
+            "run. Choose one of them."
+        )
+    view = view_of_words(recording, image_index)
+    table = viewed_entry(recording, view).table
+    if table is None:
+        raise WordError(
+            "Prompt Doctor: the positive conditioning carries no words; expected those of its prompt. Put Trace Words "
+            "between the CLIP and CLIP Text Encode."
+        )
+    diagnosis = diagnose(recording, things_of(table, words), view, early)
+    placed = place_again(recording, diagnosis, view) if repair == "place" else ()
+    own = None if picture is None or image_index >= len(picture) else picture[image_index : image_index + 1]
+    return Examination(
+        diagnosis,
+        markdown(diagnosis, placed),
+        report_json(diagnosis, placed),
+        draw_sheet(recording, diagnosis, view, own, placed),
+        _placing(placed) if repair == "place" else _lifting(diagnosis) if repair == "lift" else (),
+    )
+
+
+def _placing(placed: Sequence[Placed]) -> tuple[Steering, ...]:
+    return tuple(
+        Steering(item.words, INSIDE, OUTSIDE, Place(item.mask), who="Steer Words (Prompt Doctor's repair)")
+        for item in placed
+    )
+
+
+def _lifting(diagnosis: Diagnosis) -> tuple[Steering, ...]:
+    return tuple(Steering(item.thing.text, LIFT) for item in diagnosis.things if item.missing)
