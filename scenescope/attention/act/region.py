@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -137,6 +137,7 @@ class RegionAct(Act):
         self._layers = {layer.order for layer in nearest if layer.place == "up"} or {layer.order for layer in nearest}
         self._steps = steps_between(spec.start, 1.0, run.steps)
         self._moving = steps_between(spec.start, spec.freeze, run.steps)
+        self._means: Tensor | None = None
         self._sums: list[Tensor] = []
         self._step = 0
         spec.track.restart()
@@ -153,14 +154,15 @@ class RegionAct(Act):
         if query.shape[1] != grid.cells or query.shape[0] != call.images * len(call.entries):
             return
         rows, repeats = slice(position * call.images, (position + 1) * call.images), key.shape[1] // entry.tokens
-        groups = [self._own, *self._rivals]
+        if self._means is None or self._means.device != query.device:  # uploaded once: a step waits for nothing
+            self._means = _means_of([self._own, *self._rivals], entry.tokens).to(query.device)
         if added is not None:
             added = added.repeat(1, 1, 1, repeats)
         parts = []
         for _, maps in attention_in_chunks(query[rows], key[rows], layer.heads, bias=added):
             mean = maps.unflatten(-1, (repeats, entry.tokens)).sum(dim=-2).mean(dim=1)  # (image query token)
-            parts.append(torch.stack([mean[..., list(columns)].mean(dim=-1) for columns in groups]))
-        maps = torch.cat(parts, dim=-1).unflatten(-1, tuple(grid))  # (word image height width)
+            parts.append(mean @ self._means)  # (image query word)
+        maps = torch.cat(parts, dim=1).movedim(-1, 0).unflatten(-1, tuple(grid))  # (word image height width)
         self._sums.append(_placed(maps, entry, self._run.latent))
         self._step = call.step
 
@@ -181,7 +183,8 @@ class RegionAct(Act):
         """How large the region was."""
         self.settle()
         track = self._spec.track
-        track.steps = {step: mask.cpu() for step, mask in track.steps.items()}
+        if track.steps:  # all in one copy
+            track.steps = dict(zip(track.steps, torch.stack(list(track.steps.values())).cpu(), strict=True))
         track.now = None
         words = self._spec.words.strip()
         if not track.steps:
@@ -190,6 +193,14 @@ class RegionAct(Act):
         sizes = [float(track.steps[step].mean()) for step in (first, last)]
         lines = [f"{words}: {sizes[0]:.0%} of the picture at step {first}, {sizes[1]:.0%} at step {last}"]
         return "\n".join([*lines, *([f"not gated: {reasons_text(skipped)}"] if skipped else [])])
+
+
+def _means_of(groups: Sequence[Sequence[int]], tokens: int) -> Tensor:
+    """(token word) float32: what makes the mean of each group's columns of a row of shares."""
+    means = torch.zeros(tokens, len(groups))
+    for index, columns in enumerate(groups):
+        means[list(columns), index] = 1 / len(columns)
+    return means
 
 
 def _placed(maps: Tensor, entry: Entry, latent: Grid) -> Tensor:

@@ -96,7 +96,8 @@ def test_the_region_is_cut_out_of_the_words_own_maps(sd15: Any) -> None:
             if item.address.step == step and item.address.block in ("output 9", "output 10", "output 11")
         ]
         assert len(maps) == 3
-        assert torch.equal(track.mask(step), region_of(torch.stack(maps).mean(dim=0), None, 0.7, 0))
+        wanted = region_of(torch.stack(maps).mean(dim=0), None, 0.7, 0)
+        assert torch.equal(track.mask(step), wanted)
     assert region_mask(track, Grid(64, 96), -2).shape == (3, 64, 96)
 
 

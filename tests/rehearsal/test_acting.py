@@ -1,0 +1,57 @@
+"""Acting on a GPU: no step of a steered or gated run waits for the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pack.host.acting.region import GatingRegion, gated, region_mask, with_region
+from pack.host.acting.steer import Odds, places_of, steered, steerings_of
+from pack.host.recording.sampling import SamplerSettings, sample
+from pack.scenescope.attention.act.region import RegionTrack
+from pack.scenescope.dims import Grid
+from pack.tests.rehearsal.counts import Counts, counting
+from pack.tests.rehearsal.recorded import Sampled, assert_on_host
+
+LEFT = torch.zeros(1, 64, 96)
+LEFT[..., :48] = 1
+
+
+def run(model: Any, positive: Any, negative: Any, steps: int) -> tuple[torch.Tensor, Counts]:
+    """Some steps at 64x96 pixels, and what they cost."""
+    how = SamplerSettings(0, steps, 5.0, "euler", "normal")
+    with counting() as counts:
+        latents = sample(model, positive, negative, {"samples": torch.zeros(1, 4, 8, 12)}, how)["samples"]
+    return latents, counts
+
+
+def check_steps_wait_for_nothing(plain: Any, acting: Any, positive: Any, joined: Any, negative: Any) -> torch.Tensor:
+    """What acting adds to a run's waits is the same for four steps and for eight; gives the longer run's latent."""
+    more = []
+    for steps in (4, 8):
+        _, before = run(plain, positive, negative, steps)
+        latents, after = run(acting, joined, negative, steps)
+        more.append(after.minus(before))
+    assert more[1].waited <= more[0].waited, more[1].most()
+    return latents
+
+
+@pytest.mark.parametrize("placed", [False, True])
+def test_a_steered_step_waits_for_nothing(placed: bool, demo: tuple[Any, ...], plain: Sampled):
+    """Oracle: plain runs of four and of eight steps; biases are uploaded once a run."""
+    places = places_of("red circle", [LEFT] if placed else [], None)
+    model = steered(demo[0], steerings_of("red circle", places, Odds(end=1.0)))
+    latents = check_steps_wait_for_nothing(demo[0], model, plain.positive, plain.positive, plain.negative)
+    assert_on_host(latents)
+
+
+def test_a_step_with_a_live_region_waits_for_nothing(demo: tuple[Any, ...], plain: Sampled):
+    """Oracle: as above, with the second prompt in both runs; the region is on the host afterwards."""
+    track = RegionTrack()
+    model = with_region(demo[0], GatingRegion("circle", track), None)
+    joined = gated(plain.positive, plain.negative, track, 1.0)
+    both = plain.positive + plain.negative
+    latents = check_steps_wait_for_nothing(demo[0], model, both, joined, plain.negative)
+    assert_on_host(latents, region_mask(track, Grid(64, 96), -2))
+    assert len(track.steps) == 7
