@@ -106,7 +106,7 @@ def painted_strokes(name: str) -> Tensor | None:
         return None
     try:
         picture = opened_png(chosen_file(name.strip(), STROKES, ("input",), who="Build Scene"))
-    except SceneScopeError as error:
+    except FileError as error:
         raise FileError(
             f"Build Scene: the painted masks {name[:80]!r} can't be read from the input folder. Clear the painting and "
             f"paint again. ({error})"

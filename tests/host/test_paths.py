@@ -182,10 +182,11 @@ def test_what_is_not_there_is_a_clear_error(folders):
 def test_a_folder_that_cannot_be_made_is_a_clear_error(folders):
     """Oracle: the sentence; a file stands where the folder should be."""
     (folders / "output" / "maps").write_text("a file")
-    with pytest.raises(FileError, match="^Save Maps: filename_prefix 'maps/a/b' is in a folder that cannot be used"):
+    sentence = "^Save Maps: filename_prefix 'maps/a/b' is in a folder that can't be written to"
+    with pytest.raises(FileError, match=sentence):
         output_file("maps/a/b", SUFFIX)
     (folders / "loras" / "mine").write_text("a file")
-    with pytest.raises(FileError, match="^Save Maps: filename_prefix 'mine/b' is in a folder that cannot be used"):
+    with pytest.raises(FileError, match="^Save Maps: filename_prefix 'mine/b' is in a folder that can't be written to"):
         model_file("loras", "mine/b", SUFFIX)
 
 

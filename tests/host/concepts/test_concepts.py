@@ -140,7 +140,7 @@ def test_another_base_model_is_refused_unless_it_is_asked_for(demo):
     apply_concepts(*once, renamed)
     merged = demo[0].clone()
     merged.add_patches({"diffusion_model.out.2.bias": ("diff", (torch.ones(4),))})
-    with pytest.raises(InputError, match="the base model is"):
+    with pytest.raises(InputError, match="this base model"):
         apply_concepts(merged, demo[1], learned)
 
 

@@ -129,7 +129,7 @@ def test_what_to_type_comes_first_in_the_report(demo, folders):
         ("/a", "a", "filename_prefix '/a' starts at the root. Use a plain name such as concepts/SceneScope, with"),
         ("a", "", "export_name '' is empty. Use a plain name such as toys, with"),
         ("a", "a:b", "export_name 'a:b' holds a backslash, a colon, .*\\. Use a plain name such as toys, with"),
-        ("a", "a b", "export_name is 'a b'; expected one without blanks"),
+        ("a", "a b", "'a b' can't be an export_name. Use a name without spaces"),
     ],
 )
 def test_a_name_that_is_none_is_told_with_its_widget(demo, folders, prefix, name, sentence):

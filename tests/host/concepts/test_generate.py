@@ -149,9 +149,9 @@ def test_maps_over_the_budget_are_refused_before_anything_is_sampled(demo, monke
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sampler": replace(SAMPLER, denoise=0.0)}, "denoise is 0; expected more"),
-        ({"prompt": "a photo of { Tokens }"}, r"the prompt holds { Tokens }; expected {tokens}"),
-        ({"prompt": "a photo of {} at the beach"}, r"the prompt holds {}; expected {tokens}"),
+        ({"sampler": replace(SAMPLER, denoise=0.0)}, "with denoise at 0 nothing is generated"),
+        ({"prompt": "a photo of { Tokens }"}, r"the prompt has { Tokens }; did you mean {tokens}"),
+        ({"prompt": "a photo of {} at the beach"}, r"the prompt has {}; did you mean {tokens}"),
         ({"negative": "no {tokens}"}, "the negative prompt has {tokens}, which is only filled in in the prompt"),
     ],
 )

@@ -174,7 +174,7 @@ def test_a_mask_is_cut_refined_and_measured(sd15):
         assert fit == 1.0
     refined, _ = call(MapToMask, mask=maps, refine=2, attention_maps=recording).result
     assert not torch.equal(refined, call(MapToMask, mask=maps).result[0])
-    with pytest.raises(InputError, match="attention_maps is missing"):
+    with pytest.raises(InputError, match="refining needs self-attention"):
         call(MapToMask, mask=maps, refine=1)
     with pytest.raises(RecordingError, match="cross and self"):
         call(MapToMask, mask=maps, refine=1, attention_maps=recorded(sd15, selection=Selection()))

@@ -181,7 +181,7 @@ def test_a_model_without_a_loader_is_refused(demo):
     model = demo[0].clone()
     model.cached_patcher_init = None
     with (
-        pytest.raises(HostError, match="cannot be copied"),
+        pytest.raises(HostError, match="can't be copied"),
         training_ports(model, *demo[1:], small_scene(), lora_settings()),
     ):
         pass
