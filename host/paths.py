@@ -136,6 +136,8 @@ def chosen_file(choice: str, suffix: str, folders: Sequence[str] = FOLDERS, *, w
         InputError: the name leads out of the folders, or does not end so.
         FileError: there is no such file.
     """
+    if not isinstance(choice, str):
+        raise InputError(f"{who}: the file is {choice!r:.80}; expected a name. Choose one from the list.")
     match = re.fullmatch(r"(.*?)(?: \[(\w+)\])?", choice, re.DOTALL)
     name, folder = (match.group(1), match.group(2) or folders[0]) if match else (choice, folders[0])
     widget = Widget(f"{who}: file", f"SceneScope_00001_{suffix}")
@@ -227,6 +229,8 @@ def _unusable(name: str, widget: Widget, error: OSError) -> FileError:
 
 def _why_not(name: str, longest: int) -> str | None:
     parts = name.split("/")
+    if "%date:" in name:
+        return "holds %date:...%, which the editor fills in for core's own nodes alone (write %year%, %month%, %day%)"
     if not name.isprintable() or _FORBIDDEN.search(name):
         return 'holds a backslash, a colon, a control character or one of <>"|?*'
     if parts[0] == "":

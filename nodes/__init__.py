@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..host.entrance import guard
 from ..nodes import (
     ask,
     concepts,
@@ -28,7 +29,7 @@ from ..nodes import (
 LOOKING = (record, shapes, text, heatmap, masks, ask, files)
 ACTING = (steer, replay, region)
 MODULES = (demo, *LOOKING, *ACTING, scene, train, concepts, generate)
-NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]
+NODES: list[type[io.ComfyNode]] = [guard(node) for module in MODULES for node in module.NODES]
 
 
 class SceneScope(ComfyExtension):

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from .errors import InputError
@@ -62,8 +63,9 @@ def grid_of(text: str) -> Grid:
     Grid(height=32, width=32)
     """
     parts = text.lower().replace("×", "x").split("x")
-    if not 1 <= len(parts) <= 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise InputError(f"Grid: {text!r} is not a size. Write height x width or one number, for example 16x16.")
+    numbers = all(re.fullmatch(r"\s*0*[1-9]\d{0,8}\s*", part) for part in parts)
+    if not 1 <= len(parts) <= 2 or not numbers:
+        raise InputError(f"Grid: {text[:40]!r} is not a size. Write height x width or one number, for example 16x16.")
     height, width = int(parts[0]), int(parts[-1])
     return Grid(height, width)
 

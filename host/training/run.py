@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...scenescope.dims import bytes_text
 from ...scenescope.drawing.pixels import to_tensor
-from ...scenescope.errors import FileError, HostError
+from ...scenescope.errors import FileError, HostError, InputError
 from ...scenescope.files.atomic import sweep
 from ...scenescope.training.learned.concepts import Concepts
 from ...scenescope.training.ports import ClassPictures, Ports
@@ -33,6 +33,7 @@ from .plan import Plan
 from .progress import NodeProgress
 
 FOLDER, STATE = "training", "state.safetensors"
+CLASS_PICTURES = "class_pictures"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def train_concepts(
     progress = NodeProgress(node, settings)
     model, clip, _ = parts
     check_trainable(model, clip)
+    refuse_own_folder(plan.run_name)
     folder = run_folder(plan.run_name or automatic_name(model, clip, scene, settings, plan))
     sweep(folder)  # of `full` the leavings of a killed run are gigabytes
     _room_for_state(model, settings, folder)
@@ -122,7 +124,7 @@ def _ports(
 ) -> Iterator[Ports]:
     def pictures(ports: Ports) -> ClassPictures:
         sampling = plan.sampling(scene, settings, plan.class_prompt)
-        folder = run_folder("class_pictures")
+        folder = run_folder(CLASS_PICTURES)
         wish = ClassWish(sampling, plan.class_count, settings.seed, folder)
         return made_class_pictures(
             ports,
@@ -135,6 +137,19 @@ def _ports(
         *parts, scene, settings, checkpointing=plan.checkpointing, class_pictures=pictures, on_progress=progress.say
     ) as ports:
         yield ports
+
+
+def refuse_own_folder(name: str) -> None:
+    """Refuse a run's name that is the folder of the class pictures, which all runs share, or lies in it.
+
+    Raises:
+        InputError: it is.
+    """
+    if name.partition("/")[0].casefold() == CLASS_PICTURES:
+        raise InputError(
+            f"Train Concepts: run_name is {name[:80]!r}; expected another name, because all runs keep their class "
+            "pictures in that folder. Choose another one."
+        )
 
 
 def run_folder(name: str) -> Path:

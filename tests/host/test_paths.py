@@ -218,3 +218,9 @@ def test_no_name_leads_out_of_the_folder(folders, name):
         except (InputError, FileError):
             continue
         assert root.resolve() in path.resolve().parents
+
+
+def test_a_date_as_cores_own_nodes_write_it_is_refused_with_what_to_write(folders):
+    """Oracle: the sentence."""
+    with pytest.raises(InputError, match=r"holds %date:.*%year%, %month%, %day%"):
+        output_file("maps/%date:yyyy-MM-dd%", SUFFIX)

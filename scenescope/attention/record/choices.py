@@ -39,13 +39,13 @@ def choose_blocks(text: str, layers: Iterable[AttentionLayer]) -> frozenset[str]
         matching = _blocks_called(word, layers)
         if not matching:
             raise SelectionError(
-                f"Blocks: {word!r} is not a block of this model. Write all, down, mid, up, or some of "
+                f"Blocks: {word[:40]!r} is not a block of this model. Write all, down, mid, up, or some of "
                 f"{', '.join(known)}."
             )
         chosen |= matching
     if not chosen:
         raise SelectionError(
-            f"Blocks: {text!r} names no block. Write all, down, mid, up, or some of {', '.join(known)}."
+            f"Blocks: {text[:40]!r} names no block. Write all, down, mid, up, or some of {', '.join(known)}."
         )
     return frozenset(chosen)
 
@@ -83,7 +83,7 @@ def choose_steps(text: str, total: int) -> frozenset[int]:
         if part.strip():
             chosen |= _steps_called(part.strip(), total)
     if not chosen:
-        raise SelectionError(f"Steps: {text!r} matches no step of this run, which has steps 0 to {total - 1}.")
+        raise SelectionError(f"Steps: {text[:40]!r} matches no step of this run, which has steps 0 to {total - 1}.")
     return frozenset(chosen)
 
 
@@ -91,15 +91,16 @@ def _steps_called(word: str, total: int) -> set[int]:
     named = {"all": range(total), "first": range(min(1, total)), "last": range(max(0, total - 1), total)}
     if word in named:
         return set(named[word])
-    if match := re.fullmatch(r"every\s+([1-9]\d*)", word):
+    if match := re.fullmatch(r"every\s+([1-9]\d{0,98})", word):
         return set(range(0, total, int(match.group(1))))
-    if match := re.fullmatch(r"(-?\d+)", word):
+    if match := re.fullmatch(r"(-?\d{1,99})", word):
         step = int(word)
         return {step + total if step < 0 else step} & set(range(total))
-    if match := re.fullmatch(r"(\d+)\s*(?:-|to|\.\.)\s*(\d+)", word):
+    if match := re.fullmatch(r"(\d{1,99})\s*(?:-|to|\.\.)\s*(\d{1,99})", word):
         return set(range(int(match.group(1)), min(int(match.group(2)) + 1, total)))
     raise SelectionError(
-        f"Steps: {word!r} is not a choice of steps. Write all, first, last, a number, a range such as 2-5, or every 4."
+        f"Steps: {word[:40]!r} is not a choice of steps. Write all, first, last, a number, a range such as 2-5, or "
+        "every 4."
     )
 
 
@@ -168,12 +169,12 @@ def choose_heads(text: str, total: int) -> tuple[int, ...] | None:
         return None
     chosen: set[int] = set()
     for part in re.split(r"[,;\n]", text):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        match = re.fullmatch(r"\s*(\d{1,99})\s*(?:-\s*(\d{1,99})\s*)?", part)
         heads = range(int(match.group(1)), int(match.group(2) or match.group(1)) + 1) if match else range(0)
         if not heads or heads[-1] >= total:
             raise SelectionError(
-                f"Heads: {part.strip()!r} is not a head of this layer. Write mean, or numbers and ranges from 0 to "
-                f"{total - 1}."
+                f"Heads: {part.strip()[:40]!r} is not a head of this layer. Write mean, or numbers and ranges from 0 "
+                f"to {total - 1}."
             )
         chosen |= set(heads)
     return tuple(sorted(chosen))

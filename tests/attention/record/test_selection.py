@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pack.scenescope.attention.record.choices import choose_steps
+from pack.scenescope.attention.record.choices import choose_heads, choose_steps
 from pack.scenescope.attention.record.selection import NEGATIVE, POSITIVE, Selection, branch_of
-from pack.scenescope.errors import SelectionError
+from pack.scenescope.dims import grid_of
+from pack.scenescope.errors import InputError, SelectionError
 
 totals = st.integers(1, 60)
 
@@ -112,3 +113,12 @@ def test_numbers_take_the_bytes_of_their_type():
         2,
         4,
     ]
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "-" + "9" * 5000, "0-" + "9" * 5000, "every " + "9" * 5000])
+def test_a_number_of_thousands_of_digits_is_refused_in_a_short_sentence(text):
+    """Oracle: Python itself refuses to read numbers of more than 4300 digits, with an error of its own."""
+    for ask in (lambda: choose_steps(text, 20), lambda: choose_heads(text, 8), lambda: grid_of(text)):
+        with pytest.raises(InputError) as raised:
+            ask()
+        assert len(str(raised.value)) < 300

@@ -15,7 +15,7 @@ import torch
 from comfy_extras.nodes_train import LossGraphNode
 from pack.host.demo import load_demo_model
 from pack.host.training.plan import Plan
-from pack.host.training.run import is_out_of_memory, out_of_memory_text, run_folder, train_concepts
+from pack.host.training.run import is_out_of_memory, out_of_memory_text, refuse_own_folder, run_folder, train_concepts
 from pack.nodes.train import TrainConcepts, TrainSettings
 from pack.nodes.widgets.settings import PRESETS, setting_inputs, settings_of
 from pack.scenescope.errors import FileError, HostError, InputError
@@ -261,3 +261,11 @@ def test_a_run_stays_in_its_folder(name, folders):
     with pytest.raises(InputError, match="run_name"):
         run_folder(name)
     assert not folders.exists()
+
+
+@pytest.mark.parametrize("name", ["class_pictures", "Class_Pictures", "class_pictures/mine"])
+def test_the_folder_of_the_class_pictures_is_no_name_of_a_run(name):
+    """Oracle: the sentence."""
+    with pytest.raises(InputError, match="because all runs keep their class pictures in that folder"):
+        refuse_own_folder(name)
+    refuse_own_folder("my class_pictures")

@@ -1,0 +1,259 @@
+"""Odd values in every input of every node, sent to a real server: which errors are not the pack's own.
+
+Each prompt is a sound graph of the demo model in which one to three inputs of one node are something else: numbers out
+of bounds, texts of thousands of digits, literals in sockets of models, links from any other node, nothing. An error
+that the pack raises on purpose, or the host's own refusal of the prompt, is an answer; every other error of one of our
+nodes is foreign. The distinct foreign errors are printed; there should be none.
+
+    python dev.py bench fuzz --prompts 5000
+    python devtools/as_pack.py benchmarks/fuzz.py --prompts 100 --node SceneScope_TokenHeatmap
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import urllib.error
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui
+from pack.devtools.server import Place, Server, install_pack
+from pack.scenescope import errors
+from pack.tests.support.host.prompts import choosing, node
+
+OURS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
+SLOW = 60.0
+"""Seconds after which a prompt is interrupted, and counted as a foreign error."""
+
+LITERALS = st.sampled_from(
+    [
+        0, -1, 1, 3, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308, float("nan"), float("inf"), True, False, None, {},
+        {"a": 1}, "", "x", "9" * 5000, "0-" + "9" * 5000, "\0", "../x", "cat", "all", "each", "<asset0>", "日本",
+        "{}", "{tokens}", "%", "x" * 10_000, "1e5", "-3", "99999x1", {"__value__": [1, 2]},
+        {"__value__": {"samples": 1}},
+    ]
+)  # fmt: skip
+
+
+def main() -> int:
+    """Fuzz, and print what was found; the exit status says whether anything was."""
+    options = arguments()
+    comfyui = find_comfyui()
+    if comfyui is None:
+        raise SystemExit(f"Fuzz: no ComfyUI was found; a server is needed. {HOW_TO_GET_ONE}")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(comfyui, Path(sys.executable), Path(folder))
+        install_pack(place.base / "custom_nodes")
+        with Server(place) as server:
+            found = Fuzz(server).run(options)
+    return 1 if found else 0
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reader.add_argument("--prompts", type=int, default=300, help="how many")
+    reader.add_argument("--seconds", type=float, default=1e9, help="when to stop at the latest")
+    reader.add_argument("--node", default="", help="only nodes whose id holds this")
+    reader.add_argument("--seed", type=int, default=0, help="of the random prompts")
+    return reader.parse_args()
+
+
+class Fuzz:
+    """Prompts with odd values, and what became of them.
+
+    Args:
+        server: a running ComfyUI with the pack.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.info = server.get_json("/object_info")
+        self.graph = sound_graph(self.info)
+        self.foreign: Counter[str] = Counter()
+        self.ends: Counter[str] = Counter()
+
+    def run(self, options: argparse.Namespace) -> Counter[str]:
+        """Send prompts and count; returns the distinct foreign errors."""
+        self.send(self.graph)  # all that the prompts share is computed once, and cached by the server
+        if not self.ends["ran"]:
+            raise SystemExit(f"Fuzz: the sound graph does not run: {dict(self.ends)}, {list(self.foreign)}")
+        names = [name for name, one in self.graph.items() if one["class_type"].startswith("SceneScope_")]
+        names = [name for name in names if options.node in self.graph[name]["class_type"]]
+        began = time.monotonic()
+        quiet = settings(
+            max_examples=options.prompts, deadline=None, database=None, phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+
+        @seed(options.seed)
+        @quiet
+        @given(data=st.data())
+        def one(data: st.DataObject) -> None:
+            prompt = self.mutant(data, data.draw(st.sampled_from(names)))
+            if time.monotonic() - began < options.seconds:
+                self.send(prompt)
+
+        one()
+        done = sum(self.ends.values())
+        print(f"\n{done} prompts in {time.monotonic() - began:.0f} s: {dict(self.ends)}")
+        print(f"distinct foreign errors: {len(self.foreign)}")
+        for error, count in self.foreign.most_common():
+            print(f"{count:5} {error}")
+        return self.foreign
+
+    def mutant(self, data: st.DataObject, name: str) -> dict[str, Any]:
+        """The sound graph as far as one node needs it, with some of that node's inputs changed."""
+        graph = json.loads(json.dumps(self.graph))
+        inputs = graph[name]["inputs"]
+        known = self.info[graph[name]["class_type"]]["input"]
+        every = sorted({*inputs, *known.get("required", {}), *known.get("optional", {}), "masks.mask99", "unknown"})
+        links = [[source, slot] for source in graph if source != name for slot in range(self.outputs(graph[source]))]
+        for at in range(data.draw(st.integers(1, 3))):
+            key = data.draw(st.sampled_from(every))
+            way = data.draw(st.sampled_from(["literal", "literal", "link", "primitive", "gone"]))
+            if way == "literal":
+                inputs[key] = data.draw(LITERALS)
+            elif way == "link":
+                inputs[key] = data.draw(st.sampled_from(links))
+            elif way == "primitive":
+                kind = f"Primitive{data.draw(st.sampled_from(['Int', 'Float', 'String', 'Boolean']))}"
+                graph[f"odd{at}"] = {"class_type": kind, "inputs": {"value": data.draw(LITERALS)}}
+                inputs[key] = [f"odd{at}", 0]
+            else:
+                inputs.pop(key, None)
+        kept = needed(graph, name)
+        for slot in range(self.outputs(graph[name])):
+            kept[f"look{slot}"] = {"class_type": "PreviewAny", "inputs": {"source": [name, slot]}}
+        return kept
+
+    def outputs(self, one: dict[str, Any]) -> int:
+        """How many outputs a node has."""
+        return len(self.info[one["class_type"]]["output"])
+
+    def send(self, prompt: dict[str, Any]) -> None:
+        """Run one prompt and note how it ended."""
+        try:
+            prompt_id = self.server.post("/prompt", {"prompt": prompt, "client_id": self.server.client})["prompt_id"]
+        except urllib.error.HTTPError as error:
+            self.note_refusal(error)
+            return
+        began = time.monotonic()
+        while time.monotonic() - began < SLOW:
+            history = self.server.get_json(f"/history/{prompt_id}")
+            if prompt_id in history:
+                self.note_end(history[prompt_id]["status"])
+                return
+            time.sleep(0.02)
+        self.server.post("/interrupt", {})
+        kinds = sorted({one["class_type"] for one in prompt.values() if one["class_type"].startswith("SceneScope_")})
+        self.ends["slow"] += 1
+        self.foreign[f"slow: {', '.join(kinds)}"] += 1
+
+    def note_refusal(self, error: urllib.error.HTTPError) -> None:
+        """The host refused the prompt; our own part in that is the nodes' `validate_inputs`."""
+        self.ends["refused"] += 1
+        if error.code != 400:
+            self.ends["the host's own failure"] += 1
+            return
+        answer = json.loads(error.read())
+        for refused in (answer.get("node_errors") or {}).values():
+            for each in refused["errors"]:
+                kind = str(each.get("extra_info", {}).get("exception_type", "")).rpartition(".")[2]
+                if each["type"].startswith("exception") and kind not in OURS and "SceneScope" in refused["class_type"]:
+                    self.foreign[f"{refused['class_type']} while it is validated: {kind}: {each['details'][:150]}"] += 1
+
+    def note_end(self, status: dict[str, Any]) -> None:
+        """The prompt ran; where a node failed, note with what."""
+        failed = next((more for kind, more in status["messages"] if kind == "execution_error"), None)
+        if failed is None:
+            self.ends["ran"] += 1
+            return
+        kind = failed["exception_type"].rpartition(".")[2]
+        if kind in OURS or not failed["node_type"].startswith("SceneScope_"):
+            self.ends["our error" if kind in OURS else "another node's error"] += 1
+            return
+        self.ends["foreign"] += 1
+        place = [line.strip().split("\n")[0] for line in failed["traceback"]][-1]
+        message = failed["exception_message"].strip().split("\n")[0][:120]
+        self.foreign[f"{failed['node_type']}: {kind}: {message} | {place[-90:]}"] += 1
+
+
+def needed(graph: dict[str, Any], name: str) -> dict[str, Any]:
+    """A node and all that it depends on."""
+    found: dict[str, Any] = {}
+    wanted = [name]
+    while wanted:
+        at = wanted.pop()
+        if at in graph and at not in found:
+            found[at] = graph[at]
+            wanted += [value[0] for value in graph[at]["inputs"].values() if isinstance(value, list) and value]
+    return found
+
+
+def sound_graph(info: dict[str, Any]) -> dict[str, Any]:
+    """A small graph with every node of the pack but Load Concepts and Load Maps, which are added by their own names."""
+
+    def one(kind: str, **inputs: Any) -> dict[str, Any]:
+        return node(info, kind, **inputs)
+
+    model, clip, vae, maps = ["model", 0], ["trace", 0], ["model", 2], ["sampled", 1]
+    pair = {"positive": ["text", 0], "negative": ["empty", 0]}
+    learned = {"model": model, "clip": clip, "concepts": ["train", 0]}
+    return {
+        "model": one("SceneScope_DemoModel"),
+        "trace": one("SceneScope_TraceWords", clip=["model", 1]),
+        "text": one("CLIPTextEncode", clip=clip, text="a red circle"),
+        "empty": one("CLIPTextEncode", clip=clip, text=""),
+        "size": one("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "record": one("SceneScope_RecordAttention", model=model),
+        "sampler": one("KSampler", model=["record", 0], latent_image=["size", 0], steps=2, **pair),
+        "frozen": one("SceneScope_AttentionMaps", recorder=["record", 1], result=["sampler", 0]),
+        "sampled": one(
+            "SceneScope_SampleAndRecord", model=model, latent_image=["size", 0], steps=2, keep_queries=True, **pair
+        ),
+        "decoded": one("VAEDecode", samples=["sampled", 0], vae=vae),
+        "shapes": one("SceneScope_BlockShapes", model=model),
+        "heatmap": one("SceneScope_TokenHeatmap", attention_maps=maps, words="circle"),
+        "overlay": one("SceneScope_HeatmapOverlay", image=["decoded", 0], mask=["heatmap", 1]),
+        "mask": one("SceneScope_MapToMask", mask=["heatmap", 1], attention_maps=maps),
+        "ask": one("SceneScope_AskAgain", model=model, attention_maps=maps, conditioning=["text", 0]),
+        "compare": one("SceneScope_CompareMaps", before=maps, after=maps),
+        "save_maps": one("SceneScope_SaveMaps", maps=maps),
+        "load_maps": {
+            "class_type": "SceneScope_LoadMaps", "inputs": {"file": "maps/SceneScope_00001_.maps.safetensors"}
+        },
+        "demo": one("SceneScope_DemoScene", width=128, height=128),
+        "scene": {
+            "class_type": "SceneScope_BuildScene",
+            "inputs": {
+                "image": ["demo", 0], "masks.mask0": ["demo", 1], "handles": "", "words": "", "background": "",
+                "resolution": 128,
+            },
+        },
+        "settings": choosing(
+            info, "SceneScope_TrainSettings", "preset", "lora", phase1_steps=1, phase2_steps=1, prior="off"
+        ),
+        "train": one(
+            "SceneScope_TrainConcepts", model=model, clip=clip, vae=vae, scene=["scene", 0], settings=["settings", 0],
+            sample_count=0,
+        ),
+        "apply": one("SceneScope_ApplyConcepts", **learned),
+        "generate": one("SceneScope_GenerateFromTokens", **learned, vae=vae, width=64, height=64, steps=2),
+        "save": one("SceneScope_SaveConcepts", concepts=["train", 0]),
+        "load": {
+            "class_type": "SceneScope_LoadConcepts",
+            "inputs": {"file": "concepts/SceneScope_00001_.concepts.safetensors"},
+        },
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""What a node is handed, looked at once before it runs: links and the API can bring values that no widget would.
+
+Host contracts, ComfyUI 0.33.0: `execution.validate_inputs` checks the bounds of typed-in numbers, but not of linked
+ones, and nothing of a value that is typed into a socket of a model; a link of any type (`*`) fits every socket;
+`_io.ComfyNode.EXECUTE_NORMALIZED` is what the executor calls.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..scenescope.attention.act.region import RegionTrack
+from ..scenescope.attention.act.steer import Steering
+from ..scenescope.attention.record.recording import Recording
+from ..scenescope.errors import InputError
+from ..scenescope.training.learned.concepts import Concepts
+from ..scenescope.training.scene.scene import Scene
+from ..scenescope.training.settings import Settings
+from .recording.runs import RecordedRuns
+
+_LONGEST = 100_000  # characters of a text
+
+
+def guard(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
+    """Let a node class check what the host hands it before it runs; returns the class."""
+    inner = node.EXECUTE_NORMALIZED.__func__
+    schema = node.define_schema()
+    own = {name for name in getattr(node.validate_inputs, "__code__", _no_code).co_varnames if name != "cls"}
+
+    known = {socket.id for socket in schema.inputs}
+
+    def entrance(cls: Any, *args: Any, **inputs: Any) -> Any:
+        for name in inputs.keys() - known:
+            raise InputError(
+                f"{schema.display_name}: {name[:80]!r} is no input of this node; expected {', '.join(sorted(known))}. "
+                "Take it out of the prompt."
+            )
+        check_inputs(schema.display_name, [each for each in schema.inputs if each.id not in own], inputs)
+        return inner(cls, *args, **inputs)
+
+    node.EXECUTE_NORMALIZED = classmethod(entrance)  # type: ignore[method-assign]
+    return node
+
+
+def _no_code() -> None:
+    """A function without variables."""
+
+
+def check_inputs(who: str, sockets: list[Any], inputs: Mapping[str, Any]) -> None:
+    """Refuse values that are none of what their sockets take.
+
+    Args:
+        who: the node's name.
+        sockets: the schema's inputs.
+        inputs: values by id; of a widget that brings others, and of one that grows, a mapping.
+
+    Raises:
+        InputError: one is missing, of another type, or out of bounds; the message names it.
+    """
+    for socket in sockets:
+        name, value = socket.id, inputs.get(socket.id)
+        if value is None:
+            if not socket.optional:
+                _refuse(who, name, "missing", "a value", "Connect or choose one.")
+        elif isinstance(socket, io.Autogrow.Input):
+            _check_grown(who, socket, value)
+        elif isinstance(socket, io.DynamicCombo.Input):
+            _check_chosen(who, socket, value)
+        else:
+            _check_one(who, socket, name, value)
+
+
+def _check_grown(who: str, socket: Any, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        _refuse(who, socket.id, _named(value), "masks by name", "Connect them to the sockets that the node has.")
+    for name, part in value.items():
+        if part is not None:
+            _check_one(who, socket.template.input, f"{socket.id}.{name}", part)
+
+
+def _check_chosen(who: str, socket: Any, value: Any) -> None:
+    options = {option.key: option.inputs for option in socket.options}
+    key = value.get(socket.id) if isinstance(value, Mapping) else value
+    if not isinstance(key, str) or key not in options:
+        _refuse(who, socket.id, _named(key), f"one of {', '.join(options)}", "Choose one of them.")
+    check_inputs(who, options[key], value if isinstance(value, Mapping) else {})
+
+
+def _check_one(who: str, socket: Any, name: str, value: Any) -> None:
+    kind = socket.io_type
+    if isinstance(socket, io.Combo.Input):
+        options = list(socket.options or ())
+        if not any(type(value) is type(option) and value == option for option in options):
+            shown = ", ".join(map(str, options[:12])) + (", ..." if len(options) > 12 else "")
+            _refuse(who, name, _named(value), f"one of {shown}", "Choose one of them.")
+    elif kind in ("INT", "FLOAT"):
+        _check_number(who, socket, name, value)
+    elif kind in _KINDS:
+        wanted, fits = _KINDS[kind]
+        if not fits(value):
+            _refuse(who, name, _named(value), wanted, "Connect what the socket takes.")
+
+
+def _check_number(who: str, socket: Any, name: str, value: Any) -> None:
+    whole = socket.io_type == "INT"
+    low, high = socket.min, socket.max
+    bounds = f"{'a whole number' if whole else 'a number'} from {low} to {high}"
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    fits = number and (whole or math.isfinite(value)) and (low is None or value >= low)
+    if not fits or (high is not None and value > high):
+        _refuse(who, name, _named(value), bounds, "Correct the number, or what is connected to it.")
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 4 and value.shape[-1] in (1, 3, 4) and value.numel() > 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST
+
+
+def _is_mask(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim in (2, 3, 4) and value.numel() > 0
+
+
+def _is_boxes(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        sides = [value.get(name) for name in ("x", "y", "width", "height")]
+        return all(isinstance(side, (int, float)) and math.isfinite(side) for side in sides)
+    return isinstance(value, (list, tuple)) and all(map(_is_boxes, value))
+
+
+def _is_steering(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(each, Steering) for each in value)
+
+
+def _is_latent(value: Any) -> bool:
+    return isinstance(value, Mapping) and hasattr(value.get("samples"), "shape") and 0 not in value["samples"].shape
+
+
+def _is_conditioning(value: Any) -> bool:
+    pairs = isinstance(value, list) and all(isinstance(item, (list, tuple)) and len(item) == 2 for item in value)
+    return pairs and all(isinstance(tensor, Tensor) and isinstance(more, dict) for tensor, more in value)
+
+
+def _has(*names: str) -> Callable[[Any], bool]:
+    """By what it can do, because other packs hand over models of classes of their own."""
+    return lambda value: all(hasattr(value, name) for name in names)
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "STRING": (f"a text of at most {_LONGEST} characters", _is_text),
+    "BOOLEAN": ("true or false", _is(bool)),
+    "MODEL": ("a MODEL", _has("model", "model_options", "clone")),
+    "CLIP": ("a CLIP", _has("tokenize", "clone", "cond_stage_model")),
+    "VAE": ("a VAE", _has("encode", "decode")),
+    "CONDITIONING": ("a CONDITIONING", _is_conditioning),
+    "LATENT": ("a LATENT", _is_latent),
+    "IMAGE": ("pictures (number, height, width, channels)", _is_picture),
+    "MASK": ("masks (number, height, width)", _is_mask),
+    "COMFY_MATCHTYPE_V3": ("a LATENT or an IMAGE", lambda value: _is_latent(value) or _is_picture(value)),
+    "BOUNDING_BOX": ("boxes with x, y, width and height", _is_boxes),
+    "SCENESCOPE_RECORDER": ("a RECORDER", _is(RecordedRuns)),
+    "SCENESCOPE_ATTENTION_MAPS": ("ATTENTION_MAPS", _is(Recording)),
+    "SCENESCOPE_SCENE": ("a SCENE", _is(Scene)),
+    "SCENESCOPE_CONCEPTS": ("CONCEPTS", _is(Concepts)),
+    "SCENESCOPE_SETTINGS": ("SETTINGS", _is(Settings)),
+    "SCENESCOPE_REGION": ("a REGION", _is(RegionTrack)),
+    "SCENESCOPE_STEERING": ("STEERING", _is_steering),
+}
+
+
+def _named(value: Any) -> str:
+    """A value as a message can show it: numbers and texts themselves, as far as they are short."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    if isinstance(value, int) and value.bit_length() > 100:
+        return f"a number of about {round(value.bit_length() * 0.30103)} digits"
+    if isinstance(value, (bool, int, float, str)):
+        return repr(value)[:80]
+    return f"of the type {type(value).__name__}"
+
+
+def _refuse(who: str, name: str, got: str, wanted: str, advice: str) -> None:
+    raise InputError(f"{who}: {name} is {got}; expected {wanted}. {advice}")
