@@ -7,6 +7,7 @@ ones, and nothing of a value that is typed into a socket of a model; a link of a
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,8 +31,7 @@ def guard(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     """Let a node class check what the host hands it before it runs; returns the class."""
     inner = node.EXECUTE_NORMALIZED.__func__
     schema = node.define_schema()
-    own = {name for name in getattr(node.validate_inputs, "__code__", _no_code).co_varnames if name != "cls"}
-
+    own = set(inspect.signature(node.validate_inputs).parameters)  # what the node checks before it runs
     known = {socket.id for socket in schema.inputs}
 
     def entrance(cls: Any, *args: Any, **inputs: Any) -> Any:
@@ -43,12 +43,8 @@ def guard(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
         check_inputs(schema.display_name, [each for each in schema.inputs if each.id not in own], inputs)
         return inner(cls, *args, **inputs)
 
-    node.EXECUTE_NORMALIZED = classmethod(entrance)  # type: ignore[method-assign]
+    node.EXECUTE_NORMALIZED = classmethod(entrance)
     return node
-
-
-def _no_code() -> None:
-    """A function without variables."""
 
 
 def check_inputs(who: str, sockets: list[Any], inputs: Mapping[str, Any]) -> None:
