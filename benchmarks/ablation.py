@@ -9,7 +9,7 @@ subsets of the tokens x seeds. Each trial is one file in the folder; a run that 
 missing, and a change of settings begins new files. One process for each core.
 
 A variant is `full` or `lora`, perhaps `-masks`, `-attention`, `-union` or `-phase1` (left out), perhaps `:field=value`
-with commas (settings of the training). Similarities and leakage: scenescope/world/likeness.py. Map-against-mask IoU and
+with commas (settings of the training). Similarities and leakage: demo/judge/likeness.py. Map-against-mask IoU and
 masked loss: of the scene itself, noised ten times at fixed places of the schedule, with a prompt that names everything.
 """
 
@@ -34,13 +34,14 @@ import torch
 from pack.benchmarks.lab.files import write, write_picture
 from pack.benchmarks.lab.scatter import Axes, draw_scatter
 from pack.benchmarks.lab.tables import differences, markdown, spots, summary
-from pack.benchmarks.lab.variants import DEFAULT, TITLES, UNTRAINED, Length, settings_of
+from pack.benchmarks.lab.variants import DEFAULT, TITLES, UNTRAINED, WITHOUT_TRAINING, Length, settings_of
 from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui, use_comfyui
 from pack.devtools.environment import cache_folder
 from pack.scenescope.errors import InputError
 from pack.scenescope.world.vocabulary import WORLD_VERSION
 
-ROWS = (*DEFAULT[:-1], "lora:prior=frozen", DEFAULT[-1])
+TRAINED = len(DEFAULT) - len(WITHOUT_TRAINING)
+ROWS = (*DEFAULT[:TRAINED], "lora:prior=frozen", *WITHOUT_TRAINING)
 """`lora` without a prior is compared with `full` without one, and stands beside what ships."""
 MODEL_FILE = ROOT / "demo" / "scenescope-demo.safetensors"
 AXES = Axes("The demo model's ablation", "prompt similarity", "identity similarity")
@@ -50,8 +51,10 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     reader = argparse.ArgumentParser(prog="dev.py bench ablation", description=__doc__)
     reader.formatter_class = argparse.RawDescriptionHelpFormatter
-    reader.add_argument("--scenes", type=int, default=4, help="of two and of three things, each (4)")
-    reader.add_argument("--first", type=int, default=0, metavar="SCENE", help="to begin at; tune on others than 0 to 3")
+    reader.add_argument("--scenes", type=int, default=6, help="of two and of three things, each (6)")
+    reader.add_argument("--first", type=int, default=0, metavar="SCENE", help="to begin at")
+    families = "of things that nothing is tuned on (test), or of Demo Scene's (demo); --tune takes those"
+    reader.add_argument("--family", choices=("test", "demo"), default="test", help=families)
     reader.add_argument("--things", type=int, nargs="+", default=[2, 3], choices=[2, 3], help="things in a scene")
     reader.add_argument("--seeds", type=int, default=2, help="trainings of each scene (2)")
     reader.add_argument("--steps", type=int, nargs=2, default=[150, 250], metavar=("ONE", "TWO"), help="of the phases")
@@ -66,7 +69,7 @@ def arguments() -> argparse.Namespace:
     options = reader.parse_args()
     if options.tune:
         options.only = [UNTRAINED, *combinations(options.base, options.tune)]
-        options.tune = None
+        options.tune, options.family = None, "demo"
     if unknown := [variant for variant in options.only if variant.partition(":")[0] not in TITLES]:
         reader.error(f"no way to train is called {unknown[0]}; expected one of {', '.join(TITLES)}")
     try:
@@ -97,8 +100,8 @@ def planned(options: argparse.Namespace) -> list[tuple[tuple[str, int, int, int]
     trials, which = [], range(options.first, options.first + options.scenes)
     scenes = itertools.product(range(options.seeds), which, options.things, options.only)
     for seed, scene, things, variant in scenes:
-        method = "" if variant == UNTRAINED else repr(settings_of(variant, length, seed))
-        content = repr((weights, WORLD_VERSION, options.templates, options.pictures, method))
+        method = "" if variant in WITHOUT_TRAINING else repr(settings_of(variant, length, seed))
+        content = repr((weights, WORLD_VERSION, options.family, options.templates, options.pictures, method))
         digest = hashlib.blake2b(content.encode(), digest_size=6).hexdigest()
         name = f"{variant.partition(':')[0]}-{things}-{scene}-{seed}-{digest}.json"
         trials.append(((variant, things, scene, seed), options.folder / "trials" / name))
@@ -121,7 +124,8 @@ def work(options: argparse.Namespace) -> None:
         if file.exists():
             continue
         sheet = file.with_suffix(".png")
-        result = run_trial(studio, Trial(*trial), protocol, lambda pictures, sheet=sheet: save_sheet(pictures, sheet))
+        tried = Trial(*trial, options.family == "test")
+        result = run_trial(studio, tried, protocol, lambda pictures, sheet=sheet: save_sheet(pictures, sheet))
         write(file, json.dumps(result))
         print(f"done {trial[0]}, {trial[1]} things, scene {trial[2]}, seed {trial[3]}", flush=True)
 

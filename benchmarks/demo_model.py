@@ -19,12 +19,26 @@ if COMFYUI is None:
     raise SystemExit(f"Demo model: no ComfyUI was found; the figures need one. {HOW_TO_GET_ONE}")
 use_comfyui(COMFYUI)
 
-from pack.demo.measure import SIDE, Sitter, following, layouts, looking_at_drawings, looking_at_own  # noqa: E402
+from pack.demo.measure import (  # noqa: E402
+    SIDE,
+    Sitter,
+    following,
+    layouts,
+    looking_at_drawings,
+    looking_at_own,
+    returning,
+)
 from pack.host.demo import DEMO_FILE, load_demo_model  # noqa: E402
 from pack.scenescope.files.atomic import write_whole  # noqa: E402
+from pack.scenescope.world.scene import ALL_WORDS, FIRST_WORDS  # noqa: E402
 
 PICTURES = int(os.environ.get("SCENESCOPE_PICTURES", "60"))
 """Generated for each figure."""
+
+
+def dot() -> None:
+    """Show that a picture is done."""
+    print(".", end="", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -41,9 +55,11 @@ def main() -> None:
         sitter.picture(layout, 1)
         figures["picture seconds"] = round(time.perf_counter() - began, 2)
         figures["side"] = SIDE
-        for count, name in ((1, "one thing"), (2, "two things")):
-            wanted = layouts(40, PICTURES, count)
-            figures[name] = asdict(following(sitter, wanted, lambda: print(".", end="", file=sys.stderr, flush=True)))
+        for words, whose in ((FIRST_WORDS, ""), (ALL_WORDS, ", all words")):
+            for count, name in ((1, "one thing"), (2, "two things"), (3, "three things")):
+                wanted = layouts(43, PICTURES, count, words)
+                figures[name + whose] = asdict(following(sitter, wanted, dot))
+        figures["autoencoder alone"] = asdict(returning(parts[2], PICTURES // 4))
         figures["looking at drawings"] = asdict(looking_at_drawings(sitter, PICTURES // 2))
         figures["looking at own"] = asdict(looking_at_own(sitter, PICTURES // 2))
     figures["load seconds"] = round(float(str(figures["load seconds"])), 2)

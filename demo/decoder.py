@@ -1,9 +1,7 @@
-"""The other half of the autoencoder: teach the host's small decoder to draw pictures from closed-form latents."""
+"""First stage: teach the host's small decoder to draw pictures of any outline and skin from closed-form latents."""
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +10,17 @@ import torch.nn.functional as F
 from comfy.taesd.taesd import Decoder
 
 from ..scenescope.world.latent import CELL, DEVIATION, MEAN, MIX, latent_of
-from ..scenescope.world.scene import draw, random_layout
+from ..scenescope.world.scene import draw
+from ..scenescope.world.varied import varied_layout
 from .initial import set_first_weights
-from .state import Averaged, load_state, load_weights, save_state
+from .state import Averaged, Job, Progress, load_part, load_state, load_weights, save_state
 
-STEPS, BATCH, CROP = 1100, 4, 9
-"""CROP is the side of a training crop in latent cells."""
+CROP, SIDES = 64, (96, 128, 128, 160, 192)
+"""Pixels of a training crop, and of the pictures that crops are cut from."""
+CROPS_A_PICTURE = 4
+PEAK_RATE, WARM_UP = 6e-4, 60
+NOISE = 0.1
+"""Most of what is added to latents, as a share of their deviation, so that the decoder forgives a denoiser."""
 SMOOTH = torch.tensor([1.0, 2.0, 1.0])
 
 
@@ -39,53 +42,69 @@ def start_as_enlarger(decoder: Decoder) -> None:
     decoder[19].bias.zero_()
 
 
-def pair(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a picture and cut a crop out of it: latent (4 row column) and pixels (3 row column), 0 to 1."""
+def crops(seed: int, index: int) -> np.ndarray:
+    """Draw a picture and cut crops out of it, mostly where things are: (crop height width 3) float32, 0 to 1."""
     rng = np.random.default_rng([seed, 3, index])
-    side = 256 if rng.random() < 0.2 else 128
-    layout = random_layout(rng, count=int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])))
+    side = int(rng.choice(SIDES))
+    layout = varied_layout(rng)
     picture = draw(layout, height=side, width=side).picture
-    top, left = (int(v) for v in rng.integers(side // CELL - CROP + 1, size=2))
-    pixels = picture[top * CELL : (top + CROP) * CELL, left * CELL : (left + CROP) * CELL]
-    return latent_of(pixels), pixels.transpose(2, 0, 1)
+    cut = []
+    for _ in range(CROPS_A_PICTURE):
+        thing = layout.things[int(rng.integers(len(layout.things)))]
+        middle = np.array(thing.centre)[::-1] * side + rng.uniform(-0.6, 0.6, 2) * thing.size * side
+        top, left = (int(v) for v in np.clip((middle - CROP / 2) // CELL * CELL, 0, side - CROP))
+        cut.append(picture[top : top + CROP, left : left + CROP])
+    return np.stack(cut)
+
+
+def loss_of(decoder: Decoder, pictures: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Mean difference, squared difference and difference of the edges, from latents with a little noise.
+
+    Args:
+        decoder: the one that learns.
+        pictures: (crop height width 3) float32, 0 to 1.
+        device: where it learns.
+    """
+    latents = torch.from_numpy(np.stack([latent_of(picture) for picture in pictures])).to(device)
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device, memory_format=torch.channels_last)
+    noise = torch.rand(len(latents), 1, 1, 1, device=device) * NOISE * torch.randn_like(latents)
+    with torch.autocast(device.type, torch.bfloat16):
+        drawn = decoder(latents + noise)
+    drawn = drawn.float()
+    rims = F.l1_loss(drawn.diff(dim=-1), pixels.diff(dim=-1)) + F.l1_loss(drawn.diff(dim=-2), pixels.diff(dim=-2))
+    return F.l1_loss(drawn, pixels) + F.mse_loss(drawn, pixels) + rims
 
 
 def averaged(folder: Path) -> tuple[Decoder, int]:
     """Read the averaged weights of a training run so far, and how many steps it has had."""
     decoder = Decoder()
-    start_as_enlarger(decoder)
     return decoder, load_weights(folder / "decoder.safetensors", decoder, averaged=True)
 
 
-def train_decoder(folder: Path, *, seed: int) -> Decoder:
-    """Train, or go on training, the decoder; returns it with averaged weights."""
-    torch.manual_seed(seed)
+def train_decoder(job: Job) -> None:
+    """Train, or go on training, for a while; over the last third of the time the rate falls."""
+    torch.manual_seed(job.seed)
     decoder = Decoder()
     start_as_enlarger(decoder)
-    optimiser = torch.optim.AdamW(decoder.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=1e-4)
-    average, path = Averaged(decoder, 0.995), folder / "decoder.safetensors"
-    start = int(load_state(path, decoder, optimiser, average).get("step", 0))
-    saved, past = time.monotonic(), []
-    for step in range(start, STEPS):
-        torch.manual_seed(seed * 1_000_003 + step)
+    if job.start is not None:
+        load_part(job.start, "first_stage_model.taesd_decoder.", decoder)
+    decoder = decoder.to(job.device, memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(decoder.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=1e-4)
+    average, path = Averaged(decoder, 0.998), job.folder / "decoder.safetensors"
+    first = step = int(load_state(path, decoder, optimiser, average).get("step", 0))
+    progress, pictures = Progress("decoder", job.minutes), max(1, job.batch // CROPS_A_PICTURE)
+    while progress.spent < 1:
+        torch.manual_seed(job.seed * 1_000_003 + step)
         for group in optimiser.param_groups:
-            group["lr"] = 8e-4 * min(1.0, (step + 1) / 100) * (1.02 - step / STEPS)
-        pairs = [pair(seed, step * BATCH + i) for i in range(BATCH)]
-        latents, pixels = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
-        noise = torch.rand(BATCH, 1, 1, 1) * 0.15 * torch.randn_like(latents)
-        drawn = decoder(latents + noise)
-        loss = F.l1_loss(drawn, pixels)
+            group["lr"] = PEAK_RATE * min(1.0, (step - first + 1) / WARM_UP, 3 * (1 - progress.spent) + 0.02)
+        drawn = [crops(job.seed, step * pictures + i) for i in range(pictures)]
+        loss = loss_of(decoder, np.concatenate(drawn), torch.device(job.device))
         optimiser.zero_grad(set_to_none=True)
-        (loss + F.mse_loss(drawn, pixels)).backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 0.5)
         optimiser.step()
         average.add(decoder, step)
-        past.append(loss.item())
-        if step % 25 == 0:
-            print(f"decoder {step}/{STEPS} loss {np.mean(past):.4f} {time.ctime()}", file=sys.stderr, flush=True)
-            past.clear()
-        if time.monotonic() - saved > 120 or step + 1 == STEPS:
-            save_state(path, decoder, optimiser, average, {"step": step + 1})
-            saved = time.monotonic()
-    average.copy_to(decoder)
-    return decoder
+        step += 1
+        if progress.after_step(step, loss=loss.detach()):
+            save_state(path, decoder, optimiser, average, {"step": step})
+            job.on_save()

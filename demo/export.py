@@ -13,7 +13,7 @@ from ..scenescope.world.demo_file import FORMAT
 from ..scenescope.world.vocabulary import WORLD_VERSION
 from .model import TEXT, UNET, Denoiser
 
-LIMIT = 16_000_000
+LIMIT = 24_000_000
 """Bytes that the file may have."""
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
+from ..host.demo import load_demo_model
 from ..host.prompts.text import trace_words
 from ..host.recording.sampling import SamplerSettings, sample
 from ..host.recording.unet import record_attention
@@ -18,8 +21,10 @@ from ..scenescope.attention.read.view import View
 from ..scenescope.attention.record.recording import Recording
 from ..scenescope.attention.record.selection import Selection
 from ..scenescope.attention.words.find import find_words
-from ..scenescope.world.checker import Verdict, find_things, judge
-from ..scenescope.world.scene import Drawing, Layout, draw, full_caption, random_layout
+from ..scenescope.world.scene import FIRST_WORDS, Drawing, Layout, Words, draw, full_caption, random_layout
+from ..scenescope.world.unseen import unseen_layout
+from .judge.checker import Verdict, find_things, judge
+from .judge.likeness import Truth, score
 
 SETTINGS = SamplerSettings(seed=0, steps=20, cfg=2.0, sampler_name="dpmpp_2m", scheduler="karras")
 """How the figures' pictures are sampled."""
@@ -63,9 +68,10 @@ class Looking:
         return cls(len(fits), round(float(own), 3), round(float(shuffled), 3))
 
 
-def layouts(seed: int, number: int, count: int) -> list[Layout]:
+def layouts(seed: int, number: int, count: int, words: Words = FIRST_WORDS) -> list[Layout]:
     """Invent layouts of held-out combinations, `count` things each."""
-    return [random_layout(np.random.default_rng([seed, count, i]), count=count, held_out=True) for i in range(number)]
+    chances = (np.random.default_rng([seed, count, i]) for i in range(number))
+    return [random_layout(chance, count=count, held_out=True, words=words) for chance in chances]
 
 
 class Sitter:
@@ -152,3 +158,37 @@ def looking_at_own(sitter: Sitter, number: int, *, seed: int = 22) -> Looking:
             masks = torch.from_numpy(np.stack([seen[thing.colour] for thing in layout.things]).astype(np.float32))
             found += fits(recording, layout, masks)
     return Looking.of(found)
+
+
+def glance(path: Path, sheet: Path) -> str:
+    """Sample six prompts from a model file, write them side by side, and say in a line how they were answered."""
+    with torch.inference_mode():
+        sitter = Sitter(load_demo_model(path))
+        asked = [layout for count in (1, 2) for layout in layouts(50, 3, count)]
+        made = [sitter.picture(layout, index)[0].clip(0, 1) for index, layout in enumerate(asked)]
+    Image.fromarray(np.uint8(np.concatenate(made, axis=1) * 255)).save(sheet)
+    seen = Following.of([judge(picture, layout) for picture, layout in zip(made, asked, strict=True)])
+    return f"samples: everything found {seen.finds:.2f}, and nothing more {seen.follows:.2f}; {sheet.name}"
+
+
+@dataclass(frozen=True)
+class Returning:
+    """How the autoencoder alone brings unseen things back: the parts of their likeness, and found among 16."""
+
+    things: int
+    identity: float
+    shape: float
+    colour: float
+    texture: float
+    retrieved: float
+
+
+def returning(vae: Any, number: int, *, seed: int = 600) -> Returning:
+    """Encode and decode drawn scenes of two unseen things of the families that nothing is tuned on."""
+    rows = []
+    for index in range(number):
+        drawing = draw(unseen_layout(seed + index, 2, test=True), height=SIDE, width=SIDE)
+        back = vae.decode(vae.encode(torch.from_numpy(drawing.picture)[None]))[0].numpy().clip(0, 1)
+        seen = score(back, Truth.of(drawing), (0, 1), drawing.layout.background)
+        rows.append((seen.identity, seen.shape, seen.colour, seen.texture, seen.retrieved))
+    return Returning(2 * number, *(round(float(part), 3) for part in np.mean(rows, axis=0)))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import comfy.ops
 import torch
 from comfy.clip_model import CLIPLayer, CLIPTextModel
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from safetensors import safe_open
 from torch import nn
 
 from ..host.demo import widen_groups
 from .initial import set_first_weights
+from .state import load_part
 
 WIDTH = 128
 """Of the text model, and so of the context."""
@@ -34,6 +37,31 @@ def _layer_forward(layer: CLIPLayer, x: torch.Tensor, mask: torch.Tensor, attent
     # The host's own adds in place (comfy/clip_model.py, CLIPLayer.forward), which autograd refuses.
     x = x + layer.self_attn(layer.layer_norm1(x), mask, attention)
     return x + layer.mlp(layer.layer_norm2(x))
+
+
+@torch.no_grad()
+def start_from(model: Denoiser, path: Path, spread: float) -> None:
+    """Begin with the weights of a model file; words that it does not know start near its generic one.
+
+    Args:
+        model: changed in place.
+        path: a file that `export` wrote.
+        spread: standard deviation of the new words' rows around the generic one.
+    """
+    load_part(path, "model.diffusion_model.", model.unet)
+    table = "text_model.embeddings.token_embedding.weight"
+    with safe_open(path, "pt") as file:
+        rows = file.get_tensor("cond_stage_model.known_rows").float()
+        ids = {int(token): row for row, token in enumerate(file.get_tensor("cond_stage_model.known_ids"))}
+        for name, value in model.text.state_dict().items():
+            if name.startswith("text_model.") and name != table:
+                value.copy_(file.get_tensor(f"cond_stage_model.transformer.{name}"))
+    own = model.text.get_input_embeddings().weight
+    own.copy_(rows[-1] + spread * torch.randn_like(own))
+    for token, row in model.known.items():
+        if token in ids:
+            own[row] = rows[ids[token]]
+    own[-1] = rows[-1]
 
 
 class Denoiser(nn.Module):
@@ -61,11 +89,14 @@ class Denoiser(nn.Module):
 
     def context(self, tokens: torch.Tensor) -> torch.Tensor:
         """Encode token ids, (batch token) -> (batch token width)."""
-        rows = torch.tensor([[self.known.get(t, len(self.known)) for t in row] for row in tokens.tolist()])
         inner = self.text.text_model
+        device = inner.embeddings.position_embedding.weight.device
+        rows = torch.tensor(
+            [[self.known.get(t, len(self.known)) for t in row] for row in tokens.tolist()], device=device
+        )
         # As CLIPTextModel_.forward, but for prompts of any length: what comes later in a prompt changes nothing before.
         embedded = inner.embeddings.token_embedding(rows) + inner.embeddings.position_embedding.weight[: rows.shape[1]]
-        later = torch.full((rows.shape[1],) * 2, -torch.finfo(embedded.dtype).max).triu_(1)
+        later = torch.full((rows.shape[1],) * 2, -torch.finfo(embedded.dtype).max, device=device).triu_(1)
         return inner.final_layer_norm(inner.encoder(embedded, mask=later)[0])
 
     def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:

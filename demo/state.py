@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,6 +16,73 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from ..scenescope.files.atomic import write_whole
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a stage.
+
+    Args:
+        folder: where the state lives; a run goes on from what is there.
+        seed: of weights, pictures and noise.
+        minutes: how long.
+        batch: pictures or crops a step.
+        device: `cpu` or `cuda`.
+        start: a model file to begin from where the folder has no state; None begins from nothing.
+        on_save: called after each writing of the state.
+    """
+
+    folder: Path
+    seed: int
+    minutes: float
+    batch: int
+    device: str
+    start: Path | None = None
+    on_save: Callable[[], None] = lambda: None
+
+
+class Progress:
+    """A stage's clock: prints a line every few seconds, says when to save, and ends early when asked to.
+
+    Args:
+        name: of the stage.
+        minutes: how long it may take.
+    """
+
+    def __init__(self, name: str, minutes: float) -> None:
+        self.name, self.seconds = name, 60 * minutes
+        self.begun = self.printed = self.saved = time.monotonic()
+        self.past: dict[str, list[torch.Tensor]] = {}
+        self.spent, self.asked = 0.0, False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+    def after_step(self, step: int, **values: torch.Tensor) -> bool:
+        """Note a step's values; returns whether it is time to save."""
+        now = time.monotonic()
+        self.spent = 1.0 if self.asked else (now - self.begun) / self.seconds
+        for name, value in values.items():
+            self.past.setdefault(name, []).append(value)
+        if now - self.printed > 20 or self.spent >= 1:
+            means = " ".join(f"{name} {torch.stack(past).mean().item():.4f}" for name, past in self.past.items())
+            left = max(0, math.ceil((1 - self.spent) * self.seconds / 60))
+            print(f"{self.name} {step} {means}; {left} min left", file=sys.stderr, flush=True)
+            self.past.clear()
+            self.printed = now
+        if now - self.saved > 120 or self.spent >= 1:
+            self.saved = now
+            return True
+        return False
+
+
+@torch.no_grad()
+def load_part(path: Path, prefix: str, module: torch.nn.Module) -> None:
+    """Read those weights of a model file that begin with `prefix` into a module that has all of them."""
+    with safe_open(path, "pt") as file:
+        for name, value in module.state_dict().items():
+            value.copy_(file.get_tensor(prefix + name))
 
 
 class Averaged:

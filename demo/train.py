@@ -6,8 +6,9 @@ import argparse
 import functools
 import importlib
 import runpy
-import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--comfyui", type=Path, required=True, help="folder of a ComfyUI checkout")
     parser.add_argument("--state", type=Path, required=True, help="folder for training state; keep it to resume")
     parser.add_argument("--out", type=Path, default=ROOT / "demo" / "scenescope-demo.safetensors")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--stage", choices=("decoder", "denoiser", "export", "all"), default="all")
-    parser.add_argument("--minutes", type=float, default=240, help="how long to train the denoiser in this run")
-    parser.add_argument("--workers", type=int, default=2, help="processes that train together, one thread each")
-    parser.add_argument("--weights", choices=("last", "averaged"), default="last", help="of the denoiser, to export")
-    parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--minutes", type=float, nargs=2, metavar=("DECODER", "DENOISER"), help="of this run's stages")
+    parser.add_argument("--batch", type=int, nargs=2, metavar=("DECODER", "DENOISER"), help="crops, pictures a step")
+    parser.add_argument("--start", type=Path, help="a model file to begin from; without it, from nothing")
+    parser.add_argument(
+        "--weights", choices=("last", "averaged"), default="averaged", help="of the denoiser, to export"
+    )
+    parser.add_argument("--samples", type=float, default=5, help="minutes between samples; 0 for none (5)")
     return parser.parse_args()
+
+
+DEFAULTS = {"cpu": ((90, 400), (8, 16)), "cuda": ((3, 6), (128, 256))}
+"""Device -> minutes and batches of both stages."""
 
 
 def captions_tokens() -> tuple[list[int], Any]:
@@ -44,25 +53,30 @@ def captions_tokens() -> tuple[list[int], Any]:
     return sorted({i for word in vocabulary.vocabulary() for i in ids_of(word)} | {49406, 49407}), ids_of
 
 
-def train_together(options: argparse.Namespace, denoiser: Any) -> None:
-    """Train the denoiser in several processes, which meet through a file in the state folder."""
-    import torch.distributed as dist
+def export(options: argparse.Namespace, out: Path) -> str:
+    """Write the model file from the state so far; returns what was written, in words."""
+    decoder, denoiser = (importlib.import_module(f"pack.demo.{name}") for name in ("decoder", "denoiser"))
+    known, _ = captions_tokens()
+    model, step = denoiser.trained(options.state, known, averaged=options.weights == "averaged")
+    drawer, drawn = decoder.averaged(options.state)
+    notes = {"decoder steps": drawn, "denoiser steps": step}
+    size = importlib.import_module("pack.demo.export").export(out, model, drawer, notes)
+    return f"{out}: {size / 1e6:.2f} MB after {drawn} and {step} steps"
 
-    meeting, others = options.state / "meeting", []
-    if options.rank == 0:
-        meeting.unlink(missing_ok=True)
-        command = [sys.executable, *sys.argv, "--stage", "denoiser", "--rank"]
-        others = [subprocess.Popen([*command, str(rank)]) for rank in range(1, options.workers)]
-    if options.workers > 1:
-        where = meeting.resolve().as_uri()
-        dist.init_process_group("gloo", init_method=where, rank=options.rank, world_size=options.workers)
-    known, ids_of = captions_tokens()
-    share = denoiser.Share(options.rank, options.workers)
-    denoiser.train_denoiser(
-        options.state, known=known, ids_of=ids_of, seed=options.seed, minutes=options.minutes, share=share
-    )
-    for other in others:
-        other.wait()
+
+def sampler(options: argparse.Namespace) -> Callable[[], None]:
+    """Make what is called after each saving: now and then it draws samples into the state folder and judges them."""
+    last = [time.monotonic()]
+
+    def look() -> None:
+        if options.samples and time.monotonic() - last[0] > 60 * options.samples:
+            preview = options.state / "preview.safetensors"
+            export(options, preview)
+            report = importlib.import_module("pack.demo.measure").glance(preview, options.state / "samples.png")
+            print(report, file=sys.stderr, flush=True)
+            last[0] = time.monotonic()
+
+    return look
 
 
 def main() -> None:
@@ -74,20 +88,19 @@ def main() -> None:
     import torch
     from comfy.cli_args import args
 
-    args.cpu, args.use_pytorch_cross_attention = not torch.cuda.is_available(), True
-    torch.set_num_threads(1)
-    decoder = importlib.import_module("pack.demo.decoder")
-    denoiser = importlib.import_module("pack.demo.denoiser")
+    args.cpu, args.use_pytorch_cross_attention = options.device == "cpu", True
+    torch.set_flush_denormal(True)
+    minutes, batches = options.minutes or DEFAULTS[options.device][0], options.batch or DEFAULTS[options.device][1]
+    decoder, denoiser = (importlib.import_module(f"pack.demo.{name}") for name in ("decoder", "denoiser"))
+    job = importlib.import_module("pack.demo.state").Job
+    shared = {"seed": options.seed, "device": options.device, "start": options.start}
     if options.stage in ("decoder", "all"):
-        decoder.train_decoder(options.state, seed=options.seed)
+        decoder.train_decoder(job(options.state, minutes=minutes[0], batch=batches[0], **shared))
     if options.stage in ("denoiser", "all"):
-        train_together(options, denoiser)
+        own = job(options.state, minutes=minutes[1], batch=batches[1], on_save=sampler(options), **shared)
+        denoiser.train_denoiser(own, *captions_tokens())
     if options.stage in ("export", "all"):
-        known, _ = captions_tokens()
-        model, step = denoiser.trained(options.state, known, averaged=options.weights == "averaged")
-        drawer, _ = decoder.averaged(options.state)
-        size = importlib.import_module("pack.demo.export").export(options.out, model, drawer, {"steps": step})
-        print(f"{options.out}: {size / 1e6:.2f} MB after {step} steps")
+        print(export(options, options.out))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from pack.benchmarks.lab.report import PLACES
 from pack.benchmarks.lab.trial import encode, subsets
+from pack.demo.judge.likeness import colour_overlap
 from pack.host.prompts.text import trace_words
 from pack.host.recording.sampling import sample
 from pack.host.recording.unet import record_attention
@@ -19,7 +20,6 @@ from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.attention.words.find import find_words
 from pack.scenescope.drawing.labelled_grid import labelled_grid
 from pack.scenescope.resample import resize
-from pack.scenescope.world.likeness import colour_overlap
 
 
 def colours_back(picture: np.ndarray, maps: torch.Tensor, scene: Any, asked: tuple[int, ...]) -> list[float]:

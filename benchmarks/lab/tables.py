@@ -9,20 +9,25 @@ from typing import Any
 import numpy as np
 from pack.benchmarks.lab.scatter import Spot
 from pack.benchmarks.lab.variants import title_of
+from scipy import stats
 
-DRAWS = 4000
-"""Resamplings of the scenes for an interval."""
+LEVEL = 0.05
+"""Of intervals (one minus their coverage), and of a table's stars together."""
 Result = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over scenes, the interval in which it lies in 95 of 100 resamplings, and the number of scenes."""
+    """A mean over scenes, its 95 % interval by Student's t, the number of scenes, and the odds of chance.
+
+    chance: two-sided p of Student's t for a mean of 0; 1 for a single scene.
+    """
 
     mean: float
     low: float
     high: float
     scenes: int
+    chance: float = 1.0
 
     @property
     def half(self) -> float:
@@ -39,6 +44,10 @@ class Figure:
 
 
 MEASURES: dict[str, tuple[str, Callable[[Mapping[str, Any]], float | None]]] = {
+    "retrieved": (
+        "found among 16, one token",
+        lambda picture: picture["retrieved"] if len(picture["asked"]) == 1 else None,
+    ),
     "prompt": ("prompt similarity", lambda picture: picture["prompt"]),
     "identity": ("identity similarity", lambda picture: picture["identity"]),
     "several": (
@@ -56,27 +65,47 @@ MEASURES: dict[str, tuple[str, Callable[[Mapping[str, Any]], float | None]]] = {
     ),
     "background": ("background", lambda picture: picture["background"]),
     "count": ("count", lambda picture: picture["count"]),
-    "handles": ("handles", lambda picture: picture["handles"]),
+    "recognised": ("recognised", lambda picture: picture["recognised"]),
     "shape": ("shape", lambda picture: picture["shape"]),
     "colour": ("colour", lambda picture: picture["colour"]),
     "texture": ("texture", lambda picture: picture["texture"]),
 }
 """Measure -> its title, and how a picture tells it; None where a picture cannot."""
-FIRST = ("prompt", "identity", "several", "leakage")
+FIRST = ("retrieved", "prompt", "identity", "several", "leakage")
 ALONE = ("identity alone", "leakage alone")
 """Of prompts that ask for one thing: among the numbers, in no table."""
 
 
 def figure_of(values: Sequence[float]) -> Figure:
-    """Average over scenes, with a bootstrap interval over scenes.
+    """Average over scenes, with Student's interval; of a single scene nothing is known but its own value.
 
     >>> figure_of([0.5, 0.5]).low
     0.5
     """
     array = np.array(values, dtype=float)
-    picks = np.random.default_rng(0).integers(len(array), size=(DRAWS, len(array)))
-    low, high = np.quantile(array[picks].mean(axis=1), [0.025, 0.975])
-    return Figure(float(array.mean()), float(low), float(high), len(array))
+    mean, count = float(array.mean()), len(array)
+    if count == 1:
+        return Figure(mean, mean, mean, 1)
+    error = float(array.std(ddof=1)) / count**0.5
+    half = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * error
+    chance = float(2 * stats.t.sf(abs(mean) / error, count - 1)) if error else float(mean == 0)
+    return Figure(mean, mean - half, mean + half, count, chance)
+
+
+def holm(chances: Mapping[tuple[str, str], float]) -> set[tuple[str, str]]:
+    """Choose which of a table's comparisons hold together.
+
+    Source: Holm 1979: in rising order the k-th of m stays below LEVEL / (m - k + 1), or the rest falls.
+
+    >>> sorted(holm({("a", "x"): 0.01, ("b", "x"): 0.02, ("c", "x"): 0.2}))
+    [('a', 'x'), ('b', 'x')]
+    """
+    kept: set[tuple[str, str]] = set()
+    for place, (name, chance) in enumerate(sorted(chances.items(), key=lambda item: item[1])):
+        if chance >= LEVEL / (len(chances) - place):
+            break
+        kept.add(name)
+    return kept
 
 
 def by_scene(results: Sequence[Result], tell: Callable[[Result], list[float]]) -> dict[tuple[int, int], float]:
@@ -131,14 +160,16 @@ def markdown(results: Sequence[Result], variants: Sequence[str]) -> str:
     """Write the tables: the ablation, what makes it up, and what was learned."""
     figures = summary(results, variants)
     apart = differences(results, variants, "full")
+    compared = {(variant, name): apart[variant][name].chance for variant in apart for name in apart[variant]}
+    stars = holm({pair: chance for pair, chance in compared.items() if pair[1] in (*FIRST, "fit after")})
     columns = [*FIRST, "fit after"]
     titles = [*(MEASURES[name][0] for name in FIRST), "map-against-mask IoU", "scenes"]
     lines = [_row(["", *titles]), _row(["---"] * (len(titles) + 1))]
     for variant, own in figures.items():
-        cells = [_cell(own, name) + _star(apart, variant, name) for name in columns]
+        cells = [_cell(own, name) + (" *" if (variant, name) in stars else "") for name in columns]
         lines.append(_row([title_of(variant), *cells, str(own["prompt"].scenes)]))
-    lines += ["", "Mean over scenes ± half of the 95 % bootstrap interval over scenes; * differs from full, scene by"]
-    lines += ["scene, by more than the interval of the difference. Leakage: less is better.", ""]
+    lines += ["", "Mean over scenes ± half of Student's 95 % interval over scenes; * differs from full, scene by scene"]
+    lines += ["(Student's t, all of the table's comparisons together at 5 % after Holm). Leakage: less is better.", ""]
     parts = [name for name in MEASURES if name not in (*FIRST, *ALONE)]
     lines += [_row(["", *parts, "seconds"]), _row(["---"] * (len(parts) + 2))]
     for variant, own in figures.items():
@@ -171,11 +202,6 @@ def _cell(own: Mapping[str, Figure], name: str, digits: int = 2) -> str:
     if name not in own:
         return "-"
     return own[name].text() if digits == 2 else f"{own[name].mean:.{digits}f} ± {own[name].half:.{digits}f}"
-
-
-def _star(apart: Mapping[str, Mapping[str, Figure]], variant: str, name: str) -> str:
-    figure = apart.get(variant, {}).get(name)
-    return " *" if figure is not None and not figure.low <= 0 <= figure.high else ""
 
 
 def _row(cells: Sequence[str]) -> str:

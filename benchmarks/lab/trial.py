@@ -12,8 +12,10 @@ from typing import Any
 import comfy.utils
 import numpy as np
 import torch
+from pack.benchmarks.lab.bounds import BOUNDS, bound_picture
 from pack.benchmarks.lab.probe import Looked, look
-from pack.benchmarks.lab.variants import UNTRAINED, Length, settings_of
+from pack.benchmarks.lab.variants import WITHOUT_TRAINING, Length, settings_of
+from pack.demo.judge.likeness import Truth, score
 from pack.host.concepts.apply import apply_concepts
 from pack.host.recording.sampling import SamplerSettings, sample
 from pack.host.training.models import training_ports
@@ -24,10 +26,9 @@ from pack.scenescope.training.ports import ClassPictures, Ports
 from pack.scenescope.training.run.trainer import OnStep, Run, StateStore, StepReport, train
 from pack.scenescope.training.scene.scene import Concept, Scene, build_scene
 from pack.scenescope.training.settings import Settings
-from pack.scenescope.world.likeness import Truth, score
 from pack.scenescope.world.scene import Drawing, draw
 from pack.scenescope.world.unseen import STARTING_WORDS, loosened, unseen_layout
-from pack.scenescope.world.vocabulary import BACKGROUNDS
+from pack.scenescope.world.vocabulary import BACKGROUNDS, FIRST_BACKGROUNDS
 
 SIDE = 128
 LATENT = Grid(SIDE // 8, SIDE // 8)
@@ -54,12 +55,16 @@ class Manner:
 
 @dataclass(frozen=True)
 class Trial:
-    """What is tried: a way to train, a scene by its number of things and its seed, and a seed of the training."""
+    """What is tried: a way to train, a scene by its number of things and its seed, and a seed of the training.
+
+    test: whether the scene is of the families that nothing is tuned on.
+    """
 
     variant: str
     things: int
     scene: int
     seed: int
+    test: bool = True
 
 
 @dataclass(frozen=True)
@@ -175,9 +180,10 @@ def run_trial(studio: Studio, trial: Trial, protocol: Protocol, keep: Keep = lam
     Returns:
         What JSON can hold: the trial, and what was measured.
     """
-    drawing = draw(unseen_layout(trial.scene, trial.things), height=SIDE, width=SIDE)
+    drawing = draw(unseen_layout(trial.scene, trial.things, test=trial.test), height=SIDE, width=SIDE)
     began = time.perf_counter()
-    stand = _untrained(studio, drawing) if trial.variant == UNTRAINED else _learned(studio, drawing, trial, protocol)
+    untrained = trial.variant in WITHOUT_TRAINING
+    stand = _untrained(studio, drawing) if untrained else _learned(studio, drawing, trial, protocol)
     drawing_began = time.perf_counter()
     with torch.inference_mode():
         pictures = _scores(studio, stand, drawing, trial, protocol, keep)
@@ -213,7 +219,7 @@ def subsets(things: int) -> list[tuple[int, ...]]:
 
 def backgrounds(drawing: Drawing, scene: int, number: int) -> list[str]:
     """Some backgrounds that are not the scene's own."""
-    others = [name for name in BACKGROUNDS if name != drawing.layout.background]
+    others = [name for name in FIRST_BACKGROUNDS if name != drawing.layout.background]
     return [str(name) for name in np.random.default_rng([77, scene]).permutation(others)[:number]]
 
 
@@ -310,7 +316,11 @@ def _scores(
         for asked in subsets(trial.things):
             prompt = f"a photo of {' and '.join(stand.names[thing] for thing in asked)} {BACKGROUNDS[place]}"
             first = 100 * trial.seed
-            for picture in studio.pictures(stand, prompt, range(first, first + protocol.pictures)):
+            if trial.variant in BOUNDS:
+                made = [bound_picture(trial.variant, studio.vae, drawing, asked, place)]
+            else:
+                made = studio.pictures(stand, prompt, range(first, first + protocol.pictures))
+            for picture in made:
                 all_pictures.append(picture.clip(0, 1))
                 seen = score(all_pictures[-1], truth, asked, place)
                 rows.append(

@@ -42,8 +42,15 @@ TITLES = {
     "lora-union": "lora without union sampling",
     "lora-phase1": "lora without phase 1",
     UNTRAINED: "no training, starting words",
+    "foreign": "floor: foreign things",
+    "coloured": "floor: only colours right",
+    "mirrored": "ceiling: true picture, mirrored",
+    "reconstructed": "ceiling: true picture through the autoencoder",
+    "true": "ceiling: true picture",
 }
-DEFAULT = ("full", "full-masks", "full-attention", "full-union", "full-phase1", "lora", UNTRAINED)
+WITHOUT_TRAINING = (UNTRAINED, "foreign", "coloured", "mirrored", "reconstructed", "true")
+"""Need no settings; all but the first need no sampling either: `bounds` draws them."""
+DEFAULT = ("full", "full-masks", "full-attention", "full-union", "full-phase1", "lora", *WITHOUT_TRAINING)
 
 
 SWITCH = {"true": True, "false": False}

@@ -6,9 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .outlines import FAMILIES
 from .shapes import coverage
 from .surfaces import PITCH, SHADE, background, texture
-from .vocabulary import BACKGROUNDS, COLOURS, GENERIC, SHAPES, TEXTURES, is_held_out
+from .vocabulary import (
+    BACKGROUNDS,
+    COLOURS,
+    FIRST_BACKGROUNDS,
+    FIRST_SHAPES,
+    GENERAL,
+    PATTERNED,
+    SHAPES,
+    TEXTURES,
+    is_held_out,
+)
+from .weaves import WEAVES, invented_weave
 
 SIZES = {1: (0.42, 0.62), 2: (0.36, 0.48), 3: (0.3, 0.4)}
 """Number of things -> smallest and largest size, in shorter picture sides."""
@@ -16,21 +28,30 @@ SIZES = {1: (0.42, 0.62), 2: (0.36, 0.48), 3: (0.3, 0.4)}
 
 @dataclass(frozen=True)
 class Thing:
-    """One thing: what it is, and where it stands (centre in picture widths and heights, size in shorter sides)."""
+    """One thing: what it is, and where it stands (centre in picture widths and heights, size in shorter sides).
+
+    Shape and texture are names, or families of which `seed` invents one. A second colour stands in for the dark tone.
+    """
 
     shape: str
     colour: str
     texture: str
     centre: tuple[float, float] = (0.5, 0.5)
     size: float = 0.5
+    seed: int = 0
+    second: str = ""
 
     def words(self) -> list[str]:
-        """Name the thing: texture unless plain, colour, shape.
+        """Name the thing: texture unless plain, colours, shape; what is invented has general words.
 
         >>> Thing("star", "green", "striped").words()
         ['striped', 'green', 'star']
+        >>> Thing("toothed", "green", "waves", seed=1, second="red").words()
+        ['patterned', 'green', 'and', 'red', 'toy']
         """
-        return ([] if self.texture == "plain" else [self.texture]) + [self.colour, self.shape]
+        skin = [] if self.texture == "plain" else [PATTERNED if self.texture in WEAVES else self.texture]
+        colours = [self.colour, "and", self.second] if self.second else [self.colour]
+        return [*skin, *colours, GENERAL[self.seed % len(GENERAL)] if self.shape in FAMILIES else self.shape]
 
 
 @dataclass(frozen=True)
@@ -40,6 +61,19 @@ class Layout:
     things: tuple[Thing, ...]
     background: str
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Words:
+    """Some of the world's shapes and background keys."""
+
+    shapes: tuple[str, ...]
+    backgrounds: tuple[str, ...]
+
+
+ALL_WORDS = Words(SHAPES, tuple(BACKGROUNDS))
+FIRST_WORDS = Words(FIRST_SHAPES, FIRST_BACKGROUNDS)
+"""Of the world's first version: what has been seen longest."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +107,26 @@ def draw(layout: Layout, *, height: int, width: int) -> Drawing:
     short = min(height, width)
     masks: list[np.ndarray] = []
     for thing in layout.things:
-        mask, stroke = coverage(thing.shape, centre=thing.centre, size=thing.size, height=height, width=width)
+        mask, stroke = coverage(
+            thing.shape, centre=thing.centre, size=thing.size, height=height, width=width, seed=thing.seed
+        )
         columns = (np.arange(width) + 0.5 - thing.centre[0] * width)[None, :] / (PITCH * short)
         rows = (np.arange(height) + 0.5 - thing.centre[1] * height)[:, None] / (PITCH * short)
         columns, rows = np.broadcast_arrays(columns, rows)
-        dark = texture(thing.texture, columns=columns, rows=rows, edge=1 / (PITCH * short))
-        shade = (1 - (1 - SHADE) * dark)[..., None] * (np.array(COLOURS[thing.colour], dtype=np.float32) / 255)
-        skin = shade * (1 - 0.85 * stroke[..., None])
+        dark = _dark_of(thing, columns, rows, 1 / (PITCH * short))[..., None]
+        light_tone = np.array(COLOURS[thing.colour], dtype=np.float32) / 255
+        dark_tone = np.array(COLOURS[thing.second], dtype=np.float32) / 255 if thing.second else SHADE * light_tone
+        skin = (light_tone + (dark_tone - light_tone) * dark) * (1 - 0.85 * stroke[..., None])
         picture = picture * (1 - mask[..., None]) + skin * mask[..., None]
         masks = [other * (1 - mask) for other in masks] + [mask]
     stack = np.stack(masks) if masks else np.zeros((0, height, width), np.float32)
     return Drawing(picture.astype(np.float32), stack.astype(np.float32), layout)
+
+
+def _dark_of(thing: Thing, columns: np.ndarray, rows: np.ndarray, edge: float) -> np.ndarray:
+    if thing.texture in WEAVES:
+        return invented_weave(thing.texture, thing.seed, columns=columns, rows=rows, edge=edge)
+    return texture(thing.texture, columns=columns, rows=rows, edge=edge)
 
 
 def _inside(size: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -116,20 +159,23 @@ def place(count: int, rng: np.random.Generator) -> list[tuple[tuple[float, float
         shrink = max(0.8, shrink * 0.998)
 
 
-def random_layout(rng: np.random.Generator, *, count: int, held_out: bool = False) -> Layout:
-    """Invent a layout of known words.
+def random_layout(
+    rng: np.random.Generator, *, count: int, held_out: bool = False, words: Words = ALL_WORDS
+) -> Layout:
+    """Invent a layout of known words, as the figures ask for it.
 
     Args:
         rng: source of everything.
         count: 1 to 3 things, no two of the same shape or colour.
         held_out: take only combinations that training never saw; otherwise only those that it did.
+        words: shapes and backgrounds to take.
 
     Returns:
         The layout, its things ordered from left to right.
     """
     spots = place(count, rng)
     while True:
-        shapes = rng.choice(SHAPES, count, replace=False)
+        shapes = rng.choice(words.shapes, count, replace=False)
         colours = rng.choice(list(COLOURS), count, replace=False)
         # A plain skin is as common as the three textures together.
         skins = ["plain" if rng.random() < 0.5 else str(rng.choice(TEXTURES[1:])) for _ in range(count)]
@@ -137,7 +183,7 @@ def random_layout(rng: np.random.Generator, *, count: int, held_out: bool = Fals
         if all(is_held_out(*kind) == held_out for kind in kinds):
             break
     things = tuple(Thing(*kind, centre=centre, size=size) for kind, (centre, size) in zip(kinds, spots, strict=True))
-    return Layout(things, str(rng.choice(list(BACKGROUNDS))), int(rng.integers(2**31)))
+    return Layout(things, str(rng.choice(words.backgrounds)), int(rng.integers(2**31)))
 
 
 def noun_phrase(words: list[str]) -> str:
@@ -163,14 +209,3 @@ def caption(phrases: list[str], background_key: str) -> str:
 def full_caption(layout: Layout) -> str:
     """Caption a layout with all its words, from left to right."""
     return caption([noun_phrase(thing.words()) for thing in layout.things], layout.background)
-
-
-def training_words(thing: Thing, rng: np.random.Generator) -> list[str]:
-    """Name a thing as training does: now and then without its colour or texture, or as just a thing."""
-    words = thing.words()
-    draw_of_luck = rng.random()
-    if draw_of_luck < 0.06:
-        words[-1] = GENERIC
-    elif draw_of_luck < 0.14:
-        words.remove(thing.colour)
-    return words

@@ -7,6 +7,8 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .outlines import invented_outline
+
 Point = tuple[float, float]
 
 SUPERSAMPLE = 4
@@ -52,6 +54,41 @@ def _flower() -> list[Point]:
     return [(reach * math.sin(angle), -reach * math.cos(angle)) for reach, angle in petals]
 
 
+def _drop() -> list[Point]:
+    # The piriform: a round body that runs out into a tip, here upwards.
+    angles = [2 * math.pi * i / 48 for i in range(48)]
+    return [(0.38 * math.sin(a) * math.sin(a / 2) ** 1.4, 0.5 * -math.cos(a)) for a in angles]
+
+
+def _dome() -> list[Point]:
+    return [(0.52 * math.cos(a), 0.26 - 0.52 * math.sin(a)) for a in np.linspace(0, math.pi, 32)]
+
+
+def _mushroom() -> list[Point]:
+    cap = [(0.5 * math.cos(a), 0.04 - 0.52 * math.sin(a)) for a in np.linspace(0, math.pi, 32)]
+    return [*cap, (-0.17, 0.04), (-0.17, 0.5), (0.17, 0.5), (0.17, 0.04)]
+
+
+def _fish() -> list[Point]:
+    body = [(0.12 + 0.38 * math.cos(a), 0.3 * math.sin(a)) for a in np.linspace(-2.7, 2.7, 40)]
+    return [*body, (-0.5, 0.32), (-0.38, 0.0), (-0.5, -0.32)]
+
+
+def _boat() -> list[Point]:
+    sail = [(-0.08, 0.12), (-0.08, -0.5), (0.4, 0.02), (0.08, 0.02), (0.08, 0.12)]
+    return [(-0.5, 0.12), *sail, (0.5, 0.12), (0.32, 0.44), (-0.32, 0.44)]
+
+
+def _cup() -> list[Point]:
+    handle = [(0.24, -0.24), (0.5, -0.24), (0.5, 0.16), (0.22, 0.16)]
+    return [(-0.42, -0.4), (0.24, -0.4), *handle, (0.14, 0.42), (-0.32, 0.42)]
+
+
+def _mirrored(*right: Point) -> list[Point]:
+    """Corners of the right half from top to bottom, and of the left half back up."""
+    return [*right, *((-x, y) for x, y in reversed(right))]
+
+
 RING_HOLE = 0.24
 
 OUTLINES: dict[str, list[Point]] = {
@@ -63,23 +100,43 @@ OUTLINES: dict[str, list[Point]] = {
     "cross": _cross(),
     "ring": _round(0.5),
     "diamond": [(0.0, -0.52), (0.4, 0.0), (0.0, 0.52), (-0.4, 0.0)],
+    "oval": [(0.66 * x, y) for x, y in _round(0.52)],
+    "drop": _drop(),
+    "bolt": [(0.12, -0.52), (-0.34, 0.1), (-0.04, 0.1), (-0.16, 0.52), (0.34, -0.12), (0.04, -0.12), (0.3, -0.52)],
+    "mushroom": _mushroom(),
+    "bottle": _mirrored((0.1, -0.52), (0.1, -0.2), (0.25, 0.0), (0.25, 0.52)),
+    "hammer": _mirrored((0.46, -0.46), (0.46, -0.08), (0.14, -0.08), (0.14, 0.5)),
+    "dome": _dome(),
+    "hourglass": [(-0.42, -0.5), (0.42, -0.5), (0.08, 0), (0.42, 0.5), (-0.42, 0.5), (-0.08, 0)],
     "crescent": _crescent(),
     "arrow": [(-0.5, -0.16), (0.02, -0.16), (0.02, -0.42), (0.5, 0.0), (0.02, 0.42), (0.02, 0.16), (-0.5, 0.16)],
     "flower": _flower(),
     "house": [(0.0, -0.5), (0.5, -0.06), (0.34, -0.06), (0.34, 0.48), (-0.34, 0.48), (-0.34, -0.06), (-0.5, -0.06)],
+    "fish": _fish(),
+    "tree": _mirrored((0, -0.52), (0.32, -0.12), (0.18, -0.12), (0.44, 0.24), (0.11, 0.24), (0.11, 0.52)),
+    "boat": _boat(),
+    "cup": _cup(),
 }
 """Shape -> corners (column, row) about its centre, in units of the thing's size; a ring also has a hole."""
 
 
-def coverage(shape: str, *, centre: Point, size: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def corners_of(shape: str, seed: int) -> list[Point]:
+    """Corners (column, row) of a key of OUTLINES, or of an outline of one of FAMILIES invented from a seed."""
+    return OUTLINES[shape] if shape in OUTLINES else invented_outline(shape, seed)
+
+
+def coverage(
+    shape: str, *, centre: Point, size: float, height: int, width: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Rasterise one shape with smooth edges.
 
     Args:
-        shape: a key of OUTLINES.
+        shape: a key of OUTLINES or of FAMILIES.
         centre: (column, row), in picture widths and heights.
         size: side of the unit box, in shorter picture sides.
         height: pixels.
         width: pixels.
+        seed: of an invented outline.
 
     Returns:
         mask: (height, width) float32, 0 to 1, the whole thing with its outline.
@@ -97,7 +154,7 @@ def coverage(shape: str, *, centre: Point, size: float, height: int, width: int)
         return [(column + x * unit, row + y * unit) for x, y in points]
 
     fill, stroke = (Image.new("L", (width * scale, height * scale)) for _ in range(2))
-    rims = [OUTLINES[shape]] + ([_round(RING_HOLE)] if shape == "ring" else [])
+    rims = [corners_of(shape, seed)] + ([_round(RING_HOLE)] if shape == "ring" else [])
     for value, rim in zip((255, 0), rims, strict=False):
         ImageDraw.Draw(fill).polygon(placed(rim), fill=value)
     for rim in rims:

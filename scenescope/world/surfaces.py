@@ -11,13 +11,57 @@ PITCH = 0.19
 """Period of a texture, in shorter picture sides; three latent cells of the demo model at 128 pixels."""
 SHADE = 0.46
 """Brightness of a texture's second tone against its first."""
+Soft = Callable[[np.ndarray], np.ndarray]
+
+
+def _wave(place: np.ndarray) -> np.ndarray:
+    """Distance into the dark half of each period, in periods."""
+    wave: np.ndarray = 0.25 - np.abs((place % 1.0) - 0.5)
+    return wave
+
+
+def _checkered(columns: np.ndarray, rows: np.ndarray, soft: Soft) -> np.ndarray:
+    left, top = soft(_wave(columns)), soft(_wave(rows))
+    return left + top - 2 * left * top
+
+
+def _bricked(columns: np.ndarray, rows: np.ndarray, soft: Soft) -> np.ndarray:
+    joints = np.abs(((columns + 0.5 * (np.floor(rows) % 2)) % 1.0) - 0.5)
+    courses = np.minimum(rows % 1.0, 1 - rows % 1.0)
+    return np.maximum(soft(0.13 - joints), soft(0.13 - courses))
+
+
+def _quartered(columns: np.ndarray, rows: np.ndarray, soft: Soft) -> np.ndarray:
+    return soft(np.where(columns * rows > 0, 1, -1) * np.minimum(np.abs(columns), np.abs(rows)))
+
+
+def _rayed(columns: np.ndarray, rows: np.ndarray, soft: Soft) -> np.ndarray:
+    per_ray = 2 * np.pi / 8
+    return soft(_wave(np.arctan2(rows, columns) / per_ray + 0.25) * per_ray * np.hypot(columns, rows))
+
+
+FIELDS: dict[str, Callable[[np.ndarray, np.ndarray, Soft], np.ndarray]] = {
+    "plain": lambda columns, rows, soft: np.zeros(columns.shape, np.float32),
+    "striped": lambda columns, rows, soft: soft(_wave(rows)),
+    "dotted": lambda columns, rows, soft: soft(0.3 - np.hypot((columns % 1.0) - 0.5, (rows % 1.0) - 0.5)),
+    "checkered": _checkered,
+    "zigzag": lambda columns, rows, soft: soft(_wave(rows + np.abs((columns % 2.0) - 1.0))),
+    "grid": lambda columns, rows, soft: np.maximum(soft(_wave(columns) - 0.1), soft(_wave(rows) - 0.1)),
+    "bullseye": lambda columns, rows, soft: soft(_wave(np.hypot(columns, rows))),
+    "halved": lambda columns, rows, soft: soft(columns),
+    "quartered": _quartered,
+    "crossed": lambda columns, rows, soft: np.maximum(soft(0.28 - np.abs(columns)), soft(0.28 - np.abs(rows))),
+    "rayed": _rayed,
+    "bricked": _bricked,
+}
+"""Texture -> its dark tone from columns and rows in periods, and from what makes signed distances into soft edges."""
 
 
 def texture(name: str, *, columns: np.ndarray, rows: np.ndarray, edge: float) -> np.ndarray:
     """Return how much of the dark tone a texture has at each place.
 
     Args:
-        name: a name of TEXTURES or HELD_OUT_TEXTURES.
+        name: a key of FIELDS.
         columns: (height, width) float, distance from the thing's centre, in periods.
         rows: (height, width) float, the same downwards.
         edge: width of the soft edges, in periods (one pixel).
@@ -25,32 +69,7 @@ def texture(name: str, *, columns: np.ndarray, rows: np.ndarray, edge: float) ->
     Returns:
         dark: (height, width) float32, 0 to 1.
     """
-
-    def soft(signed: np.ndarray) -> np.ndarray:
-        return np.clip(signed / edge + 0.5, 0, 1).astype(np.float32)
-
-    def wave(place: np.ndarray) -> np.ndarray:  # distance into the dark half of each period, in periods
-        return 0.25 - np.abs((place % 1.0) - 0.5)
-
-    if name == "plain":
-        return np.zeros(columns.shape, np.float32)
-    if name == "striped":
-        return soft(wave(rows))
-    if name == "dotted":
-        dots = np.hypot((columns % 1.0) - 0.5, (rows % 1.0) - 0.5)
-        return soft(0.3 - dots)
-    if name == "checkered":
-        left, top = soft(wave(columns)), soft(wave(rows))
-        return left + top - 2 * left * top
-    if name == "zigzag":
-        return soft(wave(rows + np.abs((columns % 2.0) - 1.0)))
-    if name == "grid":
-        return np.maximum(soft(wave(columns) - 0.1), soft(wave(rows) - 0.1))
-    if name == "bullseye":
-        return soft(wave(np.hypot(columns, rows)))
-    if name == "halved":
-        return soft(columns)
-    raise KeyError(name)
+    return FIELDS[name](columns, rows, lambda signed: np.clip(signed / edge + 0.5, 0, 1).astype(np.float32))
 
 
 RGB = tuple[int, int, int]
@@ -122,6 +141,29 @@ def _night(canvas: _Canvas) -> np.ndarray:
     return picture
 
 
+def _meadow(canvas: _Canvas) -> np.ndarray:
+    sky, grass = canvas.fill((196, 208, 226), (206, 216, 230)), canvas.fill((128, 146, 110), (112, 132, 96))
+    return canvas.below(sky, canvas.horizon + 0.05 * canvas.wobble, grass)
+
+
+def _water(canvas: _Canvas) -> np.ndarray:
+    ripples = canvas.bars(canvas.height, 7, 0.4)[:, None, None]
+    return canvas.fill((130, 146, 156), (104, 120, 132)) * (1 + 0.18 * ripples)
+
+
+def _road(canvas: _Canvas) -> np.ndarray:
+    verge, tar = canvas.fill((176, 170, 158), (170, 164, 152)), canvas.fill((72, 72, 76), (60, 60, 64))
+    dashes = canvas.bars(canvas.width, 4, 0.3)[None, :, None]
+    rows = (np.arange(canvas.height)[:, None, None] + 0.5) / canvas.height
+    line = np.clip((0.02 - np.abs(rows - 0.72)) * canvas.height + 0.5, 0, 1)
+    return canvas.below(verge, 0.44, tar) * (1 - line * dashes) + 0.86 * line * dashes
+
+
+def _wall(canvas: _Canvas) -> np.ndarray:
+    courses = canvas.bars(canvas.height, 8, 0.42)[:, None, None]
+    return canvas.fill((150, 122, 112), (144, 116, 106)) * (1 - courses) + 0.76 * courses
+
+
 PAINTERS: dict[str, Callable[[_Canvas], np.ndarray]] = {
     "beach": _beach,
     "snow": _snow,
@@ -131,6 +173,10 @@ PAINTERS: dict[str, Callable[[_Canvas], np.ndarray]] = {
     "night": _night,
     "grey": lambda canvas: canvas.fill((128, 128, 128), (118, 118, 118)),
     "white": lambda canvas: canvas.fill((246, 246, 246), (238, 238, 238)),
+    "meadow": _meadow,
+    "water": _water,
+    "road": _road,
+    "wall": _wall,
 }
 
 

@@ -6,20 +6,32 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from .scene import Layout, Thing, place
-from .vocabulary import BACKGROUNDS, COLOURS, HELD_OUT_SHAPES, HELD_OUT_TEXTURES
+from .vocabulary import COLOURS, FIRST_BACKGROUNDS, HELD_OUT_SHAPES, HELD_OUT_TEXTURES, TEST_SHAPES, TEST_TEXTURES
 
-STARTING_WORDS = {"crescent": "ring", "arrow": "triangle", "flower": "star", "house": "square"}
+STARTING_WORDS = {
+    "crescent": "ring",
+    "arrow": "triangle",
+    "flower": "star",
+    "house": "square",
+    "fish": "circle",
+    "tree": "triangle",
+    "boat": "triangle",
+    "cup": "square",
+}
 """Unseen shape -> the known word that is least wrong for it: where learning its token starts."""
+DEMO_FAMILIES = (HELD_OUT_SHAPES, HELD_OUT_TEXTURES)
+TEST_FAMILIES = (TEST_SHAPES, TEST_TEXTURES)
 MARGIN = 0.022
 """How far a loose mask reaches beyond its thing, in shorter picture sides."""
 
 
-def unseen_layout(seed: int, count: int) -> Layout:
+def unseen_layout(seed: int, count: int, *, test: bool = False) -> Layout:
     """Invent a scene of things with shapes and textures kept back from training.
 
     Args:
         seed: of everything.
         count: 2 or 3 things, all different in shape, texture and colour.
+        test: of the families that are kept back from all tuning as well; otherwise of those that Demo Scene shows.
 
     Returns:
         The layout, its things ordered from left to right.
@@ -32,13 +44,13 @@ def unseen_layout(seed: int, count: int) -> Layout:
     spots = place(count, rng)
     shapes, textures, colours = (
         [str(name) for name in rng.choice(list(names), count, replace=False)]
-        for names in (HELD_OUT_SHAPES, HELD_OUT_TEXTURES, COLOURS)
+        for names in (*(TEST_FAMILIES if test else DEMO_FAMILIES), COLOURS)
     )
     things = tuple(
         Thing(shape, colour, texture, centre=centre, size=size)
         for shape, colour, texture, (centre, size) in zip(shapes, colours, textures, spots, strict=True)
     )
-    return Layout(things, str(rng.choice(list(BACKGROUNDS))), int(rng.integers(2**31)))
+    return Layout(things, str(rng.choice(FIRST_BACKGROUNDS)), int(rng.integers(2**31)))
 
 
 def loosened(masks: np.ndarray) -> np.ndarray:

@@ -15,12 +15,12 @@ import pytest
 import torch
 from pack.demo.data import END, collate, shown
 from pack.demo.export import LIMIT
+from pack.demo.judge.checker import judge
 from pack.demo.measure import Sitter, following, layouts, looking_at_drawings
 from pack.devtools.comfyui import ROOT
 from pack.host.demo import DEMO_FILE, SCALE, load_demo_model
 from pack.nodes.demo import DemoModel, DemoScene
 from pack.scenescope.errors import FileError
-from pack.scenescope.world.checker import judge
 from pack.scenescope.world.latent import latent_of
 from pack.scenescope.world.scene import draw, full_caption, random_layout
 from pack.scenescope.world.vocabulary import vocabulary

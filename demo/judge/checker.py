@@ -8,16 +8,18 @@ from itertools import permutations
 
 import numpy as np
 from PIL import Image, ImageFilter
+from scipy import ndimage
 
-from .scene import Layout
-from .shapes import coverage
-from .surfaces import background
-from .vocabulary import BACKGROUNDS, COLOURS, SHAPES
+from ...scenescope.world.scene import Layout, Thing
+from ...scenescope.world.shapes import coverage
+from ...scenescope.world.surfaces import background
+from ...scenescope.world.vocabulary import BACKGROUNDS, COLOURS, SHAPES
+from .silhouette import CHROMA, chroma_of, pieces_of
 
-CHROMA = 0.42
-"""|R-G| + |G-B| + |B-R| above which a pixel belongs to a thing; backgrounds stay below 0.36."""
-LEAST = 0.008
-"""Smallest thing, as a share of the picture; less is a stain."""
+SECOND = 0.08
+"""Share of a thing's bright part from which another colour is its second."""
+GAP = 0.08
+"""Widest strip, in shorter picture sides, across which two pieces of one colour are one thing."""
 GRID = 24
 BANDS = 8
 """Sides of the grids on which outlines and backgrounds are compared."""
@@ -25,12 +27,20 @@ BANDS = 8
 
 @dataclass(frozen=True)
 class Found:
-    """One thing found in a picture: names, how well its outline fits (IoU), and its (height, width) bool mask."""
+    """One thing found in a picture: names, how well its outline fits (IoU), and its (height, width) bool mask.
+
+    Colours: the commonest first; a thing of one colour has one.
+    """
 
     shape: str
-    colour: str
+    colours: tuple[str, ...]
     fit: float
     mask: np.ndarray
+
+    @property
+    def colour(self) -> str:
+        """The commonest colour."""
+        return self.colours[0]
 
 
 @dataclass(frozen=True)
@@ -51,34 +61,6 @@ class Verdict:
     def follows(self) -> bool:
         """Everything asked for is there, and nothing more."""
         return self.finds and self.count
-
-
-def _neighbours(values: np.ndarray) -> list[np.ndarray]:
-    """A (height, width) array, and the same moved by one pixel up, down, left and right."""
-    padded = np.pad(values, 1)
-    return [padded[1:-1, 1:-1], padded[2:, 1:-1], padded[:-2, 1:-1], padded[1:-1, 2:], padded[1:-1, :-2]]
-
-
-def grow(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """Widen a (height, width) bool mask by `pixels` along rows and columns."""
-    for _ in range(pixels):
-        mask = np.any(_neighbours(mask), axis=0)
-    return mask
-
-
-def pieces_of(mask: np.ndarray) -> list[np.ndarray]:
-    """Split a (height, width) bool mask into its connected pieces, largest first, stains left out."""
-    labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:
-        spread = np.where(mask, np.max(_neighbours(labels), axis=0), 0)
-        # Looking up the label's own label halves the way that is left.
-        spread = np.where(mask, np.maximum(spread, spread.ravel()[np.maximum(spread - 1, 0)]), 0)
-        if np.array_equal(spread, labels):
-            break
-        labels = spread
-    names, sizes = np.unique(labels[labels > 0], return_counts=True)
-    kept = sorted((-size, name) for name, size in zip(names, sizes, strict=True) if size >= LEAST * mask.size)
-    return [labels == name for _, name in kept]
 
 
 def outline_of(mask: np.ndarray) -> tuple[np.ndarray, float]:
@@ -113,14 +95,17 @@ def _shape_of(mask: np.ndarray) -> tuple[str, float]:
     return shape, fit
 
 
-def _colour_of(pixels: np.ndarray) -> str:
-    """Name the colour of (pixel, 3) values by their brighter half: textures only darken."""
+def _colours_of(pixels: np.ndarray) -> tuple[str, ...]:
+    """Name the colours of (pixel, 3) values, the commonest first, by their brighter part: textures only darken."""
     top = pixels.max(-1)
-    mean = pixels[top >= np.median(top)].mean(0)
     names = list(COLOURS)
     wanted = np.array([COLOURS[name] for name in names], dtype=np.float32) / 255
-    distance = np.linalg.norm(mean / mean.max() - wanted / wanted.max(1, keepdims=True), axis=1)
-    return names[int(distance.argmin())]
+    hues = pixels[top >= 0.6 * np.quantile(top, 0.95)]
+    hues = hues / hues.max(-1, keepdims=True)
+    distance = np.linalg.norm(hues[:, None] - wanted / wanted.max(1, keepdims=True), axis=-1)
+    votes = np.bincount(distance.argmin(1), minlength=len(names)) / len(hues)
+    order = np.argsort(-votes, kind="stable")
+    return tuple(names[i] for i in order if i == order[0] or votes[i] > SECOND)
 
 
 def find_things(picture: np.ndarray) -> list[Found]:
@@ -132,17 +117,31 @@ def find_things(picture: np.ndarray) -> list[Found]:
     Returns:
         The things, largest first.
 
-    >>> from .scene import Layout, Thing, draw
+    >>> from ...scenescope.world.scene import Layout, Thing, draw
     >>> drawn = draw(Layout((Thing("star", "green", "striped"),), "beach"), height=128, width=128)
     >>> [(found.shape, found.colour) for found in find_things(drawn.picture)]
     [('star', 'green')]
     """
-    chroma = 2 * (picture.max(-1) - picture.min(-1))
     things = []
-    for piece in pieces_of(chroma > CHROMA):
+    for piece in _whole_pieces(picture):
         shape, fit = _shape_of(piece)
-        things.append(Found(shape, _colour_of(picture[piece]), fit, piece))
+        things.append(Found(shape, _colours_of(picture[piece]), fit, piece))
     return things
+
+
+def _whole_pieces(picture: np.ndarray) -> list[np.ndarray]:
+    """The coloured pieces of a picture, largest first; a dull strip of skin between two of one colour joins them."""
+    joined: list[tuple[np.ndarray, str]] = []
+    for piece in pieces_of(chroma_of(picture) > CHROMA):
+        colour = _colours_of(picture[piece])[0]
+        gap = ndimage.distance_transform_edt(~piece)
+        near = [
+            i for i, (other, its) in enumerate(joined) if its == colour and gap[other].min() <= GAP * min(gap.shape)
+        ]
+        for i in reversed(near):
+            piece = piece | joined.pop(i)[0]
+        joined.append((piece, colour))
+    return sorted((piece for piece, _ in joined), key=lambda piece: -int(piece.sum()))
 
 
 @cache
@@ -167,11 +166,10 @@ def background_distances(picture: np.ndarray) -> dict[str, float]:
         For each key of BACKGROUNDS the sum over the bands of the RGB distance; all 0 where no background is to be seen.
     """
     height, width, _ = picture.shape
-    chroma = 2 * (picture.max(-1) - picture.min(-1))
     things = np.zeros((height, width), bool)
-    for piece in pieces_of(chroma > CHROMA):
+    for piece in pieces_of(chroma_of(picture) > CHROMA):
         things |= piece
-    free = ~grow(things, max(2, min(height, width) // 26))
+    free = ~ndimage.binary_dilation(things, iterations=max(2, min(height, width) // 26))
     names, wanted = _prototypes(height, width)
     distance = np.zeros(len(names))
     bands = zip(np.array_split(picture, BANDS), np.array_split(free, BANDS), strict=True)
@@ -194,6 +192,10 @@ def find_background(picture: np.ndarray) -> str:
     return min(distances, key=lambda name: distances[name])
 
 
+def _right_colours(one: Found, want: Thing) -> bool:
+    return set(one.colours[:2]) == {want.colour, want.second} if want.second else one.colour == want.colour
+
+
 def judge(picture: np.ndarray, layout: Layout) -> Verdict:
     """Compare a picture with what was asked for, wherever the things stand.
 
@@ -210,6 +212,6 @@ def judge(picture: np.ndarray, layout: Layout) -> Verdict:
     for order in permutations(seen[: len(wanted) + 2], len(wanted)):
         pairs = [(one, want) for one, want in zip(order, wanted, strict=True) if one is not None]
         shapes = sum(one.shape == want.shape for one, want in pairs) / len(wanted)
-        colours = sum(one.colour == want.colour for one, want in pairs) / len(wanted)
+        colours = sum(_right_colours(one, want) for one, want in pairs) / len(wanted)
         best = max(best, (shapes + colours, shapes, colours))
     return Verdict(best[1], best[2], find_background(picture) == layout.background, len(found) == len(wanted))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from pack.scenescope.world.checker import find_background, find_things, judge
+from pack.demo.judge.checker import find_background, find_things, judge
 from pack.scenescope.world.latent import DEVIATION, MATTE_FROM, MEAN, latent_of
 from pack.scenescope.world.scene import Layout, Thing, draw, full_caption, place, random_layout
 from pack.scenescope.world.surfaces import SHADE, background, texture
@@ -17,8 +18,11 @@ from pack.scenescope.world.vocabulary import (
     HELD_OUT_SHAPES,
     HELD_OUT_TEXTURES,
     SHAPES,
+    TEST_SHAPES,
+    TEST_TEXTURES,
     TEXTURES,
     is_held_out,
+    partners,
     vocabulary,
 )
 
@@ -98,16 +102,16 @@ def test_backgrounds_are_muted_and_things_are_not():
 def test_every_texture_has_both_tones():
     """Oracle: an invariant; plain has one, all others have each tone on a tenth of a thing at least."""
     columns, rows = np.meshgrid(np.linspace(-1.5, 1.5, 60), np.linspace(-1.5, 1.5, 60))
-    for name in (*TEXTURES, *HELD_OUT_TEXTURES):
+    for name in (*TEXTURES, *HELD_OUT_TEXTURES, *TEST_TEXTURES):
         dark = texture(name, columns=columns, rows=rows, edge=0.05)
         assert dark.max() == 0 if name == "plain" else 0.1 < dark.mean() < 0.9
 
 
 def test_one_combination_in_eight_is_held_out_and_no_word_is():
-    """Oracle: counted by hand; 8 shapes x 8 colours x 4 textures hold 32 eighths."""
+    """Oracle: counted by hand; 16 shapes x 8 colours x 4 textures hold 64 eighths."""
     kinds = list(itertools.product(SHAPES, COLOURS, TEXTURES))
     held = {kind for kind in kinds if is_held_out(*kind)}
-    assert len(held) == 32
+    assert len(held) == 64
     for position, words in enumerate((SHAPES, COLOURS, TEXTURES)):
         assert {kind[position] for kind in kinds if kind not in held} == set(words)
 
@@ -132,8 +136,17 @@ def test_captions_are_plain_english():
 
 
 def test_the_checker_reads_drawn_pictures():
-    """Oracle: the layouts that were drawn; all of 48."""
-    for layout in layouts(48, seed=3):
+    """Oracle: the layouts that were drawn; all of 96."""
+    for layout in layouts(96, seed=3):
+        assert judge(draw(layout, height=128, width=128).picture, layout).follows, full_caption(layout)
+
+
+def test_the_checker_reads_two_colours_and_two_of_a_kind():
+    """Oracle: the layouts that were drawn; pairs of colours that keep their colour where they meet."""
+    for index, (colour, second) in enumerate((one, other) for one in COLOURS for other in partners(one)):
+        shape = SHAPES[index % len(SHAPES)]
+        thing = Thing(shape, colour, ("striped", "checkered")[index % 2], centre=(0.28, 0.4), size=0.42, second=second)
+        layout = Layout((thing, replace(thing, centre=(0.74, 0.6))), "road")
         assert judge(draw(layout, height=128, width=128).picture, layout).follows, full_caption(layout)
 
 
@@ -197,7 +210,11 @@ def test_unseen_scenes_hold_nothing_that_was_trained():
         assert len(things) == count
         assert {t.shape for t in things} <= set(HELD_OUT_SHAPES)
         assert {t.texture for t in things} <= set(HELD_OUT_TEXTURES)
-    assert set(STARTING_WORDS) == set(HELD_OUT_SHAPES)
+    for seed, count in itertools.product(range(10), (2, 3)):
+        things = unseen_layout(seed, count, test=True).things
+        assert {t.shape for t in things} <= set(TEST_SHAPES)
+        assert {t.texture for t in things} <= set(TEST_TEXTURES)
+    assert set(STARTING_WORDS) == {*HELD_OUT_SHAPES, *TEST_SHAPES}
     assert set(STARTING_WORDS.values()) <= set(vocabulary())
 
 

@@ -1,0 +1,67 @@
+"""Captions as training words them: in several orders and wordings, now and then with less than all that is shown."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .scene import Layout, Thing
+from .vocabulary import BACKGROUNDS, GENERIC, OPENINGS, PLURALS
+
+BACKGROUND_FIRST, ANY_ORDER = 0.1, 0.15
+"""Shares of captions that name the background first, and the things in any order."""
+
+
+def _thing_words(thing: Thing, rng: np.random.Generator) -> list[str]:
+    """Name a thing, now and then without its colour or texture, or as just a thing."""
+    words = thing.words()
+    draw_of_luck = rng.random()
+    if draw_of_luck < 0.06:
+        words[-1] = GENERIC
+    elif draw_of_luck < 0.12 and not thing.second:
+        words.remove(thing.colour)
+    elif draw_of_luck < 0.16 and len(words) > 2:
+        words = words[1:] if not thing.second else words
+    return words
+
+
+def _phrases(layout: Layout, rng: np.random.Generator) -> list[str]:
+    kinds: dict[tuple[str, ...], int] = {}
+    for thing in layout.things:
+        kind = tuple(thing.words())
+        kinds[kind] = kinds.get(kind, 0) + 1
+    phrases, done = [], set()
+    order = list(range(len(layout.things)))
+    if rng.random() < ANY_ORDER:
+        rng.shuffle(order)
+    for thing in (layout.things[index] for index in order):
+        kind = tuple(thing.words())
+        if kinds[kind] == 2 and thing.shape in PLURALS:
+            if kind not in done:
+                phrases.append(" ".join(["two", *kind[:-1], PLURALS[thing.shape]]))
+            done.add(kind)
+        else:
+            words = _thing_words(thing, rng)
+            phrases.append(("an " if words[0][0] in "aeiou" else "a ") + " ".join(words))
+    return phrases
+
+
+def training_caption(layout: Layout, rng: np.random.Generator) -> str:
+    """Word a layout as training does.
+
+    Args:
+        layout: what is shown; things from left to right.
+        rng: source of order and wording.
+
+    >>> training_caption(Layout((Thing("star", "red", "plain"), Thing("star", "red", "plain")), "snow"),
+    ...                  np.random.default_rng(0))
+    'a photo of two red stars in the snow'
+    """
+    *first, last = _phrases(layout, rng)
+    listed = (", ".join(first) + " and " if first else "") + last
+    opening = OPENINGS[0] if rng.random() < 0.7 else str(rng.choice(OPENINGS))
+    named = " ".join(filter(None, [opening, listed]))
+    place = BACKGROUNDS[layout.background]
+    luck = rng.random()
+    if luck < 0.04:
+        return named
+    return f"{place}, {named}" if luck < 0.04 + BACKGROUND_FIRST else f"{named} {place}"

@@ -1,0 +1,92 @@
+"""Layouts of the whole space of outlines and skins, named and invented: what the demo model is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .outlines import FAMILIES
+from .scene import Layout, Thing, place
+from .vocabulary import (
+    BACKGROUNDS,
+    COLOURS,
+    FIRST_BACKGROUNDS,
+    FIRST_SHAPES,
+    LATER_BACKGROUNDS,
+    LATER_SHAPES,
+    SHAPES,
+    TEXTURES,
+    is_held_out,
+    partners,
+)
+from .weaves import WEAVES
+
+INVENTED = 0.65
+"""Share of outlines that are invented, and of skins."""
+
+
+def varied_layout(rng: np.random.Generator) -> Layout:
+    """Invent one to three things of any outline, skin, colour and size, now and then in front of each other."""
+    things = []
+    for _ in range(int(rng.choice([1, 2, 3], p=[0.3, 0.4, 0.3]))):
+        known = SHAPES if rng.random() > INVENTED else tuple(FAMILIES)
+        skins = TEXTURES if rng.random() > INVENTED else tuple(WEAVES)
+        colour = str(rng.choice(list(COLOURS)))
+        second = str(rng.choice(partners(colour)))
+        size = float(rng.uniform(0.26, 0.66))
+        column, row = (float(v) for v in rng.uniform(0.2, 0.8, 2))
+        things.append(
+            Thing(
+                str(rng.choice(known)),
+                colour,
+                str(rng.choice(skins)),
+                centre=(column, row),
+                size=size,
+                seed=int(rng.integers(2**31)),
+                second=second if rng.random() < 0.2 else "",
+            )
+        )
+    return Layout(tuple(things), str(rng.choice(list(BACKGROUNDS))), int(rng.integers(2**31)))
+
+
+COUNTS = (0.3, 0.45, 0.25)
+"""Odds of one, two and three things in a picture with words."""
+LATER, LATER_PLACE = 0.12, 0.15
+"""Shares of named things and of backgrounds that the world's second version added: the first ones are to stay known."""
+INVENTED_OUTLINE, INVENTED_SKIN, TWO_COLOURS, TWINS, CLOSE = 0.18, 0.1, 0.04, 0.05, 0.1
+"""Of such pictures' things: shares of invented outlines and skins, and of two colours; of pictures: two of a kind, and
+things that may touch or overlap."""
+
+
+def _kind(rng: np.random.Generator) -> Thing:
+    """Invent what a thing is: named combinations that are held out never come up."""
+    while True:
+        named = LATER_SHAPES if rng.random() < LATER else FIRST_SHAPES
+        shape = str(rng.choice(list(FAMILIES) if rng.random() < INVENTED_OUTLINE else named))
+        skin = "plain" if rng.random() < 0.5 else str(rng.choice(TEXTURES[1:]))
+        skin = str(rng.choice(list(WEAVES))) if rng.random() < INVENTED_SKIN else skin
+        colour = str(rng.choice(list(COLOURS)))
+        second = str(rng.choice(partners(colour)))
+        two = skin != "plain" and rng.random() < 2 * TWO_COLOURS
+        if shape in FAMILIES or skin in WEAVES or not is_held_out(shape, colour, skin):
+            return Thing(shape, colour, skin, seed=int(rng.integers(2**31)), second=second if two else "")
+
+
+def training_layout(rng: np.random.Generator) -> Layout:
+    """Invent a picture to be captioned: mostly different things that stand apart, as prompts ask for them."""
+    count = 1 + int(rng.choice(3, p=COUNTS))
+    kinds = [_kind(rng) for _ in range(count)]
+    while len({kind.colour for kind in kinds}) < count:
+        kinds = [_kind(rng) for _ in range(count)]
+    if count > 1 and rng.random() < TWINS:
+        kinds[1] = kinds[0]
+    spots = place(count, rng)
+    if count > 1 and rng.random() < CLOSE:
+        (left, size), (right, _) = spots[:2]
+        pull = rng.uniform(0.2, 0.5)
+        spots[0] = ((left[0] + pull * (right[0] - left[0]), left[1] + pull * (right[1] - left[1])), size)
+    stood = zip(kinds, sorted(spots), strict=True)
+    things = [replace(kind, centre=centre, size=size) for kind, (centre, size) in stood]
+    places = LATER_BACKGROUNDS if rng.random() < LATER_PLACE else FIRST_BACKGROUNDS
+    return Layout(tuple(things), str(rng.choice(places)), int(rng.integers(2**31)))
