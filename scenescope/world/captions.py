@@ -52,8 +52,8 @@ def training_caption(layout: Layout, rng: np.random.Generator) -> str:
         layout: what is shown; things from left to right.
         rng: source of order and wording.
 
-    >>> training_caption(Layout((Thing("star", "red", "plain"), Thing("star", "red", "plain")), "snow"),
-    ...                  np.random.default_rng(0))
+    >>> star = Thing("star", "red", "plain")
+    >>> training_caption(Layout((star, star), "snow"), np.random.default_rng(1))
     'a photo of two red stars in the snow'
     """
     *first, last = _phrases(layout, rng)
