@@ -30,7 +30,6 @@ from pack.demo.measure import (  # noqa: E402
 )
 from pack.host.demo import DEMO_FILE, load_demo_model  # noqa: E402
 from pack.scenescope.files.atomic import write_whole  # noqa: E402
-from pack.scenescope.world.scene import ALL_WORDS, FIRST_WORDS  # noqa: E402
 
 PICTURES = int(os.environ.get("SCENESCOPE_PICTURES", "60"))
 """Generated for each figure."""
@@ -55,10 +54,8 @@ def main() -> None:
         sitter.picture(layout, 1)
         figures["picture seconds"] = round(time.perf_counter() - began, 2)
         figures["side"] = SIDE
-        for words, whose in ((FIRST_WORDS, ""), (ALL_WORDS, ", all words")):
-            for count, name in ((1, "one thing"), (2, "two things"), (3, "three things")):
-                wanted = layouts(43, PICTURES, count, words)
-                figures[name + whose] = asdict(following(sitter, wanted, dot))
+        for count, name in ((1, "one thing"), (2, "two things"), (3, "three things")):
+            figures[name] = asdict(following(sitter, layouts(43, PICTURES, count), dot))
         figures["autoencoder alone"] = asdict(returning(parts[2], PICTURES // 4))
         figures["looking at drawings"] = asdict(looking_at_drawings(sitter, PICTURES // 2))
         figures["looking at own"] = asdict(looking_at_own(sitter, PICTURES // 2))

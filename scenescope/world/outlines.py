@@ -82,7 +82,7 @@ def _blocks(rng: np.random.Generator) -> np.ndarray:
         near = [(column + 1, row), (column - 1, row), (column, row + 1), (column, row - 1)]
         near = [cell for cell in near if min(cell) >= 0 and max(cell) <= 2]
         cells.add(near[int(rng.integers(len(near)))])
-    ahead = {}
+    ahead: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for column, row in sorted(cells):
         rim = [(column, row), (column + 1, row), (column + 1, row + 1), (column, row + 1)]
         beyond = [(column, row - 1), (column + 1, row), (column, row + 1), (column - 1, row)]
