@@ -181,7 +181,7 @@ def attempt(studio: Any, scene: Any, settings: Any, options: argparse.Namespace,
     """Measure one way, or say why it cannot be; the others do not depend on it."""
     import comfy.model_management
     from pack.host.training.copies import release
-    from pack.host.training.run import is_out_of_memory
+    from pack.host.training.memory import is_out_of_memory
 
     try:
         return line_of(studio, scene, settings, options, named)
@@ -244,12 +244,13 @@ def keeping_for(studio: Any, settings: Any, file: Path, say: Callable[[str], Non
 def room(studio: Any, scene: Any, settings: Any, options: argparse.Namespace) -> str:
     """How much memory there is, how much is wanted, and what to try."""
     import comfy.model_management
-    from pack.host.training.models import memory_wanted
+    from pack.host.training.memory import memory_wanted
     from pack.scenescope.dims import bytes_text
 
     device = studio.model.load_device
     told = f"{device} has {bytes_text(comfy.model_management.get_total_memory(device))} in all"
-    told += f", and about {bytes_text(memory_wanted(studio.model, scene, settings))} are wanted" if settings else ""
+    if settings:
+        told += f", and about {bytes_text(memory_wanted(studio.model, studio.clip, scene, settings))} are wanted"
     advice = [] if options.checkpointing or not settings else ["--checkpointing"]
     advice += ["--precision bfloat16"] if settings and settings.precision == "float32" and device.type != "cpu" else []
     advice.append(f"--resolution {options.resolution * 3 // 4 // 8 * 8}")

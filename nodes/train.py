@@ -8,7 +8,6 @@ from comfy_api.latest import io, ui
 
 from ..host.training.plan import Plan
 from ..host.training.run import train_concepts
-from ..scenescope.training.settings import lora_settings
 from .widgets.settings import PRESETS, setting_inputs, settings_of
 from .widgets.sockets import CATEGORY, Concepts, Scene, Settings
 
@@ -90,7 +89,7 @@ class TrainConcepts(io.ComfyNode):
     def execute(cls, model, clip, vae, scene, settings=None, **widgets: Any) -> io.NodeOutput:
         """Train, or go on."""
         plan = Plan(**widgets)
-        done = train_concepts((model, clip, vae), scene, settings or lora_settings(), plan, cls.hidden.unique_id)
+        done = train_concepts((model, clip, vae), scene, settings or PRESETS["lora"], plan, cls.hidden.unique_id)
         shown = ui.PreviewImage(done.curves, cls=cls).as_dict() | {"scenescope_training": [done.payload]}
         return io.NodeOutput(done.concepts, {"loss": done.losses}, done.curves, done.samples, ui=shown)
 
@@ -118,7 +117,7 @@ def _keeping_inputs() -> list[io.Input]:
             default=False,
             advanced=True,
             tooltip="Compute blocks twice instead of keeping what they computed: less memory, about a third more time, "
-            "the same result. Off; switch it on where memory is short.",
+            "the same result. Off, the default, does so only where the GPU's free memory would not do.",
         ),
     ]
 

@@ -80,24 +80,22 @@ def prepare(module: nn.Module, origin: nn.Module, device: torch.device, type_of:
 
 
 def types_for(settings: Settings) -> TypeOf:
-    """Which type each parameter of the U-Net has while it is trained.
+    """Which type each parameter of U-Net and text encoder has while it is trained.
 
     Layers that multiply have the arithmetic's type, which saves memory and time; `full` keeps what is in the
-    checkpoint, because the differences are measured from it. Norms are always in single precision.
+    checkpoint, because the differences are measured from it. Norms are always in single precision, and tables of
+    embeddings as they came: what is read from them is added up in single precision.
     """
     half = (torch.float16, torch.bfloat16)
 
     def type_of(layer: nn.Module, given: Tensor) -> torch.dtype:
+        if isinstance(layer, nn.Embedding) and given.dtype in half:
+            return given.dtype
         if not isinstance(layer, nn.Linear | nn.Conv2d) or settings.precision == "float32":
             return torch.float32
         return given.dtype if settings.mode == "full" and given.dtype in half else settings.dtype
 
     return type_of
-
-
-def single(layer: nn.Module, given: Tensor) -> torch.dtype:
-    """Single precision for all."""
-    return torch.float32
 
 
 def release() -> None:

@@ -21,7 +21,8 @@ from ...scenescope.training.noise import NoiseSchedule
 from ...scenescope.training.ports import ClassPictures, Ports
 from ...scenescope.training.scene.scene import Scene
 from ...scenescope.training.settings import Settings
-from .copies import bake, base_name, copy_patcher, prepare, release, single, types_for
+from .copies import bake, base_name, copy_patcher, prepare, release, types_for
+from .memory import is_short, with_precision
 from .text_encoder import HostText, encoder_of
 
 __all__ = ["base_name", "training_ports"]
@@ -73,7 +74,8 @@ def training_ports(
         vae: its VAE.
         scene: what is learned from; encoded once, upright and mirrored.
         settings: the method's.
-        checkpointing: save memory for time: blocks are computed twice. The numbers are the same.
+        checkpointing: save memory for time: blocks are computed twice. The numbers are the same. Where the memory
+            would not do without, it is done unasked.
         class_pictures: makes the pictures for the prior `class` with the ports; called only where they are needed.
         on_progress: told in a few words what is being done.
 
@@ -85,7 +87,7 @@ def training_ports(
     """
     check_trainable(model, clip)
     manage, before = comfy.model_management, comfy.model_management.in_training
-    device = model.load_device
+    device, settings = model.load_device, with_precision(settings, model.load_device)
     try:
         with torch.inference_mode(False), torch.no_grad():
             manage.in_training = True
@@ -93,8 +95,9 @@ def training_ports(
             base = base_name(model, clip)
             on_progress("Encoding the pictures")
             upright, mirrored = _latents(model, vae, scene, device)
-            on_progress("Copying the model")
-            manage.free_memory(memory_wanted(model, scene, settings), device)
+            checkpointing = is_short(model, clip, scene, settings) or checkpointing
+            twice = ", blocks twice" if checkpointing else ""
+            on_progress(f"Copying the model; it computes in {settings.precision}{twice}")
             text, denoiser = _copies(model, clip, settings, device, checkpointing)
             ports = Ports(text, denoiser, _schedule(model), upright, mirrored, base)
             if class_pictures is not None and settings.prior == "class" and settings.phase2_steps:
@@ -143,27 +146,13 @@ def check_trainable(model: Any, clip: Any) -> None:
         )
 
 
-def memory_wanted(model: Any, scene: Scene, settings: Settings) -> int:
-    """Bytes that a run needs on the device, roughly: weights, what the optimiser keeps, and what a step holds."""
-    weights = sum(weight.numel() for weight in model.model.diffusion_model.parameters())
-    size = 4 if settings.precision == "float32" else 2
-    kept = 16 * weights if settings.mode == "full" else 0
-    cells = settings.batch * scene.latent.height * scene.latent.width
-    width = int(model.model.model_config.unet_config.get("model_channels", 320))
-    return size * weights + kept + cells * width * size * ACTIVATIONS
-
-
-ACTIVATIONS = 1200
-"""Values that one step keeps for its gradients, for each latent cell and channel of the first level."""
-
-
 def _copies(
     model: Any, clip: Any, settings: Settings, device: torch.device, checkpointing: bool
 ) -> tuple[HostText, HostDenoiser]:
     """Trainable copies of text encoder and U-Net, where they compute."""
     copy = copy_patcher(clip.patcher, "CLIP")
     bake(copy)
-    prepare(copy.model, clip.cond_stage_model, device, single)
+    prepare(copy.model, clip.cond_stage_model, device, types_for(settings))
     text = HostText(clip, encoder_of(copy.model))
     copy = copy_patcher(model, "MODEL")
     bake(copy)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...scenescope.dims import bytes_text
 from ...scenescope.drawing.pixels import to_tensor
-from ...scenescope.errors import FileError, HostError, InputError
+from ...scenescope.errors import FileError, InputError
 from ...scenescope.files.atomic import sweep
 from ...scenescope.training.learned.concepts import Concepts
 from ...scenescope.training.ports import ClassPictures, Ports
@@ -27,7 +27,8 @@ from ...scenescope.training.settings import Settings
 from ..paths import Widget, check_name, refuse_outside
 from .class_pictures import ClassWish, made_class_pictures
 from .copies import release
-from .models import base_name, check_trainable, memory_wanted, training_ports
+from .memory import memory_errors, with_precision
+from .models import base_name, check_trainable, training_ports
 from .monitor import Monitor
 from .plan import Plan
 from .progress import NodeProgress
@@ -72,15 +73,16 @@ def train_concepts(
         InputError: scene and settings do not fit, this name's run began with other settings, the loss is not finite.
         FileError: state, curves or samples cannot be read or written.
     """
-    progress = NodeProgress(node, settings)
     model, clip, _ = parts
+    settings = with_precision(settings, model.load_device)
+    progress = NodeProgress(node, settings)
     check_trainable(model, clip)
     refuse_own_folder(plan.run_name)
     folder = run_folder(plan.run_name or automatic_name(model, clip, scene, settings, plan))
     sweep(folder)  # of `full` the leavings of a killed run are gigabytes
     _room_for_state(model, settings, folder)
     try:
-        with _memory_errors(model, scene, settings):
+        with memory_errors(model, clip, scene, settings, checkpointing=plan.checkpointing):
             concepts, monitor = _learned(parts, scene, settings, plan, folder, progress)
     finally:
         release()  # once more: now nobody holds the ports
@@ -191,45 +193,3 @@ def _room_for_state(model: Any, settings: Settings, folder: Path) -> None:
             f"Train Concepts: the run's folder has {bytes_text(free)} of free space, but the state of mode full needs "
             f"{bytes_text(wanted)}. Free some space, or choose lora, whose state is small."
         )
-
-
-@contextmanager
-def _memory_errors(model: Any, scene: Scene, settings: Settings) -> Iterator[None]:
-    """Say what to change where the memory is used up."""
-    try:
-        yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        device = model.load_device
-        total = comfy.model_management.get_total_memory(device)
-        comfy.model_management.soft_empty_cache()
-        raise HostError(out_of_memory_text(model, scene, settings, str(device), total)) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is used up, on a GPU or not."""
-    hosts = comfy.model_management.OOM_EXCEPTION  # contract: Exception itself where torch has no such error
-    if isinstance(error, MemoryError) or (hosts is not Exception and isinstance(error, hosts)):
-        return True
-    payload = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in payload or "can't allocate memory" in payload)
-
-
-def out_of_memory_text(model: Any, scene: Scene, settings: Settings, device: str, total: int) -> str:
-    """What is used up, and what to change, with figures."""
-    wanted = memory_wanted(model, scene, settings)
-    advice = []
-    if settings.mode == "full":
-        advice.append("choose mode lora, which keeps no optimiser for all weights")
-    if settings.batch > 1:
-        advice.append(f"lower batch from {settings.batch} to 1")
-    if settings.precision == "float32" and device != "cpu":
-        advice.append("set precision to bfloat16, half of the size")
-    advice.append("switch on checkpointing")
-    side = round((scene.size.height * scene.size.width) ** 0.5)
-    advice.append(f"lower Build Scene's resolution from {side} to {max(128, side * 3 // 4 // 8 * 8)}, about half")
-    return (
-        f"Train Concepts: the memory of {device} is used up, {bytes_text(total)} in all; expected room for about "
-        f"{bytes_text(wanted)}. In this order: {'; '.join(advice)}. The run goes on from its last saved step."
-    )

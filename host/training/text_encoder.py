@@ -55,10 +55,10 @@ class HostText:
     def word(self, text: str) -> Tensor:
         """The token table's rows of a text: (token channel) float32."""
         table = self._encoder.transformer.get_input_embeddings().weight
-        found = [table[given] if isinstance(given, int) else given.to(table) for given in self._tokens(text)]
+        found = [table[given] if isinstance(given, int) else given.to(table.device) for given in self._tokens(text)]
         if not found:
             raise HostError(f"Train Concepts: the starting word {text!r} has no tokens. Write an ordinary word.")
-        return torch.stack(found).detach().float()
+        return torch.stack([row.float() for row in found]).detach()
 
     def pieces(self, text: str) -> int:
         """How many tokens a text has."""

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ...scenescope.training.settings import Settings, full_settings, lora_settings
 
-PRESETS = {"lora": lora_settings(), "full": full_settings()}
+PRESETS = {"lora": lora_settings(precision="auto"), "full": full_settings(precision="auto")}
 NONE = {"single": -1.0, "norm_guard": 0.0}
 """What a widget says for None."""
 

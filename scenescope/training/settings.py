@@ -13,7 +13,7 @@ from ..errors import InputError
 Mode = Literal["lora", "full"]
 Normalise = Literal["area", "none"]
 Prior = Literal["frozen", "class", "off"]
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class Bounds(NamedTuple):
@@ -83,8 +83,8 @@ class Settings:
         "tokens then leak less into each other's pictures."
     )
     precision: Precision = setting(
-        "Precision of the computation; what is trained is always kept in single precision. Code: float16. float32 is "
-        "exact, and the only sensible choice on a CPU; bfloat16 halves the memory on newer GPUs.",
+        "Precision of the computation; what is trained is always kept in single precision. auto, the default: bfloat16 "
+        "on a GPU that has it, float16 on an older one, float32 on a CPU; the node says which. Code: float16.",
         default="float32",
     )
     seed: int = setting(
@@ -193,7 +193,13 @@ class Settings:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The arithmetic's type."""
+        """The arithmetic's type.
+
+        Raises:
+            InputError: the precision is `auto`, which whoever knows the device has to settle.
+        """
+        if self.precision == "auto":
+            raise InputError("Train Settings: precision is auto and the device is not known. Choose one of the others.")
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
 
 

@@ -24,7 +24,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from . import streams
+from ..rehearsal import streams
 from .counts import count_launch
 from .streams import LOCK, current_stream, wait
 

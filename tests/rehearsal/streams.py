@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from . import counts
+from ..rehearsal import counts
 
 LATE = 60
 """An event is over when so many operations were launched after it, or when it was waited for."""

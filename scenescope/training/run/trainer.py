@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
@@ -117,6 +118,7 @@ def train(
         kept = run.step
         if on_begin is not None:
             on_begin(run.step, run.rows())
+        failure: BaseException | None = None
         try:
             while run.step < settings.steps:
                 report = run.advance()
@@ -125,11 +127,19 @@ def train(
                     kept = run.step
                 if on_step is not None:
                     on_step(report)
-        except BaseException:
-            if keeping is not None and run.between_steps and run.step != kept:
-                save_state(run.state(), keeping.path)
-            raise
-        return run.concepts()
+        except BaseException as error:  # noqa: BLE001  raised again below
+            failure = error
+        if failure is None:
+            return run.concepts()
+        # Outside of `except`, when what the step held is gone: a device whose memory is used up has to copy the state.
+        traceback.clear_frames(failure.__traceback__)
+        run.forget_gradients()
+        if keeping is not None and run.between_steps and run.step != kept:
+            save_state(run.state(), keeping.path)
+        try:
+            raise failure
+        finally:
+            del failure  # or its traceback would hold this frame, and this frame it
 
 
 class Run:
@@ -194,6 +204,11 @@ class Run:
         self.between_steps = True
         learned = partial(self._concepts_at, self.step)
         return StepReport(self.step, settings.steps, phase, measured, length, learned, self.rows())
+
+    def forget_gradients(self) -> None:
+        """Give the memory of a step that failed back."""
+        if self._phase:
+            self._optimiser.zero_grad(set_to_none=True)
 
     def rows(self) -> Mapping[str, Tensor]:
         """The row (channel) float32 of each handle, the run's own."""

@@ -14,8 +14,9 @@ import pytest
 import torch
 from comfy_extras.nodes_train import LossGraphNode
 from pack.host.demo import load_demo_model
+from pack.host.training.memory import is_out_of_memory, out_of_memory_text
 from pack.host.training.plan import Plan
-from pack.host.training.run import is_out_of_memory, out_of_memory_text, refuse_own_folder, run_folder, train_concepts
+from pack.host.training.run import refuse_own_folder, run_folder, train_concepts
 from pack.nodes.train import TrainConcepts, TrainSettings
 from pack.nodes.widgets.settings import PRESETS, setting_inputs, settings_of
 from pack.scenescope.errors import FileError, HostError, InputError
@@ -223,12 +224,17 @@ def test_class_pictures_are_made_once(demo, monkeypatch):
 
 def test_out_of_memory_says_what_to_change(demo, monkeypatch):
     """Oracle: the message for a large run by hand; the error itself through the node leaves nothing."""
-    model, scene, before = demo[0], small_scene(), bits_of(*demo)
+    scene, before = small_scene(), bits_of(*demo)
     settings = full_settings(batch=2)
-    text = out_of_memory_text(model, scene, settings, "cuda:0", 8 * 2**30)
-    parts = ("cuda:0 is used up", "mode lora", "batch from 2 to 1", "bfloat16", "checkpointing", "resolution from 64")
+    room = (16 * 2**30, 8 * 2**30)
+    text = out_of_memory_text(torch.device("cuda:0"), room, scene, settings)
+    parts = ("cuda:0 is used up", "mode lora", "batch from 2 to 1", "precision to auto", "resolution from 64")
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
+    assert "checkpointing" not in text  # it does not lower this peak, and where it is on it cannot be switched on
+    assert "checkpointing" in out_of_memory_text(torch.device("cuda:0"), room, scene, SHORT)
+    assert "checkpointing" not in out_of_memory_text(torch.device("cuda:0"), room, scene, SHORT, checkpointing=True)
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"))
     assert not is_out_of_memory(ValueError("out of paper"))
 
     def fail(module: Any, inputs: Any) -> None:

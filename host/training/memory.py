@@ -1,0 +1,136 @@
+"""How much memory a run takes, in which precision it computes, and what to say where the memory is used up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import comfy.model_management
+import torch
+
+from ...scenescope.dims import bytes_text
+from ...scenescope.errors import HostError
+from ...scenescope.training.scene.scene import Scene
+from ...scenescope.training.settings import Settings
+from .copies import types_for
+from .text_encoder import encoder_of
+
+HELD = {("half", False): 1024, ("half", True): 213, ("single", False): 1507, ("single", True): 369}
+"""Bytes that a step of phase 2 holds beyond what stays, for each latent cell and channel of the first level, by
+precision and checkpointing: counted from shapes at 512x512."""
+SINGLE_BYTES = 4
+
+
+def with_precision(settings: Settings, device: torch.device) -> Settings:
+    """The settings with `auto` settled: bfloat16 where the device has it, else float16; float32 on a CPU.
+
+    Source: host contract, ComfyUI 0.33 `model_management.should_use_bf16`, `should_use_fp16`.
+    """
+    if settings.precision != "auto":
+        return settings
+    manage = comfy.model_management
+    if manage.is_device_cpu(device) or manage.is_device_mps(device):
+        return replace(settings, precision="float32")
+    if manage.should_use_bf16(device):
+        return replace(settings, precision="bfloat16")
+    return replace(settings, precision="float16" if manage.should_use_fp16(device) else "float32")
+
+
+def memory_wanted(model: Any, clip: Any, scene: Scene, settings: Settings, *, checkpointing: bool = False) -> int:
+    """Bytes of tensors that a run holds on the device at its peak: weights, what the optimiser keeps, and a step's own.
+
+    The device needs some hundred MB more for its libraries, and for what lies unused between tensors.
+    """
+    settings = with_precision(settings, model.load_device)
+    unet, encoder = model.model.diffusion_model, encoder_of(clip.cond_stage_model).transformer
+    weights = sum(_bytes(module, settings) for module in (unet, encoder))
+    cells = settings.batch * scene.latent.height * scene.latent.width
+    width = int(model.model.model_config.unet_config.get("model_channels", 320))
+    step = cells * width * HELD["single" if settings.precision == "float32" else "half", checkpointing]
+    trained = _trained(unet, settings) + (_trained(encoder.text_model, settings) if settings.text_encoder else 0)
+    if settings.mode == "lora" or not settings.phase2_steps:
+        return weights + step + 4 * SINGLE_BYTES * trained
+    # A copy, two moments, and the gradients, which come as what the step holds goes.
+    return weights + max(4 * SINGLE_BYTES * trained, 3 * SINGLE_BYTES * trained + step)
+
+
+def _bytes(module: torch.nn.Module, settings: Settings) -> int:
+    type_of = types_for(settings)
+    return sum(
+        given.numel() * torch.finfo(type_of(layer, given)).bits // 8
+        for layer in module.modules()
+        for given in layer.parameters(recurse=False)
+        if given.is_floating_point()
+    )
+
+
+def _trained(module: torch.nn.Module, settings: Settings) -> int:
+    """Numbers that phase 2 trains in a module; the low-rank additions of `lora` stand beside linear layers."""
+    if not settings.phase2_steps:
+        return 0
+    if settings.mode == "full":
+        return sum(given.numel() for given in module.parameters())
+    layers = (layer for layer in module.modules() if isinstance(layer, torch.nn.Linear))
+    return settings.rank * sum(layer.in_features + layer.out_features for layer in layers)
+
+
+def is_short(model: Any, clip: Any, scene: Scene, settings: Settings) -> bool:
+    """Ask the host for memory; whether there is so little of it that blocks have to be computed twice."""
+    manage, device = comfy.model_management, model.load_device
+    wanted = memory_wanted(model, clip, scene, settings)
+    manage.free_memory(wanted, device)
+    return not manage.is_device_cpu(device) and _helps(settings) and manage.get_free_memory(device) < wanted
+
+
+def _helps(settings: Settings) -> bool:
+    """Whether checkpointing lowers the peak; that of `full` is gradients and moments."""
+    return settings.mode == "lora" or not settings.phase2_steps
+
+
+@contextmanager
+def memory_errors(model: Any, clip: Any, scene: Scene, settings: Settings, *, checkpointing: bool) -> Iterator[None]:
+    """Say what to change where the memory is used up."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        total = comfy.model_management.get_total_memory(model.load_device)
+        comfy.model_management.soft_empty_cache()
+        wanted = memory_wanted(model, clip, scene, settings, checkpointing=checkpointing)
+        text = out_of_memory_text(model.load_device, (wanted, total), scene, settings, checkpointing=checkpointing)
+        raise HostError(text) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up, on a GPU or not; cuBLAS has a word of its own for it."""
+    hosts = comfy.model_management.OOM_EXCEPTION  # contract: Exception itself where torch has no such error
+    if isinstance(error, MemoryError) or (hosts is not Exception and isinstance(error, hosts)):
+        return True
+    text = str(error).lower()
+    words = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
+    return isinstance(error, RuntimeError) and any(word in text for word in words)
+
+
+def out_of_memory_text(
+    device: torch.device, room: tuple[int, int], scene: Scene, settings: Settings, *, checkpointing: bool = False
+) -> str:
+    """What is used up, and what to change; only what helps is named. The room is (bytes wanted, bytes there are)."""
+    wanted, total = room
+    advice = []
+    if settings.mode == "full":
+        advice.append("choose mode lora, which keeps no optimiser for all weights")
+    if settings.batch > 1:
+        advice.append(f"lower batch from {settings.batch} to 1")
+    if settings.precision == "float32" and device.type != "cpu":
+        advice.append("set precision to auto, half of the size")
+    if _helps(settings) and not checkpointing:
+        advice.append("switch on checkpointing")
+    side = round((scene.size.height * scene.size.width) ** 0.5)
+    advice.append(f"lower Build Scene's resolution from {side} to {max(128, side * 3 // 4 // 8 * 8)}, about half")
+    return (
+        f"Train Concepts: the memory of {device} is used up, {bytes_text(total)} in all; expected room for about "
+        f"{bytes_text(wanted)}. In this order: {'; '.join(advice)}. The run goes on from its last saved step."
+    )
