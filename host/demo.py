@@ -29,7 +29,30 @@ from ..scenescope.world.unseen import STARTING_WORDS, loosened, unseen_layout
 
 SCALE = 0.18215
 """SD1.5's latent scale factor: what the host multiplies a VAE's latent by before the U-Net sees it."""
+DEMO_CELLS = 16
+"""Latent cells of a side that the demo model was trained at: 128x128 pixels."""
+
 Parts = tuple[Any, Any, Any]
+
+
+def size_hint(model: Any, height: int, width: int) -> str:
+    """Say that a run of the demo model is far larger than what it was trained at, which takes minutes and looks worse.
+
+    Args:
+        model: the host's inner model, any.
+        height: of the latent, in cells.
+        width: likewise.
+
+    Returns:
+        A sentence, or "" for other models and for sizes up to twice its own.
+    """
+    side = getattr(model, "scenescope_cells", None)
+    if side is None or height * width <= 4 * side * side:
+        return ""
+    return (
+        f"The demo model was trained at {8 * side}x{8 * side} pixels; this run is {8 * width}x{8 * height} and takes "
+        f"many times as long. Set {8 * side}x{8 * side} in Empty Latent Image."
+    )
 
 
 def load_demo_model(path: str | Path = DEMO_FILE, *, disable_dynamic: bool = False) -> Parts:
@@ -74,6 +97,7 @@ def _model(weights: dict[str, torch.Tensor], unet: dict[str, Any], disable_dynam
     patchers = comfy.model_patcher
     kind = patchers.ModelPatcher if disable_dynamic else patchers.CoreModelPatcher
     patcher = kind(model, load_device=device, offload_device=manage.unet_offload_device())
+    model.scenescope_cells = DEMO_CELLS
     widen_groups(model.diffusion_model)
     model.load_model_weights(state, "", assign=patcher.is_dynamic())
     return patcher

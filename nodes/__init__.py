@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..host.editor.messages import name_errors_for_people
 from ..host.entrance import guard
 from ..nodes import (
     ask,
@@ -37,4 +38,5 @@ class SceneScope(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node class of the pack."""
+        name_errors_for_people()
         return NODES

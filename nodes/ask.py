@@ -38,7 +38,7 @@ class AskAgain(io.ComfyNode):
             category=CATEGORY,
             description="Maps words that weren't in the prompt, as if they had been among its tokens, without "
             "sampling again. Needs maps recorded with keep_queries.",
-            search_aliases=["daam", "ovam", "open vocabulary", "attention map", "heatmap", "query", "new words"],
+            search_aliases=["ovam", "open vocabulary", "attention map", "query", "new words"],
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL that was sampled, with the same LoRAs."),
                 AttentionMaps.Input("attention_maps", tooltip="Recorded with keep_queries switched on."),
@@ -85,7 +85,7 @@ class CompareMaps(io.ComfyNode):
             category=CATEGORY,
             description="Puts two runs side by side for each word: before, after, the difference and the ratio, each "
             "column on one scale.",
-            search_aliases=["daam", "attention map", "heatmap", "difference", "compare lora", "before after"],
+            search_aliases=["attention map", "difference", "compare lora", "before after"],
             inputs=[
                 AttentionMaps.Input("before", tooltip="The first run."),
                 AttentionMaps.Input(

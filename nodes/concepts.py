@@ -18,7 +18,7 @@ from ..scenescope.training.learned.concepts import load_concepts, save_concepts
 from .widgets.sockets import CATEGORY, Concepts
 
 SUFFIX = ".concepts.safetensors"
-ALIASES = ["learned tokens", "textual inversion", "embedding", "break-a-scene", "dreambooth", "lora"]
+ALIASES = ["learned tokens", "textual inversion", "embedding", "dreambooth", "lora"]
 EXPORTS = ("own file", "own file and exports")
 SAVER, LOADER = "Save Concepts", "Load Concepts"
 PREFIX = Widget(f"{SAVER}: filename_prefix", "concepts/SceneScope")

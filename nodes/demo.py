@@ -48,7 +48,7 @@ class DemoScene(io.ComfyNode):
             category=CATEGORY,
             description="Draws a picture with two or three things that the Demo Model was never trained on, with a "
             "mask and a starting word for each: everything you need to learn concepts, without a file.",
-            search_aliases=["demo picture", "example scene", "test image", "sample masks", "break-a-scene"],
+            search_aliases=["demo picture", "example scene", "test image", "sample masks", "training picture"],
             inputs=_scene_inputs(),
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="The picture."),

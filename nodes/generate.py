@@ -35,7 +35,7 @@ class GenerateFromTokens(io.ComfyNode):
             description="Makes pictures with learned tokens: from one prompt, or from a template with all subsets of "
             "the tokens, each with several seeds. Gives the pictures, a grid of them, and the attention maps of the "
             "tokens.",
-            search_aliases=["learned tokens", "break-a-scene", "template", "subsets", "xy grid", "textual inversion"],
+            search_aliases=["learned tokens", "template", "subsets", "xy grid", "textual inversion"],
             inputs=[*_model_inputs(), *_prompt_inputs(), *sampler_inputs(), *_size_inputs(), *_last_inputs()],
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="All pictures: for each prompt, one picture per seed."),

@@ -24,7 +24,7 @@ from .widgets.view import (
     view_of,
 )
 
-ALIASES = ["daam", "attention map", "attention maps", "heatmap", "heat map", "cross attention", "token map", "saliency"]
+ALIASES = ["heatmap", "heat map", "attention map", "attention maps", "cross attention", "token map", "saliency"]
 
 
 class TokenHeatmap(io.ComfyNode):
@@ -96,7 +96,7 @@ class HeatmapOverlay(io.ComfyNode):
             category=CATEGORY,
             description="Lays maps over pictures in colour. One picture is used for every map; a batch of pictures "
             "takes turns.",
-            search_aliases=[*ALIASES, "overlay", "blend mask"],
+            search_aliases=["overlay", "blend mask", "attention picture"],
             inputs=[
                 io.Image.Input("image", tooltip="The picture, or the batch that was sampled."),
                 io.Mask.Input("mask", tooltip="Maps 0 to 1 of any size, such as Token Heatmap's MASK."),

@@ -23,7 +23,7 @@ class MapToMask(io.ComfyNode):
             category=CATEGORY,
             description="Cuts a mask from each map, for inpainting, for training or for measuring: compared with a "
             "known mask, it says how well they match (IoU).",
-            search_aliases=["daam", "segmentation", "threshold", "otsu", "iou", "attention mask", "heatmap to mask"],
+            search_aliases=["segmentation", "threshold", "otsu", "iou", "attention mask", "map to mask"],
             inputs=[
                 io.Mask.Input(
                     "mask", tooltip="The map: Token Heatmap's MASK, values 0 to 1. One mask is cut from each."

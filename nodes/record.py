@@ -15,7 +15,7 @@ from ..host.recording.unet import record_attention
 from .widgets.selection import selection_inputs, selection_of
 from .widgets.sockets import CATEGORY, AttentionMaps, Recorder, takes_pictures
 
-ALIASES = ["daam", "attention map", "attention maps", "heatmap", "cross attention", "self attention", "record", "hook"]
+ALIASES = ["attention map", "attention maps", "cross attention", "self attention", "record", "hook"]
 
 
 class RecordAttention(io.ComfyNode):
@@ -113,7 +113,7 @@ class SampleAndRecord(io.ComfyNode):
             category=CATEGORY,
             description="Samples exactly as the stock KSampler does, and gives the run's attention maps with the "
             "latent. Picture and maps always belong together, whatever ComfyUI has cached.",
-            search_aliases=[*ALIASES, "ksampler"],
+            search_aliases=["daam", *ALIASES, "ksampler"],
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL to sample with and to record."),
                 io.Conditioning.Input("positive", tooltip="What the picture should show."),

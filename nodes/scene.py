@@ -29,7 +29,7 @@ class BuildScene(io.ComfyNode):
             category=CATEGORY,
             description="Puts together what Train Concepts learns from: a picture, a mask for each thing in it, and "
             "names. Draws the masks on the picture at every size that training uses, and warns of what would go wrong.",
-            search_aliases=["break-a-scene", "textual inversion", "training data", "masks", "dataset", "concepts"],
+            search_aliases=["textual inversion", "training data", "masks", "dataset", "concepts"],
             inputs=[*_mark_inputs(), *_name_inputs()],
             outputs=[
                 Scene.Output(display_name="SCENE", tooltip="Pictures, masks, handles and words, of one size."),

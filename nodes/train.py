@@ -25,7 +25,7 @@ class TrainSettings(io.ComfyNode):
             category=CATEGORY,
             description="How Train Concepts learns: a preset, and each of its settings. lora is the default; full is "
             "the Break-a-Scene reference. Without this node, Train Concepts uses lora unchanged.",
-            search_aliases=["break-a-scene", "training settings", "learning rate", "hyperparameters", "lora rank"],
+            search_aliases=["training settings", "learning rate", "hyperparameters", "lora rank"],
             inputs=[
                 io.DynamicCombo.Input(
                     "preset",

@@ -12,6 +12,8 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
 from torch import Tensor
 
+from ...scenescope.errors import SceneScopeError
+
 TEXT = "scenescope_text"
 """Which `ui` output keeps a node's text."""
 
@@ -44,6 +46,18 @@ def say_and_keep(node: str | None, text: str) -> dict[str, list[str]]:
     """
     say_on_node(node, text)
     return {TEXT: [_as_shown(text)]}
+
+
+def name_errors_for_people() -> None:
+    """Let the editor show an error of the pack by its name alone, without the path of a module before it.
+
+    Source: host contract, ComfyUI 0.33 `execution.full_type_name`: module and name are joined, but for built-in errors.
+    """
+    waiting: list[type[SceneScopeError]] = [SceneScopeError]
+    while waiting:
+        error = waiting.pop()
+        error.__module__ = "builtins"
+        waiting += error.__subclasses__()
 
 
 def somebody_looks(node: str | None) -> bool:

@@ -24,6 +24,7 @@ from ...scenescope.attention.record.scores import CHUNK_BYTES
 from ...scenescope.attention.record.selection import Selection
 from ...scenescope.dims import Grid
 from ...scenescope.errors import HostError, RecordingError
+from ..demo import size_hint
 from ..editor.messages import say_on_node
 from .entries import Conditionings, entries_of_call, planned_entries
 from .live import LiveScreen
@@ -93,7 +94,8 @@ class _Run:
             self.live = LiveScreen(self.book.node, shape, self.book.selection, self.book.live_words)
         plan = f"Recording {self.recorder.plan}"
         logging.info("SceneScope: %s", plan)
-        say_on_node(self.book.node, plan)
+        hint = size_hint(guider.inner_model, *noise.shape[-2:])
+        say_on_node(self.book.node, f"{hint}\n{plan}" if hint else plan)
 
     def close(self) -> Recording | RecordingError:
         """What the run left; an empty record is the error that Attention Maps raises, so the picture is not lost."""

@@ -33,10 +33,11 @@ def view_inputs() -> list[io.Input]:
         io.Combo.Input(
             "resolution",
             options=list(RESOLUTIONS),
-            default="latent/4",
-            tooltip="latent/4 and its like read the layers of exactly that grid, with nothing resampled. latent/4 is "
-            "16x16 for 512x512: the default because words are clearest there, and Break-a-Scene trains on it. all "
-            "reads every layer and resamples it to `size`.",
+            default="auto",
+            tooltip="auto reads the layers whose grid is nearest to 16x16 cells: the default because words are "
+            "clearest there at any picture size. latent/4 and its like read the layers of exactly that grid, with "
+            "nothing resampled; latent/4 is 16x16 for 512x512, which Break-a-Scene trains on. all reads every layer "
+            "and resamples it to `size`.",
         ),
         io.String.Input(
             "blocks",

@@ -18,7 +18,7 @@ from pack.demo.export import LIMIT
 from pack.demo.judge.checker import judge
 from pack.demo.measure import Sitter, following, layouts, looking_at_drawings
 from pack.devtools.comfyui import ROOT
-from pack.host.demo import DEMO_FILE, SCALE, load_demo_model
+from pack.host.demo import DEMO_FILE, SCALE, load_demo_model, size_hint
 from pack.nodes.demo import DemoModel, DemoScene
 from pack.scenescope.errors import FileError
 from pack.scenescope.world.latent import latent_of
@@ -134,6 +134,13 @@ def test_the_stock_sampler_runs_on_it(demo, size):
     assert night.shape == (2, 4, *size)
     assert night.isfinite().all()
     assert (night - snow).abs().mean() > 0.1
+
+
+def test_a_run_far_from_its_size_is_told_and_no_other(demo):
+    """Oracle: by hand; up to twice a side nothing is said, and nothing of another model."""
+    assert size_hint(demo[0].model, 16, 16) == size_hint(demo[0].model, 32, 32) == size_hint(object(), 64, 64) == ""
+    assert "this run is 512x768" in size_hint(demo[0].model, 96, 64)
+    assert "128x128" in size_hint(demo[0].clone(force_deepcopy=True).model, 64, 64)
 
 
 def test_the_host_can_copy_it_for_training(demo):

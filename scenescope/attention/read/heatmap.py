@@ -128,7 +128,9 @@ def heatmaps(
     view = view or View()
     maps = viewed_maps(recording, view)
     columns, weights = _merging(words, maps[0].maps.shape[-1], merge)
-    resolution, place = choose_resolution(view.resolution, view.size, recording.latent), placement_of(recording, view)
+    levels, place = level_of(recording), placement_of(recording, view)
+    there = {levels[item.address.order] for item in maps}
+    resolution = choose_resolution(view.resolution, view.size, recording.latent, there)
     sums: dict[Grid, Tensor] = {}
     steps: list[int] = []
     for step, of_step in groupby(maps, key=lambda item: item.address.step):

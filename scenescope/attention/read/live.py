@@ -21,7 +21,7 @@ from ..words.tokens import TokenTable, fold
 
 CELLS = 16 * 16
 """The grid that is shown is the one nearest to this: at 512x512 it is latent / 4, where words are told apart best."""
-FIRST_WORDS, MOST_WORDS = 6, 8
+FIRST_WORDS, MOST_WORDS, CANDIDATES = 6, 8, 24
 _SMALL_WORDS = frozenset(("a", "an", "the", "of", "in", "on", "at", "and", "or", "with", "to", "by", "for", "from"))
 
 
@@ -60,7 +60,8 @@ class LiveMaps:
         entries: of the run.
         latent: the picture's grid.
         selection: what is recorded.
-        words: as `find_words` reads them; empty for the first six, without the small ones such as `of`.
+        words: as `find_words` reads them; empty for the six whose shares are largest somewhere, without the small ones
+            such as `of`.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class LiveMaps:
         grids = {layer.grid(latent) for layer in watched} if "cross" in selection.kinds else set()
         self.grid = min(grids, key=lambda grid: abs(_octaves(grid)), default=None)
         self._orders = {layer.order for layer in watched if layer.grid(latent) == self.grid}
+        self._chosen = bool(words.strip())
         self._parts, self.note = _parts([entry for entry in entries if entry.branch == self.branch], words)
         self._sums: dict[int, dict[Grid, Tensor]] = {}  # by entry and by the grid that maps were made on
         self._counts: dict[int, int] = {}
@@ -97,7 +99,7 @@ class LiveMaps:
             self._counts[at.entry] = self._counts.get(at.entry, 0) + 1
 
     def so_far(self) -> tuple[LiveMap, ...]:
-        """The means; none before the first step."""
+        """The means, in the prompt's order or in that of the choice; none before the first step."""
         shown: list[LiveMap] = []
         for index, part in self._parts.items():
             if index in self._sums:
@@ -108,7 +110,10 @@ class LiveMaps:
                 shown += [
                     LiveMap(label, part.entry.area, values) for label, values in zip(part.labels, maps, strict=True)
                 ]
-        return tuple(shown)
+        if self._chosen and not self.note:
+            return tuple(shown)
+        largest = sorted(shown, key=lambda item: -float(item.values.max()))[:FIRST_WORDS]
+        return tuple(item for item in shown if any(item is one for one in largest))
 
 
 def _octaves(grid: Grid) -> float:
@@ -119,7 +124,7 @@ def _parts(entries: Sequence[Entry], words: str) -> tuple[dict[int, _Part], str]
     """What to show of each entry, and what is to be said where words were not found: no reason to stop a run."""
     parts: dict[int, _Part] = {}
     notes: list[str] = []
-    left = MOST_WORDS if words.strip() else FIRST_WORDS
+    left = MOST_WORDS if words.strip() else CANDIDATES
     for entry in entries:
         try:
             found = _asked(entry.table, words) if words.strip() and entry.table else _first(entry)
@@ -145,9 +150,9 @@ def _asked(table: TokenTable, words: str) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def _first(entry: Entry) -> list[tuple[str, tuple[int, ...]]]:
-    """The first words that mean something; columns where the words are not known."""
+    """The words that mean something; columns where the words are not known."""
     if entry.table is None:
-        return [(f"#{column}", (column,)) for column in range(1, min(1 + FIRST_WORDS, entry.tokens))]
+        return [(f"#{column}", (column,)) for column in range(1, min(1 + CANDIDATES, entry.tokens))]
     words = [word for word in entry.table.words() if not word.punctuation and word.occurrence == 1]
     telling = [word for word in words if word.embedding or fold(word.text) not in _SMALL_WORDS]
     return [(word.text, word.columns) for word in telling or words]

@@ -17,7 +17,8 @@ class View:
     """Which maps become one heatmap.
 
     Args:
-        resolution: `latent`, `latent/2`, `latent/4`, `latent/8` read the layers of that grid; `all` reads every one.
+        resolution: `latent`, `latent/2`, `latent/4`, `latent/8` read the layers of that grid, `auto` those of the grid
+            nearest to 16x16 cells; `all` reads every one.
         size: the grid to resample to for `all`: `latent`, `latent/2`, ..., or `height x width`.
         blocks: `all`, places or block names, as `choose_blocks` reads them.
         heads: `mean`, or numbers and ranges `0, 3-5`.
@@ -86,7 +87,8 @@ def viewed_maps(recording: Recording, view: View) -> tuple[AttentionMap, ...]:
     maps = _narrow(maps, "steps", view.steps, choose_steps(view.steps, recording.steps), lambda address: address.step)
     if view.evaluation is not None:
         maps = _narrow(maps, "evaluation", view.evaluation, {view.evaluation}, lambda address: address.evaluation)
-    level = choose_resolution(view.resolution, view.size, recording.latent).level
+    there = {levels[item.address.order] for item in maps}
+    level = choose_resolution(view.resolution, view.size, recording.latent, there).level
     if level is not None:
         maps = _narrow(maps, "resolution", view.resolution, {level_name(level)}, lambda a: level_name(levels[a.order]))
     return tuple(sorted(maps, key=lambda item: item.address))

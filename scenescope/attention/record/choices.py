@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -104,7 +105,11 @@ def _steps_called(word: str, total: int) -> set[int]:
     )
 
 
-RESOLUTIONS = ("latent", "latent/2", "latent/4", "latent/8", "all")
+RESOLUTIONS = ("auto", "latent", "latent/2", "latent/4", "latent/8", "all")
+
+
+CLEAR_CELLS = 16 * 16
+"""Words are told apart best on a grid of about so many cells: `latent/4` at 512x512."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +126,14 @@ class Resolution:
     level: int | None = None
 
 
-def choose_resolution(resolution: str, size: str, latent: Grid) -> Resolution:
+def choose_resolution(resolution: str, size: str, latent: Grid, levels: Iterable[int] = range(4)) -> Resolution:
     """Read a resolution written by a person.
 
     Args:
-        resolution: `latent`, `latent/2`, ... or `all`.
+        resolution: `auto`, `latent`, `latent/2`, ... or `all`; auto is the grid nearest to 16x16 cells.
         size: the grid for `all`.
         latent: the latent's grid.
+        levels: halvings of the latent to choose from for `auto`.
 
     Raises:
         SelectionError: the resolution is none of these.
@@ -137,14 +143,19 @@ def choose_resolution(resolution: str, size: str, latent: Grid) -> Resolution:
     Resolution(grid=Grid(height=16, width=24), level=2)
     >>> choose_resolution("all", "32x48", Grid(64, 96))
     Resolution(grid=Grid(height=32, width=48), level=None)
+    >>> choose_resolution("auto", "", Grid(16, 16))
+    Resolution(grid=Grid(height=16, width=16), level=0)
     """
+    if resolution.strip().lower() == "auto":
+        level = min(sorted(levels), key=lambda level: abs(math.log2(latent.coarser(2**level).cells / CLEAR_CELLS)))
+        return Resolution(latent.coarser(2**level), level)
     if resolution.strip().lower() == "all":
-        level = _halvings(size)
-        return Resolution(grid_of(size) if level is None else latent.coarser(2**level))
-    level = _halvings(resolution)
-    if level is None:
+        coarser = _halvings(size)
+        return Resolution(grid_of(size) if coarser is None else latent.coarser(2**coarser))
+    halvings = _halvings(resolution)
+    if halvings is None:
         raise SelectionError(f"Resolution: {resolution!r} is not a resolution. Choose {', '.join(RESOLUTIONS)}.")
-    return Resolution(latent.coarser(2**level), level)
+    return Resolution(latent.coarser(2**halvings), halvings)
 
 
 def _halvings(text: str) -> int | None:

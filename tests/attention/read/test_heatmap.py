@@ -52,6 +52,22 @@ def test_one_grid_equals_a_slow_reference(level, resolution, heads):
             torch.testing.assert_close(found.values[image, ..., word].double(), reference, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("latent", "resolution"), [(Grid(64, 64), "latent/4"), (Grid(16, 24), "latent")])
+def test_auto_reads_the_grid_nearest_to_sixteen_by_sixteen_cells(latent, resolution):
+    """Oracle: that grid asked for by name; 16x24 has 384 cells and its half 96, further away."""
+    recording = record(Run(latent=latent, steps=1, images=1))
+    found = heatmaps(recording, [match("cat", (2,))], View("auto"))
+    named = heatmaps(recording, [match("cat", (2,))], View(resolution))
+    assert torch.equal(found.values, named.values)
+
+
+def test_auto_takes_the_nearest_of_the_grids_that_were_recorded():
+    """Oracle: by hand; at 512x512 latent/4 is in `input 7` and not in `input 1`."""
+    recording = record(Run(latent=Grid(64, 64), steps=1, images=1))
+    assert heatmaps(recording, [match("cat", (2,))], View("auto", blocks="input 1")).grid == Grid(64, 64)
+    assert heatmaps(recording, [match("cat", (2,))], View("auto")).grid == Grid(16, 16)
+
+
 def test_chosen_heads_and_steps_equal_a_slow_reference():
     """Oracle: the same loop over two heads and one step."""
     recording = record(Run(heads=4, steps=3, images=1, selection=EACH))
@@ -218,7 +234,7 @@ def test_frames_over_steps_average_to_the_whole():
         (View(heads="0"), RecordingError, "set heads to `each`"),
         (View(heads="2"), SelectionError, "from 0 to 1"),
         (View(image=5), InputError, "image_index is 5, but the batch has 2 pictures"),
-        (View("sideways"), SelectionError, "Choose latent"),
+        (View("sideways"), SelectionError, "Choose auto, latent"),
         (View("all", "big"), InputError, "Grid"),
     ],
 )

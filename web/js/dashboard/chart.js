@@ -127,7 +127,7 @@ function frame(pen, { wide, high, low, top, x, y }, axis, { logarithmic, faint, 
   pen.textBaseline = "middle";
   const middle = logarithmic ? Math.sqrt(low * top) : (low + top) / 2;
   for (const value of [low, middle, top]) {
-    pen.globalAlpha = 0.35;
+    pen.globalAlpha = 0.7;
     stroke(pen, faint, [], LEFT, y(value), wide - EDGE, y(value));
     pen.globalAlpha = 1;
     pen.fillText(figure(value), LEFT - 4, Math.min(bottom - 4, Math.max(EDGE + 3, y(value))));

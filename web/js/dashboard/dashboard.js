@@ -10,12 +10,11 @@ import { onMessage } from "../editor/server.js";
 import { eachFrame, element } from "../shared/dom.js";
 import { say } from "../shared/i18n.js";
 import { drawChart, figure, stepAt } from "./chart.js";
+import { inksOn } from "./inks.js";
 import { conceptFigures, sampleSets } from "./pictures.js";
 import { stateText } from "./state.js";
 import "./zh.js";
 
-// Colours that people with any colour vision can tell apart (Okabe and Ito 2008), a little darker for light paper.
-const INKS = ["#3f9fdb", "#e0900a", "#0f9f77", "#c9699c", "#b8a800", "#d55e00"];
 const LOSSES = ["masked", "attention", "prior"];
 
 /** @typedef {import("./pictures.js").Concept} Concept */
@@ -52,6 +51,7 @@ export class Dashboard {
     /** @type {any} */
     this.told = null;
     this.cursor = -1;
+    this.inks = inksOn(root);
     /**
      * @type {{canvas: HTMLCanvasElement, value: HTMLElement, lines: import("./chart.js").Line[], logarithmic:
      * boolean}[]}
@@ -86,7 +86,7 @@ export class Dashboard {
     this.refresh = eachFrame(() => this.draw());
     this.sized = new ResizeObserver(() => this.refresh());
     this.sized.observe(this.charts);
-    this.themed = new MutationObserver(() => this.refresh());
+    this.themed = new MutationObserver(() => this.show(this.told));
     this.themed.observe(document.documentElement, { attributes: true, attributeFilter: ["style", "class"] });
     this.charts.addEventListener("pointermove", (event) => this.point(event));
     this.charts.addEventListener("pointerleave", () => this.look(-1));
@@ -103,6 +103,7 @@ export class Dashboard {
   /** @param {any} told */
   show(told) {
     this.told = told;
+    this.inks = inksOn(this.root);
     this.body.hidden = !told?.curves;
     this.state.className = `ss-state ss-${told?.status ?? "none"}`;
     this.state.textContent = stateText(told);
@@ -110,7 +111,7 @@ export class Dashboard {
     this.state.title = told.message;
     this.progress();
     this.rebuild();
-    this.concepts.replaceChildren(...conceptFigures(told, INKS));
+    this.concepts.replaceChildren(...conceptFigures(told, this.inks));
     this.concepts.hidden = !told.concepts?.length;
     this.fillSamples();
     this.refresh();
@@ -153,11 +154,11 @@ export class Dashboard {
     });
     const wanted = kinds.map((name) => ({
       name,
-      lines: [line(name, INKS[LOSSES.indexOf(name)], (/** @type {any} */ part) => part[name])],
+      lines: [line(name, this.inks[LOSSES.indexOf(name)], (/** @type {any} */ part) => part[name])],
       logarithmic: true,
     }));
     const fits = handles.map((/** @type {string} */ handle, /** @type {number} */ at) =>
-      line(handle, INKS[at % INKS.length], (/** @type {any} */ part) => part.fits?.[handle]),
+      line(handle, this.inks[at % this.inks.length], (/** @type {any} */ part) => part.fits?.[handle]),
     );
     wanted.push({ name: "IoU", lines: fits, logarithmic: false });
     const names = wanted.map(({ name }) => name).join();
@@ -255,7 +256,12 @@ export class Dashboard {
 }
 
 /** @type {Record<string, string>} */
-const TITLES = { masked: "masked", attention: "attention", prior: "prior", IoU: "IoU of map and mask" };
+const TITLES = {
+  masked: "loss inside the masks",
+  attention: "loss of the attention maps",
+  prior: "loss elsewhere (prior)",
+  IoU: "IoU of map and mask",
+};
 /** @type {Record<string, string>} */
 const EXPLAINED = {
   masked: "The error inside the masks, before it is weighted. Line: mean of 25 steps. Dots: single steps.",

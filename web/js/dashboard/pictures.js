@@ -5,6 +5,7 @@ import { valuesOf } from "../shared/cells.js";
 import { drawMap } from "../shared/colour.js";
 import { element } from "../shared/dom.js";
 import { say } from "../shared/i18n.js";
+import { adviceFor } from "./advice.js";
 
 /** @typedef {import("../editor/nodes.js").File} File */
 /** @typedef {import("../shared/cells.js").Cells} Cells */
@@ -28,6 +29,7 @@ export function conceptFigures(told, inks) {
         element("b", { text: handle }),
         element("span", { text }),
       ]),
+      element("p", { class: "ss-advice", text: adviceFor(told, at) }),
     ]);
   });
 }
@@ -56,7 +58,7 @@ export function sampleSets(files) {
 /** @param {import("../shared/cells.js").Cells} map @param {string} colours */
 function picture(map, colours) {
   const [height, width] = map.grid;
-  const factor = 96 / Math.max(height, width);
+  const factor = 224 / Math.max(height, width);
   const canvas = element("canvas", { width: Math.round(width * factor), height: Math.round(height * factor) });
   drawMap(canvas, valuesOf(map), map.grid, { top: map.top, colours, opacity: 1 });
   return canvas;

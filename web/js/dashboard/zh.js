@@ -15,9 +15,15 @@ addChinese({
   "Left its mask, right its token's last map": "左为遮罩，右为该词元最近的注意力图",
   "Sample {n} of step {step}, opens in a new tab": "第 {step} 步的第 {n} 张样图，在新标签页中打开",
   "step {n}": "第 {n} 步",
-  masked: "遮罩内误差",
-  attention: "注意力",
-  prior: "先验",
+  "loss inside the masks": "遮罩内损失",
+  "loss of the attention maps": "注意力图损失",
+  "loss elsewhere (prior)": "其他区域损失（先验）",
+  "Its mask covers {n} cells of the map: crop closer, or raise the resolution in Build Scene.":
+    "其遮罩只占注意力图的 {n} 格：请裁近一些，或在“构建场景”中提高分辨率。",
+  "Its mask shares {n} % with {other}: give each place to one thing in Build Scene.":
+    "其遮罩有 {n}% 与 {other} 重叠：请在“构建场景”中让每处只属于一个物体。",
+  "Its map misses its mask: give it a starting word that names it in Build Scene, or more steps in phase 1.":
+    "其注意力图没有落在遮罩上：请在“构建场景”中给它一个合适的起始词，或增加第一阶段步数。",
   "IoU of map and mask": "图与遮罩的 IoU",
   "The error inside the masks, before it is weighted. Line: mean of 25 steps. Dots: single steps.":
     "遮罩内的误差，未加权。线：25 步的均值。点：单步。",

@@ -9,6 +9,7 @@
 
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
+import { forgetAge, tellAge } from "./age.js";
 import { noteFile, readFile } from "./kept.js";
 import { chain, loadStyle, locatorOf, nodeOf, workflowId } from "./nodes.js";
 import { fetchJson, forgetHistory, history, NODE_TEXT, onMessage } from "./server.js";
@@ -35,7 +36,12 @@ import { fetchJson, forgetHistory, history, NODE_TEXT, onMessage } from "./serve
  * @property {(node: any, root: HTMLElement) => Panel} create  Fill the root.
  */
 
-/** @type {Map<any, {plan: PanelPlan, panel: Panel, shown: any}>} */
+/**
+ * @typedef {object} Entry  A node that has a panel.
+ * @property {PanelPlan} plan @property {Panel} panel @property {HTMLElement} root
+ * @property {any} shown @property {boolean} fresh  whether that came from the run that was started last
+ */
+/** @type {Map<any, Entry>} */
 const live = new Map();
 /** What was shown last, by the mark in a node's properties: a copy, or a node that undo makes again, finds it here. */
 const remembered = new Map();
@@ -98,7 +104,7 @@ function attach(node, plan) {
   widget.serialize = false;
   if (plan.whole) hideDoubles(node);
   const panel = plan.create(node, root);
-  live.set(node, { plan, panel, shown: null });
+  live.set(node, { plan, panel, root, shown: null, fresh: false });
   chain(node, "onExecuted", (/** @type {any} */ output) => {
     if (output?.[plan.key]?.[0]) show(node, output[plan.key][0]);
   });
@@ -144,8 +150,11 @@ function refresh(node) {
 /** @param {any} node @param {any} output */
 function show(node, output) {
   const entry = live.get(node);
-  if (!entry || JSON.stringify(entry.shown) === JSON.stringify(output)) return;
+  if (!entry) return;
+  entry.fresh = true;
+  if (JSON.stringify(entry.shown) === JSON.stringify(output)) return;
   entry.shown = output;
+  forgetAge(entry.root);
   node.properties ??= {};
   const mark = node.properties[MARK];
   const shared = [...live.keys()].some((other) => other !== node && other.properties?.[MARK] === mark);
@@ -210,4 +219,29 @@ async function running() {
  */
 export function onReconnected(then) {
   /** @type {any} */ (api).addEventListener("reconnected", async () => then(await running()));
+}
+
+/** Nodes whose last results the run under way has taken over. @type {any[]} */
+let cached = [];
+
+onMessage("execution_start", () => {
+  cached = [];
+  for (const entry of live.values()) entry.fresh = false;
+});
+onMessage("execution_cached", (_node, { nodes }) => {
+  cached = (nodes ?? []).map((/** @type {any} */ id) => nodeOf(String(id)));
+});
+onMessage("execution_success", () => {
+  for (const entry of live.values()) forgetAge(entry.root);
+});
+// A run that ended before its end: what nodes behind that place show is an earlier run's.
+for (const event of ["execution_error", "execution_interrupted"]) {
+  onMessage(event, (_node, detail) => {
+    const done = new Set([...cached, ...(detail.executed ?? []).map((/** @type {any} */ id) => nodeOf(String(id)))]);
+    const culprit = nodeOf(String(detail.node_id));
+    for (const [node, { root, shown, fresh }] of live) {
+      const message = node === culprit && event === "execution_error" ? String(detail.exception_message).trim() : "";
+      if (!done.has(node)) tellAge(root, Boolean(shown) && !fresh, message);
+    }
+  });
 }

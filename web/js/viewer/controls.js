@@ -8,11 +8,16 @@ import { say } from "../shared/i18n.js";
 /** @typedef {import("./model.js").Choices} Choices */
 
 /** @type {Record<string, string>} */
+const UNITS = { phrases: "phrases", words: "words", pieces: "tokens" };
+/** @type {Record<string, string>} */
 const SCALES = { shown: "words shown", words: "all words", own: "each its own", share: "0 to 1" };
 
 export class Controls {
-  /** @param {(changes: Partial<Choices>) => void} choose @param {() => void} save */
-  constructor(choose, save) {
+  /**
+   * @param {(changes: Partial<Choices>) => void} choose
+   * @param {{save: () => void, fill: () => void}} on  To save what is shown; to fill the screen with it.
+   */
+  constructor(choose, on) {
     this.step = slider(say("Step; 0 is the mean"), [0, 0, 1], (step) => choose({ step }));
     this.mean = button(say("mean"), say("Average all steps"), () => choose({ step: 0 }));
     this.about = element("output", { class: "ss-about" });
@@ -23,41 +28,38 @@ export class Controls {
     this.scale = choice(say("Scale"), (scale) => choose({ scale }));
     this.opacity = slider(say("Opacity"), [0, 1, 0.05], (opacity) => choose({ opacity }));
     this.colours = choice(say("Colours"), (colours) => choose({ colours }));
-    this.split = button(
-      say("pieces"),
-      say("Show each token for itself, not whole words"),
-      () => choose({ split: this.split.getAttribute("aria-pressed") !== "true" }),
-      { "aria-pressed": "false" },
-    );
+    this.unit = choice(say("Words as"), (unit) => choose({ unit: /** @type {any} */ (unit) }));
+    this.more = button(say("more"), say("Layers, heads, scale and colours"), () => choose({ more: this.fold.hidden }), {
+      class: "ss-button ss-more",
+    });
     this.clear = button(say("unpin"), say("Unpin all words"), () => choose({ pins: [] }));
-    this.png = button("PNG", say("Save what is shown as a picture"), save, { class: "ss-button ss-export" });
-    const fields = [this.from, this.head, this.entry, this.image, this.scale].map((part) => part.root);
+    this.png = button("PNG", say("Save what is shown as a picture"), on.save, { class: "ss-button ss-export" });
+    this.wide = button(say("full"), say("Fill the screen; Escape leads back"), on.fill, { class: "ss-button ss-fill" });
     const label = (/** @type {string} */ text) => element("span", { class: "ss-label", text });
+    const fields = [this.from, this.head, this.entry, this.image, this.unit, this.scale, this.colours];
+    const opacity = element("label", { class: "scenescope-field" }, [label(say("Opacity")), this.opacity]);
+    this.fold = element("div", { class: "ss-row", hidden: true }, [...fields.map((part) => part.root), opacity]);
+    const first = [label(say("Step")), this.mean, this.step, this.clear, this.more, this.png, this.wide];
     this.root = element("div", { class: "ss-controls" }, [
-      element("div", { class: "ss-row" }, [label(say("Step")), this.mean, this.step, this.about]),
-      element("div", { class: "ss-row ss-fields" }, fields),
-      element("div", { class: "ss-row" }, [
-        label(say("Opacity")),
-        this.opacity,
-        this.colours.root,
-        this.split,
-        this.clear,
-        this.png,
-      ]),
+      element("div", { class: "ss-row" }, first),
+      this.about,
+      this.fold,
     ]);
   }
 
   /** Bring them to a model's state. @param {Model} model */
   fill(model) {
-    const { choices, entry } = model;
+    const { choices } = model;
     this.step.max = String(model.steps.length);
     this.step.value = String(choices.step);
     this.step.setAttribute("aria-valuetext", model.describe());
     this.mean.setAttribute("aria-pressed", String(choices.step === 0));
     this.opacity.value = String(choices.opacity);
-    this.split.setAttribute("aria-pressed", String(choices.split));
-    this.split.hidden = !entry.columns.some(
-      (column, at) => column.word !== null && entry.columns[at + 1]?.word === column.word,
+    this.fold.hidden = !choices.more;
+    this.more.setAttribute("aria-expanded", String(choices.more));
+    this.unit.fill(
+      Object.entries(UNITS).map(([value, text]) => ({ value, text: say(text) })),
+      choices.unit,
     );
     this.clear.hidden = !choices.pins.length;
     this.from.fill(sources(model), choices.from);

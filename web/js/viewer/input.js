@@ -15,6 +15,9 @@ export function listen(viewer) {
       if (key !== undefined) viewer.pin(key);
     });
   }
+  chips.addEventListener("pointerleave", () => {
+    if (viewer.model?.choices.pins.length) viewer.look(""); // the pinned maps have the room to themselves
+  });
   chips.addEventListener("focusin", (event) => viewer.look(keyAt(event) ?? ""));
   chips.addEventListener("keydown", (event) => walk(viewer, event));
   stage.addEventListener("pointermove", (event) => viewer.ask(cellAt(viewer, event)));
@@ -52,19 +55,20 @@ function cellAt(viewer, event) {
 function walk(viewer, event) {
   const { model } = viewer;
   if (!model) return;
-  const at = model.groups.findIndex((group) => group.key === model.choices.live);
-  const last = model.groups.length - 1;
+  const list = /** @type {HTMLElement[]} */ ([...viewer.chips.querySelectorAll(".ss-chip:not([hidden])")]);
+  const at = list.findIndex((chip) => chip.dataset.key === model.choices.live);
+  const last = list.length - 1;
   const to = { ArrowRight: Math.min(last, at + 1), ArrowLeft: Math.max(0, at - 1), Home: 0, End: last }[event.key];
   const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
-  if (to !== undefined) {
-    const group = model.groups[to];
-    /** @type {HTMLElement | null} */ (viewer.chips.querySelector(`[data-at="${to}"]`))?.focus();
+  const group = to === undefined ? undefined : model.group(list[to]?.dataset.key ?? "");
+  if (to !== undefined && group) {
+    list[to].focus();
     viewer.look(group.key);
     viewer.speak(say("{word}: largest share {a}", { word: group.label, a: number(largest(model.map(group))) }));
   } else if (step) {
     viewer.choose({ step: Math.min(model.steps.length, Math.max(0, model.choices.step + step)) });
     viewer.speak(model.describe());
-  } else if (event.key === "Escape") viewer.choose({ pins: [] });
+  } else if (event.key === "Escape" && model.choices.pins.length) viewer.choose({ pins: [] });
   else return;
   event.preventDefault();
 }
@@ -84,11 +88,11 @@ function steer(viewer, event) {
   const [row, column] =
     cell < 0 ? [height >> 1, width >> 1] : [Math.floor(cell / width) + move[0], (cell % width) + move[1]];
   viewer.ask(Math.min(height - 1, Math.max(0, row)) * width + Math.min(width - 1, Math.max(0, column)));
-  const shares = model.shares(viewer.cell);
-  const best = model.groups
-    .map((group, at) => ({ group, share: shares[at] }))
-    .filter(({ group }) => group.plain)
-    .sort((a, b) => b.share - a.share)
-    .slice(0, 3);
-  viewer.speak(best.map(({ group, share }) => `${group.label} ${number(share)}`).join(", "));
+  const best = model.ranked(viewer.cell).filter(({ group }) => group.plain);
+  viewer.speak(
+    best
+      .slice(0, 3)
+      .map(({ group, share }) => `${group.label} ${number(share)}`)
+      .join(", "),
+  );
 }

@@ -128,6 +128,7 @@ export class LiveMaps {
     if (!maps.length || !this.root.isConnected) return;
     const [height, width] = this.told.latent;
     const side = this.room(maps.length, height, width);
+    const most = Math.max(...maps.map((map) => map.top)); // one scale: a faint word looks faint
     maps.forEach((map, at) => {
       const { root, frame, canvas, name, note } = this.tiles[at];
       root.style.width = frame.style.width = `${Math.floor(side * width)}px`;
@@ -142,7 +143,7 @@ export class LiveMaps {
       const factor = PIXELS / Math.max(high, wide);
       const [across, down] = [Math.round(wide * factor), Math.round(high * factor)];
       if (canvas.width !== across || canvas.height !== down) [canvas.width, canvas.height] = [across, down];
-      drawMap(canvas, valuesOf(map), map.grid, { top: map.top, colours: "inferno", opacity: 1 });
+      drawMap(canvas, valuesOf(map), map.grid, { top: most, colours: "inferno", opacity: 1 });
       name.textContent = name.title = map.label;
       note.textContent = say("max {a}", { a: number(map.top) });
       root.setAttribute("aria-label", `${map.label}: ${note.textContent}`);

@@ -2,23 +2,18 @@
 /** What the viewer looks at: choices, words, and the shares that follow from them. No elements. */
 import { say } from "../shared/i18n.js";
 import { largest } from "../shared/numbers.js";
+import { groupsOf } from "./words.js";
 
 /** @typedef {import("./file.js").ViewData} ViewData */
 /** @typedef {import("./file.js").Entry} Entry */
 /** @typedef {import("./file.js").Volume} Volume */
-/**
- * @typedef {object} Group  A word, or a column without one.
- * @property {string} key @property {string} label @property {string} kind
- * @property {number[]} members  of the entry's columns
- * @property {number} columns  how many columns of attention it stands for
- * @property {boolean} plain  whether it is a word: no punctuation, no start, end or padding
- * @property {string} note  what a tooltip says
- */
+/** @typedef {import("./words.js").Group} Group */
 /**
  * @typedef {object} Choices
  * @property {number} entry @property {number} image @property {number} step  0 is the mean, n the n-th kept step
  * @property {number} head @property {string} from @property {number} opacity @property {string} colours
- * @property {string} scale @property {boolean} split @property {string[]} pins @property {string} live
+ * @property {string} scale @property {import("./words.js").Unit} unit @property {string[]} pins @property {string} live
+ * @property {boolean} more  whether all controls are shown
  * @property {string} asked  the words that the node was last asked for
  */
 
@@ -32,13 +27,13 @@ export const DEFAULTS = {
   opacity: 0.65,
   colours: "inferno",
   scale: "shown",
-  split: false,
+  unit: "phrases",
+  more: false,
   pins: [],
   live: "",
   asked: "[]",
 };
-const CLEAR_CELLS = 400; // words are clearest on grids of about 16x16
-const LETTERS = /[\p{L}\p{N}]/u;
+const CLEAR_CELLS = 256; // words are clearest on grids of about 16x16
 
 export class Model {
   /**
@@ -79,15 +74,10 @@ export class Model {
     const { choices, header, output } = this;
     if (!header.entries[choices.entry]) choices.entry = 0;
     if (!choices.from) {
-      const level = /^latent(?:\/(\d+))?$/.exec(output.resolution ?? "");
       const branch = header.entries.findIndex((entry) => entry.branch === output.branch);
       if (branch >= 0) choices.entry = branch;
-      const clear = this.entry.blocks.filter((one) => one.recorded[0] * one.recorded[1] <= CLEAR_CELLS);
-      const wanted = level
-        ? Math.log2(Number(level[1] ?? 1))
-        : output.resolution === "all"
-          ? -1
-          : Math.min(...clear.map((one) => one.level));
+      const level = /^latent(?:\/(\d+))?$/.exec(output.resolution ?? "");
+      const wanted = level ? Math.log2(Number(level[1] ?? 1)) : output.resolution === "all" ? -1 : this.clearest();
       const block = this.entry.blocks.find((one) => one.level === wanted);
       choices.from = block ? `grid:${block.recorded.join("x")}` : "all";
     }
@@ -95,7 +85,7 @@ export class Model {
     choices.step = Math.min(choices.step, this.steps.length);
     if (!this.heads.includes(choices.head)) choices.head = -1;
     if (!this.blocks().length) choices.from = "all";
-    this.groups = groupsOf(this.entry, choices.split);
+    this.groups = groupsOf(this.entry, choices.unit, output.words ?? []);
     const known = new Set(this.groups.map((group) => group.key));
     choices.pins = choices.pins.filter((pin) => known.has(pin));
     if (!known.has(choices.live)) choices.live = "";
@@ -103,15 +93,29 @@ export class Model {
     if (!choices.live) choices.live = this.lead()?.key ?? "";
   }
 
+  /** The level whose grid is nearest to 16x16 cells: what the nodes' `auto` takes. */
+  clearest() {
+    const far = (/** @type {import("./file.js").Block} */ { recorded: [height, width] }) =>
+      Math.abs(Math.log2((height * width) / CLEAR_CELLS));
+    return this.entry.blocks.reduce((best, block) => (far(block) < far(best) ? block : best)).level;
+  }
+
   /** Begin with what the node was asked for. */
   pinAsked() {
-    const asked = (this.output.words ?? []).flatMap((word) => word.columns);
-    const found = this.groups.filter((group) =>
-      group.members.some((at) => this.entry.columns[at].columns.some((c) => asked.includes(c))),
-    );
+    const found = this.groupsAt((this.output.words ?? []).flatMap((word) => word.columns));
     if (!found.length || found.length > 8) return;
     this.choices.live = found[0]?.key ?? "";
     this.choices.pins = found.map((group) => group.key);
+  }
+
+  /** The groups that columns of attention belong to. @param {number[]} columns */
+  groupsAt(columns) {
+    return this.groups.filter((group) => this.columnsOf(group).some((column) => columns.includes(column)));
+  }
+
+  /** @param {Group} group @returns {number[]} */
+  columnsOf(group) {
+    return group.members.flatMap((at) => this.entry.columns[at].columns);
   }
 
   forget() {
@@ -121,9 +125,12 @@ export class Model {
 
   /** Change choices; what depends on them is worked out again. @param {Partial<Choices>} changes */
   choose(changes) {
+    const pinned = this.choices.pins.flatMap((pin) => this.groups.filter(({ key }) => key === pin));
+    const columns = pinned.flatMap((group) => this.columnsOf(group));
     Object.assign(this.choices, changes);
-    if ("split" in changes || "entry" in changes) this.fit();
+    if ("unit" in changes || "entry" in changes) this.fit();
     else if (["step", "head", "from", "image"].some((name) => name in changes)) this.forget();
+    if ("unit" in changes) this.choices.pins = this.groupsAt(columns).map((group) => group.key);
   }
 
   /** Numbers of the blocks that are averaged. */
@@ -177,6 +184,13 @@ export class Model {
       for (const column of group.members) sum += cell < 0 ? means[column] : values[column * cells + cell];
       return sum / group.members.length;
     });
+  }
+
+  /** The words by their share at a cell, the largest first. @param {number} cell  -1 for the whole picture */
+  ranked(cell) {
+    const shares = this.shares(cell);
+    const words = this.groups.map((group, at) => ({ group, share: shares[at] }));
+    return words.filter(({ group }) => group.plain || group.kind === "unknown").sort((a, b) => b.share - a.share);
   }
 
   /** The word that stands out most. */
@@ -241,50 +255,4 @@ export class Model {
     const made = others.size ? ` (${say("some maps were made on {grids}", { grids: [...others].join(", ") })})` : "";
     return `${step}${noise}, ${from}${head}, ${this.volume.grid.join("×")}${made}`;
   }
-}
-
-/**
- * The words of an entry in order, or its single columns. @param {Entry} entry @param {boolean} split
- * @returns {Group[]}
- */
-function groupsOf(entry, split) {
-  /** @type {Map<string, number[]>} */
-  const members = new Map();
-  entry.columns.forEach((column, at) => {
-    const key = split || column.word === null ? `c${column.columns[0]}` : `w${column.word}`;
-    members.set(key, [...(members.get(key) ?? []), at]);
-  });
-  return [...members].map(([key, at]) => {
-    const first = entry.columns[at[0]];
-    const columns = at.flatMap((member) => entry.columns[member].columns);
-    const label = labelOf(
-      first,
-      at.map((member) => entry.columns[member]),
-      split,
-    );
-    const word = first.kind === "text" || first.kind === "embedding";
-    const weight = first.weight === 1 ? "" : `, ${say("weight {n}", { n: first.weight })}`;
-    const place =
-      columns.length > 1
-        ? say("columns {a} to {b}", { a: Math.min(...columns), b: Math.max(...columns) })
-        : say("column {n}", { n: columns[0] });
-    const plain = word && (first.kind === "embedding" || LETTERS.test(label));
-    return {
-      key,
-      label,
-      kind: first.kind,
-      members: at,
-      columns: columns.length,
-      plain,
-      note: `${label}: ${place}${weight}`,
-    };
-  });
-}
-
-/** @param {import("./file.js").Column} first @param {import("./file.js").Column[]} columns @param {boolean} split */
-function labelOf(first, columns, split) {
-  if (first.kind === "embedding")
-    return split && first.vectors > 1 ? `${first.text} ${first.vector + 1}/${first.vectors}` : first.text;
-  if (first.kind === "text") return columns.map((column) => column.text).join("");
-  return first.kind === "unknown" ? `#${first.columns[0]}` : `<${first.kind}>`;
 }

@@ -9,9 +9,10 @@ import { say } from "../shared/i18n.js";
 import { Controls } from "./controls.js";
 import { download, drawExport } from "./export.js";
 import { fetchView } from "./file.js";
+import { FullScreen } from "./full.js";
 import { listen } from "./input.js";
 import { DEFAULTS, Model } from "./model.js";
-import { CAPTION, drawBar, drawRanking, makeChips, markChips, Tile } from "./parts.js";
+import { CAPTION, drawBar, drawRanking, filterChips, makeChips, markChips, Tile } from "./parts.js";
 import "./zh.js";
 
 const NODES = [
@@ -21,6 +22,7 @@ const NODES = [
   "SceneScope_LoadMaps",
 ];
 const CHOICES = "scenescope_viewer";
+const MANY_CHIPS = 24;
 /**
  * Pictures by the maps' file: a node without the picture borrows it from another that shows the same run.
  * @type {Map<string, any[]>}
@@ -36,7 +38,7 @@ registerPanel({
   nodes: NODES,
   key: "scenescope_view",
   height: 420,
-  size: [480, 0],
+  size: [520, 0],
   create: (node, root) => new Viewer(node, root),
 });
 
@@ -73,17 +75,29 @@ export class Viewer {
       role: "toolbar",
       "aria-label": say("Words: left and right walk, up and down change the step, Enter pins"),
     });
-    this.controls = new Controls(
-      (changes) => this.choose(changes),
-      () => this.export(),
-    );
+    this.controls = new Controls((changes) => this.choose(changes), {
+      save: () => this.export(),
+      fill: () => this.full.open(),
+    });
     this.status = element("p", { class: "ss-status", role: "status" });
     this.spoken = element("p", { class: "ss-spoken", "aria-live": "polite" });
+    this.filter = element("input", {
+      type: "search",
+      class: "ss-filter",
+      placeholder: say("Find a word"),
+      "aria-label": say("Find a word"),
+      on: { input: () => filterChips(this.chips, this.filter.value) },
+    });
     this.body = element("div", { class: "ss-body" }, [
-      element("div", { class: "ss-main" }, [this.stage, this.bar, this.ranking]),
+      element("div", { class: "ss-main" }, [
+        this.stage,
+        element("div", { class: "ss-side" }, [this.bar, this.ranking]),
+      ]),
+      this.filter,
       this.chips,
       this.controls.root,
     ]);
+    this.full = new FullScreen(this.body, root, say("Attention viewer"));
     root.append(this.body, this.status, this.spoken);
     root.setAttribute("role", "region");
     root.setAttribute("aria-label", say("Attention viewer"));
@@ -101,6 +115,7 @@ export class Viewer {
 
   dispose() {
     viewers.delete(this);
+    this.full.close();
     this.observer.disconnect();
     this.refresh.cancel();
     this.root.replaceChildren();
@@ -117,7 +132,7 @@ export class Viewer {
       if (this.output !== output) return;
       const kept = this.node.properties?.[CHOICES];
       this.model = new Model(data, { ...DEFAULTS, ...kept, pins: [...(kept?.pins ?? [])] }, output);
-      const asked = JSON.stringify(output.words ?? []);
+      const asked = JSON.stringify((output.words ?? []).map((/** @type {any} */ word) => word.label));
       if (this.model.choices.asked !== asked) this.model.pinAsked();
       this.model.choices.asked = asked;
       this.cell = -1;
@@ -156,6 +171,8 @@ export class Viewer {
     if (!this.model) return;
     this.controls.fill(this.model);
     makeChips(this.chips, this.model);
+    this.filter.hidden = this.chips.childElementCount <= MANY_CHIPS;
+    filterChips(this.chips, this.filter.hidden ? "" : this.filter.value);
     this.refresh();
   }
 
@@ -164,7 +181,7 @@ export class Viewer {
     if (!this.model) return;
     this.model.choose(changes);
     keep(this.node, CHOICES, { ...this.model.choices, pins: [...this.model.choices.pins] });
-    if ("split" in changes || "entry" in changes) this.rebuild();
+    if ("unit" in changes || "entry" in changes) this.rebuild();
     else this.controls.fill(this.model);
     this.refresh();
   }
@@ -190,23 +207,22 @@ export class Viewer {
     if (this.cell >= height * width) this.cell = -1; // it was asked about on a finer grid
     const groups = model.shown();
     const tops = model.tops(groups);
-    this.layOut(groups.length, model.choices.pins.length ? model.choices.pins.length + 1 : 1);
+    this.layOut(groups.length);
     const picture = this.picture();
+    const word = this.cell < 0 ? "" : (model.ranked(this.cell)[0]?.group.label ?? "");
     groups.forEach((group, at) => {
       this.tiles[at].draw(model, group, tops[at], picture, model.choices.pins.includes(group.key));
-      this.tiles[at].point(this.cell, model.volume.grid);
+      this.tiles[at].point(this.cell, model.volume.grid, word);
     });
     drawBar(this.bar, model, model.choices.scale === "own" && groups.length > 1 ? null : (tops[0] ?? 0));
-    const rows = Math.max(3, Math.floor((this.room.height - 40) / 20));
-    drawRanking(this.ranking, model, this.cell, rows);
+    drawRanking(this.ranking, model, this.cell, Math.max(8, Math.floor((this.room.height - 40) / 20)));
     markChips(this.chips, model, this.cell);
     this.controls.about.textContent = model.describe();
     this.root.dataset.ms = (performance.now() - start).toFixed(2);
   }
 
-  /** As many tiles as maps, as large as the room allows; there is room for one more, so that nothing jumps on hover.
-   * @param {number} count @param {number} places */
-  layOut(count, places) {
+  /** As many tiles as maps, as large as the room allows. @param {number} count */
+  layOut(count) {
     while (this.tiles.length < count) {
       const tile = new Tile();
       this.tiles.push(tile);
@@ -216,8 +232,8 @@ export class Viewer {
     const [height, width] = /** @type {Model} */ (this.model).header.latent;
     const { width: room, height: high } = this.room;
     let best = 0;
-    for (let across = 1; across <= places; across++) {
-      const down = Math.ceil(places / across);
+    for (let across = 1; across <= count; across++) {
+      const down = Math.ceil(count / across);
       best = Math.max(best, Math.min((room - 6 * (across - 1)) / across / width, (high / down - CAPTION - 4) / height));
     }
     best = Math.max(best, 16 / Math.min(width, height));

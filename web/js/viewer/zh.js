@@ -3,6 +3,16 @@
 import { addChinese } from "../shared/i18n.js";
 
 addChinese({
+  "Find a word": "查找词",
+  "Back to the node": "返回节点",
+  "Fill the screen; Escape leads back": "铺满屏幕；按 Escape 返回",
+  "Words as": "词的单位",
+  phrases: "短语",
+  words: "单词",
+  tokens: "词元",
+  more: "更多",
+  full: "全屏",
+  "Layers, heads, scale and colours": "层、头、刻度和配色",
   "Run the workflow: the maps appear here.": "运行工作流后，这里会显示注意力图。",
   "Loading the maps …": "正在读取注意力图…",
   "These maps are no longer on the server ({why}). Run the workflow again.":
@@ -39,8 +49,6 @@ addChinese({
   mean: "平均",
   "Average all steps": "所有步取平均",
   Opacity: "不透明度",
-  pieces: "词元",
-  "Show each token for itself, not whole words": "逐个显示词元，而非整词",
   unpin: "取消固定",
   "Unpin all words": "取消固定所有词",
   "Save what is shown as a picture": "将所示内容存为图片",

@@ -1,0 +1,7 @@
+// @ts-check
+/** What this room says, in Chinese. */
+import { addChinese } from "../shared/i18n.js";
+
+addChinese({
+  "The last run did not get here: this is from an earlier one.": "上次运行未到达此处：所示为更早一次运行的结果。",
+});
