@@ -28,8 +28,13 @@ concepts/apply.py
     `comfy/sd1_clip.py`, `SDTokenizer._try_get_embedding`: the vectors behind `embedding:name`; a tensor in place of an
     id is taken as it is (`SDClipModel.process_tokens`).
     `comfy/lora.py`, `load_lora`, and `ModelPatcher.add_patches`: changes of weights.
-prompts/ask.py
-    `comfy/model_management.py`, `load_models_gpu`: weights with their patches, where they run.
+recording/about.py
+    `comfy/samplers.py`, `ksampler`, `sampler_object`: which samplers make the schedule's steps.
+recording/ask.py
+    `comfy/samplers.py`, `CFGGuider.sample`, `Sampler`: any sampler runs with MODEL's patches, hooks and injections.
+training/copies.py
+    `comfy/sd.py`, `load_bypass_lora_for_models`: a LoRA in bypass mode is an injection named `bypass_lora`.
+    `comfy/sd1_clip.py`, `SDClipModel.set_clip_options`: which layer of the text encoder is read.
 paths.py
     `folder_paths.py`, `get_save_image_path`, `is_within_directory`, `get_directory_by_type`.
 scene.py

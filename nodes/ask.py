@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..host.editor.messages import say_and_keep, say_on_node
-from ..host.prompts.ask import question_of
 from ..host.prompts.words import picture_size, words_asked
+from ..host.recording.ask import question_of
 from ..scenescope.attention.doctor.examine import REPAIRS, examine
 from ..scenescope.attention.draw.figure import draw_comparison
 from ..scenescope.attention.read.ask import ask

@@ -9,10 +9,11 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..host.concepts.generate import GenerationResult, Request, empty_latent, generate
-from ..host.editor.messages import say_and_keep
+from ..host.editor.messages import say_and_keep, withheld
 from ..host.editor.viewer import viewer_ui
 from ..host.recording.sampling import SamplerSettings
 from ..scenescope.attention.record.selection import POSITIVE, Selection
+from ..scenescope.errors import SceneScopeError
 from ..scenescope.training.learned.concepts import Concepts as Learned
 from ..scenescope.training.learned.prompts import MOST_PICTURES, WHICH
 from .concepts import applying_inputs
@@ -63,8 +64,11 @@ class GenerateFromTokens(io.ComfyNode):
         made = generate((model, clip, vae), concepts, request_of(widgets), cls.hidden.unique_id)
         text = "\n".join([_counted(made), *doubts_of(made, concepts, widgets["negative"])])
         prompts = "\n".join(" ".join(prompt.split()) for prompt in made.prompts)
-        outputs = (made.images, made.grid, made.recording, prompts, made.recorded)
-        viewer = viewer_ui(made.recording, words=made.words, picture=made.recorded)
+        if isinstance(made.recording, SceneScopeError):
+            text, viewer, maps = f"{text}\n{made.recording}", {}, withheld(str(made.recording))
+        else:
+            viewer, maps = viewer_ui(made.recording, words=made.words, picture=made.recorded), made.recording
+        outputs = (made.images, made.grid, maps, prompts, made.recorded)
         said = say_and_keep(cls.hidden.unique_id, text)
         return io.NodeOutput(*outputs, ui=ui.PreviewImage(made.grid, cls=cls).as_dict() | viewer | said)
 
@@ -74,7 +78,8 @@ def doubts_of(made: GenerationResult, concepts: Learned, negative: str) -> list[
     known = ", ".join(concepts.handles)
     written = dict.fromkeys(_WRITTEN.findall("\n".join([*made.prompts, negative])))
     found = [f"{name} is none of these concepts' tokens: {known}" for name in written if name not in concepts.handles]
-    return found if found or made.words else [f"The prompt of the maps names none of {known}"]
+    named = found or made.words or isinstance(made.recording, SceneScopeError)
+    return found if named else [f"The prompt of the maps names none of {known}"]
 
 
 def _counted(made: GenerationResult) -> str:

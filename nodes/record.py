@@ -6,12 +6,13 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.editor.messages import say_on_node
+from ..host.editor.messages import say_and_keep, say_on_node, withheld
 from ..host.editor.viewer import viewer_ui
 from ..host.prompts.words import picture_cautions
 from ..host.recording.runs import RecordedRuns
 from ..host.recording.sampling import SamplerSettings, sample
 from ..host.recording.unet import record_attention
+from ..scenescope.errors import RecordingError
 from .widgets.selection import selection_inputs, selection_of
 from .widgets.sockets import CATEGORY, AttentionMaps, Recorder, takes_pictures
 
@@ -93,8 +94,12 @@ class GetAttentionMaps(io.ComfyNode):
     @classmethod
     @takes_pictures
     def execute(cls, recorder: RecordedRuns, result: Any, run: int) -> io.NodeOutput:
-        """Pick the run and say which."""
-        recording, how = recorder.find(result["samples"] if isinstance(result, dict) else None, run)
+        """Pick the run and say which; where there is none, the picture goes on all the same."""
+        try:
+            recording, how = recorder.find(result["samples"] if isinstance(result, dict) else None, run)
+        except RecordingError as error:
+            kept = say_and_keep(cls.hidden.unique_id, str(error))
+            return io.NodeOutput(withheld(str(error)), result, ui=kept)
         picture = None if isinstance(result, dict) else result
         said = [how, recording.describe(), *picture_cautions(recording, picture)]
         say_on_node(cls.hidden.unique_id, "\n".join(said))
@@ -134,11 +139,15 @@ class SampleAndRecord(io.ComfyNode):
     def execute(
         cls, model: Any, positive: Any, negative: Any, latent_image: dict[str, Any], **settings: Any
     ) -> io.NodeOutput:
-        """Watch a clone, sample with it, and take its only run."""
+        """Watch a clone, sample with it, and take its only run; the picture is given whatever was recorded."""
         words = settings.get("live_words", "")
         watched, book = record_attention(model, selection_of(settings), cls.hidden.unique_id, words)
         latent = sample(watched, positive, negative, latent_image, SamplerSettings.of(settings))
-        recording = book.find(latent["samples"])[0]
+        try:
+            recording = book.find(latent["samples"])[0]
+        except RecordingError as error:
+            said = say_and_keep(cls.hidden.unique_id, str(error))
+            return io.NodeOutput(latent, withheld(str(error)), ui=said)
         return io.NodeOutput(latent, recording, ui=viewer_ui(recording))
 
 

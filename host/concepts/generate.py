@@ -21,12 +21,13 @@ from ...scenescope.attention.words.find import WordMatch
 from ...scenescope.attention.words.prompt import learned_names
 from ...scenescope.dims import bytes_text
 from ...scenescope.drawing.labelled_grid import labelled_grid
-from ...scenescope.errors import BudgetError, InputError
+from ...scenescope.errors import BudgetError, InputError, RecordingError, SceneScopeError
 from ...scenescope.training.learned.concepts import Concepts
 from ...scenescope.training.learned.prompts import Which, prompts_of, refuse_template
 from ..editor.messages import say_on_node
 from ..prompts.text import trace_words
 from ..prompts.words import words_asked
+from ..recording.runs import RecordedRuns
 from ..recording.sampling import SamplerSettings, sample
 from ..recording.unet import record_attention
 from .apply import BaseCheck, apply_concepts
@@ -71,7 +72,7 @@ class GenerationResult:
     Args:
         images: (prompt*seed height width 3) float32 0..1, seeds inside.
         grid: (1 height width 3) float32 0..1, all of them with prompts and seeds.
-        recording: the maps of one prompt, a picture for each seed.
+        recording: the maps of one prompt, a picture for each seed; or the reason why there are none.
         recorded: (seed height width 3), the pictures of the maps.
         words: the tokens that the recorded prompt names.
         prompts: one for each row.
@@ -79,7 +80,7 @@ class GenerationResult:
 
     images: Tensor
     grid: Tensor
-    recording: Recording
+    recording: Recording | SceneScopeError
     recorded: Tensor
     words: tuple[WordMatch, ...]
     prompts: tuple[str, ...]
@@ -117,7 +118,7 @@ def generate(models: tuple[Any, Any, Any], concepts: Concepts, request: Request,
     negative, start = _encode(clip, request.negative), _first(request.latent)
     seeds = [(request.sampler.seed + place) % _MOST_SEEDS for place in range(request.seeds)]
     images: dict[tuple[int, int], Tensor] = {}
-    recordings: list[Recording] = []
+    runs: list[Recording | SceneScopeError] = []
     # The recorded prompt first: maps that are over the budget are refused before anything has been sampled.
     for row, place in sorted(product(range(len(prompts)), range(len(seeds))), key=lambda one: one[0] != chosen):
         told = f"icture {len(images) + 1} of {len(prompts) * len(seeds)}"
@@ -127,13 +128,37 @@ def generate(models: tuple[Any, Any, Any], concepts: Concepts, request: Request,
             positive, sampler = _encode(clip, prompts[row]), replace(request.sampler, seed=seeds[place])
             latent = sample(watched if row == chosen else model, positive, negative, start, sampler)
             if row == chosen:
-                recordings.append(book.find(latent["samples"], -1)[0])
+                runs.append(_found(book, latent["samples"]))
             images[row, place] = _decoded(models[2], latent["samples"])
     pictures = torch.cat([images[key] for key in sorted(images)])
     grid = labelled_grid(pictures, prompts, [f"seed {seed}" for seed in seeds])
     recorded = pictures[chosen * len(seeds) : (chosen + 1) * len(seeds)]
-    whole = join_images(recordings)
-    return GenerationResult(pictures, grid, whole, recorded, _words(whole, prompts[chosen], concepts), prompts)
+    whole, words = _joined(runs, prompts[chosen], concepts)
+    return GenerationResult(pictures, grid, whole, recorded, words, prompts)
+
+
+def _found(book: RecordedRuns, latent: Tensor) -> Recording | SceneScopeError:
+    try:
+        return book.find(latent, -1)[0]
+    except RecordingError as error:
+        return error
+
+
+def _joined(
+    runs: list[Recording | SceneScopeError], prompt: str, concepts: Concepts
+) -> tuple[Recording | SceneScopeError, tuple[WordMatch, ...]]:
+    """All seeds' maps as one recording, and its words; or why there is none, which costs no picture."""
+    try:
+        whole = join_images([_or_raise(run) for run in runs])
+        return whole, _words(whole, prompt, concepts)
+    except SceneScopeError as error:
+        return error, ()
+
+
+def _or_raise(run: Recording | SceneScopeError) -> Recording:
+    if isinstance(run, SceneScopeError):
+        raise run
+    return run
 
 
 @contextmanager

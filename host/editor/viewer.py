@@ -60,6 +60,9 @@ def viewer_ui(
     except (FileError, OSError) as error:
         logging.warning("SceneScope: the attention viewer has nothing to show. %s", error)
         return {}
+    except Exception:
+        logging.exception("SceneScope: the attention viewer has nothing to show")
+        return {}
     asked = [{"label": word.label, "columns": list(word.columns)} for word in words]
     return {KEY: [_place(name) | {"pictures": pictures, "words": asked, "resolution": resolution, "branch": branch}]}
 

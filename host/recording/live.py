@@ -87,6 +87,6 @@ class LiveScreen:
             area = None if item.area is None else list(item.area)
             shown.append({"label": item.label, "area": area, **map_text(item.values, float(item.values.max()))})
         if shown:
-            payload = {"status": status, "step": self._step, "steps": self._run.steps}
+            payload = {"status": status, "step": self._step, "steps": max(self._run.steps, self._step)}
             about = {"branch": maps.branch, "latent": list(self._run.latent), "note": maps.note}
             tell_front_end(EVENT, self._node, payload | about | {"maps": shown})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal
 
@@ -17,15 +17,16 @@ from comfy.patcher_extension import WrappersMP
 from ...scenescope.attention.record.block_shapes import ShapeProbe
 from ...scenescope.attention.record.budget import RunSpec
 from ...scenescope.attention.record.layers import AttentionLayer, LayerModules, find_layers
-from ...scenescope.attention.record.observers import Observers
+from ...scenescope.attention.record.observers import Observers, See
 from ...scenescope.attention.record.recorder import Recorder
 from ...scenescope.attention.record.recording import Entry, Recording
 from ...scenescope.attention.record.scores import CHUNK_BYTES
-from ...scenescope.attention.record.selection import Selection
+from ...scenescope.attention.record.selection import Branch, Selection
 from ...scenescope.dims import Grid
 from ...scenescope.errors import HostError, RecordingError
 from ..demo import size_hint
 from ..editor.messages import say_on_node
+from .calls import RECORDER_KEY, contexts_of, follows_schedule, other_extent
 from .entries import Conditionings, entries_of_call, planned_entries
 from .live import LiveScreen
 from .provenance import about_run
@@ -51,7 +52,7 @@ def record_attention(
         The clone, and the book that finished runs are entered in.
     """
     clone, book = model.clone(), RecordedRuns(selection, node, live_words)
-    key = f"scenescope.record.{uuid.uuid4().hex}"  # one per recorder: several may observe one model
+    key = f"{RECORDER_KEY}{uuid.uuid4().hex}"  # one per recorder: several may observe one model
     for kind, wrapper in (
         (WrappersMP.OUTER_SAMPLE, _outer_sample),
         (WrappersMP.SAMPLER_SAMPLE, _sampler_sample),
@@ -78,17 +79,38 @@ class _Run:
         self._recording = False
         self._called = False
         self._logged = False
+        self._size = (1, 1, 1)
+        self.contexts: dict[tuple[Branch, int], torch.Tensor] = {}
+        self.failure: RecordingError | None = None
 
-    def open(self, guider: Any, sigmas: torch.Tensor, noise: torch.Tensor) -> None:
+    def _failed(self, error: Exception) -> RecordingError:
+        self.recorder = self.live = None
+        self.failure = RecordingError(
+            f"Record Attention: recording stopped with {type(error).__name__}: {error}. The picture is not touched by "
+            "it, and the log says more. Record fewer steps, blocks or heads."
+        )
+        return self.failure
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """What goes wrong while looking on ends the recording, never the run: the picture is as it would have been."""
+        try:
+            yield
+        except Exception as error:
+            logging.exception("SceneScope: the recording ended before the run")
+            self._failed(error)
+
+    def open(self, sampler: Any, guider: Any, sigmas: torch.Tensor, noise: torch.Tensor) -> None:
         """Plan the run and show the plan, before anything is sampled."""
         unet = guider.inner_model.diffusion_model
         refuse_compiled(unet, guider.model_options)
         layers = tuple(item.layer for item in self.sites_of(unet))
         latent = Grid(*noise.shape[-2:])
         self.conditionings = Conditionings(guider.conds, latent)
-        shape = RunSpec(
-            layers, latent, noise.shape[0], tuple(sigmas.tolist()), planned_entries(guider, self.conditionings)
-        )
+        self._size = (len(noise), *latent)
+        self.contexts = contexts_of(guider) if self.book.selection.keep_queries else {}
+        entries, own_steps = planned_entries(guider, self.conditionings), not follows_schedule(sampler)
+        shape = RunSpec(layers, latent, len(noise), tuple(sigmas.tolist()), entries, own_steps=own_steps)
         self.recorder = Recorder(shape, self.book.selection, chunk_bytes(noise.device))
         if self.book.node is not None:
             self.live = LiveScreen(self.book.node, shape, self.book.selection, self.book.live_words)
@@ -100,12 +122,24 @@ class _Run:
     def close(self) -> Recording | RecordingError:
         """What the run left; an empty record is the error that Attention Maps raises, so the picture is not lost."""
         if self.recorder is None:
-            return RecordingError("Record Attention: the sampler ran no steps. Raise steps or denoise.")
+            ran_none = "Record Attention: the sampler ran no steps. Raise steps or denoise."
+            return self.failure or RecordingError(ran_none)
         try:
-            return self.recorder.finish(self.about)
+            return self.recorder.finish(self.about, self.contexts)
         except RecordingError as error:
             logging.warning("SceneScope: %s", error)
             return error
+        except Exception as error:
+            logging.exception("SceneScope: the recording could not be finished")
+            return self._failed(error)
+
+    def step_done(self, step: int) -> None:
+        """The sampler reports a step."""
+        if self.recorder is not None:
+            with self._looking():
+                arrived = self.recorder.step_done(step)
+                if self.live is not None:
+                    self.live.step(step, arrived)
 
     def end(self, status: Literal["done", "stopped"]) -> None:
         """Show what has arrived, and let go of the rest."""
@@ -124,20 +158,27 @@ class _Run:
         """The sampler asks the model."""
         self._fresh, self._called = True, False
         if self.recorder is not None:
-            self.recorder.evaluate(sigma)
+            with self._looking():
+                self.recorder.evaluate(sigma.clone())
         yield
         if self.recorder is not None and not self._called:
             self.recorder.skip("an answer that was reused without asking the model (EasyCache or the like)")
 
     @contextmanager
-    def conditioning_pass(self, conditionings: Sequence[Sequence[dict[str, Any]] | None]) -> Iterator[None]:
+    def conditioning_pass(
+        self, conditionings: Sequence[Sequence[dict[str, Any]] | None], latents: torch.Tensor, options: dict[str, Any]
+    ) -> Iterator[None]:
         """A pass over the conditionings; only the first of an evaluation is the sampler's own."""
-        first, self._fresh, outer = self._fresh, False, self._recording
+        windowed = options.get("context_handler") is not None and (len(latents), *latents.shape[-2:]) != self._size
+        first, self._fresh, outer = self._fresh and not windowed, False, self._recording
         self._recording = first and self.recorder is not None and self.recorder.wants()
         if self._recording:
-            self._entries = self.conditionings.entries_of(conditionings)
+            with self._looking():
+                self._entries = self.conditionings.entries_of(conditionings)
+        elif windowed and self.recorder is not None:
+            self.recorder.skip("a context window, which sees a part of the batch or picture (Context Windows)")
         elif not first and self.recorder is not None:
-            self.recorder.skip("a further pass of the same evaluation (SAG, PAG or the like, or a context window)")
+            self.recorder.skip("a further pass of the same evaluation (SAG, PAG or the like)")
         try:
             yield
         finally:
@@ -146,22 +187,42 @@ class _Run:
     @contextmanager
     def model_call(self, unet: torch.nn.Module, options: dict[str, Any], extent: Grid) -> Iterator[None]:
         """One call of the U-Net."""
-        recorder, self._called = self.recorder, True
-        if recorder is None or not self._recording:
+        self._called = True
+        with ExitStack() as hooks:
+            told: Callable[[], None] = lambda: None  # noqa: E731
+            with self._looking():
+                told = self._look(unet, options, extent, hooks)
             yield
-            return
-        found, latent = self.sites_of(unet), self.conditionings.latent
-        entries = entries_of_call(self._entries, options)
+        with self._looking():
+            told()
+
+    def _look(
+        self, unet: torch.nn.Module, options: dict[str, Any], extent: Grid, hooks: ExitStack
+    ) -> Callable[[], None]:
+        """Set the hooks of one call where it is to be recorded; gives what is to be done after it."""
+        recorder, entries, latent = self.recorder, entries_of_call(self._entries, options), self.conditionings.latent
+        if recorder is None or not self._recording:
+            return lambda: None
         if entries is None:
             recorder.skip("a call without the host's list of conditionings")
-            yield
-            return
+            return lambda: None
         if any(extent != (entry.area[:2] if entry.area else latent) for entry in entries):
-            recorder.skip(f"a call for a part of the picture, {extent} of {latent} (tiles or the like)")
-            yield
-            return
+            recorder.skip(other_extent(extent, latent))
+            return lambda: None
+        found = self.sites_of(unet)
+        probe = None if recorder.has_shapes else hooks.enter_context(ShapeProbe(found))
         watched = tuple(item for item in found if recorder.wants_site(item.layer))
+        observers = hooks.enter_context(Observers(watched, self._seer(recorder, entries, options)))
 
+        def after() -> None:
+            if probe is not None:
+                recorder.note_shapes(probe.rows())
+            for layer in observers.unseen():
+                recorder.skip(f"{layer.name}: the layer was not called")
+
+        return after
+
+    def _seer(self, recorder: Recorder, entries: list[Entry], options: dict[str, Any]) -> See:
         def see(layer: AttentionLayer, query: torch.Tensor, key: torch.Tensor, grid: Grid) -> None:
             try:
                 writers = options.get(WRITERS_KEY)
@@ -173,15 +234,7 @@ class _Run:
                     logging.exception("SceneScope: %s could not be recorded", layer.name)
                 self._logged = True
 
-        if not recorder.has_shapes:
-            with ShapeProbe(found) as probe, Observers(watched, see) as observers:
-                yield
-            recorder.note_shapes(probe.rows())
-        else:
-            with Observers(watched, see) as observers:
-                yield
-        for layer in observers.unseen():
-            recorder.skip(f"{layer.name}: the layer was not called")
+        return see
 
 
 def refuse_compiled(unet: torch.nn.Module, model_options: dict[str, Any], who: str = "Record Attention") -> None:
@@ -238,14 +291,11 @@ def _sampler_sample(key: str, book: RecordedRuns) -> Callable[..., Any]:
         run: _Run | None = extra["model_options"].get("transformer_options", {}).get(key)
         if run is None:
             return executor(guider, sigmas, extra, callback, noise, *rest, **more)
-        run.open(guider, sigmas, noise)
+        run.open(executor.class_obj, guider, sigmas, noise)
         run.about = about_run(executor.class_obj, guider, extra)
 
         def step_done(step: int, denoised: Any, x: Any, total: int) -> None:
-            if run.recorder is not None:
-                settled = run.recorder.step_done(step)
-                if run.live is not None:
-                    run.live.step(step, settled)
+            run.step_done(step)
             if callback is not None:
                 callback(step, denoised, x, total)
 
@@ -270,7 +320,7 @@ def _calc_cond_batch(key: str, book: RecordedRuns) -> Callable[..., Any]:
         run: _Run | None = model_options.get("transformer_options", {}).get(key)
         if run is None:
             return executor(model, conds, x_in, timestep, model_options)
-        with run.conditioning_pass(conds):
+        with run.conditioning_pass(conds, x_in, model_options):
             return executor(model, conds, x_in, timestep, model_options)
 
     return wrapper

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import torch
@@ -28,11 +28,18 @@ class Question:
         keys: by block name, (1 token head*channel): what the block's `to_k` makes of the new tokens.
         tokens: one for each of these, in order.
         branch: the conditioning whose prompt they are asked beside.
+        over_time: the keys by step and evaluation, for a run in which they changed; empty where `keys` are those of
+            all.
     """
 
     keys: Mapping[str, Tensor]
     tokens: tuple[Token, ...]
     branch: Branch = POSITIVE
+    over_time: Mapping[tuple[int, int], Mapping[str, Tensor]] = field(default_factory=dict)
+
+    def keys_at(self, at: Address) -> Tensor | None:
+        """The new tokens' keys (1 token head*channel) where and when a map was made."""
+        return self.over_time.get((at.step, at.evaluation), self.keys).get(at.block)
 
     @property
     def text(self) -> str:
@@ -104,7 +111,9 @@ def _longer(at: Address, item: Projection, question: Question) -> Projection:
     if not _concerns(at, question):
         return item
     keys = item.keys
-    new = question.keys[at.block].to(keys).expand(keys.shape[0], -1, -1)
+    made = question.keys_at(at)
+    assert made is not None  # checked
+    new = made.to(keys).expand(keys.shape[0], -1, -1)
     return replace(item, key=torch.cat([keys, new], dim=1), key_scale=None)
 
 
@@ -135,7 +144,7 @@ def _check(question: Question, kept: Mapping[Address, Projection]) -> None:
     if not question.tokens or any(token.word is None for token in question.tokens):
         raise InputError("Ask Again: there are no words to ask about. Write some into the prompt.")
     for at, item in kept.items():
-        new = question.keys.get(at.block)
+        new = question.keys_at(at)
         want = (1, len(question.tokens), item.key.shape[-1])
         if new is None or tuple(new.shape) != want:
             got = "missing" if new is None else " x ".join(map(str, new.shape))

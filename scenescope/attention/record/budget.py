@@ -10,7 +10,7 @@ import torch
 
 from ...dims import Grid, bytes_text
 from ...errors import BudgetError
-from .choices import choose_blocks, choose_steps
+from .choices import StepChoice, choose_blocks, choose_steps
 from .layers import AttentionLayer
 from .recording import Entry
 from .selection import POSITIVE, Selection
@@ -29,6 +29,7 @@ class RunSpec:
         sigmas: the schedule, steps + 1 values.
         entries: the conditioning entries.
         seed: of the starting noise, where it is known.
+        own_steps: whether the sampler may make other steps than the schedule's, so that only the end tells how many.
     """
 
     layers: tuple[AttentionLayer, ...]
@@ -37,10 +38,11 @@ class RunSpec:
     sigmas: tuple[float, ...]
     entries: tuple[Entry, ...]
     seed: int | None = None
+    own_steps: bool = False
 
     @property
     def steps(self) -> int:
-        """Sampler steps."""
+        """Sampler steps of the schedule."""
         return max(1, len(self.sigmas) - 1)
 
 
@@ -71,7 +73,7 @@ class MemoryPlan:
 
 
 def plan_run(run: RunSpec, selection: Selection) -> MemoryPlan:
-    """Compute what a run will hold with this selection.
+    """Compute what a run will hold with this selection; by its schedule, where the sampler makes steps of its own.
 
     Raises:
         SelectionError: a block or step is named that is not there.
@@ -82,7 +84,7 @@ def plan_run(run: RunSpec, selection: Selection) -> MemoryPlan:
     True
     """
     blocks = choose_blocks(selection.blocks, run.layers)
-    steps = len(choose_steps(selection.steps, run.steps))
+    steps = len(planned_steps(run, selection)) or 1
     evaluations = ASSUMED_EVALUATIONS if selection.evaluations == "all" else 1
     numbers, queries = {"cross": 0, "self": 0}, 0
     for entry in run.entries:
@@ -106,6 +108,17 @@ def _query_bytes(layer: AttentionLayer, latent: Grid, tokens: int, selection: Se
     cells = layer.grid(latent).cells
     rows, scale = cells + (tokens if layer.kind == "cross" else cells), 4 if selection.query_dtype == torch.int8 else 0
     return rows * (layer.heads * layer.head_width * selection.query_dtype.itemsize + scale)
+
+
+def planned_steps(run: RunSpec, selection: Selection) -> frozenset[int]:
+    """The steps of the schedule that are chosen; with a sampler's own steps there may be none of them.
+
+    Raises:
+        SelectionError: the choice is not understood, or no step of a run that follows its schedule.
+    """
+    if run.own_steps:
+        return StepChoice.read(selection.steps).of(run.steps)
+    return choose_steps(selection.steps, run.steps)
 
 
 def _map_numbers(layer: AttentionLayer, latent: Grid, tokens: int, selection: Selection) -> int:
@@ -178,7 +191,7 @@ def _fewer_blocks_and_steps(run: RunSpec, selection: Selection) -> Iterator[tupl
         names = list(dict.fromkeys(s.block for s in run.layers if s.level >= level and s.block in chosen))
         if names and len(names) < len(chosen):
             yield "blocks", ", ".join(names), f"blocks `{', '.join(names)}`"
-    steps = choose_steps(selection.steps, run.steps)
+    steps = planned_steps(run, selection) or frozenset({0})
     for every in (2, 4, 8):
         kept = sorted(steps)[::every]
         if len(kept) < len(steps):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...dims import Grid, grid_of
-from ...errors import SelectionError
+from ...errors import InputError, SelectionError
 from .layers import AttentionLayer
 
 
@@ -64,6 +64,54 @@ def _blocks_called(word: str, layers: tuple[AttentionLayer, ...]) -> set[str]:
     return {layer.block for layer in layers if layer.block == f"{section} {match.group(2)}"}
 
 
+@dataclass(frozen=True)
+class StepChoice:
+    """Sampler steps as a person wrote them, for a run whose number of steps may be known only when it has ended.
+
+    Args:
+        text: as it was written.
+        ranges: (first, one past the last or None, stride), counted from the first step.
+        from_end: steps counted from the end, 1 for the last.
+
+    >>> choice = StepChoice.read("0-2, last")
+    >>> choice.has(2), choice.has(19), sorted(choice.of(20))
+    (True, False, [0, 1, 2, 19])
+    """
+
+    text: str
+    ranges: tuple[tuple[int, int | None, int], ...] = ()
+    from_end: tuple[int, ...] = ()
+
+    @classmethod
+    def read(cls, text: str) -> StepChoice:
+        """Read what `choose_steps` describes.
+
+        Raises:
+            SelectionError: a part is not understood.
+        """
+        ranges: list[tuple[int, int | None, int]] = []
+        from_end: list[int] = []
+        for part in re.split(r"[,;\n]", text.strip().lower() or "all"):
+            word = part.strip()
+            if back := _from_end(word):
+                from_end.append(back)
+            elif word:
+                ranges.append(_range_of(word))
+        return cls(text, tuple(ranges), tuple(from_end))
+
+    def has(self, step: int) -> bool:
+        """Whether a step is chosen however many there will be."""
+        return any(
+            first <= step and (stop is None or step < stop) and (step - first) % stride == 0
+            for first, stop, stride in self.ranges
+        )
+
+    def of(self, total: int) -> frozenset[int]:
+        """The chosen steps of a run of so many; none where nothing of the choice lies in it."""
+        ends = {total - back for back in self.from_end}
+        return frozenset(step for step in range(total) if self.has(step) or step in ends)
+
+
 def choose_steps(text: str, total: int) -> frozenset[int]:
     """Read a choice of sampler steps written by a person; the first step is 0, the last one is also -1.
 
@@ -79,32 +127,36 @@ def choose_steps(text: str, total: int) -> frozenset[int]:
     >>> sorted(choose_steps("every 8", 20))
     [0, 8, 16]
     """
-    chosen: set[int] = set()
-    for part in re.split(r"[,;\n]", text.strip().lower() or "all"):
-        if part.strip():
-            chosen |= _steps_called(part.strip(), total)
+    chosen = StepChoice.read(text).of(total)
     if not chosen:
         raise SelectionError(f"Steps: {text[:40]!r} matches no step of this run, which has steps 0 to {total - 1}.")
-    return frozenset(chosen)
+    return chosen
 
 
-def _steps_called(word: str, total: int) -> set[int]:
-    named = {"all": range(total), "first": range(min(1, total)), "last": range(max(0, total - 1), total)}
-    if word in named:
-        return set(named[word])
+def _from_end(word: str) -> int:
+    """Which step from the end is meant, 1 for the last; 0 where it is counted from the first."""
+    if word == "last":
+        return 1
+    return int(word[1:]) if re.fullmatch(r"-\d{1,99}", word) else 0
+
+
+def _range_of(word: str) -> tuple[int, int | None, int]:
+    if word in ("all", "first"):
+        return (0, None, 1) if word == "all" else (0, 1, 1)
     if match := re.fullmatch(r"every\s+([1-9]\d{0,98})", word):
-        return set(range(0, total, int(match.group(1))))
-    if match := re.fullmatch(r"(-?\d{1,99})", word):
-        step = int(word)
-        return {step + total if step < 0 else step} & set(range(total))
+        return 0, None, int(match.group(1))
+    if match := re.fullmatch(r"-?(\d{1,99})", word):
+        return int(match.group(1)), int(match.group(1)) + 1, 1
     if match := re.fullmatch(r"(\d{1,99})\s*(?:-|to|\.\.)\s*(\d{1,99})", word):
-        return set(range(int(match.group(1)), min(int(match.group(2)) + 1, total)))
+        return int(match.group(1)), int(match.group(2)) + 1, 1
     raise SelectionError(
         f"Steps: {word[:40]!r} is not a choice of steps. Write all, first, last, a number, a range such as 2-5, or "
         "every 4."
     )
 
 
+MOST_CELLS = 2**20
+"""Cells of a grid that maps are resampled to: 1024x1024, which is 4 MB for each word and picture."""
 RESOLUTIONS = ("auto", "latent", "latent/2", "latent/4", "latent/8", "all")
 
 
@@ -137,7 +189,7 @@ def choose_resolution(resolution: str, size: str, latent: Grid, levels: Iterable
 
     Raises:
         SelectionError: the resolution is none of these.
-        InputError: the size is no grid.
+        InputError: the size is no grid, or one of more cells than are worth drawing.
 
     >>> choose_resolution("latent/4", "", Grid(64, 96))
     Resolution(grid=Grid(height=16, width=24), level=2)
@@ -151,11 +203,22 @@ def choose_resolution(resolution: str, size: str, latent: Grid, levels: Iterable
         return Resolution(latent.coarser(2**level), level)
     if resolution.strip().lower() == "all":
         coarser = _halvings(size)
-        return Resolution(grid_of(size) if coarser is None else latent.coarser(2**coarser))
+        return Resolution(_affordable(grid_of(size), latent) if coarser is None else latent.coarser(2**coarser))
     halvings = _halvings(resolution)
     if halvings is None:
         raise SelectionError(f"Resolution: {resolution!r} is not a resolution. Choose {', '.join(RESOLUTIONS)}.")
     return Resolution(latent.coarser(2**halvings), halvings)
+
+
+def _affordable(grid: Grid, latent: Grid) -> Grid:
+    """Refuse a grid on which maps would take minutes and gigabytes and show nothing that is not on a coarser one."""
+    most = max(MOST_CELLS, latent.cells)
+    if grid.cells > most:
+        raise InputError(
+            f"Heatmap: the size is {grid}, {grid.cells:,} cells; {most:,} is the most that can be drawn. The finest "
+            f"layers have {latent}: choose latent, or a smaller size."
+        )
+    return grid
 
 
 def _halvings(text: str) -> int | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import SupportsFloat
 
+import torch
+from torch import Tensor
+
 
 class StepClock:
     """Tell sampler steps from model evaluations.
@@ -94,6 +97,20 @@ class StepClock:
         for ticket in self._pending:
             self._settle(ticket, self._last if self._last is not None else self._step_at(ticket))
         self._pending = []
+
+    @property
+    def made(self) -> int:
+        """How many steps the sampler has made, whatever its schedule."""
+        labelled = (step for step, _ in self._labels.values())
+        return 1 + max(max(labelled, default=-1), -1 if self._last is None else self._last)
+
+    def sigmas_asked(self) -> dict[tuple[int, int], float]:
+        """The sigma of each settled evaluation, by step and evaluation; reads them all at once."""
+        values = [self._asked[ticket] for ticket in self._labels]
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        whole = len(tensors) == len(values) and len(values) > 0
+        numbers = torch.stack([value.double() for value in tensors]).tolist() if whole else map(float, values)
+        return dict(zip(self._labels.values(), numbers, strict=True))
 
     def label(self, ticket: int) -> tuple[int, int] | None:
         """The step and the evaluation inside it, or None while it is open."""

@@ -13,20 +13,21 @@ from typing import SupportsFloat
 
 from torch import Tensor
 
-from ...dims import Grid
+from ...dims import Grid, counted
 from ...errors import InputError, RecordingError
 from ...host_copies import HostCopies
 from ...resample import resize
 from .block_shapes import BlockShape
 from .budget import RunSpec, check_budget, self_grid
-from .choices import choose_blocks, choose_steps
+from .choices import choose_blocks
 from .clock import StepClock
 from .evaluation import Coming, Evaluation
 from .layers import AttentionLayer
 from .recording import Address, AttentionMap, Entry, Projection, Recording
 from .reducers import Constants, Pooled, RegionMean, SelfReducer, Unreduced, reduce_heads
 from .scores import CHUNK_BYTES, attention_in_chunks, fold_repeats
-from .selection import Selection
+from .selection import Branch, Selection
+from .steps import KeptSteps
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,7 @@ class Recorder:
             )
         self._run, self._selection = run, selection
         self._clock = StepClock(run.sigmas)
-        self._steps = choose_steps(selection.steps, run.steps)
-        self._query_steps = selection.query_steps(run.steps)
+        self._steps = KeptSteps(run, selection)
         self._blocks = choose_blocks(selection.blocks, run.layers)
         self._entries = {(entry.branch, entry.index): entry for entry in run.entries}
         self._ticket = -1
@@ -74,6 +74,7 @@ class Recorder:
         self._maps: dict[Address, AttentionMap] = {}
         self._projections: dict[Address, Projection] = {}
         self._skipped: Counter[str] = Counter()
+        self._skipped_at: dict[int, Counter[str]] = {}  # by step
         self._unreported: list[AttentionMap] = []
         self._copies, self._constants, self._chunk_bytes = HostCopies(), Constants(), chunk_bytes
         self._shapes: tuple[BlockShape, ...] = ()
@@ -92,7 +93,7 @@ class Recorder:
 
     def wants(self) -> bool:
         """Whether the evaluation under way may belong to a chosen step."""
-        return bool(self._clock.possible_steps() & self._steps)
+        return any(map(self._steps.may_have, self._clock.possible_steps()))
 
     def wants_site(self, layer: AttentionLayer) -> bool:
         """Whether this site is chosen."""
@@ -101,8 +102,8 @@ class Recorder:
 
     def step_done(self, step: int) -> tuple[AttentionMap, ...]:
         """The sampler reports a step; gives the maps that have arrived by now: from a GPU those of the step before."""
-        if not self._open and step in self._steps:
-            self._skipped["a step for which the model was not asked (LazyCache or the like)"] += 1
+        if not self._open and self._steps.may_have(step):
+            self._skips_of(step)["a step for which the model was not asked (LazyCache or the like)"] += 1
         self._clock.step_done(step)
         self._settle()
         return self._report()
@@ -163,11 +164,16 @@ class Recorder:
                     added = bias(index) if bias is not None and self._selection.steered else None
                     self._record(layer, _Pair(query[rows].detach(), key[rows].detach(), added), grid, entry)
 
-    def finish(self, about: Mapping[str, str | int | float]) -> Recording:
+    def finish(
+        self,
+        about: Mapping[str, str | int | float],
+        contexts: Mapping[tuple[Branch, int], Tensor] = MappingProxyType({}),
+    ) -> Recording:
         """Close the run.
 
         Args:
             about: what else is known of it: seed, sampler, cfg, model.
+            contexts: the encoded prompts (1 token channel) by branch and entry, where queries were kept.
 
         Raises:
             RecordingError: nothing was recorded; the message says why.
@@ -175,11 +181,14 @@ class Recorder:
         self._clock.finish()
         self._settle()
         self._take_in_all()
+        made, asked = self._steps.made(self._clock.made), self._clock.sigmas_asked()
+        self._drop_unchosen(made)
         if not self._maps:
             why = (
                 f"Reasons: {reasons_text(self._skipped)}. Take away what interferes, or choose other blocks."
                 if self._skipped
-                else "The chosen steps or branches were never evaluated: choose others."
+                else f"The chosen steps or branches were never evaluated: the sampler made {counted(made, 'step')}. "
+                "Choose others."
             )
             raise RecordingError(f"Record Attention: nothing was recorded; expected at least one map. {why}")
         return Recording(
@@ -189,11 +198,13 @@ class Recorder:
             entries=tuple(self._entries.values()),
             latent=self._run.latent,
             images=self._run.images,
-            sigmas=self._run.sigmas,
+            sigmas=self._begun_at(made, asked),
+            asked_at=tuple(tuple(asked[key] for key in sorted(asked) if key[0] == step) for step in range(made)),
             selection=self._selection,
             shapes=self._shapes,
             skipped=MappingProxyType(dict(self._skipped)),
             about=MappingProxyType(dict(about)),
+            contexts=MappingProxyType(dict(contexts)),
         )
 
     def _record(self, layer: AttentionLayer, pair: _Pair, grid: Grid, entry: Entry) -> None:
@@ -225,7 +236,8 @@ class Recorder:
         return Coming({"maps": self._copies.add(maps)}, build)
 
     def _keep_queries(self, at: Address, query: Tensor, key: Tensor, layer: AttentionLayer, grid: Grid) -> None:
-        if self._selection.keeps_queries(layer.kind) and self._clock.possible_steps() & self._query_steps:
+        possible = self._clock.possible_steps()
+        if self._selection.keeps_queries(layer.kind) and any(map(self._steps.may_have_queries, possible)):
             pair = Projection(query, key, layer.heads, grid).kept_as(self._selection.query_dtype)
             named = {name: getattr(pair, name) for name in ("query", "key", "query_scale", "key_scale")}
             parts = {name: self._copies.add(tensor) for name, tensor in named.items() if tensor is not None}
@@ -272,16 +284,18 @@ class Recorder:
             if label is None:
                 continue
             shown, (step, evaluation) = self._open.pop(ticket), label
-            if step not in self._steps or (evaluation > 0 and self._selection.evaluations == "first"):
+            if not self._steps.may_have(step) or (evaluation > 0 and self._selection.evaluations == "first"):
                 continue
-            self._skipped.update(shown.skipped)
-            settled = shown.at(step, evaluation, queries=step in self._query_steps)
+            self._skips_of(step).update(shown.skipped)
+            settled = shown.at(step, evaluation, queries=self._steps.may_have_queries(step))
             self._held += sum(item.nbytes for item in settled.items)
             self._coming.append(settled)
         self._copies.send()
         self._take_in(before)
         if all(item.at_hand for shown in self._coming for item in shown.items):  # on the CPU: nothing travels
             self._take_in_all()
+        if oldest := max(0, self._steps.outdated(self._clock.made)):
+            self._forget(lambda at: at.step < oldest and not self._steps.shows(at.step))
 
     def _take_in_all(self) -> None:
         coming, self._coming = self._coming, []
@@ -292,8 +306,34 @@ class Recorder:
         for shown in reversed(coming):
             maps = {at: item.get(address=at) for at, item in shown.maps.items()}
             self._maps |= maps
-            self._unreported = [*maps.values(), *self._unreported]
+            shown_now = (item for at, item in maps.items() if self._steps.shows(at.step))
+            self._unreported = [*shown_now, *self._unreported]
             self._projections |= {at: item.get() for at, item in shown.projections.items()}
+
+    def _skips_of(self, step: int) -> Counter[str]:
+        return self._skipped_at.setdefault(step, Counter())
+
+    def _forget(self, unwanted: Callable[[Address], bool]) -> None:
+        """Drop maps, queries and keys of steps that turned out not to be wanted."""
+        for at in filter(unwanted, list(self._maps)):
+            self._held -= self._maps.pop(at).maps.nbytes
+        for at in filter(unwanted, list(self._projections)):
+            self._held -= sum(tensor.nbytes for tensor in self._projections.pop(at).tensors)
+
+    def _drop_unchosen(self, made: int) -> None:
+        """Now that the number of steps is known, keep what was chosen of them."""
+        chosen, with_queries = self._steps.of(made)
+        self._forget(lambda at: at.step not in chosen)
+        for at in [at for at in self._projections if at.step not in with_queries]:
+            self._held -= sum(tensor.nbytes for tensor in self._projections.pop(at).tensors)
+        for step in sorted(self._skipped_at.keys() & chosen):
+            self._skipped.update(self._skipped_at[step])
+
+    def _begun_at(self, made: int, asked: Mapping[tuple[int, int], float]) -> tuple[float, ...]:
+        """Where each step began, and where the run ended."""
+        schedule = self._run.sigmas
+        known = [asked.get((step, 0), schedule[min(step, len(schedule) - 1)]) for step in range(made)]
+        return (*known, schedule[-1])
 
     def _report(self) -> tuple[AttentionMap, ...]:
         news, self._unreported = tuple(self._unreported), []

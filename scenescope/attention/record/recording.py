@@ -151,11 +151,14 @@ class Recording:
         entries: the conditioning entries.
         latent: the latent's grid.
         images: pictures of the batch.
-        sigmas: the run's schedule, steps + 1 values.
+        sigmas: where each step began, the sigma of its first evaluation, and where the run ended; steps + 1 values. A
+            step for which the model was not asked has the schedule's.
         selection: what was asked for.
         shapes: the per-block shape log of the first evaluation.
         skipped: calls that could not be recorded: reason -> how many.
         about: what else is known of the run: seed, sampler, cfg, model.
+        contexts: the encoded prompt (1 token channel) of an entry, by branch and index, where queries were kept.
+        asked_at: for each step the sigma of each of its evaluations; empty where only `sigmas` is known.
     """
 
     maps: tuple[AttentionMap, ...]
@@ -169,6 +172,13 @@ class Recording:
     projections: Mapping[Address, Projection] = field(default_factory=lambda: MappingProxyType({}))
     skipped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     about: Mapping[str, str | int | float] = field(default_factory=lambda: MappingProxyType({}))
+    asked_at: tuple[tuple[float, ...], ...] = ()
+    contexts: Mapping[tuple[Branch, int], Tensor] = field(default_factory=lambda: MappingProxyType({}))
+
+    def sigma_of(self, address: Address) -> float:
+        """The sigma that a map was made at."""
+        asked = self.asked_at[address.step] if address.step < len(self.asked_at) else ()
+        return asked[address.evaluation] if address.evaluation < len(asked) else self.sigmas[address.step]
 
     @property
     def steps(self) -> int:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from .choices import choose_steps
+from .choices import StepChoice
 from .layers import Kind
 
 Heads = Literal["mean", "each"]
@@ -92,7 +92,7 @@ class Selection:
 
     def query_steps(self, total: int) -> frozenset[int]:
         """The sampler steps, of so many, whose queries and keys are kept."""
-        return choose_steps(self.steps, total) & frozenset(range(first_steps(self.queries_until, total)))
+        return StepChoice.read(self.steps).of(total) & frozenset(range(first_steps(self.queries_until, total)))
 
 
 def first_steps(share: float, total: int) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 import folder_paths
 import pytest
 import torch
-from pack.host.prompts.ask import question_of
 from pack.host.prompts.text import TOKENS_KEY
 from pack.host.prompts.words import picture_size, words_asked
+from pack.host.recording.ask import question_of
 from pack.host.recording.unet import record_attention
 from pack.nodes.ask import AskAgain, CompareMaps
 from pack.nodes.heatmap import HeatmapOverlay, TokenHeatmap

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.samplers
 import pytest
 import torch
+from comfy.context_windows import ContextFuseMethods, ContextSchedules
 from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_advanced_samplers import SamplerLCMUpscale
+from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from comfy_extras.nodes_tomesd import TomePatchModel
 from pack.host.recording.unet import record_attention
 from pack.scenescope.attention.record.recording import Recording
@@ -22,6 +26,36 @@ def recorded(model: Any, selection: Selection = SINGLE, steps: int = 2) -> Recor
     watched, book = record_attention(model, selection)
     latent = sample(watched, conditioning(seed=1), conditioning(seed=2), Run(steps=steps))
     return book.find(latent)[0]
+
+
+def test_context_windows_are_named_and_not_called_tiles(sd15: Any) -> None:
+    """Oracle: the host's own node on a batch of three pictures: two windows of two in each of two steps."""
+    (windowed,) = ContextWindowsManualNode.execute(
+        sd15, 2, 1, ContextSchedules.STATIC_STANDARD, 1, False, ContextFuseMethods.FLAT, 0, False
+    ).result
+    watched, book = record_attention(windowed, SINGLE)
+    sample(watched, conditioning(seed=1), conditioning(seed=2), Run(batch=3))
+    with pytest.raises(RecordingError, match=r"a context window, which sees a part.*Context Windows.* \(4 times\)"):
+        book.find(None)
+    short, short_book = record_attention(windowed, SINGLE)
+    sample(short, conditioning(seed=1), conditioning(seed=2), Run(batch=2))
+    assert len(short_book.find(None)[0].maps) == 2 * 2 * 16
+
+
+def test_latents_that_a_sampler_enlarges_are_named_and_not_called_tiles(sd15: Any) -> None:
+    """Oracle: the host's own sampler, which doubles 8x12 latents in two of three steps."""
+    (sampler,) = SamplerLCMUpscale.execute(2.0, -1, "bilinear").result
+    watched, book = record_attention(sd15, SINGLE)
+    guider = comfy.samplers.CFGGuider(watched)
+    guider.set_conds(conditioning(seed=1), conditioning(seed=2))
+    sigmas = comfy.samplers.calculate_sigmas(sd15.get_model_object("model_sampling"), "normal", 3)
+    guider.sample(torch.randn(1, 4, 8, 12), torch.zeros(1, 4, 8, 12), sampler, sigmas, disable_pbar=True, seed=0)
+    recording = book.find(None)[0]
+    assert {item.address.step for item in recording.maps} == {0}
+    assert set(recording.skipped) == {
+        f"a call for larger latents, {size} where the run began with 8x12 (a sampler that upscales)"
+        for size in ("12x18", "16x24")
+    }
 
 
 def test_twice_as_many_keys_are_not_taken_for_a_repeated_prompt(sd15: Any) -> None:
