@@ -1,4 +1,5 @@
 """Prompts in ComfyUI.
 
-Reading order: `text` (token tables of conditionings), `words` (words found in a recording), `ask` (new words).
+Reading order: `chunks` (tokens that remember their prompt), `text` (token tables of conditionings), `words` (words
+found in a recording).
 """

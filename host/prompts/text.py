@@ -11,16 +11,16 @@ import torch
 
 from ...scenescope.attention.words.byte_pairs import ends_word, piece_bytes
 from ...scenescope.attention.words.prompt import EMBEDDING, Syntax
-from ...scenescope.attention.words.tokenisation import Codec, WeightedToken, read_tokens
-from ...scenescope.attention.words.tokens import TokenTable, agreed
+from ...scenescope.attention.words.tokenisation import Codec, read_tokens
+from ...scenescope.attention.words.tokens import TokenTable, agreed, chained
 from ...scenescope.errors import HostError
+from .chunks import Chunks, Source, TracedChunks, name_of_vectors, parts_of, remember_vector
 
 TOKENS_KEY = "scenescope_tokens"
 LEARNED_ATTRIBUTE = "scenescope_learned"
 
 _STACKED = {"g", "l"}  # SDXL: both encoders give every column
 
-Chunks = list[list[WeightedToken]]
 _HOST_CLIP: Any = object  # the class of the CLIP that is traced comes second
 
 
@@ -87,29 +87,6 @@ def table_of(clip: Any, tokens: Mapping[str, Chunks], prompts: Mapping[str, str 
     return agreed(read_tokens(prompts.get(key), tokens[key], codecs[key]) for key in sorted(codecs, reverse=True))
 
 
-class TracedChunks(list[list[WeightedToken]]):
-    """One encoder's tokens, which remember the prompt they were made from.
-
-    Nodes that put tokens of two prompts together (CLIP Text Encode SDXL) move these lists between dictionaries and
-    append chunks to them, so the memory is on the list.
-    """
-
-    def __init__(self, chunks: Chunks, prompt: str, numbered: Chunks) -> None:
-        super().__init__(chunks)
-        self.prompt = prompt
-        self._numbered = numbered
-
-    def numbered(self) -> Chunks:
-        """The chunks with their word ids; chunks that were appended later have none."""
-        if len(self) < len(self._numbered) or not all(map(_same_chunk, self, self._numbered)):
-            return self
-        numbered = [
-            [(value, weight, group) for (value, weight, *_), (*_, group) in zip(chunk, known, strict=True)]
-            for chunk, known in zip(self, self._numbered, strict=False)
-        ]
-        return [*numbered, *self[len(numbered) :]]
-
-
 class _Tracing(_HOST_CLIP):
     """What a traced CLIP does besides its own class."""
 
@@ -121,7 +98,9 @@ class _Tracing(_HOST_CLIP):
         if _codecs(self, plain) is None:
             return plain
         numbered = plain if return_word_ids else super().tokenize(text, True, **kwargs)
-        return {key: TracedChunks(chunks, text, numbered[key]) for key, chunks in plain.items()}
+        traced = {key: TracedChunks(chunks, Source(text, numbered[key])) for key, chunks in plain.items()}
+        _remember_vectors(self, traced)
+        return traced
 
     def encode_from_tokens(self, tokens: Any, return_pooled: Any = False, return_dict: bool = False) -> Any:
         encoded = super().encode_from_tokens(tokens, return_pooled=return_pooled, return_dict=return_dict)
@@ -151,16 +130,40 @@ def _tracing_class(base: Any) -> Any:
 
 def _mark(clip: Any, tokens: Any, columns: torch.Tensor, options: dict[str, Any]) -> None:
     """Put the table into a conditioning's dictionary, if it has as many columns."""
-    if _codecs(clip, tokens) is None:
-        return
-    fitting = {key: _as_encoded(clip, key, _numbered(chunks)) for key, chunks in tokens.items()}
-    table = table_of(clip, fitting, {key: getattr(chunks, "prompt", None) for key, chunks in tokens.items()})
+    table = _table_of_parts(clip, tokens)
     if table is not None and len(table.tokens) == columns.shape[1]:
         options[TOKENS_KEY] = table
 
 
-def _numbered(chunks: Chunks) -> Chunks:
-    return chunks.numbered() if isinstance(chunks, TracedChunks) else chunks
+def _table_of_parts(clip: Any, tokens: Any) -> TokenTable | None:
+    """Name the columns of tokens, each chunk by its own prompt; None for an encoder that cannot be read."""
+    codecs = _codecs(clip, tokens)
+    if codecs is None:
+        return None
+    tables = []
+    for key in sorted(codecs, reverse=True):
+        parts = [(prompt, _as_encoded(clip, key, chunks)) for prompt, chunks in parts_of(tokens[key])]
+        tables.append(chained(read_tokens(prompt, chunks, codecs[key]) for prompt, chunks in parts))
+    return agreed(tables)
+
+
+def _remember_vectors(clip: Any, tokens: Mapping[str, Chunks]) -> None:
+    """Note which embedding each vector is of, for tokens that another node takes apart."""
+    every = (value for chunks in tokens.values() for chunk in chunks for value, *_ in chunk)
+    if not any(isinstance(value, torch.Tensor) for value in every):
+        return
+    for key, codec in (_codecs(clip, tokens) or {}).items():
+        for prompt, chunks in parts_of(tokens[key]):
+            flat = [
+                value
+                for chunk in chunks
+                for value, *_ in chunk
+                for _ in range(len(value) if isinstance(value, torch.Tensor) and value.ndim == 2 else 1)
+            ]
+            table = read_tokens(prompt, chunks, codec)
+            for value, token in zip(flat, table.tokens, strict=False):
+                if isinstance(value, torch.Tensor) and token.kind == "embedding":
+                    remember_vector(value, token.text)
 
 
 def _tokenize(clip: Any, prompt: str) -> dict[str, Chunks]:
@@ -226,14 +229,4 @@ def _codec(clip: Any, tokenizer: Any) -> Codec | None:
 
     learned = getattr(clip.tokenizer, LEARNED_ATTRIBUTE, {})
     syntax = Syntax(tokenizer.embedding_directory is not None, known, learned)
-    return Codec(lambda token: piece_bytes(vocabulary.get(token, "")), start, end, syntax)
-
-
-def _same_chunk(one: list[WeightedToken], other: list[WeightedToken]) -> bool:
-    return len(one) == len(other) and all(_same_value(a[0], b[0]) for a, b in zip(one, other, strict=True))
-
-
-def _same_value(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):  # the host reads a file at each mention
-        return one is other or torch.equal(one, other)
-    return one is other or (isinstance(one, int) and one == other)
+    return Codec(lambda token: piece_bytes(vocabulary.get(token, "")), start, end, syntax, name_of_vectors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -9,11 +10,14 @@ import torch
 from ...scenescope.attention.read.view import View, viewed_entry
 from ...scenescope.attention.record.recording import Recording
 from ...scenescope.attention.words.find import WordMatch, find_words
-from ...scenescope.attention.words.tokens import TokenTable
+from ...scenescope.attention.words.tokens import TokenTable, chained
 from ...scenescope.dims import Grid, counted
 from ...scenescope.errors import InputError, WordError
 from ..shapes import PIXELS
 from .text import table_from_prompt
+
+_BREAK = re.compile(r"\bBREAK\b")
+"""Where other packs begin a new chunk; the host itself takes it for a word."""
 
 
 def words_asked(
@@ -46,6 +50,8 @@ def words_asked(
 
 def _typed(clip: Any, prompt: str, columns: int) -> TokenTable:
     table = table_from_prompt(clip, prompt)
+    if len(table.tokens) != columns and len(parts := _BREAK.split(prompt)) > 1:
+        table = chained(table_from_prompt(clip, part) for part in parts)
     if len(table.tokens) != columns:
         raise InputError(
             f"Words: the typed prompt has {counted(len(table.tokens), 'token')}, but the one that was sampled has "

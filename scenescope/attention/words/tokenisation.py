@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .prompt import Syntax, Text, Vectors, read_prompt
@@ -30,12 +31,14 @@ class Codec:
         start: the id that opens a chunk.
         end: the id that closes the text of a chunk; padding may have the same id.
         syntax: what the tokenizer understands besides words.
+        named: the name of an embedding by its vectors, None where it is not known; for tokens without their prompt.
     """
 
     piece: Callable[[int], bytes]
     start: int
     end: int
     syntax: Syntax = field(default_factory=Syntax)
+    named: Callable[[Sequence[Tensor]], str | None] = lambda vectors: None
 
 
 @dataclass(frozen=True)
@@ -213,15 +216,36 @@ def _name_pieces(content: list[_Column], cells: list[_Cell], codec: Codec) -> li
 
 
 def _decode(content: list[_Column], codec: Codec) -> list[_Name]:
-    """Words by the tokenizer's own word ends; vectors that belong together are one word without a name."""
+    """Words by the tokenizer's own word ends; vectors that belong together are one word, named by what they hold."""
     names: list[_Name] = []
+    nameless: list[list[Any]] = []
     word = 0
     while len(names) < len(content):
         rest = content[len(names) :]
         count = _same_group(rest) if rest[0].token.kind == "embedding" else 0
-        names += [_Name(_NAMELESS, word, vector, count) for vector in range(count)] or _decode_word(rest, word, codec)
+        vectors = [column.id for column in rest[:count]]
+        name = _name_of(vectors, nameless, codec) if vectors else ""
+        names += [_Name(name, word, vector, count) for vector in range(count)] or _decode_word(rest, word, codec)
         word += 1
     return names
+
+
+def _name_of(vectors: list[Any], nameless: list[list[Any]], codec: Codec) -> str:
+    """An embedding's name; where it is not known a number tells it from others, so that two are never one."""
+    tensors = [vector for vector in vectors if isinstance(vector, Tensor)]
+    if len(tensors) == len(vectors) and (known := codec.named(tensors)) is not None:
+        return known
+    number = next((at for at, other in enumerate(nameless) if _same_vectors(vectors, other)), len(nameless))
+    if number == len(nameless):
+        nameless.append(vectors)
+    return _NAMELESS if number == 0 else f"{_NAMELESS} {number + 1}"
+
+
+def _same_vectors(ones: list[Any], others: list[Any]) -> bool:
+    return len(ones) == len(others) and all(
+        one is other or (isinstance(one, Tensor) and isinstance(other, Tensor) and torch.equal(one, other))
+        for one, other in zip(ones, others, strict=True)
+    )
 
 
 def _decode_word(content: list[_Column], word: int, codec: Codec) -> list[_Name]:

@@ -135,6 +135,39 @@ def fit_table(table: TokenTable, tokens: int) -> TokenTable:
     return table if len(table.tokens) == tokens else replace(table, tokens=(*known, *beyond))
 
 
+def chained(tables: Iterable[TokenTable]) -> TokenTable:
+    """Put the tables of prompts one after the other whose chunks were encoded as one (BREAK).
+
+    Args:
+        tables: in order.
+
+    Returns:
+        One table; the prompts are joined by BREAK, without empty ones.
+
+    >>> cat, dog = (TokenTable(text, (Token(0, 0, 0, "text", text, 0),)) for text in ("cat", "dog"))
+    >>> whole = chained([cat, dog])
+    >>> whole.prompt, [(token.column, token.chunk, token.word) for token in whole.tokens]
+    ('cat BREAK dog', [(0, 0, 0), (1, 1, 1)])
+    """
+    tables = tuple(tables)
+    if len(tables) == 1:
+        return tables[0]
+    tokens: list[Token] = []
+    for table in tables:
+        column, chunk = len(tokens), 1 + max((token.chunk for token in tokens), default=-1)
+        word = 1 + max((token.word for token in tokens if token.word is not None), default=-1)
+        tokens += [
+            replace(
+                token,
+                column=token.column + column,
+                chunk=token.chunk + chunk,
+                word=None if token.word is None else token.word + word,
+            )
+            for token in table.tokens
+        ]
+    return TokenTable(" BREAK ".join(table.prompt for table in tables if table.prompt), tuple(tokens))
+
+
 def agreed(tables: Iterable[TokenTable]) -> TokenTable:
     """Join the tables of several encoders whose channels are stacked column by column (SDXL).
 
