@@ -13,6 +13,7 @@ from torch import Tensor
 from ...scenescope.errors import FileError
 from ...scenescope.files.safetensors_file import read_container, write_container
 from ...scenescope.training.ports import ClassPictures, Ports
+from .origin import SAMPLING
 from .samples import Sampling, first_noise, sampled
 
 FORMAT = "scenescope-class-pictures 1"
@@ -31,12 +32,14 @@ class ClassWish:
         count: how many.
         seed: of their noise.
         folder: where they are kept.
+        vectors: names what embeddings in the prompt hold; "" for none.
     """
 
     sampling: Sampling
     count: int
     seed: int
     folder: Path
+    vectors: str = ""
 
 
 def made_class_pictures(
@@ -45,7 +48,7 @@ def made_class_pictures(
     """Make class pictures, or reuse earlier ones; an interrupted set is continued.
 
     They are kept as latents, so nothing is lost by decoding and encoding. The name of their file holds the base model,
-    the prompt, the size, the sampler's settings and the seed; their number may grow.
+    its sampling, the prompt, the size, the sampler's settings and the seed; their number may grow.
 
     Args:
         ports: the host's, before anything is trained.
@@ -59,7 +62,7 @@ def made_class_pictures(
     Raises:
         FileError: they cannot be written.
     """
-    path = wish.folder / f"{_key(ports.base, wish)}.safetensors"
+    path = wish.folder / f"{_key(ports, wish)}.safetensors"
     latents = _kept(path, wish)
     while len(latents) < wish.count:
         on_picture(len(latents), wish.count)
@@ -84,7 +87,7 @@ def _kept(path: Path, wish: ClassWish) -> Tensor:
     return latents if latents.shape[1:] == none.shape[1:] and latents.dtype == none.dtype else none
 
 
-def _key(base: str, wish: ClassWish) -> str:
-    how = wish.sampling
+def _key(ports: Ports, wish: ClassWish) -> str:
+    how, base = wish.sampling, f"{ports.base}{ports.others.get(SAMPLING, '')}{wish.vectors}"
     told = repr((base, how.prompt, how.steps, float(how.cfg), tuple(how.size), str(how.precision), wish.seed))
     return hashlib.blake2b(told.encode(), digest_size=12).hexdigest()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import gc
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import comfy.model_management
 import comfy.ops
 import torch
+from comfy.weight_adapter import BypassInjectionManager
 from torch import Tensor, nn
 
 from ...scenescope.errors import HostError
 from ...scenescope.training.settings import Settings
 from ...scenescope.training.weights.digest import base_digest, enter_tensor
+
+BYPASS = "bypass_lora"
+"""The injection by which the host puts LoRAs on in bypass mode."""
 
 TypeOf = Callable[[nn.Module, Tensor], torch.dtype]
 
@@ -43,8 +48,12 @@ def copy_patcher(patcher: Any, what: str) -> Any:
 
 
 def bake(patcher: Any) -> None:
-    """Compute the patches of a copy into its weights, as sampling with them would."""
+    """Compute the patches of a copy into its weights, as sampling with them would; LoRAs in bypass mode too."""
     device = patcher.load_device
+    for key, adapters in bypass_adapters(patcher).items():
+        for adapter, strength in adapters:
+            patcher.add_patches({key: adapter}, strength)
+    patcher.injections = {}
     for key in list(patcher.patches):
         owner, _, name = key.rpartition(".")
         weight = patcher.patch_weight_to_device(key, device_to=device, return_weight=True)
@@ -105,7 +114,7 @@ def release() -> None:
 
 
 def base_name(model: Any, clip: Any) -> str:
-    """Name a base model: its weights as they were loaded, and the patches that are on MODEL and CLIP.
+    """Name a base model: its weights as they were loaded, the patches on MODEL and CLIP, and another layer of CLIP.
 
     Args:
         model: MODEL.
@@ -123,29 +132,73 @@ def base_name(model: Any, clip: Any) -> str:
                 if name.startswith(prefix):
                     saved = backup.get(name)
                     digest.update(name.encode())
-                    _digest(digest, weight if saved is None else saved.weight)
+                    digest_value(digest, weight if saved is None else saved.weight)
             for key in sorted(patcher.patches, key=str):
                 digest.update(str(key).encode())
-                _digest(digest, patcher.patches[key])
+                digest_value(digest, patcher.patches[key])
+            for key, adapters in sorted(bypass_adapters(patcher).items()):
+                digest.update(f"bypass {key}".encode())
+                digest_value(digest, [(type(one).__qualname__, one.weights, strength) for one, strength in adapters])
+    layer = encoder_layer(clip)
+    if layer is not None:
+        digest.update(f"layer {layer}".encode())
     return digest.hexdigest()
 
 
-def _digest(digest: Any, value: Any) -> None:
+def encoder_layer(clip: Any) -> int | None:
+    """The layer of SD1.5's text encoder that is read, counted from its first; None where it is the encoder's own.
+
+    Source: host contract, ComfyUI 0.33 `sd1_clip.SDClipModel.set_clip_options`: a layer is counted from either end, and
+    the last one, normed as the output is, is the output.
+    """
+    encoder: Any = getattr(clip.cond_stage_model, "clip_l", None)
+    count = getattr(encoder, "num_layers", 0)
+    if clip.layer_idx is None or abs(clip.layer_idx) > count:
+        return None
+    own, own_layer, _ = encoder.options_default
+    last = count - 1 if encoder.layer_norm_hidden_state else count
+    now, usual = clip.layer_idx % count, last if own == "last" else own_layer % count
+    return None if now == usual else now
+
+
+def bypass_adapters(patcher: Any) -> dict[str, list[tuple[Any, float]]]:
+    """The LoRAs in bypass mode on a model patcher: weight -> (adapter, strength).
+
+    Source: host contract, ComfyUI 0.33 `sd.load_bypass_lora_for_models` and `weight_adapter/bypass.py`: the injection
+    named `bypass_lora` is a function of the manager that holds the adapters by module.
+
+    Raises:
+        HostError: they cannot be read.
+    """
+    found: dict[str, list[tuple[Any, float]]] = {}
+    for injection in patcher.injections.get(BYPASS, ()):
+        manager = inspect.getclosurevars(injection.inject).nonlocals.get("self")
+        if not isinstance(manager, BypassInjectionManager):
+            raise HostError(
+                "Train Concepts: a LoRA in bypass mode can't be read, because another node put it on. Use Load LoRA."
+            )
+        for module, (adapter, strength) in manager.adapters.items():
+            found.setdefault(f"{module}.weight", []).append((adapter, strength))
+    return found
+
+
+def digest_value(digest: Any, value: Any) -> None:
     """Enter a value of the host's patches: numbers, texts, tensors, and what holds them."""
     if isinstance(value, Tensor):
         enter_tensor(digest, value)
     elif isinstance(value, Mapping):
         for key in sorted(value, key=str):
             digest.update(str(key).encode())
-            _digest(digest, value[key])
+            digest_value(digest, value[key])
     elif isinstance(value, (list, tuple)):
         for part in value:
-            _digest(digest, part)
+            digest_value(digest, part)
     elif value is None or isinstance(value, (str, int, float, bool)):
         digest.update(repr(value).encode())
     else:  # the host's adapters (LoRA and its kin) keep what they are in attributes
         digest.update(type(value).__qualname__.encode())
-        _digest(digest, {key: part for key, part in getattr(value, "__dict__", {}).items() if key != "loaded_keys"})
+        kept = {key: part for key, part in getattr(value, "__dict__", {}).items() if key != "loaded_keys"}
+        digest_value(digest, kept)
 
 
 def _still(weight: Tensor) -> nn.Parameter:

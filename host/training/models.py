@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import comfy.ldm.modules.attention
 import comfy.model_management
-import comfy.model_sampling
 import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
@@ -23,6 +23,7 @@ from ...scenescope.training.scene.scene import Scene
 from ...scenescope.training.settings import Settings
 from .copies import bake, base_name, copy_patcher, prepare, release, types_for
 from .memory import is_short, with_precision
+from .origin import learned_from, refuse_other_sampling, refuse_what_cannot_be_learned_from
 from .text_encoder import HostText, encoder_of
 
 __all__ = ["base_name", "training_ports"]
@@ -99,10 +100,10 @@ def training_ports(
             twice = ", blocks twice" if checkpointing else ""
             on_progress(f"Copying the model; it computes in {settings.precision}{twice}")
             text, denoiser = _copies(model, clip, settings, device, checkpointing)
-            ports = Ports(text, denoiser, _schedule(model), upright, mirrored, base)
+            others = learned_from(model, clip, vae, scene, settings)
+            ports = Ports(text, denoiser, _schedule(model), upright, mirrored, base, others=others)
             if class_pictures is not None and settings.prior == "class" and settings.phase2_steps:
-                made = class_pictures(ports)
-                ports = Ports(text, denoiser, ports.noise, upright, mirrored, base, made)
+                ports = replace(ports, class_pictures=class_pictures(ports))
         with torch.inference_mode(False):
             yield ports
     finally:
@@ -115,28 +116,20 @@ def check_trainable(model: Any, clip: Any) -> None:
     """Refuse models that the method does not know.
 
     Raises:
-        HostError: it is no U-Net of SD1.5's kind, predicts something else than the noise, or CLIP is of another family.
+        HostError: it is no U-Net of SD1.5's kind, predicts something else than the noise, carries changes that a copy
+            would not have, or CLIP is of another family.
     """
-    family, sampling = type(model.model).__name__, type(model.get_model_object("model_sampling"))
-    config = model.model.model_config.unet_config
-    epsilon = comfy.model_sampling.EPS
-    if (
-        getattr(sampling, "calculate_denoised", None) is not epsilon.calculate_denoised
-        or getattr(sampling, "calculate_input", None) is not epsilon.calculate_input
-    ):
-        raise HostError(
-            f"Train Concepts: this model predicts {', '.join(kind.__name__ for kind in sampling.__bases__)}; training "
-            "needs one that predicts the noise (EPS), as SD1.5 does. Load an SD1.5 checkpoint that isn't a "
-            "v-prediction model."
-        )
+    refuse_what_cannot_be_learned_from(model, clip)
+    refuse_other_sampling(model)
+    family, config = type(model.model).__name__, model.model.model_config.unet_config
     if (
         config.get("in_channels") != 4
         or config.get("adm_in_channels")
         or not hasattr(model.model.diffusion_model, "input_blocks")
     ):
         raise HostError(
-            f"Train Concepts: the model is of the family {family} with {config.get('in_channels')} input channels; "
-            "expected SD1.5 with 4. Load an SD1.5 checkpoint that is not made for inpainting."
+            f"Train Concepts: this model is of the family {family}, {_why_not(config)}. Training is for SD1.5, which "
+            "has 4 channels and reads the prompt alone. Load an SD1.5 checkpoint that isn't made for inpainting."
         )
     width = encoder_of(clip.cond_stage_model).transformer.get_input_embeddings().weight.shape[-1]
     if config.get("context_dim") != width:
@@ -144,6 +137,15 @@ def check_trainable(model: Any, clip: Any) -> None:
             f"Train Concepts: the model reads text embeddings of width {config.get('context_dim')}, but this CLIP "
             f"writes {width}. Connect MODEL and CLIP from the same SD1.5 loader."
         )
+
+
+def _why_not(config: Mapping[str, Any]) -> str:
+    """What keeps a model from being SD1.5's."""
+    if config.get("in_channels") not in (None, 4):
+        return f"with {config['in_channels']} input channels"
+    if config.get("adm_in_channels"):
+        return f"which reads {config['adm_in_channels']} numbers beside the prompt"
+    return "which has no U-Net"
 
 
 def _copies(

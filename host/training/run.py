@@ -30,8 +30,10 @@ from .copies import release
 from .memory import memory_errors, with_precision
 from .models import base_name, check_trainable, training_ports
 from .monitor import Monitor
+from .origin import learned_from, vectors_name
 from .plan import Plan
 from .progress import NodeProgress
+from .text_encoder import encoder_of
 
 FOLDER, STATE = "training", "state.safetensors"
 CLASS_PICTURES = "class_pictures"
@@ -78,9 +80,9 @@ def train_concepts(
     progress = NodeProgress(node, settings)
     check_trainable(model, clip)
     refuse_own_folder(plan.run_name)
-    folder = run_folder(plan.run_name or automatic_name(model, clip, scene, settings, plan))
+    folder = run_folder(plan.run_name or automatic_name(parts, scene, settings, plan))
     sweep(folder)  # of `full` the leavings of a killed run are gigabytes
-    _room_for_state(model, settings, folder)
+    _room_for_state(model, clip, settings, folder)
     try:
         with memory_errors(model, clip, scene, settings, checkpointing=plan.checkpointing):
             concepts, monitor = _learned(parts, scene, settings, plan, folder, progress)
@@ -127,7 +129,8 @@ def _ports(
     def pictures(ports: Ports) -> ClassPictures:
         sampling = plan.sampling(scene, settings, plan.class_prompt)
         folder = run_folder(CLASS_PICTURES)
-        wish = ClassWish(sampling, plan.class_count, settings.seed, folder)
+        vectors = vectors_name(parts[1], [plan.class_prompt])
+        wish = ClassWish(sampling, plan.class_count, settings.seed, folder, vectors)
         return made_class_pictures(
             ports,
             wish,
@@ -175,18 +178,25 @@ def run_folder(name: str) -> Path:
     return folder
 
 
-def automatic_name(model: Any, clip: Any, scene: Scene, settings: Settings, plan: Plan) -> str:
+def automatic_name(parts: tuple[Any, Any, Any], scene: Scene, settings: Settings, plan: Plan) -> str:
     """A name that is the same for the same run, and another where anything that it learns from differs."""
-    payload = (scene.digest, settings, base_name(model, clip), plan.sampling(scene, settings, plan.class_prompt))
-    parts = (*payload, plan.class_count) if settings.prior == "class" else payload[:3]
-    return f"run-{hashlib.blake2b(repr(parts).encode(), digest_size=5).hexdigest()}"
+    model, clip, vae = parts
+    others = sorted(learned_from(model, clip, vae, scene, settings).items())
+    payload: tuple[Any, ...] = (scene.digest, settings, base_name(model, clip), others)
+    if settings.prior == "class":
+        vectors = vectors_name(clip, [plan.class_prompt])
+        payload = (*payload, plan.sampling(scene, settings, plan.class_prompt), plan.class_count, vectors)
+    return f"run-{hashlib.blake2b(repr(payload).encode(), digest_size=5).hexdigest()}"
 
 
-def _room_for_state(model: Any, settings: Settings, folder: Path) -> None:
+def _room_for_state(model: Any, clip: Any, settings: Settings, folder: Path) -> None:
     """Refuse at once what would fail at the first writing: the state of `full` is twelve bytes for each weight."""
     if settings.mode != "full" or not settings.phase2_steps:
         return
-    wanted = 12 * sum(weight.numel() for weight in model.model.diffusion_model.parameters())
+    trained = [model.model.diffusion_model]
+    if settings.text_encoder:
+        trained.append(encoder_of(clip.cond_stage_model).transformer.text_model.encoder)
+    wanted = 12 * sum(weight.numel() for module in trained for weight in module.parameters())
     free = shutil.disk_usage(folder).free
     if free < wanted:
         raise FileError(

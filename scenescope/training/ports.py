@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -91,6 +91,7 @@ class Ports:
         flipped: (image channel height width) float, the pictures mirrored and then encoded.
         base: a name for the base model's weights, such as their hash.
         class_pictures: for the prior `class`.
+        others: what else of the host a run learns from, by name: a value for what differs from the usual, or "".
     """
 
     text: TextEncoder
@@ -100,3 +101,4 @@ class Ports:
     flipped: Tensor
     base: str
     class_pictures: ClassPictures | None = None
+    others: Mapping[str, str] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -32,6 +32,7 @@ class State:
         weights: what phase 2 trains, by name; empty in phase 1.
         moments: the optimiser's, by parameter and kind, such as `rows exp_avg`.
         scale: the gradient scaler's factor and its count of good steps; None without one.
+        others: what else it learns from, as `Ports` has it; empty in older files.
     """
 
     step: int
@@ -43,6 +44,7 @@ class State:
     weights: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
     scale: tuple[float, int] | None
+    others: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.step <= self.settings.steps:
@@ -77,25 +79,33 @@ class Origin:
     base: str
     scene: str
     class_pictures: str
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_same_run(state: State, settings: Settings, origin: Origin) -> None:
     """Refuse to resume a run that began with other settings.
 
     Raises:
-        InputError: settings, base model, scene or class pictures are others.
+        InputError: anything that the run learns from is another: settings, base model, scene, class pictures, or what
+            the host named beside them.
     """
     pairs = [
         (field.name, getattr(state.settings, field.name), getattr(settings, field.name)) for field in fields(Settings)
     ]
+    pairs += [(name, then, origin.others.get(name, "")) for name, then in state.others.items()]
     pairs += [("the base model", state.base, origin.base), ("the scene", state.scene, origin.scene)]
     pairs.append(("the set of class pictures", state.class_pictures, origin.class_pictures))
     for name, then, now in pairs:
         if then != now:
             raise InputError(
-                f"Train Concepts: this run can't be resumed, because {name} is {now!r} now and was {then!r} when it "
-                f"began ({counted(state.step, 'step')} ago). Set it back, or start afresh under another run_name."
+                f"Train Concepts: this run can't be resumed, because {name} is {_shown(now)} now and was "
+                f"{_shown(then)} when it began ({counted(state.step, 'step')} ago). Set it back, or start afresh under "
+                "another run_name."
             )
+
+
+def _shown(value: object) -> str:
+    return "as usual" if value == "" else repr(value)
 
 
 def check_shapes(saved: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:

@@ -166,7 +166,7 @@ class Run:
             self._objective = Objective(self._scene, self._ports, self._settings)
             self._first = self._first_rows()
             classes = self._ports.class_pictures if self._settings.prior == "class" else None
-            self._origin = Origin(self._ports.base, self._scene.digest, digest_of(classes))
+            self._origin = Origin(self._ports.base, self._scene.digest, digest_of(classes), self._ports.others)
             self._rows = nn.Parameter(self._first.clone())
             self._stack = stack.pop_all()
         return self
@@ -234,6 +234,7 @@ class Run:
             {name: parameter.detach() for name, parameter in trained.items()},
             self._moments() if begun else {},
             (float(scale["scale"]), int(scale["_growth_tracker"])) if scale else None,
+            self._origin.others,
         )
 
     def restore(self, state: State) -> None:

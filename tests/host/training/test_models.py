@@ -16,7 +16,7 @@ from pack.host.training.models import base_name, training_ports
 from pack.scenescope.errors import HostError
 from pack.scenescope.training.run.trainer import train
 from pack.scenescope.training.settings import full_settings, lora_settings
-from pack.tests.support.host.learning import SHORT, bits_of, small_scene
+from pack.tests.support.host.learning import SHORT, bits_of, hosts_noise, small_scene
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +40,6 @@ def with_lora(model: Any, clip: Any, strength: float = 1.0) -> tuple[Any, Any]:
         lora[f"{name}.lora_up.weight"] = 0.3 * torch.randn(tall, 2, generator=generator)
         lora[f"{name}.lora_down.weight"] = 0.3 * torch.randn(2, wide, generator=generator)
     return comfy.sd.load_lora_for_models(model, clip, lora, strength, strength)
-
-
-def hosts_noise(model: Any, noisy: torch.Tensor, place: int, context: torch.Tensor) -> torch.Tensor:
-    """What the host's own model call says the noise is, from its denoised latent."""
-    comfy.model_management.load_models_gpu([model])
-    sigma = model.get_model_object("model_sampling").sigmas[place][None]
-    latents = noisy * (1 + sigma**2).sqrt()
-    denoised = model.model.apply_model(latents, sigma, c_crossattn=context)
-    return (latents - denoised) / sigma
 
 
 @pytest.mark.parametrize("patched", [False, True], ids=["plain", "lora"])

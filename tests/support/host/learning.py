@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import comfy.model_management
+import torch
 from pack.host.demo import demo_scene
 from pack.scenescope.training.learned.concepts import Concepts
 from pack.scenescope.training.scene.scene import Concept, Scene, build_scene
@@ -38,3 +40,12 @@ def learned_bits(concepts: Concepts) -> dict[str, bytes]:
     for name, pair in concepts.low_rank.items():
         tensors |= {f"{name} down": pair.down, f"{name} up": pair.up}
     return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
+
+
+def hosts_noise(model: Any, noisy: torch.Tensor, place: int, context: torch.Tensor) -> torch.Tensor:
+    """What the host's own model call says the noise is, from its denoised latent."""
+    comfy.model_management.load_models_gpu([model])
+    sigma = model.get_model_object("model_sampling").sigmas[place][None]
+    latents = noisy * (1 + sigma**2).sqrt()
+    denoised = model.model.apply_model(latents, sigma, c_crossattn=context)
+    return (latents - denoised) / sigma

@@ -1,0 +1,252 @@
+"""What a run learns from is in its name and in its state, or refused: nothing is left out without a word."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import comfy.hooks
+import comfy.lora
+import comfy.model_management
+import comfy.sd
+import folder_paths
+import pytest
+import safetensors.torch
+import torch
+from comfy_extras.nodes_hooks import CreateHookLora, SetClipHooks
+from comfy_extras.nodes_model_advanced import (
+    ModelComputeDtype,
+    ModelSamplingContinuousEDM,
+    ModelSamplingContinuousV,
+    ModelSamplingDiscrete,
+)
+from pack.host.concepts.apply import apply_concepts
+from pack.host.demo import load_demo_model
+from pack.host.training.models import base_name, check_trainable, training_ports
+from pack.host.training.plan import Plan
+from pack.host.training.run import automatic_name, train_concepts
+from pack.scenescope.errors import HostError, InputError
+from pack.scenescope.training.scene.scene import Concept, Scene
+from pack.tests.support.host.learned import made_up
+from pack.tests.support.host.learning import SHORT, hosts_noise, learned_bits, small_scene
+
+QUICK = Plan(sample_count=0, save_every=100)
+Parts = tuple[Any, Any, Any]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Any:
+    """MODEL, CLIP and VAE, loaded once for this file."""
+    with torch.inference_mode():
+        return load_demo_model()
+
+
+@pytest.fixture(autouse=True)
+def output(tmp_path: Path) -> Iterator[Path]:
+    """The host with an output folder of its own."""
+    before = folder_paths.get_output_directory()
+    folder_paths.set_output_directory(str(tmp_path))
+    yield tmp_path
+    folder_paths.set_output_directory(before)
+
+
+def lora_of(model: Any, clip: Any, scale: float = 0.3) -> dict[str, torch.Tensor]:
+    """A LoRA file's content: one layer of the U-Net, one of the text encoder."""
+    generator, lora = torch.Generator().manual_seed(0), {}
+    keys = comfy.lora.model_lora_keys_unet(model.model, {})
+    keys = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, keys)
+    weights = {**model.model.state_dict(), **clip.cond_stage_model.state_dict()}
+    for name in (
+        "lora_unet_up_blocks_3_attentions_2_transformer_blocks_0_attn2_to_k",
+        "lora_te_text_model_encoder_layers_0_self_attn_v_proj",
+    ):
+        tall, wide = weights[keys[name]].shape
+        lora[f"{name}.lora_up.weight"] = scale * torch.randn(tall, 2, generator=generator)
+        lora[f"{name}.lora_down.weight"] = scale * torch.randn(2, wide, generator=generator)
+    return lora
+
+
+def at_layer(parts: Parts, layer: int) -> Parts:
+    """The stock CLIP Set Last Layer."""
+    clip = parts[1].clone()
+    clip.clip_layer(layer)
+    return parts[0], clip, parts[2]
+
+
+def with_other_vae(parts: Parts) -> Parts:
+    """Another VAE: the same kind, one weight changed."""
+    vae = copy.copy(parts[2])
+    vae.first_stage_model = copy.deepcopy(vae.first_stage_model)
+    next(vae.first_stage_model.parameters()).mul_(1.01)
+    return *parts[:2], vae
+
+
+def with_sampling(parts: Parts, zsnr: bool) -> Parts:
+    """The stock ModelSamplingDiscrete."""
+    return ModelSamplingDiscrete().patch(parts[0], "eps", zsnr)[0], *parts[1:]
+
+
+def bypassed(parts: Parts, strength: float = 1.0) -> Parts:
+    """A LoRA in bypass mode, on MODEL and CLIP."""
+    lora = lora_of(*parts[:2])
+    return *comfy.sd.load_bypass_lora_for_models(*parts[:2], lora, strength, strength), parts[2]
+
+
+CHANGES = {
+    "the CLIP's layer": lambda parts: at_layer(parts, -2),
+    "the VAE": with_other_vae,
+    "the model's sampling": lambda parts: with_sampling(parts, True),
+    "the base model": bypassed,
+}
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_another_part_makes_another_run_and_is_told_by_name(demo: Parts, output: Path, change: str) -> None:
+    """Oracle: by hand: two folders where the pack names the run; a refusal by name of the part where the user does."""
+    scene, other = small_scene(), CHANGES[change](demo)
+    first = train_concepts(demo, scene, SHORT, QUICK, None)
+    second = train_concepts(other, scene, SHORT, QUICK, None)
+    assert first.payload["run"] != second.payload["run"]
+    assert learned_bits(first.concepts) != learned_bits(second.concepts)
+    named = replace(QUICK, run_name="mine")
+    train_concepts(demo, scene, SHORT, named, None)
+    with pytest.raises(InputError, match=change):
+        train_concepts(other, scene, SHORT, named, None)
+    again = train_concepts(demo, scene, SHORT, named, None)
+    assert learned_bits(again.concepts) == learned_bits(first.concepts)
+
+
+def test_a_run_broken_off_never_goes_on_with_another_layer(demo: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the run at that layer which was not broken off: broken off at layer -1, at -2 it begins anew."""
+    scene, asked = small_scene(), [0]
+
+    def cancel() -> None:
+        asked[0] += 1
+        if asked[0] == 3:
+            raise comfy.model_management.InterruptProcessingException
+
+    monkeypatch.setattr(comfy.model_management, "throw_exception_if_processing_interrupted", cancel)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        train_concepts(demo, scene, SHORT, QUICK, None)
+    monkeypatch.undo()
+    other = at_layer(demo, -2)
+    whole = train_concepts(other, scene, SHORT, replace(QUICK, run_name="whole"), None)
+    assert learned_bits(train_concepts(other, scene, SHORT, QUICK, None).concepts) == learned_bits(whole.concepts)
+
+
+@pytest.mark.parametrize(
+    "same", [lambda parts: at_layer(parts, -1), lambda parts: with_sampling(parts, False)], ids=["layer -1", "eps"]
+)
+def test_what_changes_nothing_names_nothing_anew(demo: Parts, same: Any) -> None:
+    """Oracle: the encoding at layer -1 is that of the output, bit for bit; eps is SD1.5's own sampling."""
+    other, scene = same(demo), small_scene()
+    tokens = demo[1].tokenize("a red star")
+    assert torch.equal(demo[1].encode_from_tokens(tokens), other[1].encode_from_tokens(tokens))
+    assert automatic_name(other, scene, SHORT, QUICK) == automatic_name(demo, scene, SHORT, QUICK)
+
+
+def test_an_embedding_file_that_changes_makes_another_run(demo: Parts, folders: Path) -> None:
+    """Oracle: by hand: one name in a starting word or in a template, two contents of its file."""
+    scene, file = small_scene(), folders / "embeddings" / "moss.safetensors"
+    words = Scene(scene.pictures, scene.masks, [Concept("<asset0>", "embedding:moss"), scene.concepts[1]])
+    demo[1].tokenizer.clip_l.embedding_directory = [str(folders / "embeddings")]
+    templates = replace(SHORT, templates=("embedding:moss {}",))
+    names = []
+    for seed in (0, 1):
+        rows = torch.randn(2, 64, generator=torch.Generator().manual_seed(seed))
+        width = demo[1].cond_stage_model.clip_l.transformer.get_input_embeddings().weight.shape[1]
+        safetensors.torch.save_file({"emb_params": rows[:, :1].repeat(1, width)}, file)
+        names += [automatic_name(demo, words, SHORT, QUICK), automatic_name(demo, scene, templates, QUICK)]
+        names.append(automatic_name(demo, scene, SHORT, QUICK))
+    assert names[2] == names[5]
+    assert len(set(names)) == 5
+
+
+def test_a_lora_in_bypass_mode_is_part_of_what_is_trained_on(demo: Parts) -> None:
+    """Oracle: the host's own model call and encoding with that very MODEL and CLIP, the LoRA in bypass mode."""
+    model, clip, vae = bypassed(demo)
+    prompt = "a photo of a red star in the snow"
+    wanted = clip.encode_from_tokens(clip.tokenize(prompt))
+    plain = demo[1].encode_from_tokens(demo[1].tokenize(prompt))
+    noisy, timesteps = torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(1)), torch.tensor([400])
+    noise = hosts_noise(model, noisy, 400, wanted)
+    with training_ports(model, clip, vae, small_scene(), SHORT) as ports, torch.no_grad():
+        context = ports.text.encode([prompt], {}).context
+        predicted = ports.denoiser(noisy, timesteps, context)
+    assert not torch.allclose(plain, wanted, atol=1e-3)
+    assert torch.allclose(context, wanted, atol=1e-4)
+    assert torch.allclose(predicted, noise, atol=2e-3)
+    assert base_name(model, clip) == base_name(*bypassed(demo)[:2]) != base_name(*bypassed(demo, 0.5)[:2])
+
+
+def test_hooks_on_clip_are_refused_and_the_next_step_is_said(demo: Parts) -> None:
+    """Oracle: the message; with the stock nodes, applied to conditionings or not, scheduled or not."""
+    path = Path(folder_paths.get_output_directory()) / "lora.safetensors"
+    hooks = comfy.hooks.create_hook_lora(lora_of(*demo[:2]), 1.0, 1.0)
+    assert not path.exists()
+    for scheduled in (False, True):
+        for applied in (False, True):
+            (clip,) = SetClipHooks().apply_hooks(demo[1], scheduled, applied, hooks)
+            with pytest.raises(HostError, match=r"CLIP carries hooks.*Load LoRA"):
+                check_trainable(demo[0], clip)
+    assert CreateHookLora is not None
+
+
+def test_parts_that_another_node_replaced_are_refused_and_options_of_precision_are_not(demo: Parts) -> None:
+    """Oracle: the messages; a copy for training would not have a replaced layer, while precision is its own."""
+    model = demo[0].clone()
+    model.add_object_patch("diffusion_model.out", torch.nn.Identity())
+    with pytest.raises(HostError, match="another node has changed 'diffusion_model.out' in MODEL"):
+        check_trainable(model, demo[1])
+    odd = demo[0].clone()
+    odd.set_injections("motion", [])
+    with pytest.raises(HostError, match="another node has changed 'motion' in MODEL"):
+        check_trainable(odd, demo[1])
+    check_trainable(ModelComputeDtype().patch(demo[0], "fp32")[0], demo[1])
+
+
+CONTINUOUS = ["v_prediction", "edm", "edm_playground_v2.5", "eps"]
+
+
+@pytest.mark.parametrize("sampling", CONTINUOUS)
+def test_continuous_samplings_are_refused(demo: Parts, sampling: str) -> None:
+    """Oracle: the host's own timesteps: they are not whole numbers, which training draws."""
+    (model,) = ModelSamplingContinuousEDM().patch(demo[0], sampling, 120.0, 0.002)
+    with pytest.raises(HostError, match="Train Concepts"):
+        check_trainable(model, demo[1])
+
+
+@pytest.mark.parametrize("sampling", ["v_prediction", "lcm", "x0", "img_to_img"])
+def test_other_predictions_are_refused(demo: Parts, sampling: str) -> None:
+    """Oracle: the message."""
+    (model,) = ModelSamplingDiscrete().patch(demo[0], sampling, False)
+    with pytest.raises(HostError, match="one that predicts the noise"):
+        check_trainable(model, demo[1])
+    (velocity,) = ModelSamplingContinuousV().patch(demo[0], "v_prediction", 500.0, 0.03)
+    with pytest.raises(HostError, match="one that predicts the noise"):
+        check_trainable(velocity, demo[1])
+
+
+@pytest.mark.parametrize("zsnr", [False, True])
+def test_a_sampling_that_is_taken_is_the_one_that_is_learned_with(demo: Parts, zsnr: bool) -> None:
+    """Oracle: the host's own model call with that MODEL: the noise at three timesteps."""
+    model, clip, vae = with_sampling(demo, zsnr)
+    context = clip.encode_from_tokens(clip.tokenize("a red star"))
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    with training_ports(model, clip, vae, small_scene(), SHORT) as ports, torch.no_grad():
+        for place in (1, 400, 900):
+            noisy = ports.noise.add(ports.latents[:1], noise, torch.tensor([place]))
+            wanted = hosts_noise(model, noisy, place, context)
+            assert torch.allclose(ports.denoiser(noisy, torch.tensor([place]), context), wanted, atol=5e-3)
+
+
+@pytest.mark.parametrize(("learned", "applied"), [(-2, -1), (-1, -2), (-2, -3)])
+def test_concepts_of_one_layer_are_refused_at_another(demo: Parts, learned: int, applied: int) -> None:
+    """Oracle: the message; at their own layer they are taken."""
+    concepts = made_up(at_layer(demo, learned), "lora")
+    apply_concepts(*at_layer(demo, learned)[:2], concepts)
+    with pytest.raises(InputError, match="the base model is"):
+        apply_concepts(*at_layer(demo, applied)[:2], concepts)
