@@ -56,7 +56,8 @@ def look(ports: Ports, scene: Scene, rows: Mapping[str, Tensor]) -> Looked:
         encoded = ports.text.encode([sentence("a photo of {}", scene.handles)] * LOOKS, rows)
         predicted = ports.denoiser(noisy, timesteps, encoded.context)
     masks = scene.masks_on(scene.latent)[0].to(latents.device)  # (concept height width)
-    error = masked_loss(predicted, noise, masks.amax(0).expand(LOOKS, -1, -1), "area")
+    union = scene.union_on(scene.latent, 0, range(len(scene.concepts))).to(latents.device)
+    error = masked_loss(predicted, noise, union.expand(LOOKS, -1, -1), "area")
     columns = [encoded.columns[0][handle] for handle in scene.handles]
     maps = _maps([(part.mean(0, keepdim=True), grid, heads) for part, grid, heads in captured.layers()], scene.latent)
     own = maps[..., columns].movedim(-1, 0).cpu()

@@ -119,6 +119,20 @@ def test_a_steps_losses_are_the_papers(step, inside):
     assert list(measured.maps) == [scene.handles[concept] for concept in drawn]
 
 
+@pytest.mark.parametrize("step", range(6))
+def test_things_that_share_a_column_of_cells_are_learned_whole_along_their_seam(step):
+    """Oracle: the same step written out, the maximum of the masks taken pixel by pixel before the mean of a cell."""
+    whole = toy_scene()
+    masks = torch.zeros_like(whole.masks)
+    masks[:, 0, :, :20], masks[:, 1, :, 20:44], masks[:, 2, :, 44:] = 1, 1, 1
+    scene, settings = replace(whole, masks=masks), full_settings(seed=11)
+    ports = toy_ports(scene)
+    masked, _, drawn = slow_step(scene, ports, settings, step)
+    measured, _, _ = learn(settings, step=step, scene=scene, ports=ports)
+    assert measured.masked == pytest.approx(masked, rel=1e-4)
+    assert drawn
+
+
 def test_the_layers_of_a_quarter_of_the_latent_are_supervised():
     """Oracle: by hand: one down, one up, not the middle; a model without them is refused."""
     layers = supervised_layers(ToyUNet())

@@ -22,6 +22,7 @@ CautionKind = Literal[
     "mask of another size",
     "ordinary word",
     "long word",
+    "unknown word",
     "stray colour",
     "colour without a row",
     "thing without a handle",
@@ -251,6 +252,12 @@ def _of_words(scene: Scene, pieces: Callable[[str], int]) -> list[SceneCaution]:
             )
             found.append(SceneCaution("ordinary word", index, message))
         count = pieces(concept.word) if concept.word else 1
+        if count == 0:
+            message = (
+                f"The starting word {concept.word!r} of {concept.handle} has no token: there is no such embedding. "
+                "Write an ordinary word, or put its file into the embeddings folder."
+            )
+            found.append(SceneCaution("unknown word", index, message))
         if count > 1:
             message = (
                 f"The starting word {concept.word!r} of {concept.handle} is {count} tokens, so training starts from "

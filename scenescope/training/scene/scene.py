@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -42,11 +42,14 @@ class Scene:
         pictures: (image height width 3) float32, 0..1.
         masks: (image concept height width) float32, 0..1; where a concept is empty the picture does not show it.
         concepts: as many as there are masks.
+        fine: (image concept height width) uint8, 0..255, the masks before they were scaled with the pictures; None
+            where nothing was scaled.
     """
 
     pictures: Tensor
     masks: Tensor
     concepts: tuple[Concept, ...]
+    fine: Tensor | None = None
 
     @property
     def handles(self) -> tuple[str, ...]:
@@ -72,6 +75,27 @@ class Scene:
         """The masks as shares of another grid's cells, exact by area: (image concept height width) float32."""
         return resize(self.masks, grid)
 
+    def union_on(self, grid: Grid, image: int, concepts: Sequence[int], *, flipped: bool = False) -> Tensor:
+        """What a picture shows of some concepts together, as shares of another grid's cells.
+
+        Source: Break-a-Scene, train.py 1170-1181: the maximum of the masks comes first, then the smaller size, so that
+        two things that share a cell fill it. Here the smaller size is a mean by area.
+
+        Args:
+            grid: the grid wanted.
+            image: which picture.
+            concepts: whose masks.
+            flipped: of the mirrored picture.
+
+        Returns:
+            (height width) float32, 0..1.
+        """
+        if self.fine is None:
+            union = self.masks[image, list(concepts)].amax(dim=0)
+        else:
+            union = _fitted(self.fine[image, list(concepts)].amax(dim=0).float() / 255, self.size)
+        return resize(union.flip(-1) if flipped else union, grid)
+
     def present(self, image: int) -> tuple[int, ...]:
         """The concepts that a picture shows."""
         return tuple(self.masks[image].flatten(1).amax(dim=1).nonzero().flatten().tolist())
@@ -80,7 +104,7 @@ class Scene:
     def digest(self) -> str:
         """A name for the content: 32 hexadecimal digits that differ where anything differs."""
         digest = hashlib.blake2b(repr((self.concepts, self.masks.shape)).encode(), digest_size=16)
-        for part in (self.pictures, self.masks):
+        for part in (self.pictures, self.masks, *(() if self.fine is None else (self.fine,))):
             digest.update(part.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
@@ -122,12 +146,12 @@ def build_scene(
     check_handles([concept.handle for concept in every])
     size = Grid(*pictures.shape[1:3])
     stacked = torch.stack([resize(soft_mask(mask, len(pictures)), size) for mask in masks], dim=1)
-    scene = Scene(pictures, stacked.clamp(0, 1), tuple(concepts))
-    scene = _fitted(scene, working_size(size, resolution))
-    if background is None:
-        return scene
-    rest = 1 - scene.masks.amax(dim=1, keepdim=True)  # (image 1 height width)
-    return replace(scene, masks=torch.cat([scene.masks, rest], dim=1), concepts=every)
+    whole, wanted = stacked.clamp(0, 1), working_size(size, resolution)
+    if background is not None:
+        whole = torch.cat([whole, 1 - whole.amax(dim=1, keepdim=True)], dim=1)  # before anything is scaled
+    fine = None if size == wanted else (whole * 255).round().to(torch.uint8)
+    shown = _fitted(pictures.movedim(-1, 1), wanted).movedim(1, -1).contiguous()
+    return Scene(shown, _fitted(whole, wanted), every, fine)
 
 
 def soft_mask(mask: Tensor, images: int) -> Tensor:
@@ -217,18 +241,13 @@ def _checked_pictures(pictures: Tensor) -> Tensor:
     return pictures.detach().float()[..., :3].clamp(0, 1).expand(-1, -1, -1, 3).contiguous()
 
 
-def _fitted(scene: Scene, wanted: Grid) -> Scene:
-    """The scene scaled until it covers a size, and cut to it around the centre."""
-    size = scene.size
+def _fitted(values: Tensor, wanted: Grid) -> Tensor:
+    """Values (... height width) scaled until they cover a size, and cut to it around the centre."""
+    size = Grid(*values.shape[-2:])
     if size == wanted:
-        return scene
+        return values
     scale = max(wanted.height / size.height, wanted.width / size.width)
     cover = Grid(*(max(round(side * scale), least) for side, least in zip(size, wanted, strict=True)))
     top, left = (cover.height - wanted.height) // 2, (cover.width - wanted.width) // 2
-
-    def fit(values: Tensor) -> Tensor:
-        cut = resize(values, cover)[..., top : top + wanted.height, left : left + wanted.width]
-        return cut.clamp(0, 1).contiguous()
-
-    pictures = fit(scene.pictures.movedim(-1, 1)).movedim(1, -1).contiguous()
-    return Scene(pictures, fit(scene.masks), scene.concepts)
+    cut = resize(values, cover)[..., top : top + wanted.height, left : left + wanted.width]
+    return cut.clamp(0, 1).contiguous()

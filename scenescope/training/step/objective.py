@@ -146,7 +146,7 @@ class Objective:
         sides = [Scene(scene.pictures, masks, scene.concepts) for masks in both]
         # Copies: what was born in the host's inference mode could not be trained through.
         self._latents = torch.stack([ports.latents, ports.flipped]).float()  # (flip image channel height width)
-        self._masks = torch.stack([side.masks_on(scene.latent) for side in sides]).to("cpu", copy=True)
+        self._unions: dict[tuple[int, int, tuple[int, ...]], Tensor] = {}
         self._goals = torch.stack([side.masks_on(scene.loss_grid) for side in sides]).to("cpu", copy=True)
         self._shown = tuple(image for image in range(len(scene.masks)) if scene.present(image))
 
@@ -194,7 +194,7 @@ class Objective:
     def _drawing(self, step: int, generator: Generator) -> _Drawn:
         """Draw a step on the CPU, so that a run draws alike on every device, and bring all of it over at once."""
         items = [self._draw(generator) for _ in range(self._settings.batch)]
-        union = torch.stack([self._masks[item.side][list(item.drawn)].amax(0) for item in items])
+        union = torch.stack([self._union(item) for item in items])
         timesteps = self._ports.noise.timesteps(len(items), generator)
         shape = (len(items), *self._latents.shape[2:])
         noise = torch.randn(shape, generator=generator)
@@ -221,6 +221,14 @@ class Objective:
         template = choose_template(settings.templates, generator)
         flipped = float(torch.rand((), generator=generator)) < settings.flip
         return Item(image, flipped, drawn, sentence(template, [handles[concept] for concept in drawn]))
+
+    def _union(self, item: Item) -> Tensor:
+        """Where a step's picture shows what was drawn, on the latent's grid: (height width), on the CPU."""
+        key = (int(item.flipped), item.image, tuple(sorted(item.drawn)))
+        if key not in self._unions:
+            union = self._scene.union_on(self._scene.latent, item.image, key[2], flipped=item.flipped)
+            self._unions[key] = union.to("cpu", copy=True)
+        return self._unions[key]
 
     def _base(self, noisy: Tensor, timesteps: Tensor, prompts: list[str], frozen: Frozen) -> Tensor:
         """What the model as it was given predicts for the words that the concepts began as."""
