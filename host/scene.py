@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import comfy.sd1_clip
+import folder_paths
 import numpy as np
 import torch
 from torch import Tensor
@@ -123,8 +124,18 @@ def strokes_version(name: str) -> str:
 
 
 def pieces(text: str) -> int:
-    """How many tokens SD1.5's text encoder makes of a text."""
-    return len(_tokenizer().tokenizer(text)["input_ids"]) - 2  # without start and end
+    """How many tokens SD1.5's text encoder makes of a text; an embedding counts as its vectors, as in training."""
+    tokenizer, count = _tokenizer(), 0
+    tokenizer.embedding_directory = folder_paths.get_folder_paths("embeddings")
+    for chunk in tokenizer.tokenize_with_weights(text):
+        for value, *_ in chunk[1:]:
+            if isinstance(value, Tensor):
+                count += len(value) if value.ndim == 2 else 1
+            elif value == tokenizer.end_token:
+                break
+            else:
+                count += 1
+    return count
 
 
 @lru_cache(maxsize=1)

@@ -208,8 +208,9 @@ def _export_inputs() -> list[io.Input]:
             "write",
             options=list(EXPORTS),
             default=EXPORTS[0],
-            tooltip="own file: everything in one file, for Load Concepts. exports: also an embedding for each token "
-            "in models/embeddings and a LoRA in models/loras, for the stock nodes and other programs.",
+            tooltip="own file: everything in one file, for Load Concepts. exports: also an embedding for each token in "
+            "models/embeddings, and the changes of weights in models/loras for Load LoRA. Those of mode lora are a "
+            "LoRA that other programs read too; those of full are whole differences, which ComfyUI alone reads.",
         ),
         io.String.Input(
             "export_name",

@@ -31,8 +31,9 @@ class TrainSettings(io.ComfyNode):
                     "preset",
                     options=options,
                     tooltip="lora: the new tokens and small additions to U-Net and text encoder; a state of some 110 "
-                    "MB, and the default. full: the reference, which trains all weights; 16 bytes for each, about 15 "
-                    "GB for SD1.5. Choosing one sets all settings below to its values.",
+                    "MB on disk, and the default. full: the reference, which trains all weights: for SD1.5 about 15 GB "
+                    "of memory, 16 bytes for each weight, and a state of 12 GB on disk. Choosing one sets all settings "
+                    "below to its values.",
                 )
             ],
             outputs=[Settings.Output(display_name="SETTINGS", tooltip="For Train Concepts.")],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ...errors import RecordingError, SelectionError
 from ...resample import Placement
 from ..record.choices import choose_blocks, choose_resolution, choose_steps
+from ..record.recorder import reasons_text
 from ..record.recording import Address, AttentionMap, Entry, Recording
 from ..record.selection import POSITIVE, Branch
 
@@ -82,6 +83,8 @@ def viewed_maps(recording: Recording, view: View) -> tuple[AttentionMap, ...]:
         )
     entry, levels = viewed_entry(recording, view), level_of(recording)
     maps = [item for item in recorded if (item.address.branch, item.address.entry) == (entry.branch, entry.index)]
+    if not maps:
+        raise _nothing_of(entry, recording)
     blocks = choose_blocks(view.blocks, [layer for layer in recording.layers if layer.kind == "cross"])
     maps = _narrow(maps, "blocks", view.blocks, blocks, lambda address: address.block)
     maps = _narrow(maps, "steps", view.steps, choose_steps(view.steps, recording.steps), lambda address: address.step)
@@ -97,6 +100,17 @@ def viewed_maps(recording: Recording, view: View) -> tuple[AttentionMap, ...]:
 def level_name(level: int) -> str:
     """`latent`, `latent/2`, ...: the grid after so many halvings."""
     return "latent" if level == 0 else f"latent/{2**level}"
+
+
+def _nothing_of(entry: Entry, recording: Recording) -> RecordingError:
+    """Say why a conditioning has no maps: what the run counted, or that its branch was not chosen."""
+    if recording.skipped:
+        why = f"Reasons: {reasons_text(recording.skipped)}. Take away what interferes, or look at another branch."
+    else:
+        why = "It was not chosen, or never evaluated: record that branch, or look at another one."
+    return RecordingError(
+        f"Attention maps: nothing was recorded of the {entry.branch} conditioning {entry.index}. {why}"
+    )
 
 
 def _narrow(

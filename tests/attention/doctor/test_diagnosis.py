@@ -158,9 +158,7 @@ def test_the_report_says_every_verdict_and_the_sheet_has_a_row_for_each_thing():
     data = json.loads(report_json(found, ()))
     assert [thing["findings"][0]["kind"] for thing in data["things"]] == ["leaking", "fine"]
     assert data["prompt"] == PROMPT
-    one, two = (
-        draw_sheet(recording, replace(found, things=found.things[:count]), view, None) for count in (1, 2)
-    )
+    one, two = (draw_sheet(recording, replace(found, things=found.things[:count]), view, None) for count in (1, 2))
     assert two.shape[1] > 1.5 * one.shape[1]
     assert two.shape[2] == one.shape[2]
     assert repair(recording, found, view) == ()

@@ -231,8 +231,7 @@ def test_the_refusal_lists_what_is_there_and_the_nearest():
     with pytest.raises(WordError) as raised:
         find_words(table("a", "Kitten", ","), "kiten")
     assert str(raised.value) == (
-        "Words: 'kiten' is not in the prompt. It has 'a', 'Kitten', <start>, <end>, <padding>. "
-        "Did you mean 'Kitten'?"
+        "Words: 'kiten' is not in the prompt. It has 'a', 'Kitten', <start>, <end>, <padding>. Did you mean 'Kitten'?"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import folder_paths
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from pack.host.scene import pieces
 from pack.nodes.demo import DemoScene
@@ -125,6 +126,15 @@ def test_words_are_counted_with_the_hosts_tokenizer():
     report = build(image=image, masks={"mask0": masks}, **given).result[2]
     assert "Warning: cat is an ordinary word" in report
     assert "Warning: The starting word 'polka dots' of <dog> is 2 tokens" in report
+
+
+def test_an_embedding_as_a_starting_word_counts_as_its_vectors(folders):
+    """Oracle: by hand: files of one and two vectors; one that is not there has none. Weights are no tokens."""
+    for name, count in (("one", 1), ("two", 2)):
+        file = folders / "embeddings" / f"{name}.safetensors"
+        safetensors.torch.save_file({"emb_params": torch.ones(count, 768)}, file)
+    texts = ("embedding:one", "embedding:two", "embedding:gone", "cat", "red cat embedding:two")
+    assert [pieces(text) for text in texts] == [1, 2, 0, 1, 4]
 
 
 def test_what_was_painted_joins_what_is_connected():
