@@ -64,6 +64,9 @@ def record_attention(
     return clone, book
 
 
+REUSED = "an answer that was reused without asking the model (EasyCache or the like)"
+
+
 class _Run:
     """One sampling run under observation. It travels in the run's own copy of the options, never on the model."""
 
@@ -79,7 +82,6 @@ class _Run:
         self._recording = False
         self._called = False
         self._logged = False
-        self._size = (1, 1, 1)
         self.contexts: dict[tuple[Branch, int], torch.Tensor] = {}
         self.failure: RecordingError | None = None
 
@@ -107,7 +109,6 @@ class _Run:
         layers = tuple(item.layer for item in self.sites_of(unet))
         latent = Grid(*noise.shape[-2:])
         self.conditionings = Conditionings(guider.conds, latent)
-        self._size = (len(noise), *latent)
         self.contexts = contexts_of(guider) if self.book.selection.keep_queries else {}
         entries, own_steps = planned_entries(guider, self.conditionings), not follows_schedule(sampler)
         shape = RunSpec(layers, latent, len(noise), tuple(sigmas.tolist()), entries, own_steps=own_steps)
@@ -162,14 +163,14 @@ class _Run:
                 self.recorder.evaluate(sigma.clone())
         yield
         if self.recorder is not None and not self._called:
-            self.recorder.skip("an answer that was reused without asking the model (EasyCache or the like)")
+            self.recorder.skip(REUSED)
 
     @contextmanager
     def conditioning_pass(
-        self, conditionings: Sequence[Sequence[dict[str, Any]] | None], latents: torch.Tensor, options: dict[str, Any]
+        self, conditionings: Sequence[Sequence[dict[str, Any]] | None], options: dict[str, Any]
     ) -> Iterator[None]:
         """A pass over the conditionings; only the first of an evaluation is the sampler's own."""
-        windowed = options.get("context_handler") is not None and (len(latents), *latents.shape[-2:]) != self._size
+        windowed = options.get("transformer_options", {}).get("context_window") is not None
         first, self._fresh, outer = self._fresh and not windowed, False, self._recording
         self._recording = first and self.recorder is not None and self.recorder.wants()
         if self._recording:
@@ -217,7 +218,11 @@ class _Run:
         def after() -> None:
             if probe is not None:
                 recorder.note_shapes(probe.rows())
-            for layer in observers.unseen():
+            unseen = observers.unseen()
+            if len(unseen) == len(watched) > 1:
+                recorder.skip(REUSED)
+                return
+            for layer in unseen:
                 recorder.skip(f"{layer.name}: the layer was not called")
 
         return after
@@ -320,7 +325,7 @@ def _calc_cond_batch(key: str, book: RecordedRuns) -> Callable[..., Any]:
         run: _Run | None = model_options.get("transformer_options", {}).get(key)
         if run is None:
             return executor(model, conds, x_in, timestep, model_options)
-        with run.conditioning_pass(conds, x_in, model_options):
+        with run.conditioning_pass(conds, model_options):
             return executor(model, conds, x_in, timestep, model_options)
 
     return wrapper

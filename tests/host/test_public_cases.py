@@ -152,8 +152,8 @@ def lora(model: Any) -> dict[str, torch.Tensor]:
     for part in ("to_q", "to_k"):
         name = f"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_{part}"
         tall, wide = weights[keys[name]].shape
-        made[f"{name}.lora_up.weight"] = torch.randn(tall, 2, generator=generator)
-        made[f"{name}.lora_down.weight"] = torch.randn(2, wide, generator=generator)
+        made[f"{name}.lora_up.weight"] = 0.3 * torch.randn(tall, 2, generator=generator)
+        made[f"{name}.lora_down.weight"] = 0.3 * torch.randn(2, wide, generator=generator)
     return made
 
 
