@@ -223,18 +223,16 @@ class Run:
         begun = self.step > 0 and self._phase == phase_at(self.step - 1, self._settings)
         trained = self._trained() if begun else {ROWS: self._rows}  # a phase without a step yet has nothing to keep
         rows = trained.pop(ROWS)
-        scale = self._scaler.state_dict() if begun else {}
+        scale, origin = self._scaler.state_dict() if begun else {}, self._origin
         return State(
             self.step,
             self._settings,
-            self._origin.base,
-            self._origin.scene,
-            self._origin.class_pictures,
+            *(origin.base, origin.scene, origin.class_pictures),
             rows.detach(),
             {name: parameter.detach() for name, parameter in trained.items()},
             self._moments() if begun else {},
             (float(scale["scale"]), int(scale["_growth_tracker"])) if scale else None,
-            self._origin.others,
+            origin.others,
         )
 
     def restore(self, state: State) -> None:
