@@ -131,3 +131,20 @@ def test_masks_from_sockets_leave_it_closed_until_it_is_asked_for(classic, edito
     editor.load(workflow)
     classic.look()
     assert classic.panel.query_selector(".ss-paint-stage").is_visible()
+
+
+def test_that_a_painting_is_gone_is_said_however_often_the_node_is_looked_at(classic, editor):
+    """Oracle: the sentence, after the workflow came back with a spoilt file, and after two changes of its picture."""
+    classic.stroke((60, 60), (140, 60))
+    file = editor.server.place.base / "input" / classic.saved().removesuffix(" [input]")
+    workflow = editor.page.evaluate("() => app.graph.serialize()")
+    file.write_bytes(b"no picture")
+    editor.load(workflow)
+    for connected in (True, False, True):
+        if not connected:
+            editor.page.evaluate("() => app.graph.nodes[1].disconnectInput(0)")
+        classic.look()
+        assert "is gone. Clear, and paint again." in classic.panel.inner_text()
+    classic.press("clear")
+    classic.look()
+    assert "is gone" not in classic.panel.inner_text()

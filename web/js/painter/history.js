@@ -145,12 +145,13 @@ export class Painting {
     this.#deliver(value).catch(this.keeper.failed);
   }
 
-  /** The value, when the server has its file. */
+  /** The value, when the server has its file; what is painted meanwhile gets another, which is not waited for. */
   async settle() {
     if (this.#reach) this.#unsaved = true;
     this.commit();
-    await this.#deliver(this.keeper.read());
-    return this.keeper.read();
+    const value = this.keeper.read();
+    await this.#deliver(value);
+    return value;
   }
 
   /** @param {Step} step */

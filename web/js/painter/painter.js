@@ -181,7 +181,7 @@ class Painter {
   write(value) {
     const host = inVue() && hostCanvas(this.root);
     if (host) host.dataset.value = value;
-    else this.shown = value;
+    else [this.shown, this.gone] = [value, false];
     asOneChange(() => (widget(this.node, "mask").value = value));
   }
 
@@ -247,13 +247,17 @@ class Painter {
     const wanted = JSON.stringify([connected, address, last, given, value]);
     if (wanted === this.wanted) return;
     this.wanted = wanted;
-    const under = connected ? await firstThatLoads([given, address, last]) : null;
+    // What the run saw comes first: a browser turns a file as its camera says, and not every loader does.
+    const ran = address === this.seen ? last : null;
+    const under = connected ? await firstThatLoads([given, ran, address, last]) : null;
     const paint = value && value !== this.shown ? await loaded(waiting(value) ?? fileAddress(value)) : null;
     if (wanted !== this.wanted) return;
     if (value !== this.value) return void this.sync(); // painting was given a new name meanwhile
     this.putUnder(under);
-    this.gone = Boolean(value) && value !== this.shown && !paint;
-    if (value !== this.shown) this.putPaint(paint);
+    if (value !== this.shown) {
+      this.gone = Boolean(value) && !paint; // until another value comes, however often the node is looked at
+      this.putPaint(paint);
+    }
     this.shown = value;
     const name = value.replace(/ \[\w+\]$/, "");
     const lacking = connected ? say("Run once to see the picture.") : say("Connect a picture to paint on it.");
