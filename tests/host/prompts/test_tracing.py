@@ -197,7 +197,7 @@ def test_both_encoders_of_sdxl_name_the_columns(clip_xl):
     table = result[0][1][TOKENS_KEY]
     assert len(table.tokens) == result[0][0].shape[1] == 154
     assert find_words(table, "a, cat")[1].columns == (3,)
-    with pytest.raises(WordError, match="carry no known words"):
+    with pytest.raises(WordError, match="tokens of unknown words"):
         find_words(table, "red")
 
 

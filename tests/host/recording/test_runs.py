@@ -35,7 +35,7 @@ def test_two_samplers_on_one_recorder_are_kept_apart_and_recognised_by_their_lat
 def test_an_empty_record_says_why(sd15: Any) -> None:
     """Oracle: the message."""
     _, book = record_attention(sd15, SINGLE)
-    with pytest.raises(RecordingError, match="the record is empty"):
+    with pytest.raises(RecordingError, match="nothing has been recorded"):
         book.find(None)
 
 
