@@ -94,9 +94,9 @@ learned(LORA, keeping=StateStore(Path({str(path)!r}), 1), on_step=lambda report:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"rank": 3}, "rank is 3; expected 2"),
-        ({"seed": 7}, "seed is 7; expected 6"),
-        ({"phase2_steps": 6}, "phase2_steps is 6; expected 5"),
+        ({"rank": 3}, "rank is 3 now and was 2"),
+        ({"seed": 7}, "seed is 7 now and was 6"),
+        ({"phase2_steps": 6}, "phase2_steps is 6 now and was 5"),
     ],
 )
 def test_a_changed_setting_is_refused(tmp_path, change, words):
@@ -115,7 +115,7 @@ def test_another_scene_or_model_is_refused(tmp_path):
     path, scene = tmp_path / "run.state", toy_scene()
     with pytest.raises(BrokenOff):
         train(scene, toy_ports(), LORA, on_step=breaking_at(6), keeping=StateStore(path, 9))
-    with pytest.raises(InputError, match="the base model is 'other'; expected 'toy'"):
+    with pytest.raises(InputError, match="the base model is 'other' now and was 'toy'"):
         train(scene, replace(toy_ports(), base="other"), LORA, keeping=StateStore(path, 9))
     with pytest.raises(InputError, match="the scene is"):
         train(replace(scene, masks=scene.masks * 0.9), toy_ports(), LORA, keeping=StateStore(path, 9))
@@ -135,7 +135,7 @@ def test_a_damaged_state_is_refused(tmp_path):
         learned(LORA, keeping=StateStore(bad, 9))
     for rows, words in (
         (tensors[name] * float("inf"), "not finite"),
-        (tensors[name][:2].clone(), "does not fit the model"),
+        (tensors[name][:2].clone(), "doesn't fit this model"),
     ):
         save_file({**tensors, name: rows}, bad, metadata)
         with pytest.raises(FileError, match=words):
