@@ -23,11 +23,11 @@ if COMFYUI is None:
     raise SystemExit(f"Doctor: no ComfyUI was found; the figures need one. {HOW_TO_GET_ONE}")
 use_comfyui(COMFYUI)
 
+from pack.demo.judge.checker import find_things  # noqa: E402
 from pack.demo.measure import Sitter, layouts  # noqa: E402
 from pack.host.demo import load_demo_model  # noqa: E402
 from pack.scenescope.attention.doctor.diagnosis import diagnose, neglected_below, view_of_words  # noqa: E402
 from pack.scenescope.attention.doctor.things import things_of  # noqa: E402
-from pack.scenescope.world.checker import find_things  # noqa: E402
 
 EARLY = 5
 """Steps of the early reading: a quarter."""

@@ -28,6 +28,8 @@ if COMFYUI is None:
 use_comfyui(COMFYUI)
 
 from pack.benchmarks.lab.files import write  # noqa: E402
+from pack.demo.judge.checker import Found, find_background, find_things  # noqa: E402
+from pack.demo.judge.silhouette import grow  # noqa: E402
 from pack.demo.measure import SETTINGS, SIDE, Sitter, layouts  # noqa: E402
 from pack.host.acting.run import with_act  # noqa: E402
 from pack.host.demo import load_demo_model  # noqa: E402
@@ -36,9 +38,8 @@ from pack.host.recording.unet import record_attention  # noqa: E402
 from pack.scenescope.attention.act.replay import Playing, Replay  # noqa: E402
 from pack.scenescope.attention.record.recording import Recording  # noqa: E402
 from pack.scenescope.attention.record.selection import Selection  # noqa: E402
-from pack.scenescope.world.checker import Found, find_background, find_things, grow  # noqa: E402
 from pack.scenescope.world.scene import Layout, Thing, full_caption  # noqa: E402
-from pack.scenescope.world.vocabulary import BACKGROUNDS, COLOURS, SHAPES, TEXTURES  # noqa: E402
+from pack.scenescope.world.vocabulary import COLOURS, FIRST_BACKGROUNDS, FIRST_SHAPES, TEXTURES  # noqa: E402
 
 SEED = 71
 """Of the layouts; used for nothing else."""
@@ -117,12 +118,12 @@ def edit_of(kind: str, layout: Layout, rng: np.random.Generator) -> Edit:
         new = other(COLOURS, {each.colour for each in layout.things})
         return Edit(with_first(replace(thing, colour=new)), judge_colour(new))
     if kind == "shape":
-        new = other(SHAPES, {each.shape for each in layout.things})
+        new = other(FIRST_SHAPES, {each.shape for each in layout.things})
         return Edit(with_first(replace(thing, shape=new)), judge_shape(new))
     if kind == "texture":
         new = other(TEXTURES, {"plain"}) if thing.texture == "plain" else "plain"
         return Edit(with_first(replace(thing, texture=new)), judge_texture(new != "plain"))
-    new = other(BACKGROUNDS, {layout.background})
+    new = other(FIRST_BACKGROUNDS, {layout.background})
     return Edit(replace(layout, background=new), judge_background(new))
 
 

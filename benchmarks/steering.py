@@ -23,6 +23,7 @@ if COMFYUI is None:
     raise SystemExit(f"Steering: no ComfyUI was found; the figures need one. {HOW_TO_GET_ONE}")
 use_comfyui(COMFYUI)
 
+from pack.demo.judge.checker import Found, find_things, judge  # noqa: E402
 from pack.demo.measure import SETTINGS, SIDE  # noqa: E402 - ComfyUI has to be found first
 from pack.host.acting.region import GatingRegion, gated, region_mask, with_region  # noqa: E402
 from pack.host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of  # noqa: E402
@@ -35,7 +36,6 @@ from pack.scenescope.attention.act.steer import Steering  # noqa: E402
 from pack.scenescope.attention.record.recording import Recording  # noqa: E402
 from pack.scenescope.attention.record.selection import Selection  # noqa: E402
 from pack.scenescope.dims import Grid  # noqa: E402
-from pack.scenescope.world.checker import Found, find_things, judge  # noqa: E402
 from pack.scenescope.world.scene import (  # noqa: E402
     Thing,
     caption,

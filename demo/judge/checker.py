@@ -14,7 +14,7 @@ from ...scenescope.world.scene import Layout, Thing
 from ...scenescope.world.shapes import coverage
 from ...scenescope.world.surfaces import background
 from ...scenescope.world.vocabulary import BACKGROUNDS, COLOURS, SHAPES
-from .silhouette import CHROMA, chroma_of, pieces_of
+from .silhouette import CHROMA, chroma_of, grow, pieces_of
 
 SECOND = 0.08
 """Share of a thing's bright part from which another colour is its second."""
@@ -169,7 +169,7 @@ def background_distances(picture: np.ndarray) -> dict[str, float]:
     things = np.zeros((height, width), bool)
     for piece in pieces_of(chroma_of(picture) > CHROMA):
         things |= piece
-    free = ~ndimage.binary_dilation(things, iterations=max(2, min(height, width) // 26))
+    free = ~grow(things, max(2, min(height, width) // 26))
     names, wanted = _prototypes(height, width)
     distance = np.zeros(len(names))
     bands = zip(np.array_split(picture, BANDS), np.array_split(free, BANDS), strict=True)

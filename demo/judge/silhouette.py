@@ -30,6 +30,12 @@ def pieces_of(mask: np.ndarray) -> list[np.ndarray]:
     return [labels == i + 1 for i in np.argsort(-sizes, kind="stable") if sizes[i] >= LEAST * mask.size]
 
 
+def grow(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """Widen a (height, width) bool mask by `pixels` along rows and columns."""
+    wide: np.ndarray = ndimage.binary_dilation(mask, iterations=pixels)
+    return wide
+
+
 def silhouette_of(coloured: np.ndarray) -> np.ndarray:
     """Close the gaps of a thing's coloured part and add its dark outline.
 

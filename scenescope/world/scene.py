@@ -160,7 +160,7 @@ def place(count: int, rng: np.random.Generator) -> list[tuple[tuple[float, float
 
 
 def random_layout(
-    rng: np.random.Generator, *, count: int, held_out: bool = False, words: Words = ALL_WORDS
+    rng: np.random.Generator, *, count: int, held_out: bool = False, words: Words = FIRST_WORDS
 ) -> Layout:
     """Invent a layout of known words, as the figures ask for it.
 
@@ -168,7 +168,7 @@ def random_layout(
         rng: source of everything.
         count: 1 to 3 things, no two of the same shape or colour.
         held_out: take only combinations that training never saw; otherwise only those that it did.
-        words: shapes and backgrounds to take.
+        words: shapes and backgrounds to take; by default those that the shipped model knows.
 
     Returns:
         The layout, its things ordered from left to right.

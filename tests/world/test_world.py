@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pack.demo.judge.checker import find_background, find_things, judge
 from pack.scenescope.world.latent import DEVIATION, MATTE_FROM, MEAN, latent_of
-from pack.scenescope.world.scene import Layout, Thing, draw, full_caption, place, random_layout
+from pack.scenescope.world.scene import ALL_WORDS, Layout, Thing, draw, full_caption, place, random_layout
 from pack.scenescope.world.surfaces import SHADE, background, texture
 from pack.scenescope.world.unseen import STARTING_WORDS, loosened, unseen_layout
 from pack.scenescope.world.vocabulary import (
@@ -32,8 +32,11 @@ RED_SQUARE = Thing("square", "red", "plain", centre=(0.5, 0.5), size=0.5)
 def layouts(number: int, *, seed: int = 0) -> list[Layout]:
     """Invent layouts of one, two and three things, seen and held-out combinations in turn."""
     kinds = itertools.cycle(itertools.product((1, 2, 3), (False, True)))
-    made = zip(range(number), kinds, strict=False)
-    return [random_layout(np.random.default_rng([seed, i]), count=n, held_out=held) for i, (n, held) in made]
+    chances = (np.random.default_rng([seed, i]) for i in range(number))
+    return [
+        random_layout(chance, count=n, held_out=held, words=ALL_WORDS)
+        for chance, (n, held) in zip(chances, kinds, strict=False)
+    ]
 
 
 def chroma(picture: np.ndarray) -> np.ndarray:
