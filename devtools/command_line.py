@@ -11,6 +11,7 @@ from .get_comfyui import RELEASE
 from .testing import test
 from .tiers import TIERS
 from .trouble import TroubleError, sentence_of
+from .workflow import workflows
 
 ABOUT = """One command for each thing a developer or a visitor does; each sets itself up.
 
@@ -18,6 +19,7 @@ ABOUT = """One command for each thing a developer or a visitor does; each sets i
     python dev.py bench    the figures that the README quotes; `bench NAME --help` for a benchmark's own options
     python dev.py demo     every example workflow in a real ComfyUI, or the same job without one: what was learned,
                            and where the pictures are
+    python dev.py workflows  the examples in API format again, after one was changed
 
 The Python environment is kept outside the repository, in `$SCENESCOPE_CACHE` or the user's cache folder, under a name
 made of what is in it; a second clone finds it there. A ComfyUI that has to be got is kept there too."""
@@ -28,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     reader = argparse.ArgumentParser(
         prog="dev.py", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = reader.add_subparsers(required=True, metavar="test | bench | demo")
+    commands = reader.add_subparsers(required=True, metavar="test | bench | demo | workflows")
     testing = commands.add_parser("test", help=test.__doc__)
     testing.add_argument("--only", nargs="+", choices=TIERS, help="run these tiers alone")
     testing.add_argument("--get-host", action="store_true", help=f"get ComfyUI {RELEASE} if there is none")
@@ -44,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
     showing.add_argument("--cpu", action="store_true", help="leave a GPU alone")
     showing.add_argument("--stay", action="store_true", help="keep the editor open afterwards")
     showing.set_defaults(run=demo)
+    writing = commands.add_parser("workflows", help=workflows.__doc__)
+    writing.set_defaults(run=workflows)
     return reader
 
 

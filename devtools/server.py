@@ -156,7 +156,12 @@ class Server:
         Raises:
             WorkflowError: the prompt was refused, a node failed, or time ran out
         """
-        prompt_id = self.queue(prompt)
+        return self.finished(self.queue(prompt), within=within, on_wait=on_wait)
+
+    def finished(
+        self, prompt_id: str, *, within: float = 600.0, on_wait: Callable[[float], None] | None = None
+    ) -> dict[str, Any]:
+        """Wait until a queued prompt is done, and return the history's entry; arguments and errors as of `run`."""
         start = time.monotonic()
         while (waited := time.monotonic() - start) < within:
             history: dict[str, dict[str, Any]] = self.get_json(f"/history/{prompt_id}")

@@ -6,13 +6,25 @@ Subgraphs, reroutes, and muted or bypassed nodes are refused by name.
 
 from __future__ import annotations
 
+import argparse
+import json
+import tempfile
+from pathlib import Path
 from typing import Any
+
+from .comfyui import find_comfyui
+from .get_comfyui import get_comfyui
+from .server import Place, Server
+from .setup import ROOT, Setup
 
 NOTES = ("Note", "MarkdownNote")
 AFTER_GENERATE = ("fixed", "increment", "decrement", "randomize")
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 SOCKETS_ONLY = ("COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3")
 Json = dict[str, Any]
+WORKFLOWS = ROOT / "example_workflows"
+API = WORKFLOWS / "api"
+"""Beside the examples, in a folder, because the editor lists every .json of the upper one as a template."""
 
 
 def to_prompt(workflow: Json, object_info: Json) -> Json:
@@ -84,3 +96,26 @@ def _take(name: str, spec: list[Any], sockets: set[str], left: list[Any], inputs
         left.pop(0)
     if any(key.endswith("_upload") for key in options) and left and left[0] == "image":
         left.pop(0)
+
+
+def api_text(workflow: Path, object_info: dict[str, Any]) -> str:
+    """The text of an example in API format: node id -> class_type and inputs."""
+    prompt = to_prompt(json.loads(workflow.read_text("utf-8")), object_info)
+    return json.dumps(prompt, indent=2, ensure_ascii=False) + "\n"
+
+
+def workflows(options: argparse.Namespace) -> int:
+    """Write the API form of every example, after one was changed."""
+    comfyui = find_comfyui() or get_comfyui()
+    python = Setup.make(comfyui).python
+    with Server(Place(comfyui, python, Path(tempfile.mkdtemp(prefix="scenescope-")))) as server:
+        object_info = server.get_json("/object_info")
+    API.mkdir(exist_ok=True)
+    texts = {file.name: api_text(file, object_info) for file in sorted(WORKFLOWS.glob("*.json"))}
+    for old in API.glob("*.json"):
+        if old.name not in texts:
+            old.unlink()
+    for name, text in texts.items():
+        (API / name).write_text(text, "utf-8")
+        print(API / name)
+    return 0

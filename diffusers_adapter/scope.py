@@ -28,7 +28,8 @@ from ..scenescope.errors import WordError
 from ..scenescope.training.learned.concepts import Concepts
 from ..scenescope.training.learned.prompts import Which, prompts_of
 from ..scenescope.training.ports import ClassPictures
-from ..scenescope.training.run.trainer import StateStore, StepReport, train
+from ..scenescope.training.run.state import StateStore
+from ..scenescope.training.run.trainer import StepReport, train
 from ..scenescope.training.scene.scene import Scene
 from ..scenescope.training.settings import Settings, lora_settings
 from .concepts import apply_concepts

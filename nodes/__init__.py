@@ -5,7 +5,9 @@ Each module here defines `NODES`, the list of its node classes.
 
 from __future__ import annotations
 
-from comfy_api.latest import ComfyExtension, io
+from collections.abc import Sequence
+
+from comfy_api.latest import ComfyAPI, ComfyExtension, io
 
 from ..host.editor.messages import name_errors_for_people
 from ..host.entrance import guard
@@ -33,8 +35,23 @@ MODULES = (demo, *LOOKING, *ACTING, scene, train, concepts, generate)
 NODES: list[type[io.ComfyNode]] = [guard(node) for module in MODULES for node in module.NODES]
 
 
+REPLACEMENTS: tuple[io.NodeReplace, ...] = ()
+"""What became of nodes that were renamed or merged; a node id that a release had is never dropped without an entry."""
+
+
+async def register(replacements: Sequence[io.NodeReplace]) -> None:
+    """Tell the host, which puts the new node in the old one's place when a workflow is opened (0.28.0 to 0.33.0)."""
+    api = ComfyAPI()
+    for replacement in replacements:
+        await api.node_replacement.register(replacement)
+
+
 class SceneScope(ComfyExtension):
     """The pack, as ComfyUI loads it."""
+
+    async def on_load(self) -> None:
+        """Say what became of nodes that were renamed."""
+        await register(REPLACEMENTS)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node class of the pack."""

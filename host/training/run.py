@@ -21,7 +21,9 @@ from ...scenescope.errors import FileError, InputError
 from ...scenescope.files.atomic import sweep
 from ...scenescope.training.learned.concepts import Concepts
 from ...scenescope.training.ports import ClassPictures, Ports
-from ...scenescope.training.run.trainer import StateStore, train
+from ...scenescope.training.run.lease import Lease
+from ...scenescope.training.run.state import StateStore
+from ...scenescope.training.run.trainer import StepReport, train
 from ...scenescope.training.scene.scene import Scene
 from ...scenescope.training.settings import Settings
 from ..paths import Widget, check_name, refuse_outside
@@ -72,7 +74,8 @@ def train_concepts(
 
     Raises:
         HostError: the model cannot be trained, or the memory is used up.
-        InputError: scene and settings do not fit, this name's run began with other settings, the loss is not finite.
+        InputError: scene and settings do not fit, this name's run began with other settings or is being trained by
+            another worker, the loss is not finite.
         FileError: state, curves or samples cannot be read or written.
     """
     model, clip, _ = parts
@@ -81,11 +84,15 @@ def train_concepts(
     check_trainable(model, clip)
     refuse_own_folder(plan.run_name)
     folder = run_folder(plan.run_name or automatic_name(parts, scene, settings, plan))
-    sweep(folder)  # of `full` the leavings of a killed run are gigabytes
-    _room_for_state(model, clip, settings, folder)
+    stop = comfy.model_management.throw_exception_if_processing_interrupted
     try:
-        with memory_errors(model, clip, scene, settings, checkpointing=plan.checkpointing):
-            concepts, monitor = _learned(parts, scene, settings, plan, folder, progress)
+        with (
+            Lease(folder, "Train Concepts", on_wait=stop) as lease,
+            memory_errors(model, clip, scene, settings, checkpointing=plan.checkpointing),
+        ):
+            sweep(folder)  # of `full` the leavings of a killed run are gigabytes
+            _room_for_state(model, clip, settings, folder)
+            concepts, monitor = _learned(parts, scene, settings, plan, (folder, lease), progress)
     finally:
         release()  # once more: now nobody holds the ports
     samples, payload = monitor.outcome()
@@ -111,15 +118,25 @@ def plottable(losses: list[float]) -> list[float]:
 
 
 def _learned(
-    parts: tuple[Any, Any, Any], scene: Scene, settings: Settings, plan: Plan, folder: Path, progress: NodeProgress
+    parts: tuple[Any, Any, Any],
+    scene: Scene,
+    settings: Settings,
+    plan: Plan,
+    kept: tuple[Path, Lease],
+    progress: NodeProgress,
 ) -> tuple[Concepts, Monitor]:
-    model, _, vae = parts
+    (model, _, vae), (folder, lease) = parts, kept
     with (
         _ports(parts, scene, settings, plan, progress) as ports,
         Monitor(ports, (model, vae), scene, settings, plan, folder, progress) as monitor,
     ):
-        keeping = StateStore(folder / STATE, plan.save_every)
-        return train(scene, ports, settings, on_begin=monitor.begin, on_step=monitor, keeping=keeping), monitor
+        keeping = StateStore(folder / STATE, plan.save_every, lease.check)
+
+        def on_step(report: StepReport) -> None:
+            lease.check()
+            monitor(report)
+
+        return train(scene, ports, settings, on_begin=monitor.begin, on_step=on_step, keeping=keeping), monitor
 
 
 @contextmanager

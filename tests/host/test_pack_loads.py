@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import compileall
 import json
 import os
+import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from app.node_replace_manager import NodeReplaceManager
+from comfy_api.latest import io
 from pack import comfy_entrypoint
 from pack.devtools.comfyui import ROOT
 from pack.devtools.server import install_pack
 from pack.host.version import OLDEST, refuse_older_host
-from pack.nodes import NODES
+from pack.nodes import NODES, REPLACEMENTS, register
 from pack.scenescope.errors import HostError
+from PIL import Image
 
 SECONDS_TO_LOAD = 0.3
 # Loads what the host has loaded before it comes to the packs (0.33.0, main.py; comfy_config with the first pack), then
@@ -96,12 +102,37 @@ def test_hosts_from_the_oldest_on_and_unreadable_versions_are_let_through(versio
 
 
 def test_the_oldest_host_is_the_same_wherever_it_is_named():
-    """Oracle: the number in `host/version.py`; registry, README, changelog and CI matrix follow it."""
+    """Oracle: the number in `host/version.py`; registry, README and CI matrix follow it."""
     oldest = ".".join(map(str, OLDEST))
     for name, words in {
         "pyproject.toml": f'requires-comfyui = ">={oldest}"',
         "README.md": f"ComfyUI {oldest} or newer",
-        "CHANGELOG.md": f"loads in ComfyUI {oldest} and newer",
+        ".github/workflows/tests.yml": f'comfyui: ["v{oldest}"',
         "host/__init__.py": f"(supported from {oldest})",
     }.items():
         assert words in (ROOT / name).read_text("utf-8"), name
+
+
+def test_a_replaced_node_reaches_the_host(monkeypatch):
+    """Oracle: the host's own manager (0.28.0 to 0.33.0, app/node_replace_manager.py), and a made-up replacement."""
+    known = NodeReplaceManager()
+    monkeypatch.setattr("server.PromptServer.instance", SimpleNamespace(node_replace_manager=known), raising=False)
+    made_up = io.NodeReplace("SceneScope_TokenHeatmap", "SceneScope_OldHeatmap", ["words"])
+    asyncio.run(register([made_up]))
+    assert known.get_replacement("SceneScope_OldHeatmap") == [made_up]
+    ours = {node.GET_SCHEMA().node_id for node in NODES}
+    assert {replacement.new_node_id for replacement in REPLACEMENTS} <= ours
+    assert not {replacement.old_node_id for replacement in REPLACEMENTS} & ours
+
+
+def test_the_registry_is_told_of_pictures_that_are_there():
+    """Oracle: the registry's own rules: an icon of at most 400x400 pixels, a banner of 21:9."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    sizes = {}
+    for name in ("Icon", "Banner"):
+        (path,) = re.findall(rf'^{name} = ".*/main/(.*)"$', text, re.MULTILINE)
+        with Image.open(ROOT / path) as picture:
+            sizes[name] = picture.size
+    (icon, banner) = sizes["Icon"], sizes["Banner"]
+    assert icon == (400, 400)
+    assert banner[0] * 9 == banner[1] * 21

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 from pack.devtools.comfyui import ROOT
 from pack.devtools.server import Server
-from pack.devtools.workflow import to_prompt
+from pack.devtools.workflow import API, api_text, to_prompt
 from pack.host.demo import demo_scene
 from pack.nodes import NODES
 from PIL import Image
@@ -41,6 +43,40 @@ def pictures_of(server: Server, file: Path) -> dict[str, np.ndarray]:
     return shown
 
 
+@pytest.mark.parametrize("file", WORKFLOWS, ids=[file.stem for file in WORKFLOWS])
+def test_an_example_has_its_api_form_beside_it(server, file: Path):
+    """Oracle: what the editor would queue; `python dev.py workflows` writes the files again."""
+    assert (API / file.name).read_text("utf-8") == api_text(file, server.get_json("/object_info"))
+
+
+def test_many_scenes_are_queued_by_a_script_and_leave_permanent_pictures(server):
+    """Oracle: the server's history: both runs are done, with pictures in the output folder."""
+    words = [API / "maps_to_masks_iou.json", "--seeds", 1, 2, "--server", server.address]
+    command = [sys.executable, ROOT / "examples" / "many_scenes.py", *words]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True)
+    queued = [line.split() for line in done.stdout.splitlines()]
+    assert [seed for seed, _ in queued] == ["1", "2"]
+    pictures = set()
+    for _, prompt in queued:
+        outputs = server.finished(prompt, within=300)["outputs"]
+        pictures |= {item["filename"] for output in outputs.values() for item in output.get("images", [])
+                     if item["type"] == "output"}
+    assert len(pictures) == 2
+
+
+def test_no_api_form_is_left_over():
+    """Oracle: the examples that there are."""
+    assert {file.name for file in API.glob("*.json")} == {file.name for file in WORKFLOWS}
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=[file.stem for file in WORKFLOWS])
+def test_an_example_ends_in_a_permanent_picture(file: Path):
+    """Oracle: the stock nodes that write to the output folder; of previews a serverless worker returns nothing."""
+    kinds = {node["type"] for node in json.loads(file.read_text("utf-8"))["nodes"]}
+    assert kinds & {"SaveImage", "SaveAnimatedWEBP"}
+    assert "PreviewImage" not in kinds
+
+
 def test_local_editing_changes_the_picture_inside_the_mask_alone(server):
     """Oracle: the drawing itself, and its true mask grown by as many pixels as Grow Mask, to all sides."""
     file = ROOT / "example_workflows" / "local_editing.json"
@@ -51,7 +87,7 @@ def test_local_editing_changes_the_picture_inside_the_mask_alone(server):
     near = torch.nn.functional.max_pool2d(scene.single_masks[0], 2 * grown + 1, 1, grown)[0].numpy() > 0
     before = (scene.image[0].numpy() * 255).astype(np.uint8)
     shown = pictures_of(server, file)
-    for after in (shown[f"{node['id']} 0"] for node in nodes if node["type"] == "PreviewImage"):
+    for after in (shown[f"{node['id']} 0"] for node in nodes if node["type"] == "SaveImage"):
         assert (after[~near] == before[~near]).all()
         assert np.abs(after[near].astype(int) - before[near]).mean() > 10
 

@@ -105,7 +105,8 @@ def save_embedding(concepts: Concepts, handle: str, where: Where) -> Path:
         FileError: it cannot be written.
     """
     row = concepts.row(handle)[None].float()  # (token channel)
-    return write_tensors({EMBEDDING_KEY: row}, where, {"handle": handle, "base": concepts.base}, "Save Concepts")
+    about = {"handle": handle, "base": concepts.base, **model_spec(concepts, (handle,), "textual-inversion")}
+    return write_tensors({EMBEDDING_KEY: row}, where, about, "Save Concepts")
 
 
 def save_weights(concepts: Concepts, keys: Mapping[str, str], where: Where) -> Path:
@@ -129,9 +130,34 @@ def save_weights(concepts: Concepts, keys: Mapping[str, str], where: Where) -> P
             "Save Concepts: these concepts have no changes of weights to put into a LoRA file. Save the embeddings "
             "only, or train with steps in phase 2."
         )
-    return write_tensors(
-        tensors, where, {"base": concepts.base, "ss_network_dim": str(concepts.settings.rank)}, "Save Concepts"
-    )
+    about = {"base": concepts.base, "ss_network_dim": str(concepts.settings.rank)}
+    return write_tensors(tensors, where, about | model_spec(concepts, concepts.handles, "lora"), "Save Concepts")
+
+
+def model_spec(concepts: Concepts, handles: tuple[str, ...], kind: str) -> dict[str, str]:
+    """Say in a file's metadata what it is, where managers of LoRAs and SwarmUI look for it.
+
+    Source: the Stability AI Model Metadata Standard, `modelspec.*` (version 1.0.1).
+
+    Args:
+        concepts: what is written.
+        handles: those that the file is for.
+        kind: `lora` or `textual-inversion`.
+
+    Returns:
+        Texts by key. A date and a hash are left out, so that equal concepts make equal files.
+    """
+    words = [f"{concept.handle} ({concept.word})" if concept.word else concept.handle for concept in concepts.concepts]
+    named = [word for word, concept in zip(words, concepts.concepts, strict=True) if concept.handle in handles]
+    return {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"stable-diffusion-v1/{kind}",
+        "modelspec.implementation": "https://github.com/scenescope/scenescope",
+        "modelspec.title": f"SceneScope: {', '.join(handles)}",
+        "modelspec.description": f"Learned in {concepts.steps} steps: {', '.join(named)}.",
+        "modelspec.trigger_phrase": ", ".join(handles),
+        "modelspec.prediction_type": "epsilon",
+    }
 
 
 def weight_tensors(concepts: Concepts, keys: Mapping[str, str]) -> dict[str, Tensor]:

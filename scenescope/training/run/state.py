@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -124,3 +124,29 @@ def check_shapes(saved: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tupl
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor by name."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+@dataclass(frozen=True)
+class StateStore:
+    """Where a run's state is kept.
+
+    Args:
+        path: the file; an existing state is resumed.
+        every: steps from one writing to the next.
+        check: called before each writing; raises where the run is another worker's by now.
+    """
+
+    path: Path
+    every: int
+    check: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InputError(
+                f"Train Concepts: the state is kept every {self.every} steps; expected 1 or more. Raise it."
+            )
+
+    def save(self, state: State) -> None:
+        """Write a state, unless the run is another worker's."""
+        self.check()
+        save_state(state, self.path)

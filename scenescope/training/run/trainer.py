@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 
 import torch
@@ -27,7 +26,7 @@ from ..weights.contract import Weights, frozen
 from ..weights.embeddings import WITHOUT_A_WORD, first_embeddings, guard_norm
 from ..weights.full import FullWeights
 from ..weights.lora import UNET_LAYERS, Lora, layers_of
-from .state import Origin, State, check_same_run, check_shapes, load_state, save_state, shapes_of
+from .state import Origin, State, StateStore, check_same_run, check_shapes, load_state, shapes_of
 
 FUSED = {"cuda", "xpu", "mps"}
 """Devices with a kernel of torch's that steps many parameters at once."""
@@ -55,25 +54,6 @@ class StepReport:
     gradient_norm: float
     concepts: Callable[[], Concepts]
     rows: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class StateStore:
-    """Where a run's state is kept.
-
-    Args:
-        path: the file; an existing state is resumed.
-        every: steps from one writing to the next.
-    """
-
-    path: Path
-    every: int
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise InputError(
-                f"Train Concepts: the state is kept every {self.every} steps; expected 1 or more. Raise it."
-            )
 
 
 OnStep = Callable[[StepReport], None]
@@ -123,7 +103,7 @@ def train(
             while run.step < settings.steps:
                 report = run.advance()
                 if keeping is not None and (run.step % keeping.every == 0 or run.step == settings.steps):
-                    save_state(run.state(), keeping.path)
+                    keeping.save(run.state())
                     kept = run.step
                 if on_step is not None:
                     on_step(report)
@@ -135,7 +115,7 @@ def train(
         traceback.clear_frames(failure.__traceback__)
         run.forget_gradients()
         if keeping is not None and run.between_steps and run.step != kept:
-            save_state(run.state(), keeping.path)
+            keeping.save(run.state())
         try:
             raise failure
         finally:

@@ -23,6 +23,7 @@ from pack.scenescope.training.learned.concepts import (
 from pack.scenescope.training.scene.scene import Concept
 from pack.scenescope.training.settings import full_settings, lora_settings
 from pack.scenescope.training.weights.contract import LowRank
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 KEYS = {"unet.a": "lora_unet_a", "unet.b": "lora_unet_b"}
@@ -236,3 +237,22 @@ def test_rows_alone_make_no_lora_file(tmp_path):
     """Oracle: by hand."""
     with pytest.raises(InputError, match="no changes of weights"):
         save_weights(learned(low_rank={}, differences={}), KEYS, tmp_path / "lora.safetensors")
+
+
+def test_exported_files_say_what_they_are_where_managers_of_models_look(tmp_path):
+    """Oracle: the keys of the Model Metadata Standard 1.0.1, written down by hand, read by safetensors itself."""
+    save_weights(learned(), KEYS, tmp_path / "lora.safetensors")
+    save_embedding(learned(), "<ä>", tmp_path / "a.safetensors")
+    found = {}
+    for name in ("lora", "a"):
+        with safe_open(tmp_path / f"{name}.safetensors", "pt") as file:
+            found[name] = file.metadata()
+    assert found["lora"]["modelspec.sai_model_spec"] == "1.0.1"
+    assert found["lora"]["modelspec.architecture"] == "stable-diffusion-v1/lora"
+    assert found["lora"]["modelspec.title"] == "SceneScope: <ä>, <b>"
+    assert found["lora"]["modelspec.trigger_phrase"] == "<ä>, <b>"
+    assert found["lora"]["modelspec.description"] == "Learned in 7 steps: <ä> (cat), <b>."
+    assert found["a"]["modelspec.architecture"] == "stable-diffusion-v1/textual-inversion"
+    assert found["a"]["modelspec.trigger_phrase"] == "<ä>"
+    assert found["a"]["modelspec.description"] == "Learned in 7 steps: <ä> (cat)."
+    assert all(isinstance(value, str) for about in found.values() for value in about.values())
