@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import library
 from torch.utils import _pytree as pytree
 
 from .device import NAME, Far, aten
@@ -19,9 +20,9 @@ _SINGLE = """exp log log2 reciprocal rsqrt pow.Tensor_Scalar pow.Tensor_Tensor s
     l1_loss smooth_l1_loss softmax.int log_softmax.int cumsum sum sum.dim_IntList prod linalg_vector_norm norm.Scalar
     norm.ScalarOpt_dim upsample_nearest2d upsample_bilinear2d logsumexp cosine_similarity"""
 _SKIP = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
-_PASS = torch.library.Library("_", "IMPL")
-_PASS.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
-_TABLE = torch.library.Library("aten", "IMPL")
+_PASS = library.Library("_", "IMPL")
+_PASS.fallback(library.fallthrough_kernel, "AutocastPrivateUse1")
+_TABLE = library.Library("aten", "IMPL")
 
 
 def _casting(operation: Any, single: bool) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -318,7 +318,7 @@ def _fallback(func: Any, *args: Any, **kwargs: Any) -> Any:
         return _run(func, args, kwargs)
 
 
-_LIBRARY = torch.library.Library("_", "IMPL")  # kept: it unregisters when it is collected
+_LIBRARY = library.Library("_", "IMPL")  # kept: it unregisters when it is collected
 _LIBRARY.fallback(_fallback, "PrivateUse1")
 
 # What torch does in C++ with Python kept out: a tensor from numbers is made on the CPU and moved, as CUDA does; and

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from pack.host.prompts.ask import question_of
 from pack.host.prompts.text import trace_words
+from pack.host.recording.ask import question_of
 from pack.scenescope.attention.read.ask import ask
 from pack.scenescope.attention.read.heatmap import heatmaps
 from pack.scenescope.attention.read.view import View
