@@ -131,9 +131,9 @@ class PromptDoctor(io.ComfyNode):
             node_id="SceneScope_PromptDoctor",
             display_name="Prompt Doctor",
             category=CATEGORY,
-            description="Says for each thing of the prompt whether it got a place of its own, lost it to another word, "
-            "or leaks, with the numbers; and gives a repair for Steer Words that puts what is missing into free space "
-            "and holds the rest.",
+            description="Says for each thing of the prompt whether it has a place of its own, lost it to another "
+            "word, or leaks, with the numbers; and gives a repair for Steer Words that puts what is missing into "
+            "free space and holds the rest.",
             search_aliases=["missing object", "neglect", "attribute leakage", "why", "attend and excite", "diagnose"],
             inputs=[
                 AttentionMaps.Input("attention_maps", tooltip="The run, from Attention Maps or Sample and Record."),
@@ -142,8 +142,8 @@ class PromptDoctor(io.ComfyNode):
                     default="",
                     multiline=True,
                     placeholder="red circle\ngreen star",
-                    tooltip="The things, one on a line, the noun last: `red circle`. Empty, the default, finds them: "
-                    "words between commas, `and`, `with`; what follows `in`, `on` or `at` is left out.",
+                    tooltip="The things, one per line, the noun last: `red circle`. Empty, the default, finds them: "
+                    "words between commas, `and`, `with`; whatever follows `in`, `on` or `at` is left out.",
                 ),
                 *_doctor_inputs(),
                 io.Image.Input("picture", optional=True, tooltip="The decoded picture, to lie under the maps."),
@@ -180,9 +180,9 @@ def _doctor_inputs() -> list[io.Input]:
             "repair",
             options=list(REPAIRS),
             default="place",
-            tooltip="place: what is missing goes into the largest free square, what was found is held where it "
-            "is (default). lift: the missing words get 7.4 times their odds everywhere, which loses other "
-            "things. none: no repair.",
+            tooltip="place: what is missing goes into the largest free square, what was found is held where it is "
+            "(default). lift: the missing words get 7.4 times their odds everywhere, which loses other things. none: "
+            "no repair.",
         ),
         io.Float.Input(
             "early",
@@ -191,8 +191,8 @@ def _doctor_inputs() -> list[io.Input]:
             max=1.0,
             step=0.05,
             advanced=True,
-            tooltip="Also say what is doubted after this share of the steps, which shows how early a run could "
-            "be stopped. 0 leaves it out.",
+            tooltip="Also give the verdicts after this share of the steps, which shows how early you could stop a "
+            "run. 0 leaves it out.",
         ),
         io.Int.Input(
             "image_index",

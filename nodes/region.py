@@ -33,8 +33,8 @@ class FollowWordRegion(io.ComfyNode):
             node_id="SceneScope_WordRegion",
             display_name="Word Region",
             category=CATEGORY,
-            description="Follows where a word is looked at while a picture is sampled, and lets another prompt, with a "
-            "LoRA if it carries one, count in that region alone. The region is found anew at every step.",
+            description="Follows the region of a word while a picture is sampled, and lets another prompt, with a "
+            "LoRA if it carries one, count only there. The region is found again at every step.",
             search_aliases=ALIASES,
             inputs=[*_region_inputs(), *_more_inputs()],
             outputs=[
@@ -63,13 +63,13 @@ def _region_inputs() -> list[io.Input]:
         io.Model.Input("model", tooltip="The MODEL to sample with: SD1.5, SD2 or SDXL, with any LoRA or patch."),
         io.Conditioning.Input(
             "base",
-            tooltip="The prompt of the whole picture, which has the words. Leave out of it what `inside` shall decide: "
-            "a colour that is named here is not replaced.",
+            tooltip="The prompt of the whole picture, which has the words. Leave out of it what `inside` should "
+            "decide: a colour named here is not replaced.",
         ),
         io.String.Input(
             "words",
             default="",
-            tooltip="Words of the base prompt whose region is meant: `circle`. Several are averaged.",
+            tooltip="The words of the base prompt whose region to use: `circle`. Several are averaged.",
         ),
         io.Float.Input(
             "cut",
@@ -77,15 +77,15 @@ def _region_inputs() -> list[io.Input]:
             min=0.05,
             max=0.95,
             step=0.05,
-            tooltip="A place belongs to the region from this share of the map's maximum on. 0.4 is a little wide, "
-            "which gates best; 0.6 fits the finished thing best.",
+            tooltip="A place belongs to the region if it reaches this share of the map's maximum. 0.4 is a little "
+            "wide, which works best for prompts; 0.6 fits the finished thing best.",
         ),
         io.Int.Input(
             "grow",
             default=0,
             min=-4,
             max=16,
-            tooltip="Latent cells, 8 pixels each, by which the region is widened; below 0 it is narrowed.",
+            tooltip="How many latent cells (8 pixels each) to widen the region by; negative numbers narrow it.",
         ),
         io.Float.Input(
             "start",
@@ -93,8 +93,8 @@ def _region_inputs() -> list[io.Input]:
             min=0.0,
             max=1.0,
             step=0.05,
-            tooltip="Share of the steps before the region is used; until then the base prompt has all of the picture. "
-            "Early works best, although the region is still rough.",
+            tooltip="Share of the steps before the region is used; until then the base prompt has the whole picture. "
+            "Early works best, even though the region is still rough.",
         ),
     ]
 
@@ -114,8 +114,8 @@ def _more_inputs() -> list[io.Input]:
             "rivals",
             default="",
             advanced=True,
-            tooltip="Other words of the base prompt that the region's words have to beat, separated by commas: "
-            "`square, star`. Empty, the default, asks for none.",
+            tooltip="Other words of the base prompt that the region's words have to outweigh, separated by commas: "
+            "`square, star`. Empty, the default, means none.",
         ),
         io.Combo.Input(
             "inpaint",
@@ -151,8 +151,8 @@ class GetRegionMask(io.ComfyNode):
             node_id="SceneScope_RegionMask",
             display_name="Region Mask",
             category=CATEGORY,
-            description="Gives the region of a word as a mask after the run, for a detailer, a second pass, or to look "
-            "at: of the last step, of one step, or of every step as a batch.",
+            description="Gives the region of a word as a mask after the run, for a detailer, for a second pass or to "
+            "look at: of the last step, of one step, or of every step as a batch.",
             search_aliases=ALIASES,
             inputs=[
                 Region.Input("region", tooltip="From Word Region."),

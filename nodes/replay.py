@@ -36,9 +36,9 @@ class ReplayAttention(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Share of the steps in which words look where they looked. 0.4 keeps the layout and lets "
-                    "colours, textures and backgrounds change; 0.8 keeps more, and freezes textures and backgrounds "
-                    "too. 0 replays nothing.",
+                    tooltip="Share of the steps in which words keep the recorded attention. 0.4 keeps the layout and "
+                    "lets colours, textures and backgrounds change; 0.8 keeps more, and freezes textures and "
+                    "backgrounds too. 0 replays nothing.",
                 ),
                 io.Float.Input(
                     "self_until",
@@ -56,15 +56,15 @@ class ReplayAttention(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="1 takes the earlier run's attention, 0 the new run's own; between them they are mixed.",
+                    tooltip="1 uses the earlier run's attention, 0 the new run's own; values in between mix them.",
                 ),
                 *_matching_inputs(),
                 io.Mask.Input(
                     "free",
                     optional=True,
                     tooltip="White where the picture may change more, for example Token Heatmap's mask of the word "
-                    "that changes: there the replay ends at cross_until and self_until. Black is held as long as the "
-                    "recording goes.",
+                    "that changes: there, the replay ends at cross_until and self_until. Black is held for as long "
+                    "as the recording lasts.",
                 ),
             ],
             outputs=[
@@ -97,37 +97,37 @@ def _matching_inputs() -> list[io.Input]:
             "swaps",
             default="",
             multiline=True,
-            tooltip="Which new word takes which old word's place, `red > blue` on each line. Empty, the default, "
-            "compares the prompts: words in the same place are swapped, and new words look where they like.",
+            tooltip="Which new word replaces which old one: `red > blue`, one pair per line. Empty, the default, "
+            "compares the prompts: words in the same place are swapped, and new words attend freely.",
         ),
         io.String.Input(
             "words",
             default="",
             advanced=True,
-            tooltip="Words of the new prompt that shall look where they looked, separated by commas; the others look "
-            "where they like. Empty for all.",
+            tooltip="Words of the new prompt that keep the recorded attention, separated by commas; the others "
+            "attend freely. Empty means all.",
         ),
         io.Combo.Input(
             "match",
             options=["words", "columns"],
             default="words",
             advanced=True,
-            tooltip="words: prompts of any length, compared word by word; needs CLIP Text Encode behind Trace Words. "
-            "columns: the first with the first, for prompts whose words are not known.",
+            tooltip="words: prompts of any length, compared word by word; needs Trace Words before CLIP Text Encode. "
+            "columns: token by token, for prompts whose words are not known.",
         ),
         io.Combo.Input(
             "branch",
             options=list(_BRANCHES),
             default="positive",
             advanced=True,
-            tooltip="Whose attention is replayed. The positive prompt's is enough.",
+            tooltip="Which prompt's attention to replay. The positive prompt's is enough.",
         ),
         io.String.Input(
             "blocks",
             default="all",
             advanced=True,
-            tooltip="Blocks that are replayed: all, down, mid, up, or names such as `output 9, output 10`. Without the "
-            "finest grid little is kept.",
+            tooltip="Which blocks to replay: all, down, mid, up, or names such as `output 9, output 10`. Without the "
+            "finest grid, little is kept.",
         ),
     ]
 

@@ -33,9 +33,9 @@ class SteerWords(io.ComfyNode):
             node_id="SceneScope_SteerWords",
             display_name="Steer Words",
             category=CATEGORY,
-            description="Lifts, lowers or places words of the prompt: it adds log-odds to the attention that they get. "
-            "With a mask or a box for a line of words, that thing is put there. Works with any sampler, LoRA and "
-            "attention patch; several nodes in a row add up.",
+            description="Lifts, lowers or places words of the prompt by adding log-odds to their attention. With a "
+            "mask or a box for a line of words, that thing is put there. Works with any sampler, LoRA and attention "
+            "patch; several nodes in a row add up.",
             search_aliases=ALIASES,
             inputs=[*_word_inputs(), *_odds_inputs(), *_place_inputs()],
             outputs=[
@@ -71,7 +71,7 @@ def _word_inputs() -> list[io.Input]:
             default="",
             multiline=True,
             placeholder="red circle\nblue square",
-            tooltip="Words of the prompt, one thing on a line: `red circle`, `cat#2`, a learned token, "
+            tooltip="Words of the prompt, one thing per line: `red circle`, `cat#2`, a learned token, "
             "`embedding:name`. Whole phrases work far better than nouns alone. The first line belongs to the first "
             "mask or box, the second to the second; lines without one are steered everywhere.",
         ),
@@ -113,13 +113,13 @@ def _odds_inputs() -> list[io.Input]:
             "branch",
             options=["positive", "negative", "both"],
             default="positive",
-            tooltip="Whose words: those of the positive prompt, of the negative, or of both.",
+            tooltip="Which prompt's words: the positive one's, the negative one's, or both.",
         ),
         io.String.Input(
             "blocks",
             default="all",
             advanced=True,
-            tooltip="Where in the U-Net: all, down, mid, up, or blocks such as `input 7, output 3`. All works best.",
+            tooltip="Which blocks: all, down, mid, up, or names such as `input 7, output 3`. All works best.",
         ),
         io.String.Input(
             "heads",
@@ -147,16 +147,16 @@ def _place_inputs() -> list[io.Input]:
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the words of one line shall be, of any size; soft edges count by their parts. A "
-                    "batch is one mask for each line, or, with a single line, one for each picture.",
+                    tooltip="Where the words of one line should be, of any size; soft edges count partially. A batch "
+                    "is one mask for each line or, with a single line, one for each picture.",
                 ),
                 prefix="mask",
                 min=0,
                 max=MOST_PLACES,
             ),
             optional=True,
-            tooltip="A mask for each line of words; a new socket appears when the last is connected. Best about as "
-            "large as the thing: half a picture fills with several.",
+            tooltip="A mask for each line of words; a new input appears when the last is connected. Best about as "
+            "large as the thing: half a picture may fill with several.",
         ),
         io.Custom("BOUNDING_BOX").Input(
             "boxes",
@@ -167,11 +167,11 @@ def _place_inputs() -> list[io.Input]:
         AttentionMaps.Input(
             "keep_others",
             optional=True,
-            tooltip="To bring back things that were missing: the maps of the run that missed them, with the same "
-            "prompt, seed and size. The words get the largest free place, and the prompt's other things are held where "
-            "they were. Masks and boxes are not used then.",
+            tooltip="To bring back missing things: the maps of the run that missed them, with the same prompt, seed "
+            "and size. The words get the largest free place, and the prompt's other things are held where they were. "
+            "Masks and boxes are not used then.",
         ),
-        Steering.Input("steering", optional=True, tooltip="From Prompt Doctor: its repair, done as well."),
+        Steering.Input("steering", optional=True, tooltip="From Prompt Doctor: its repair, applied as well."),
     ]
 
 
