@@ -27,12 +27,22 @@ from typing import Any
 import torch
 from pack.benchmarks.lab.files import write_picture
 from pack.benchmarks.lab.report import PLACES, SCENE, Line, Report, earlier, markdown, save
-from pack.benchmarks.lab.variants import DEFAULT, OWN_RATES, TITLES, UNTRAINED, Length, settings_of, title_of
+from pack.benchmarks.lab.variants import (
+    DEFAULT,
+    OWN_RATES,
+    TITLES,
+    UNTRAINED,
+    WITHOUT_TRAINING,
+    Length,
+    settings_of,
+    title_of,
+)
 from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
 from pack.scenescope.errors import FileError, InputError, SceneScopeError
 from safetensors import safe_open
 
-WAYS = (UNTRAINED, "lora", *(way for way in DEFAULT if way not in (UNTRAINED, "lora")))
+WAYS = (UNTRAINED, "lora", *(way for way in DEFAULT if way not in (*WITHOUT_TRAINING, "lora")))
+KNOWN = [name for name in TITLES if name == UNTRAINED or name not in WITHOUT_TRAINING]
 """What needs little memory and time comes first."""
 KEPT_EVERY = {"lora": 50, "full": 100}
 """Steps from one writing of the state to the next; that of `full` is twelve gigabytes."""
@@ -74,8 +84,8 @@ def check(options: argparse.Namespace) -> None:
     """Say what is wrong before anything takes long."""
     if not options.checkpoint.is_file():
         raise FileError(f"there is no file {options.checkpoint}; expected an SD1.5 checkpoint. Correct --checkpoint.")
-    if unknown := [name for name in options.only if name.partition(":")[0] not in TITLES]:
-        raise InputError(f"no way to train is called {unknown[0]}; expected {', '.join(TITLES)}. Correct --only.")
+    if unknown := [name for name in options.only if name.partition(":")[0] not in KNOWN]:
+        raise InputError(f"no way to train is called {unknown[0]}; expected {', '.join(KNOWN)}. Correct --only.")
     for variant in options.only:
         settings_for(variant, options)
 

@@ -34,7 +34,7 @@ TEXT = """
 () => app.graph.nodes.find(node => node.type === 'SceneScope_BuildScene')
   .widgets.find(widget => widget.name === '$$node-text-preview')?.value ?? ''
 """
-SAID = f"() => ({TEXT})().includes('are supervised')"
+SAID = f"() => ({TEXT})().includes('training map; aim for')"
 
 
 def test_a_warning_is_there_again_after_a_reload_and_after_a_run_that_changes_nothing(editor: Editor):

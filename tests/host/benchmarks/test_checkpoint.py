@@ -159,7 +159,7 @@ def foreign_words(folder: Path) -> None:
         (broken_photo, "img.png cannot be read"),
         (no_photo, "img.png cannot be read"),
         (turned_mask, "mask1.png is 96x64 and the picture 64x96"),
-        (empty_mask, "The mask of <asset1> is empty"),
+        (empty_mask, "<asset1>'s mask is empty"),
         (foreign_words, "words.txt cannot be read"),
     ],
 )

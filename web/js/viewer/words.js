@@ -63,13 +63,19 @@ function joined(entry, words, asked) {
   return parts;
 }
 
-/** Which of the things asked for a word belongs to, -1 for none. @param {Entry} entry @param {number[]} word @param {{columns: number[]}[]} asked */
+/**
+ * Which of the things asked for a word belongs to, -1 for none.
+ * @param {Entry} entry @param {number[]} word @param {{columns: number[]}[]} asked
+ */
 function partOf(entry, word, asked) {
   const own = word.flatMap((at) => entry.columns[at].columns);
   return asked.findIndex(({ columns }) => own.every((column) => columns.includes(column)));
 }
 
-/** The number of each word's tag, -1 where the prompt is no list of tags. @param {Entry} entry @param {number[][]} words */
+/**
+ * The number of each word's tag, -1 where the prompt is no list of tags.
+ * @param {Entry} entry @param {number[][]} words
+ */
 function tagsOf(entry, words) {
   let tag = 0;
   const numbers = words.map((word) => {
@@ -89,7 +95,10 @@ function tagsOf(entry, words) {
   return numbers.map((number) => ((lengths.get(number) ?? 0) <= LONGEST_TAG ? number : -1));
 }
 
-/** @param {Entry} entry @param {number[][]} words @param {Unit} unit @param {Map<string, number>} seen @returns {Group} */
+/**
+ * @param {Entry} entry @param {number[][]} words @param {Unit} unit @param {Map<string, number>} seen
+ * @returns {Group}
+ */
 function groupOf(entry, words, unit, seen) {
   const members = words.flat();
   const first = entry.columns[members[0]];
