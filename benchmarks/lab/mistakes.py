@@ -1,0 +1,154 @@
+"""Mistakes that would show on a GPU alone, to be planted one at a time: what is changed, and which tests should see it.
+
+A mistake that is known to pass says why. Lines that have changed since are told as "not planted".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+COPIES, REDUCERS = "scenescope/host_copies.py", "scenescope/attention/record/reducers.py"
+RECORDER, SCORES = "scenescope/attention/record/recorder.py", "scenescope/attention/record/scores.py"
+REGION, STEER = "scenescope/attention/act/region.py", "scenescope/attention/act/steer.py"
+OBJECTIVE, TRAINER = "scenescope/training/step/objective.py", "scenescope/training/run/trainer.py"
+LORA, TEXT = "scenescope/training/weights/lora.py", "host/training/text_encoder.py"
+MODELS, SAMPLES = "host/training/models.py", "host/training/samples.py"
+
+CROSS = ("test_recording.py", "once_at_most and cross")
+POOLED = ("test_recording.py", "once_at_most and pooled")
+OF_REGION = ("test_recording.py", "once_at_most and region")
+LIVE = ("test_acting.py", "live_region")
+STEERED = ("test_acting.py", "steered")
+TRAINED = ("test_training.py", "twice_at_most and float32")
+HALF = ("test_training.py", "twice_at_most and lora and float16")
+RESUMED = ("test_training.py", "broken_off and 1")
+USED = ("test_training.py", "(twice_at_most and float32) or samples_saves")
+ENTRANCE = ("test_gpu_only.py", "overlay")
+FOUND_RUN = ("test_gpu_only.py", "found_by_its_latent")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake to plant.
+
+    Args:
+        name: what is wrong then.
+        file: which file of the pack.
+        old: text that stands in it.
+        new: what stands there instead.
+        tests: a file of the rehearsal, and pytest's expression for the tests in it.
+        passes: why no test sees it, where that is known.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, str]
+    passes: str = ""
+
+
+MISTAKES = (
+    Mistake("maps stay on the device", COPIES, 'self._value.device.type == "cpu"', "self._value.numel() > 0", CROSS),
+    Mistake("a copy is read before it has arrived", COPIES, "self._event.synchronize()", "pass", CROSS),
+    Mistake(
+        "the copies' stream does not wait for the one that computes", COPIES,
+        "stream.wait_stream(module.current_stream(packed.device))", "pass", CROSS,
+    ),
+    Mistake("constants stay on the CPU (pooling)", REDUCERS, "make().to(maps)", "make().to(maps.dtype)", POOLED),
+    Mistake("constants stay on the CPU (region)", REDUCERS, "make().to(maps)", "make().to(maps.dtype)", OF_REGION),
+    Mistake("constants are uploaded in each layer", REDUCERS, "if at not in self._kept:", "if at:", POOLED),
+    Mistake(
+        "a value is read in each layer", RECORDER, "        images = self._run.images\n",
+        "        images = self._run.images\n        assert not bool(query.isnan().any())\n", CROSS,
+    ),
+    Mistake(
+        "the last query is not computed", SCORES, "min(start + rows, query.shape[1])",
+        "min(start + rows, query.shape[1] - 1)", CROSS,
+    ),
+    Mistake(
+        "each map is waited for by itself", COPIES, "        incoming = Incoming(tensor)\n",
+        "        incoming = Incoming(tensor.cpu())\n", CROSS,
+    ),
+    Mistake("word means stay on the CPU", REGION, "entry.tokens).to(query.device)", "entry.tokens)", LIVE),
+    Mistake(
+        "word means are uploaded in each layer", REGION,
+        "if self._means is None or self._means.device != query.device:", "if self is not None:", LIVE,
+    ),
+    Mistake(
+        "the live region is read in each step", REGION, "track.steps[self._step] = track.now\n",
+        "track.steps[self._step] = track.now.cpu()\n", LIVE,
+    ),
+    Mistake(
+        "the region stays on the device", REGION, "torch.stack(list(track.steps.values())).cpu()",
+        "torch.stack(list(track.steps.values()))", LIVE,
+    ),
+    Mistake(
+        "the place stays on the CPU", STEER, "inside(grid, entry).to(query.device)", "inside(grid, entry)", STEERED,
+    ),
+    Mistake(
+        "what is drawn goes over one by one", OBJECTIVE, "to_device(here, self._latents.device)\n        goals",
+        "[part.to(self._latents.device) for part in here]\n        goals", TRAINED,
+    ),
+    Mistake(
+        "masks stay on the CPU", OBJECTIVE, "        goals = more[len(outside) :]\n",
+        "        union = here[0]\n        goals = more[len(outside) :]\n", TRAINED,
+    ),
+    Mistake(
+        "goals stay on the CPU", OBJECTIVE, "        goals = more[len(outside) :]\n",
+        "        goals = self._goals_of(items)\n", TRAINED,
+    ),
+    Mistake(
+        "losses and maps are read one by one", OBJECTIVE, "read = to_host([*numbers, *self.maps])",
+        "read = [part.cpu() for part in (*numbers, *self.maps)]", TRAINED,
+    ),
+    Mistake(
+        "rows are printed in each step", OBJECTIVE, "        backward(totals[0])\n",
+        "        backward(totals[0])\n        [float(row[0].detach()) for row in rows.values()]\n", TRAINED,
+    ),
+    Mistake(
+        "the gradient's length is read apart", TRAINER, "        measured, (*totals, length) = costs.read(norm)",
+        "        float(norm), float(norm)\n        measured, (*totals, length) = costs.read(norm)", TRAINED,
+    ),
+    Mistake(
+        "the CPU's autocast", OBJECTIVE, "torch.autocast(self._latents.device.type,", 'torch.autocast("cpu",', HALF
+    ),
+    Mistake("rows stay on the CPU", TRAINER, "return rows.to(self._device)", "return rows", TRAINED),
+    Mistake(
+        "learned rows stay on the device", TRAINER, 'self._rows.detach().to("cpu", copy=True)',
+        "self._rows.detach().clone()", TRAINED,
+    ),
+    Mistake(
+        "restored moments stay on the CPU", TRAINER, ".to(parameter.device, torch.float32) for kind in MOMENTS",
+        ".to(torch.float32) for kind in MOMENTS", RESUMED,
+    ),
+    Mistake("restored counts stay on the CPU", TRAINER, "counts = self._device if", 'counts = "cpu" if', RESUMED),
+    Mistake("one kernel for each parameter", TRAINER, "fused=self._device.type in FUSED,", "fused=False,", TRAINED),
+    Mistake("additions are made on the CPU", LORA, "*shape[2:]), device=device)", "*shape[2:]))", TRAINED),
+    Mistake(
+        "learned additions stay on the device", LORA, 'return tensor.detach().to("cpu", copy=True)',
+        "return tensor.detach().clone()", TRAINED,
+    ),
+    Mistake("prompts are uploaded in each step", TEXT, "if key not in self._uploaded:", "if key:", TRAINED),
+    Mistake(
+        "tokens stay on the CPU", TEXT, "torch.tensor([key], device=table.weight.device)", "torch.tensor([key])",
+        TRAINED,
+    ),
+    Mistake(
+        "the text encoder stays on the CPU", MODELS, "prepare(copy.model, clip.cond_stage_model, device,",
+        "prepare(copy.model, clip.cond_stage_model, model.offload_device,", TRAINED,
+    ),
+    Mistake(
+        "encoded pictures stay on the CPU", MODELS, "latents.to(device, torch.float32, copy=True)",
+        "latents.to(torch.float32, copy=True)", TRAINED,
+    ),
+    Mistake("the noise of samples stays on the CPU", SAMPLES, "noise.to(device), ports", "noise, ports", USED),
+    Mistake("timesteps of samples stay on the CPU", SAMPLES, "place, device=device)", "place)", USED),
+    Mistake(
+        "pictures stay where they came", "nodes/widgets/sockets.py", "return value.cpu()", "return value", ENTRANCE
+    ),
+    Mistake(
+        "a run's latent stays on the device", "host/recording/runs.py", "output.detach().cpu().clone()",
+        "output.detach().clone()", FOUND_RUN,
+    ),
+)  # fmt: skip
