@@ -1,0 +1,1 @@
+"""What `bench gpu` measures: the device with its notes, recording, training, limits, and a real server."""

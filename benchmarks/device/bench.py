@@ -1,0 +1,116 @@
+"""The device that is measured, in earnest or in a rehearsal on the CPU, and the notes, which are written at once."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pack.benchmarks.lab.files import write
+
+GIB = 2**30
+
+
+@dataclass
+class Bench:
+    """A part of the benchmark while it runs.
+
+    Args:
+        part: its name.
+        folder: takes its notes.
+        rehearse: on the CPU, with the demo model and a step or two: the figures mean nothing.
+    """
+
+    part: str
+    folder: Path
+    rehearse: bool
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def side(self) -> int:
+        """Side of the pictures."""
+        return 64 if self.rehearse else 512
+
+    def note(self, what: str, **figures: Any) -> None:
+        """Keep a row, on the disk when this returns: a run that is broken off counts up to here."""
+        self.rows.append({"what": what, **figures})
+        write(self.folder / f"{self.part}.json", json.dumps(self.rows, indent=1))
+
+    def trying(self, what: str, run: Callable[[], dict[str, Any]]) -> None:
+        """Note what something gives, or the error that it ends with; the next thing is tried in any case."""
+        try:
+            figures = run()
+        except Exception as error:  # noqa: BLE001  it is told in the table
+            figures = {"error": error_text(error)}
+        self.note(what, **figures)
+        if not self.rehearse:
+            torch.cuda.empty_cache()
+
+    def seconds(self, run: Callable[[], Any]) -> float:
+        """Time a run up to the device's end."""
+        self.wait()
+        begun = time.perf_counter()
+        run()
+        self.wait()
+        return time.perf_counter() - begun
+
+    def wait(self) -> None:
+        """Wait for the device."""
+        if not self.rehearse:
+            torch.cuda.synchronize()
+
+    def forget_peaks(self) -> None:
+        """Count peaks anew."""
+        if not self.rehearse:
+            torch.cuda.reset_peak_memory_stats()
+
+    def peaks(self) -> dict[str, float]:
+        """GiB that were allocated and reserved at most since `forget_peaks`; nothing in a rehearsal."""
+        if self.rehearse:
+            return {}
+        allocated, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+        return {"allocated GiB": round(allocated / GIB, 2), "reserved GiB": round(reserved / GIB, 2)}
+
+    def models(self) -> tuple[Any, Any, Any]:
+        """MODEL, CLIP and VAE: full size with random weights in half precision; the demo model in a rehearsal."""
+        if self.rehearse:
+            from pack.host.demo import load_demo_model
+
+            return load_demo_model()
+        import comfy.sd
+        from pack.tests.support.host.checkpoint import checkpoint
+
+        loaded = comfy.sd.load_checkpoint_guess_config(str(checkpoint()), output_clip=True, output_vae=True)
+        return loaded[0], loaded[1], loaded[2]
+
+
+def error_text(error: BaseException) -> str:
+    """An error in one line of a table."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:240]
+
+
+def table(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """All notes as one Markdown table.
+
+    >>> print(table({"versions": [{"what": "torch", "version": "2.11"}], "server": [{"what": "part", "error": "a|b"}]}))
+    | part | what | figures |
+    |---|---|---|
+    | versions | torch | version 2.11 |
+    | server | part | **error a/b** |
+    """
+    lines = ["| part | what | figures |", "|---|---|---|"]
+    for part, noted in rows.items():
+        for row in noted:
+            told = {name: value for name, value in row.items() if name not in ("what", "error")}
+            figures = "; ".join(f"{name} {_short(value)}" for name, value in told.items())
+            wrong = f"**error {_short(row['error'])}**" if "error" in row else ""
+            lines.append(f"| {part} | {row['what']} | {'; '.join(filter(None, (figures, wrong)))} |")
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    return (f"{value:.4g}" if isinstance(value, float) else str(value)).replace("|", "/")

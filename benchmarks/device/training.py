@@ -1,0 +1,116 @@
+"""What a training step costs on the device, in each precision, against float32 and against a straightforward loop."""
+
+from __future__ import annotations
+
+import runpy
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pack.benchmarks.device.bench import Bench
+
+WARM, MEASURED = 3, 8
+
+
+def a_scene(side: int) -> Any:
+    """Two things of noise, one left and one right."""
+    from pack.scenescope.training.scene.scene import Concept, build_scene
+
+    picture = torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(1))
+    masks = torch.zeros(2, side, side)
+    masks[0, side // 4 : -side // 4, : side // 2] = 1
+    masks[1, side // 4 : -side // 4, side // 2 :] = 1
+    return build_scene(picture, list(masks), [Concept("<asset0>", "circle"), Concept("<asset1>", "star")])
+
+
+def training(bench: Bench) -> None:
+    """Each mode, precision and checkpointing: seconds of a step, peaks, losses; one step's kernels."""
+    models = bench.models()
+    losses: dict[tuple[str, int], float] = {}
+    ways = [("lora", precision, twice) for precision in ("float32", "bfloat16", "float16") for twice in (False, True)]
+    ways += [("full", precision, False) for precision in ("float32", "bfloat16", "float16")]
+    for mode, precision, twice in ways[::2] if bench.rehearse else ways:
+        name = f"{mode}, {precision}{', blocks twice' if twice else ''}"
+        way = (mode, precision, twice)
+        bench.trying(name, lambda way=way: _measured(bench, models, way, losses))
+    bench.trying("kernels of a step, lora, bfloat16", lambda: _profiled(bench, models))
+    for everything in (False, True):
+        name = f"straightforward loop, {'all weights' if everything else 'rows alone'}, float32"
+        bench.trying(name, lambda everything=everything: _straightforward(bench, models, everything))
+
+
+def _settings(mode: str, precision: str, steps: int) -> Any:
+    from pack.scenescope.training.settings import full_settings, lora_settings
+
+    preset = {"lora": lora_settings, "full": full_settings}[mode]
+    return preset(phase1_steps=steps, phase2_steps=steps, precision=precision, prior="frozen", seed=1)
+
+
+def _measured(
+    bench: Bench, models: tuple[Any, ...], way: tuple[str, str, bool], losses: dict[tuple[str, int], float]
+) -> dict[str, Any]:
+    """Train both phases; medians of the steps after those that warm up."""
+    from pack.host.training.models import training_ports
+    from pack.scenescope.training.run.trainer import Run
+
+    mode, precision, twice = way
+    warm, count = (1, 1) if bench.rehearse else (WARM, MEASURED)
+    scene, settings, found = a_scene(bench.side), _settings(mode, precision, warm + count), {}
+    with training_ports(*models, scene, settings, checkpointing=twice) as ports, Run(scene, ports, settings) as run:
+        for phase in (1, 2):
+            for _ in range(warm):
+                run.advance()
+            bench.forget_peaks()
+            reports: list[Any] = []
+            times = [bench.seconds(lambda: reports.append(run.advance())) for _ in range(count)]  # noqa: B023
+            loss = statistics.fmean(report.measured.masked for report in reports)
+            found[f"phase {phase} s a step"] = statistics.median(times)
+            found |= {f"phase {phase} {name}": value for name, value in bench.peaks().items()}
+            found[f"phase {phase} loss"] = loss
+            if precision == "float32":
+                losses.setdefault((mode, phase), loss)
+            elif (mode, phase) in losses:
+                found[f"phase {phase} loss over float32's"] = loss / losses[mode, phase]
+    return found
+
+
+def _profiled(bench: Bench, models: tuple[Any, ...]) -> dict[str, Any]:
+    """The kernels that take most of one step of phase 2, in ms."""
+    from pack.host.training.models import training_ports
+    from pack.scenescope.training.run.trainer import Run
+
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    activities += [] if bench.rehearse else [torch.profiler.ProfilerActivity.CUDA]
+    scene, settings = a_scene(bench.side), _settings("lora", "bfloat16", 2)
+    with training_ports(*models, scene, settings) as ports, Run(scene, ports, settings) as run:
+        for _ in range(3):
+            run.advance()
+        with torch.profiler.profile(activities=activities) as profile:
+            run.advance()
+            bench.wait()
+    where = "cpu" if bench.rehearse else "device"
+    most = sorted(profile.key_averages(), key=lambda event: -getattr(event, f"self_{where}_time_total"))[:6]
+    return {event.key[:60]: round(getattr(event, f"self_{where}_time_total") / 1000, 2) for event in most}
+
+
+def _straightforward(bench: Bench, models: tuple[Any, ...], everything: bool) -> dict[str, Any]:
+    """Steps of the loop that does as the reference does, of the benchmark `training_cost`."""
+    from pack.host.training.models import training_ports
+
+    loop = runpy.run_path(str(Path(__file__).parent.parent / "training_cost.py"))["straightforward"]
+    warm, count = (1, 1) if bench.rehearse else (WARM, MEASURED)
+    settings = _settings("lora", "float32", 1)
+    with training_ports(*models, a_scene(bench.side), settings) as ports:
+        for step in loop(ports, everything=everything):
+            return _timed(bench, step, warm, count)
+    raise RuntimeError("the straightforward loop has no step")
+
+
+def _timed(bench: Bench, step: Callable[[], None], warm: int, count: int) -> dict[str, Any]:
+    for _ in range(warm):
+        step()
+    bench.forget_peaks()
+    times = [bench.seconds(step) for _ in range(count)]
+    return {"s a step": statistics.median(times), **bench.peaks()}
