@@ -63,9 +63,10 @@ def outcome(mistake: Mistake, comfyui: Path) -> tuple[str, str]:
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return "no answer", f"the tests took more than {LONGEST:.0f} s"
-    lines = [line[1:].strip() for line in done.stdout.splitlines() if line.startswith("E  ")]
+    lines = done.stdout.splitlines()
     if done.returncode == TESTS_FAILED:
-        return "found", " ".join(lines[:2]) or "a test failed without a reason"
+        at = next((place for place, line in enumerate(lines) if line.startswith("E  ")), None)
+        return "found", "a test failed" if at is None else f"{lines[at - 1].strip()}: {lines[at][1:].strip()}"
     if done.returncode:
         why = "no test has this name" if done.returncode == NOTHING_RUN else done.stderr.strip() or done.stdout.strip()
         return "no answer", f"{file} -k {expression!r}: {why.splitlines()[-1]}"
