@@ -22,7 +22,7 @@ from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "example_workflows")
 TESTS_FAILED, NOTHING_RUN = 1, 5  # pytest's exit statuses
-LONGEST = 300.0  # seconds for the tests of one mistake
+LONGEST = 600.0  # seconds for the tests of one mistake
 WIDTH = 170
 
 
