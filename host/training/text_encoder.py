@@ -102,7 +102,7 @@ class HostText:
                 if len(self._uploaded) >= MOST_PROMPTS:
                     self._uploaded.clear()
                 ids = torch.tensor([key], device=table.weight.device)
-                self._uploaded[key] = ids, table(ids, out_dtype=torch.float32)
+                self._uploaded[key] = ids, table(ids).float()  # the host hands out half as it is kept
         ids, embeds = self._uploaded[key]
         pieces, after = [], 0
         for place, given in enumerate(chunk):
