@@ -40,10 +40,11 @@ from pack.scenescope.attention.record.selection import NEGATIVE, POSITIVE, Selec
 from pack.tests.support.host.runs import Run, conditioning, sample
 from pack.tests.support.host.watching import slow_softmax
 
-# The host's own: torchsde rounds the ends of a schedule, and dpm_fast, dpm_adaptive and deis copy tensors.
+# The host's own: torchsde rounds the ends of a schedule, dpm_fast, dpm_adaptive and deis copy tensors, deis by numpy.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Should have t:UserWarning:torchsde"),
     pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning"),
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning"),
 ]
 BLOCKS = "input 1, input 7, middle 0, output 3, output 8"
 CLOSE = 2e-6
