@@ -122,7 +122,7 @@ def test_the_full_size_checkpoint_of_the_stock_loader_is_recorded(server, served
     assert (int.from_bytes(picture[16:20], "big"), int.from_bytes(picture[20:24], "big")) == (256, 256)  # PNG header
     report = json.loads(outputs["report"]["text"][0])
     assert [word["word"] for word in report["words"]] == ["cat", "sofa"]
-    assert (report["grid"], len(report["blocks"])) == ("8x8", 5)
+    assert (report["grid"], len(report["blocks"])) == ("16x16", 5)
     log = json.loads(outputs["log"]["text"][0])
     assert len(log["blocks"]) == 16
     held = 77 * 2 * (5 * 1024 + 5 * 256 + 5 * 64 + 16)

@@ -80,7 +80,8 @@ def test_a_heatmap_gives_picture_mask_and_report_of_a_real_run(sd15):
         ("cat", [[2]], True),
         ("dog", [[5]], True),
     ]
-    maps = heatmaps(recording, words_asked(recording, View(), "cat"), View()).values
+    auto = View(resolution="auto")  # the node's default
+    maps = heatmaps(recording, words_asked(recording, auto, "cat"), auto).values
     assert words[0]["images"][1]["largest share"] == pytest.approx(float(maps[1].amax()))
     assert mask[1].mean().item() == pytest.approx(float(maps[1].mean()), rel=0.05)
     assert output.ui["images"]

@@ -23,7 +23,7 @@ from pack.tests.support.recordings import match
 
 OWN = ("dpm_fast", "dpm_adaptive")
 BLOCK = "middle 0"
-# The host's own samplers: torchsde rounds the ends of a schedule, dpm_fast, dpm_adaptive and deis copy tensors, deis by numpy.
+# The host's own: torchsde rounds the ends of a schedule; dpm_fast, dpm_adaptive and deis copy tensors, deis by numpy.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Should have t:UserWarning:torchsde"),
     pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning"),
