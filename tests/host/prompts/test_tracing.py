@@ -133,12 +133,12 @@ def test_what_the_hosts_conditioning_nodes_do_to_the_words(clip):
 
 
 def test_tokens_of_two_calls_put_together_keep_what_is_known(clip):
-    """Oracle: by hand: chunks appended to a prompt's chunks, as the host's SDXL node pads."""
+    """Oracle: by hand: chunks appended to a prompt's chunks, as the host's SDXL node pads; each knows its own prompt."""
     traced = trace_words(clip)
     tokens = traced.tokenize("a Cat")
     tokens["l"] += traced.tokenize("a Dog")["l"]
     (_, options) = traced.encode_from_tokens_scheduled(tokens)[0]
-    assert [word.text for word in options[TOKENS_KEY].words()] == ["a", "cat", "a", "dog"]
+    assert [word.text for word in options[TOKENS_KEY].words()] == ["a", "Cat", "a", "Dog"]
     foreign = {"l": [list(chunk) for chunk in clip.tokenize("a Cat")["l"]]}
     assert [word.text for word in traced.encode_from_tokens_scheduled(foreign)[0][1][TOKENS_KEY].words()] == [
         "a",
