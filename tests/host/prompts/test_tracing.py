@@ -133,7 +133,7 @@ def test_what_the_hosts_conditioning_nodes_do_to_the_words(clip):
 
 
 def test_tokens_of_two_calls_put_together_keep_what_is_known(clip):
-    """Oracle: by hand: chunks appended to a prompt's chunks, as the host's SDXL node pads; each knows its own prompt."""
+    """Oracle: by hand: chunks appended to a prompt's chunks, as the host's SDXL node pads; each knows its prompt."""
     traced = trace_words(clip)
     tokens = traced.tokenize("a Cat")
     tokens["l"] += traced.tokenize("a Dog")["l"]
