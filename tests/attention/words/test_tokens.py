@@ -39,7 +39,8 @@ def test_every_word_however_written_is_found_at_its_columns(made: Written):
         assert match.occurrences == tuple(places)
         for number, place in enumerate(places, start=1):
             assert columns(found, f"{name.upper()}#{number}") == [place]
-        with pytest.raises(WordError, match="the prompt contains .* only"):
+        times = {1: "once", 2: "twice"}.get(len(places), f"{len(places)} times")
+        with pytest.raises(WordError, match=rf"#{len(places) + 1}`: the prompt contains .* only {times}\.$"):
             find_words(found, name, len(places) + 1)
 
 

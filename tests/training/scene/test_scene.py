@@ -96,7 +96,7 @@ def test_several_pictures_may_show_different_concepts():
     first = torch.stack([box(size, 0, 0, 32, 32), torch.zeros(size)])
     scene = build_scene(picture(size, 2), [first, torch.ones(2, *size)], [CAT, DOG])
     assert [scene.present(image) for image in (0, 1)] == [(0, 1), (1,)]
-    with pytest.raises(InputError, match="Connect one mask"):
+    with pytest.raises(InputError, match=r"Connect one mask of \(height, width\) with finite numbers for each picture"):
         build_scene(picture(size, 2), [torch.ones(size)], [CAT])
 
 
