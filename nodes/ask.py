@@ -12,6 +12,7 @@ from ..host.recording.ask import question_of
 from ..scenescope.attention.doctor.examine import REPAIRS, examine
 from ..scenescope.attention.draw.figure import draw_comparison
 from ..scenescope.attention.read.ask import ask
+from .widgets.declare import choice, share, text, whole
 from .widgets.sockets import CATEGORY, AttentionMaps, Steering, takes_pictures
 from .widgets.view import (
     BRANCHES,
@@ -47,11 +48,8 @@ class AskAgain(io.ComfyNode):
                     tooltip="The new words, from the stock CLIP Text Encode after Trace Words. Learned tokens and "
                     "`embedding:name` work too.",
                 ),
-                io.Combo.Input(
-                    "branch",
-                    options=BRANCHES,
-                    default="positive",
-                    tooltip="Which prompt to add the words to. The positive prompt made the picture.",
+                choice("branch", BRANCHES, "positive")(
+                    "Which prompt to add the words to. The positive prompt made the picture."
                 ),
                 *foreign_prompt_inputs(),
             ],
@@ -91,14 +89,11 @@ class CompareMaps(io.ComfyNode):
                 AttentionMaps.Input(
                     "after", tooltip="The second run. If its size differs, it is resampled to the first one's."
                 ),
-                io.String.Input(
-                    "words",
-                    default="",
-                    multiline=True,
-                    tooltip=f"{WORDS_TIP} Both prompts must have them; empty takes the words that both have.",
+                text("words", multiline=True)(
+                    f"{WORDS_TIP} Both prompts must have them; empty takes the words that both have."
                 ),
                 *view_inputs(),
-                io.Combo.Input("colours", options=COLOURS, default="inferno", tooltip=COLOURS_TIP),
+                choice("colours", COLOURS, "inferno")(COLOURS_TIP),
                 *more_view_inputs(),
             ],
             outputs=[
@@ -137,13 +132,9 @@ class PromptDoctor(io.ComfyNode):
             search_aliases=["missing object", "neglect", "attribute leakage", "why", "attend and excite", "diagnose"],
             inputs=[
                 AttentionMaps.Input("attention_maps", tooltip="The run, from Attention Maps or Sample and Record."),
-                io.String.Input(
-                    "words",
-                    default="",
-                    multiline=True,
-                    placeholder="red circle\ngreen star",
-                    tooltip="The things, one per line, the noun last: `red circle`. Empty, the default, finds them: "
-                    "words between commas, `and`, `with`; whatever follows `in`, `on` or `at` is left out.",
+                text("words", multiline=True, placeholder="red circle\ngreen star")(
+                    "The things, one per line, the noun last: `red circle`. Empty, the default, finds them: "
+                    "words between commas, `and`, `with`; whatever follows `in`, `on` or `at` is left out."
                 ),
                 *_doctor_inputs(),
                 io.Image.Input("picture", optional=True, tooltip="The decoded picture, to lie under the maps."),
@@ -176,32 +167,16 @@ class PromptDoctor(io.ComfyNode):
 
 def _doctor_inputs() -> list[io.Input]:
     return [
-        io.Combo.Input(
-            "repair",
-            options=list(REPAIRS),
-            default="place",
-            tooltip="place: what is missing goes into the largest free square, what was found is held where it is "
+        choice("repair", REPAIRS, "place")(
+            "place: what is missing goes into the largest free square, what was found is held where it is "
             "(default). lift: the missing words get 7.4 times their odds everywhere, which loses other things. none: "
-            "no repair.",
+            "no repair."
         ),
-        io.Float.Input(
-            "early",
-            default=0.25,
-            min=0.0,
-            max=1.0,
-            step=0.05,
-            advanced=True,
-            tooltip="Also give the verdicts after this share of the steps, which shows how early you could stop a "
-            "run. 0 leaves it out.",
+        share("early", 0.25, advanced=True)(
+            "Also give the verdicts after this share of the steps, which shows how early you could stop a "
+            "run. 0 leaves it out."
         ),
-        io.Int.Input(
-            "image_index",
-            default=0,
-            min=0,
-            max=4095,
-            advanced=True,
-            tooltip="Which picture of a batch is examined, from 0.",
-        ),
+        whole("image_index", 0, 0, 4095, advanced=True)("Which picture of a batch is examined, from 0."),
     ]
 
 

@@ -10,18 +10,15 @@ from ..host.concepts.apply import apply_concepts
 from ..host.concepts.export import plan_export
 from ..host.editor.messages import say_and_keep, say_on_node, withheld
 from ..host.files.bounds import reading_bounds
-from ..host.paths import Widget, chosen_file, input_choices, nothing_chosen, output_names, version_of
-from ..scenescope.dims import bytes_text
-from ..scenescope.errors import SceneScopeError
 from ..scenescope.training.learned.concepts import Concepts as Learned
 from ..scenescope.training.learned.concepts import load_concepts, save_concepts
+from .widgets.declare import choice, number, switch, text
+from .widgets.files import FileKind, FileLoader, saved
 from .widgets.sockets import CATEGORY, Concepts
 
-SUFFIX = ".concepts.safetensors"
 ALIASES = ["learned tokens", "textual inversion", "embedding", "dreambooth", "lora"]
 EXPORTS = ("own file", "own file and exports")
-SAVER, LOADER = "Save Concepts", "Load Concepts"
-PREFIX = Widget(f"{SAVER}: filename_prefix", "concepts/SceneScope")
+CONCEPTS = FileKind("concepts", ".concepts.safetensors", "Save Concepts", "Load Concepts")
 
 
 class ApplyConcepts(io.ComfyNode):
@@ -67,7 +64,7 @@ class SaveConcepts(io.ComfyNode):
         """Inputs: the concepts and names."""
         return io.Schema(
             node_id="SceneScope_SaveConcepts",
-            display_name=SAVER,
+            display_name=CONCEPTS.saver,
             category=CATEGORY,
             description="Saves learned concepts to one safetensors file in the output folder, which Load Concepts "
             "reads. If you like, it also writes files that work without this pack: an embedding for each token, and a "
@@ -75,13 +72,7 @@ class SaveConcepts(io.ComfyNode):
             search_aliases=[*ALIASES, "save tokens", "export embedding", "export lora", "kohya"],
             inputs=[
                 Concepts.Input("concepts", tooltip="From Train Concepts or Load Concepts."),
-                io.String.Input(
-                    "filename_prefix",
-                    default=PREFIX.example,
-                    tooltip="Where in the output folder, with / between folders; %year%, %month%, %day%, %hour%, "
-                    "%minute% and %second% are filled in. A number is added, so nothing is ever overwritten. The "
-                    "default keeps concepts in a folder of their own.",
-                ),
+                CONCEPTS.prefix_input(),
                 *_export_inputs(),
             ],
             outputs=[
@@ -104,8 +95,8 @@ class SaveConcepts(io.ComfyNode):
     ) -> io.NodeOutput:
         """Save, and say what to type, which comes first because a node shows two lines, and where the file is."""
         export = plan_export(concepts, export_name, overwrite=overwrite_exports) if write == EXPORTS[1] else None
-        path = save_concepts(concepts, output_names(filename_prefix, SUFFIX, PREFIX))
-        report, lora = f"Saved {path.name} ({bytes_text(path.stat().st_size)})", ""
+        path = save_concepts(concepts, CONCEPTS.names(filename_prefix))
+        report, lora = saved(path), ""
         if export:
             exported = export.write()
             report, lora = f"{exported.describe()}\n{report}", exported.lora
@@ -113,51 +104,30 @@ class SaveConcepts(io.ComfyNode):
         return io.NodeOutput(concepts, report, lora or withheld(_why_no_lora(concepts, write)), ui=said)
 
 
-class LoadConcepts(io.ComfyNode):
+class LoadConcepts(FileLoader):
     """A file in, CONCEPTS out."""
+
+    KIND = CONCEPTS
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Input: one of the files that are there."""
         return io.Schema(
             node_id="SceneScope_LoadConcepts",
-            display_name=LOADER,
+            display_name=CONCEPTS.loader,
             category=CATEGORY,
             description="Loads concepts that Save Concepts wrote. Nothing in the file is ever executed; a damaged "
             "file or one of another kind is refused.",
             search_aliases=[*ALIASES, "load tokens"],
-            inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=input_choices(SUFFIX),
-                    tooltip="A file in the output or input folder whose name ends in .concepts.safetensors, newest "
-                    "first. Press R to look again.",
-                )
-            ],
+            inputs=[CONCEPTS.file_input()],
             outputs=[Concepts.Output(display_name="CONCEPTS", tooltip="The concepts as they were saved.")],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def validate_inputs(cls, file: str | None = None) -> bool | str:
-        """Whether the file is there, in a sentence if not."""
-        if not file:
-            raise nothing_chosen(LOADER, SUFFIX, SAVER)
-        try:
-            chosen_file(file, SUFFIX, who=LOADER)
-        except SceneScopeError as error:
-            return str(error)
-        return True
-
-    @classmethod
-    def fingerprint_inputs(cls, file: str) -> str:
-        """Another file under the same name is loaded again."""
-        return version_of(chosen_file(file, SUFFIX, who=LOADER))
-
-    @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         """Load and say what it is."""
-        concepts = load_concepts(chosen_file(file, SUFFIX, who=LOADER), reading_bounds())
+        concepts = load_concepts(CONCEPTS.path(file), reading_bounds())
         say_on_node(cls.hidden.unique_id, describe(concepts))
         return io.NodeOutput(concepts)
 
@@ -165,21 +135,13 @@ class LoadConcepts(io.ComfyNode):
 def applying_inputs() -> list[io.Input]:
     """How concepts meet a model: the strength of the changed weights, and the check of the base model."""
     return [
-        io.Float.Input(
-            "strength",
-            default=1.0,
-            min=-4.0,
-            max=4.0,
-            step=0.05,
-            tooltip="How much of the learned weight changes to apply: 1 applies them as trained, 0 leaves only the "
-            "tokens' vectors. To weight the tokens themselves, write (<asset0>:1.2) in the prompt.",
+        number("strength", 1.0, -4.0, 4.0, 0.05)(
+            "How much of the learned weight changes to apply: 1 applies them as trained, 0 leaves only the "
+            "tokens' vectors. To weight the tokens themselves, write (<asset0>:1.2) in the prompt."
         ),
-        io.Combo.Input(
-            "base_model",
-            options=["must match", "any"],
-            default="must match",
-            tooltip="must match accepts only the model that the concepts were trained on, because they fit no other "
-            "exactly. any tries them on another SD1.5 model, such as a fine-tune, or after a LoRA.",
+        choice("base_model", ["must match", "any"], "must match")(
+            "must match accepts only the model that the concepts were trained on, because they fit no other "
+            "exactly. any tries them on another SD1.5 model, such as a fine-tune, or after a LoRA."
         ),
     ]
 
@@ -204,26 +166,17 @@ def _why_no_lora(concepts: Learned, write: str) -> str:
 
 def _export_inputs() -> list[io.Input]:
     return [
-        io.Combo.Input(
-            "write",
-            options=list(EXPORTS),
-            default=EXPORTS[0],
-            tooltip="own file: everything in one file, for Load Concepts. exports: also an embedding for each token in "
+        choice("write", EXPORTS, EXPORTS[0])(
+            "own file: everything in one file, for Load Concepts. exports: also an embedding for each token in "
             "models/embeddings, and the changes of weights in models/loras for Load LoRA. Those of mode lora are a "
-            "LoRA that other programs read too; those of full are whole differences, which ComfyUI alone reads.",
+            "LoRA that other programs read too; those of full are whole differences, which ComfyUI alone reads."
         ),
-        io.String.Input(
-            "export_name",
-            default="scenescope",
-            tooltip="Name of the exports, with / between folders: scenescope gives embedding:scenescope-asset0 and a "
-            "LoRA called scenescope. No spaces, commas, colons or parentheses, which would end a name in a prompt.",
+        text("export_name", "scenescope")(
+            "Name of the exports, with / between folders: scenescope gives embedding:scenescope-asset0 and a "
+            "LoRA called scenescope. No spaces, commas, colons or parentheses, which would end a name in a prompt."
         ),
-        io.Boolean.Input(
-            "overwrite_exports",
-            default=False,
-            advanced=True,
-            tooltip="Replace exports of the same name. Off by default: a number is added instead, and the report says "
-            "which.",
+        switch("overwrite_exports", advanced=True)(
+            "Replace exports of the same name. Off by default: a number is added instead, and the report says which."
         ),
     ]
 

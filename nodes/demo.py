@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..host.demo import demo_scene, load_demo_model
+from .widgets.declare import choice, whole
 from .widgets.sockets import CATEGORY
 
 
@@ -74,42 +75,21 @@ class DemoScene(io.ComfyNode):
 
 def _scene_inputs() -> list[io.Input]:
     return [
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=2**32 - 1,
-            control_after_generate=True,
-            tooltip="Which scene. The same number draws the same picture everywhere.",
+        whole("seed", 0, 0, 2**32 - 1, control_after_generate=True)(
+            "Which scene. The same number draws the same picture everywhere."
         ),
-        io.Combo.Input(
-            "things",
-            options=["2", "3"],
-            default="2",
-            tooltip="How many things. 2 by default: they are larger, so they are learned faster.",
+        choice("things", ["2", "3"], "2")(
+            "How many things. 2 by default: they are larger, so they are learned faster."
         ),
-        io.Combo.Input(
-            "masks",
-            options=["loose", "exact"],
-            default="loose",
-            tooltip="loose: a few pixels too wide, like a mask drawn by hand, which is what the method is made for. "
-            "exact: the true outline, for measuring.",
+        choice("masks", ["loose", "exact"], "loose")(
+            "loose: a few pixels too wide, like a mask drawn by hand, which is what the method is made for. "
+            "exact: the true outline, for measuring."
         ),
-        io.Int.Input(
-            "width",
-            default=128,
-            min=64,
-            max=2048,
-            step=8,
-            tooltip="Width in pixels, a multiple of 8; 128 is what the Demo Model was trained at.",
+        whole("width", 128, 64, 2048, step=8)(
+            "Width in pixels, a multiple of 8; 128 is what the Demo Model was trained at."
         ),
-        io.Int.Input(
-            "height",
-            default=128,
-            min=64,
-            max=2048,
-            step=8,
-            tooltip="Height in pixels, a multiple of 8; 128 is what the Demo Model was trained at.",
+        whole("height", 128, 64, 2048, step=8)(
+            "Height in pixels, a multiple of 8; 128 is what the Demo Model was trained at."
         ),
     ]
 

@@ -18,6 +18,7 @@ from ..scenescope.training.learned.concepts import Concepts as Learned
 from ..scenescope.training.learned.prompts import MOST_PICTURES, WHICH
 from .concepts import applying_inputs
 from .record import sampler_inputs
+from .widgets.declare import choice, text, whole
 from .widgets.sockets import CATEGORY, AttentionMaps, Concepts
 
 _WRITTEN = re.compile(r"<[^<>\s]+>")
@@ -62,14 +63,14 @@ class GenerateFromTokens(io.ComfyNode):
     def execute(cls, model, clip, vae, concepts: Learned, **widgets: Any) -> io.NodeOutput:
         """Generate and show the grid."""
         made = generate((model, clip, vae), concepts, request_of(widgets), cls.hidden.unique_id)
-        text = "\n".join([_counted(made), *doubts_of(made, concepts, widgets["negative"])])
+        report = "\n".join([_counted(made), *doubts_of(made, concepts, widgets["negative"])])
         prompts = "\n".join(" ".join(prompt.split()) for prompt in made.prompts)
         if isinstance(made.recording, SceneScopeError):
-            text, viewer, maps = f"{text}\n{made.recording}", {}, withheld(str(made.recording))
+            report, viewer, maps = f"{report}\n{made.recording}", {}, withheld(str(made.recording))
         else:
             viewer, maps = viewer_ui(made.recording, words=made.words, picture=made.recorded), made.recording
         outputs = (made.images, made.grid, maps, prompts, made.recorded)
-        said = say_and_keep(cls.hidden.unique_id, text)
+        said = say_and_keep(cls.hidden.unique_id, report)
         return io.NodeOutput(*outputs, ui=ui.PreviewImage(made.grid, cls=cls).as_dict() | viewer | said)
 
 
@@ -117,47 +118,27 @@ def _model_inputs() -> list[io.Input]:
 
 def _prompt_inputs() -> list[io.Input]:
     return [
-        io.String.Input(
-            "prompt",
-            multiline=True,
-            default="a photo of {tokens} at the beach",
-            tooltip="A prompt with handles such as <asset0>, or a template in which {tokens} stands for a subset of "
-            "the tokens, joined by `and`, as in training. The default is the first of the paper's ten templates.",
+        text("prompt", "a photo of {tokens} at the beach", multiline=True)(
+            "A prompt with handles such as <asset0>, or a template in which {tokens} stands for a subset of "
+            "the tokens, joined by `and`, as in training. The default is the first of the paper's ten templates."
         ),
-        io.String.Input(
-            "negative",
-            multiline=True,
-            default="",
-            tooltip="What the pictures should not show. Empty by default, as in training.",
+        text("negative", multiline=True)("What the pictures should not show. Empty by default, as in training."),
+        choice("subsets", WHICH, "all")(
+            "What {tokens} stands for: all subsets, small ones first (3 prompts for two tokens, 7 for three, "
+            "15 for four), each token alone, or all of them together. No effect without {tokens}."
         ),
-        io.Combo.Input(
-            "subsets",
-            options=list(WHICH),
-            default="all",
-            tooltip="What {tokens} stands for: all subsets, small ones first (3 prompts for two tokens, 7 for three, "
-            "15 for four), each token alone, or all of them together. No effect without {tokens}.",
-        ),
-        io.Int.Input(
-            "seeds",
-            default=2,
-            min=1,
-            max=MOST_PICTURES,
-            tooltip="How many seeds each prompt has: the seed below and those after it. 2 shows at a glance what is "
-            f"learned and what is chance. Prompts times seeds are at most {MOST_PICTURES}.",
+        whole("seeds", 2, 1, MOST_PICTURES)(
+            "How many seeds each prompt has: the seed below and those after it. 2 shows at a glance what is "
+            f"learned and what is chance. Prompts times seeds are at most {MOST_PICTURES}."
         ),
     ]
 
 
 def _size_inputs() -> list[io.Input]:
     return [
-        io.Int.Input(
-            name,
-            default=512,
-            min=64,
-            max=4096,
-            step=8,
-            tooltip=f"{name.capitalize()} of the pictures in pixels, a multiple of 8; 512 is SD1.5's own, 128 the Demo "
-            "Model's. Not used where a latent is connected.",
+        whole(name, 512, 64, 4096, step=8)(
+            f"{name.capitalize()} of the pictures in pixels, a multiple of 8; 512 is SD1.5's own, 128 the Demo "
+            "Model's. Not used where a latent is connected."
         )
         for name in ("width", "height")
     ]
@@ -166,13 +147,9 @@ def _size_inputs() -> list[io.Input]:
 def _last_inputs() -> list[io.Input]:
     return [
         *applying_inputs(),
-        io.Int.Input(
-            "maps_of",
-            default=-1,
-            min=-MOST_PICTURES,
-            max=MOST_PICTURES,
-            tooltip="Which prompt's attention maps to give: 1 is the grid's first row, -1 the last, which for all "
-            "subsets names every token.",
+        whole("maps_of", -1, -MOST_PICTURES, MOST_PICTURES)(
+            "Which prompt's attention maps to give: 1 is the grid's first row, -1 the last, which for all "
+            "subsets names every token."
         ),
         io.Latent.Input(
             "latent_image",

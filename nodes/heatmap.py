@@ -12,6 +12,7 @@ from ..host.prompts.words import picture_cautions, picture_size, words_asked
 from ..scenescope.attention.draw.figure import LAYOUTS, draw
 from ..scenescope.attention.draw.render import overlay
 from ..scenescope.attention.read.normalise import NORMALISATIONS
+from .widgets.declare import choice, share, text, whole
 from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
 from .widgets.view import (
     COLOURS,
@@ -42,7 +43,7 @@ class TokenHeatmap(io.ComfyNode):
             search_aliases=ALIASES,
             inputs=[
                 AttentionMaps.Input("attention_maps", tooltip="From Attention Maps, Sample and Record, or Load Maps."),
-                io.String.Input("words", default="", multiline=True, tooltip=WORDS_TIP),
+                text("words", multiline=True)(WORDS_TIP),
                 *view_inputs(),
                 *_drawing_inputs(),
                 *more_view_inputs(),
@@ -100,16 +101,11 @@ class HeatmapOverlay(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The picture, or the batch that was sampled."),
                 io.Mask.Input("mask", tooltip="Maps 0 to 1 of any size, such as Token Heatmap's MASK."),
-                io.Float.Input(
-                    "opacity",
-                    default=0.7,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How much the colour covers where the map is 1; half of that where it is 0. 0.7 keeps the "
-                    "picture readable under the brightest spot.",
+                share("opacity", 0.7)(
+                    "How much the colour covers where the map is 1; half of that where it is 0. 0.7 keeps the "
+                    "picture readable under the brightest spot."
                 ),
-                io.Combo.Input("colours", options=COLOURS, default="inferno", tooltip=COLOURS_TIP),
+                choice("colours", COLOURS, "inferno")(COLOURS_TIP),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="A picture for each map.")],
             is_output_node=True,
@@ -125,29 +121,17 @@ class HeatmapOverlay(io.ComfyNode):
 
 def _drawing_inputs() -> list[io.Input]:
     return [
-        io.Combo.Input(
-            "normalisation",
-            options=[name for name in NORMALISATIONS if name != "runs"],
-            default="words",
-            tooltip="What the top of the colour bar stands for. words: the largest share of all words, so that words "
+        choice("normalisation", [name for name in NORMALISATIONS if name != "runs"], "words")(
+            "What the top of the colour bar stands for. words: the largest share of all words, so that words "
             "can be compared (default). maximum: each map's own largest share; it shows shapes, but never compare its "
-            "colours. share: 1, all the attention there is. ratio: how many times the even share.",
+            "colours. share: 1, all the attention there is. ratio: how many times the even share."
         ),
-        io.Combo.Input(
-            "layout",
-            options=list(LAYOUTS),
-            default="sheet",
-            tooltip="sheet: all maps on one picture. captioned: one picture for each. plain: the same without any "
-            "text. animation: a sheet for each step, on one scale, as a batch for any video node.",
+        choice("layout", LAYOUTS, "sheet")(
+            "sheet: all maps on one picture. captioned: one picture for each. plain: the same without any "
+            "text. animation: a sheet for each step, on one scale, as a batch for any video node."
         ),
-        io.Combo.Input("colours", options=COLOURS, default="inferno", tooltip=COLOURS_TIP),
-        io.Int.Input(
-            "image_index",
-            default=-1,
-            min=-1,
-            max=4095,
-            tooltip="Which picture of a batch, from 0; -1 shows each.",
-        ),
+        choice("colours", COLOURS, "inferno")(COLOURS_TIP),
+        whole("image_index", -1, -1, 4095)("Which picture of a batch, from 0; -1 shows each."),
     ]
 
 

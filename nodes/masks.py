@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..host.editor.messages import say_on_node
 from ..scenescope.attention.read.masks import CUTS, cut_masks, refine_by
+from .widgets.declare import choice, number, whole
 from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
 
 
@@ -28,31 +29,19 @@ class MapToMask(io.ComfyNode):
                 io.Mask.Input(
                     "mask", tooltip="The map: Token Heatmap's MASK, values 0 to 1. One mask is cut from each."
                 ),
-                io.Combo.Input(
-                    "method",
-                    options=list(CUTS),
-                    default="fraction",
-                    tooltip="fraction keeps what reaches a fraction of each map's own maximum; it is the default "
+                choice("method", CUTS, "fraction")(
+                    "fraction keeps what reaches a fraction of each map's own maximum; it is the default "
                     "because you can tune it. otsu finds the threshold that best splits each map in two, with nothing "
-                    "to tune.",
+                    "to tune."
                 ),
-                io.Float.Input(
-                    "threshold",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="For fraction: the share of each map's maximum, 0 to 1. Half the maximum is where a "
-                    "blurred edge was.",
+                number("threshold", 0.5, 0.0, 1.0, 0.01)(
+                    "For fraction: the share of each map's maximum, 0 to 1. Half the maximum is where a "
+                    "blurred edge was."
                 ),
-                io.Int.Input(
-                    "refine",
-                    default=0,
-                    min=0,
-                    max=20,
-                    tooltip="How many times self-attention spreads the map over what belongs together before it is "
+                whole("refine", 0, 0, 20)(
+                    "How many times self-attention spreads the map over what belongs together before it is "
                     "cut. 0, the default, is off: refining can make masks worse, as it did on the demo model, so "
-                    "compare with and without. Needs attention_maps recorded with `cross and self`.",
+                    "compare with and without. Needs attention_maps recorded with `cross and self`."
                 ),
                 AttentionMaps.Input("attention_maps", optional=True, tooltip="The same run's maps, only for refine."),
                 io.Mask.Input(

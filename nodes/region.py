@@ -10,6 +10,7 @@ from ..host.acting.region import GatingRegion, gated, region_mask, with_region
 from ..host.shapes import PIXELS
 from ..scenescope.attention.act.region import RegionTrack
 from ..scenescope.dims import Grid
+from .widgets.declare import choice, number, share, text, whole
 from .widgets.sockets import CATEGORY, Region
 
 ALIASES = [
@@ -66,77 +67,40 @@ def _region_inputs() -> list[io.Input]:
             tooltip="The prompt of the whole picture, which has the words. Leave out of it what `inside` should "
             "decide: a colour named here is not replaced.",
         ),
-        io.String.Input(
-            "words",
-            default="",
-            tooltip="The words of the base prompt whose region to use: `circle`. Several are averaged.",
+        text("words")("The words of the base prompt whose region to use: `circle`. Several are averaged."),
+        number("cut", 0.4, 0.05, 0.95, 0.05)(
+            "A place belongs to the region if it reaches this share of the map's maximum. 0.4 is a little "
+            "wide, which works best for prompts; 0.6 fits the finished thing best."
         ),
-        io.Float.Input(
-            "cut",
-            default=0.4,
-            min=0.05,
-            max=0.95,
-            step=0.05,
-            tooltip="A place belongs to the region if it reaches this share of the map's maximum. 0.4 is a little "
-            "wide, which works best for prompts; 0.6 fits the finished thing best.",
+        whole("grow", 0, -4, 16)(
+            "How many latent cells (8 pixels each) to widen the region by; negative numbers narrow it."
         ),
-        io.Int.Input(
-            "grow",
-            default=0,
-            min=-4,
-            max=16,
-            tooltip="How many latent cells (8 pixels each) to widen the region by; negative numbers narrow it.",
-        ),
-        io.Float.Input(
-            "start",
-            default=0.05,
-            min=0.0,
-            max=1.0,
-            step=0.05,
-            tooltip="Share of the steps before the region is used; until then the base prompt has the whole picture. "
-            "Early works best, even though the region is still rough.",
+        share("start", 0.05)(
+            "Share of the steps before the region is used; until then the base prompt has the whole picture. "
+            "Early works best, even though the region is still rough."
         ),
     ]
 
 
 def _more_inputs() -> list[io.Input]:
     return [
-        io.Float.Input(
-            "freeze",
-            default=1.0,
-            min=0.0,
-            max=1.0,
-            step=0.05,
-            advanced=True,
-            tooltip="Share of the steps after which the region no longer moves; 1 follows it to the end.",
+        share("freeze", 1.0, advanced=True)(
+            "Share of the steps after which the region no longer moves; 1 follows it to the end."
         ),
-        io.String.Input(
-            "rivals",
-            default="",
-            advanced=True,
-            tooltip="Other words of the base prompt that the region's words have to outweigh, separated by commas: "
-            "`square, star`. Empty, the default, means none.",
+        text("rivals", advanced=True)(
+            "Other words of the base prompt that the region's words have to outweigh, separated by commas: "
+            "`square, star`. Empty, the default, means none."
         ),
-        io.Combo.Input(
-            "inpaint",
-            options=["off", "inside", "outside"],
-            default="off",
-            advanced=True,
-            tooltip="For a LATENT with a noise mask: sample anew only inside the region, or only outside it.",
+        choice("inpaint", ["off", "inside", "outside"], "off", advanced=True)(
+            "For a LATENT with a noise mask: sample anew only inside the region, or only outside it."
         ),
         io.Conditioning.Input(
             "inside",
             optional=True,
             tooltip="What counts inside the region: another prompt, or the same with a LoRA's hook (Set CLIP Hooks).",
         ),
-        io.Float.Input(
-            "strength",
-            default=1.0,
-            min=0.0,
-            max=1.0,
-            step=0.05,
-            optional=True,
-            tooltip="How much of the region goes to `inside`; the rest stays with the base prompt.",
+        share("strength", 1.0, optional=True)(
+            "How much of the region goes to `inside`; the rest stays with the base prompt."
         ),
     ]
 
@@ -157,13 +121,7 @@ class GetRegionMask(io.ComfyNode):
             inputs=[
                 Region.Input("region", tooltip="From Word Region."),
                 io.Latent.Input("latent", tooltip="The sampler's LATENT: this node waits for it, and takes its size."),
-                io.Int.Input(
-                    "step",
-                    default=-1,
-                    min=-2,
-                    max=9999,
-                    tooltip="Sampler step from 0; -1 is the last one, -2 every step as a batch.",
-                ),
+                whole("step", -1, -2, 9999)("Sampler step from 0; -1 is the last one, -2 every step as a batch."),
             ],
             outputs=[io.Mask.Output(display_name="MASK", tooltip="The region, 0 to 1, at full picture size.")],
         )

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..host.acting.run import with_act
 from ..scenescope.attention.act.replay import Playing, Replay
 from ..scenescope.attention.record.selection import NEGATIVE, POSITIVE
+from .widgets.declare import choice, share, text
 from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
 
 _BRANCHES = {"positive": (POSITIVE,), "negative": (NEGATIVE,), "both": (POSITIVE, NEGATIVE)}
@@ -30,33 +31,18 @@ class ReplayAttention(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The MODEL that the recorded run was sampled with, with its LoRAs."),
                 AttentionMaps.Input("attention_maps", tooltip="The earlier run, recorded with keep_queries."),
-                io.Float.Input(
-                    "cross_until",
-                    default=0.4,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="Share of the steps in which words keep the recorded attention. 0.4 keeps the layout and "
+                share("cross_until", 0.4)(
+                    "Share of the steps in which words keep the recorded attention. 0.4 keeps the layout and "
                     "lets colours, textures and backgrounds change; 0.8 keeps more, and freezes textures and "
-                    "backgrounds too. 0 replays nothing.",
+                    "backgrounds too. 0 replays nothing."
                 ),
-                io.Float.Input(
-                    "self_until",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="The same for self-attention, which holds shapes and textures. 0 for most edits; 0.8, with "
+                share("self_until", 0.0)(
+                    "The same for self-attention, which holds shapes and textures. 0 for most edits; 0.8, with "
                     "cross_until 0.8 to 1, to recolour and change nothing else. Needs a recording with "
-                    "keep_self_queries.",
+                    "keep_self_queries."
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="1 uses the earlier run's attention, 0 the new run's own; values in between mix them.",
+                share("strength", 1.0)(
+                    "1 uses the earlier run's attention, 0 the new run's own; values in between mix them."
                 ),
                 *_matching_inputs(),
                 io.Mask.Input(
@@ -93,41 +79,24 @@ class ReplayAttention(io.ComfyNode):
 
 def _matching_inputs() -> list[io.Input]:
     return [
-        io.String.Input(
-            "swaps",
-            default="",
-            multiline=True,
-            tooltip="Which new word replaces which old one: `red > blue`, one pair per line. Empty, the default, "
-            "compares the prompts: words in the same place are swapped, and new words attend freely.",
+        text("swaps", multiline=True)(
+            "Which new word replaces which old one: `red > blue`, one pair per line. Empty, the default, "
+            "compares the prompts: words in the same place are swapped, and new words attend freely."
         ),
-        io.String.Input(
-            "words",
-            default="",
-            advanced=True,
-            tooltip="Words of the new prompt that keep the recorded attention, separated by commas; the others "
-            "attend freely. Empty means all.",
+        text("words", advanced=True)(
+            "Words of the new prompt that keep the recorded attention, separated by commas; the others "
+            "attend freely. Empty means all."
         ),
-        io.Combo.Input(
-            "match",
-            options=["words", "columns"],
-            default="words",
-            advanced=True,
-            tooltip="words: prompts of any length, compared word by word; needs Trace Words before CLIP Text Encode. "
-            "columns: token by token, for prompts whose words are not known.",
+        choice("match", ["words", "columns"], "words", advanced=True)(
+            "words: prompts of any length, compared word by word; needs Trace Words before CLIP Text Encode. "
+            "columns: token by token, for prompts whose words are not known."
         ),
-        io.Combo.Input(
-            "branch",
-            options=list(_BRANCHES),
-            default="positive",
-            advanced=True,
-            tooltip="Which prompt's attention to replay. The positive prompt's is enough.",
+        choice("branch", _BRANCHES, "positive", advanced=True)(
+            "Which prompt's attention to replay. The positive prompt's is enough."
         ),
-        io.String.Input(
-            "blocks",
-            default="all",
-            advanced=True,
-            tooltip="Which blocks to replay: all, down, mid, up, or names such as `output 9, output 10`. Without the "
-            "finest grid, little is kept.",
+        text("blocks", "all", advanced=True)(
+            "Which blocks to replay: all, down, mid, up, or names such as `output 9, output 10`. Without the "
+            "finest grid, little is kept."
         ),
     ]
 

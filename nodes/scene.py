@@ -11,6 +11,7 @@ from ..host.scene import Naming, built_scene, painted_strokes, strokes_version
 from ..scenescope.training.scene.masks import MaskSources
 from ..scenescope.training.scene.preview import with_given
 from ..scenescope.training.scene.scene import MOST_CONCEPTS
+from .widgets.declare import text, whole
 from .widgets.sockets import CATEGORY, Scene, takes_pictures
 
 PICTURE_EVENT = "scenescope.picture"
@@ -113,37 +114,22 @@ def _mark_inputs() -> list[io.Input]:
 
 def _name_inputs() -> list[io.Input]:
     return [
-        io.String.Input(
-            "handles",
-            default="",
-            multiline=True,
-            placeholder="handles, one a line; empty: <asset0>, <asset1>, ...",
-            tooltip="What prompts will call each thing, one per line, in the order of the masks. Empty lines become "
-            "<asset0>, <asset1> and so on, as in the paper: names that aren't words.",
+        text("handles", multiline=True, placeholder="handles, one a line; empty: <asset0>, <asset1>, ...")(
+            "What prompts will call each thing, one per line, in the order of the masks. Empty lines become "
+            "<asset0>, <asset1> and so on, as in the paper: names that aren't words."
         ),
-        io.String.Input(
-            "words",
-            default="",
-            multiline=True,
-            placeholder="starting words, one a line; may stay empty",
-            tooltip="The ordinary word that each thing starts from, one per line; one-token words work best. Without "
-            "one, a thing starts near `object`. One more line is for the background.",
+        text("words", multiline=True, placeholder="starting words, one a line; may stay empty")(
+            "The ordinary word that each thing starts from, one per line; one-token words work best. Without "
+            "one, a thing starts near `object`. One more line is for the background."
         ),
-        io.String.Input(
-            "background",
-            default="",
-            tooltip="A handle such as <background> for everything that no mask covers, learned as one more thing, as "
-            "in the paper. Empty, the default: the background isn't learned.",
+        text("background")(
+            "A handle such as <background> for everything that no mask covers, learned as one more thing, as "
+            "in the paper. Empty, the default: the background isn't learned."
         ),
-        io.Int.Input(
-            "resolution",
-            default=512,
-            min=0,
-            max=2048,
-            step=8,
-            tooltip="Size of the training picture in pixels: the side of a square with as many pixels. The aspect is "
+        whole("resolution", 512, 0, 2048, step=8)(
+            "Size of the training picture in pixels: the side of a square with as many pixels. The aspect is "
             "kept, and less than 8 pixels of a side are cut off. 512 is what SD1.5 was trained at; the Demo Model "
-            "wants 128. 0 keeps the picture's size.",
+            "wants 128. 0 keeps the picture's size."
         ),
     ]
 

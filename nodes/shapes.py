@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..host.editor.shapes import shapes_ui
 from ..host.shapes import shape_log
+from .widgets.declare import whole
 from .widgets.sockets import CATEGORY, AttentionMaps
 
 ALIASES = [
@@ -68,37 +69,18 @@ class BlockShapes(io.ComfyNode):
 
 def _size_inputs() -> list[io.Input]:
     return [
-        io.Int.Input(
-            "width",
-            default=512,
-            min=16,
-            max=16384,
-            step=8,
-            tooltip="Width of the picture in pixels, a multiple of 8; 512 is what SD1.5 was trained at.",
+        whole("width", 512, 16, 16384, step=8)(
+            "Width of the picture in pixels, a multiple of 8; 512 is what SD1.5 was trained at."
         ),
-        io.Int.Input(
-            "height",
-            default=512,
-            min=16,
-            max=16384,
-            step=8,
-            tooltip="Height of the picture in pixels, a multiple of 8; 512 is what SD1.5 was trained at.",
+        whole("height", 512, 16, 16384, step=8)(
+            "Height of the picture in pixels, a multiple of 8; 512 is what SD1.5 was trained at."
         ),
-        io.Int.Input(
-            "batch_size",
-            default=1,
-            min=1,
-            max=4096,
-            tooltip="Rows of one model call. 1 shows the bytes of one picture; sampling with a negative prompt runs "
-            "two rows for each picture.",
+        whole("batch_size", 1, 1, 4096)(
+            "Rows of one model call. 1 shows the bytes of one picture; sampling with a negative prompt runs "
+            "two rows for each picture."
         ),
-        io.Int.Input(
-            "tokens",
-            default=77,
-            min=77,
-            max=77 * 64,
-            step=77,
-            tooltip="Tokens of the prompt: 77 for each chunk, so 154 for a long prompt. A short prompt has 77 too.",
+        whole("tokens", 77, 77, 77 * 64, step=77)(
+            "Tokens of the prompt: 77 for each chunk, so 154 for a long prompt. A short prompt has 77 too."
         ),
     ]
 

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of
+from .widgets.declare import TakesTooltip, choice, number, share, text, whole
 from .widgets.sockets import CATEGORY, AttentionMaps, Steering, takes_pictures
 
 ALIASES = [
@@ -66,75 +67,45 @@ class SteerWords(io.ComfyNode):
 def _word_inputs() -> list[io.Input]:
     return [
         io.Model.Input("model", tooltip="The MODEL to steer: SD1.5, SD2 or SDXL, with any LoRA or patch."),
-        io.String.Input(
-            "words",
-            default="",
-            multiline=True,
-            placeholder="red circle\nblue square",
-            tooltip="Words of the prompt, one thing per line: `red circle`, `cat#2`, a learned token, "
+        text("words", multiline=True, placeholder="red circle\nblue square")(
+            "Words of the prompt, one thing per line: `red circle`, `cat#2`, a learned token, "
             "`embedding:name`. Whole phrases work far better than nouns alone. The first line belongs to the first "
-            "mask or box, the second to the second; lines without one are steered everywhere.",
+            "mask or box, the second to the second; lines without one are steered everywhere."
         ),
     ]
 
 
+def _log_odds(name: str, default: float) -> TakesTooltip:
+    return number(name, default, -12.0, 12.0, 0.25)
+
+
 def _odds_inputs() -> list[io.Input]:
-    def log_odds(name: str, default: float, tooltip: str) -> io.Input:
-        return io.Float.Input(name, default=default, min=-12.0, max=12.0, step=0.25, tooltip=tooltip)
-
-    def share(name: str, default: float, tooltip: str) -> io.Input:
-        return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.05, tooltip=tooltip)
-
     return [
-        log_odds(
-            "strength",
-            2.0,
+        _log_odds("strength", 2.0)(
             "For lines without a place, in log-odds: +2 makes the odds of looking at the words 7.4 times as high, -12 "
-            "switches them off, 0 does nothing at all. Above 2 other things get lost: better give the words a place.",
+            "switches them off, 0 does nothing at all. Above 2 other things get lost: better give the words a place."
         ),
-        log_odds(
-            "inside",
-            6.0,
-            "For lines with a place: log-odds added inside it. 6, odds times 403, placed best where it was measured.",
+        _log_odds("inside", 6.0)(
+            "For lines with a place: log-odds added inside it. 6, odds times 403, placed best where it was measured."
         ),
-        log_odds(
-            "outside",
-            -6.0,
-            "For lines with a place: log-odds added outside it. Leave it below 0: inside alone places much worse.",
+        _log_odds("outside", -6.0)(
+            "For lines with a place: log-odds added outside it. Leave it below 0: inside alone places much worse."
         ),
-        share("start", 0.0, "From which share of the sampler's steps on. The first steps decide the layout: keep 0."),
-        share(
-            "end",
-            0.5,
+        share("start", 0.0)("From which share of the sampler's steps on. The first steps decide the layout: keep 0."),
+        share("end", 0.5)(
             "Up to which share of the steps. The first half decides where things are, and later steps draw freely; 1 "
-            "to switch a word off or to hold places to the end.",
+            "to switch a word off or to hold places to the end."
         ),
-        io.Combo.Input(
-            "branch",
-            options=["positive", "negative", "both"],
-            default="positive",
-            tooltip="Which prompt's words: the positive one's, the negative one's, or both.",
+        choice("branch", ["positive", "negative", "both"], "positive")(
+            "Which prompt's words: the positive one's, the negative one's, or both."
         ),
-        io.String.Input(
-            "blocks",
-            default="all",
-            advanced=True,
-            tooltip="Which blocks: all, down, mid, up, or names such as `input 7, output 3`. All works best.",
+        text("blocks", "all", advanced=True)(
+            "Which blocks: all, down, mid, up, or names such as `input 7, output 3`. All works best."
         ),
-        io.String.Input(
-            "heads",
-            default="all",
-            advanced=True,
-            tooltip="Which attention heads: all, or numbers and ranges from 0: `0, 3-5`.",
-        ),
-        io.Int.Input(
-            "entry",
-            default=-1,
-            min=-1,
-            max=99,
-            advanced=True,
-            tooltip="Which conditioning of the branch, from 0, where there are several (Combine, areas); -1 steers "
-            "each that has the words.",
+        text("heads", "all", advanced=True)("Which attention heads: all, or numbers and ranges from 0: `0, 3-5`."),
+        whole("entry", -1, -1, 99, advanced=True)(
+            "Which conditioning of the branch, from 0, where there are several (Combine, areas); -1 steers "
+            "each that has the words."
         ),
     ]
 

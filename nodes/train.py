@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..host.training.plan import Plan
 from ..host.training.run import train_concepts
+from .widgets.declare import number, switch, text, whole
 from .widgets.settings import PRESETS, setting_inputs, settings_of
 from .widgets.sockets import CATEGORY, Concepts, Scene, Settings
 
@@ -97,95 +98,53 @@ class TrainConcepts(io.ComfyNode):
 
 def _keeping_inputs() -> list[io.Input]:
     return [
-        io.String.Input(
-            "run_name",
-            default="",
-            tooltip="Name of the run's folder in output/training, which keeps its state, curves and samples. Empty, "
+        text("run_name")(
+            "Name of the run's folder in output/training, which keeps its state, curves and samples. Empty, "
             "the default, names it after everything it learns from: if you change anything, a new run begins; if you "
-            "change nothing, the run resumes or, once finished, returns at once.",
+            "change nothing, the run resumes or, once finished, returns at once."
         ),
-        io.Int.Input(
-            "save_every",
-            default=50,
-            min=1,
-            max=100_000,
-            advanced=True,
-            tooltip="How often the state is saved, in steps. A cancelled run saves its last step anyway; this is for "
-            "crashes. The state of lora takes about 110 MB at rank 16, that of full 12 GB.",
+        whole("save_every", 50, 1, 100_000, advanced=True)(
+            "How often the state is saved, in steps. A cancelled run saves its last step anyway; this is for "
+            "crashes. The state of lora takes about 110 MB at rank 16, that of full 12 GB."
         ),
-        io.Boolean.Input(
-            "checkpointing",
-            default=False,
-            advanced=True,
-            tooltip="Compute blocks twice instead of keeping what they computed: less memory, about a third more time, "
-            "the same result. Off, the default, does so only where the GPU's free memory would not do.",
+        switch("checkpointing", advanced=True)(
+            "Compute blocks twice instead of keeping what they computed: less memory, about a third more time, "
+            "the same result. Off, the default, does so only where the GPU's free memory would not do."
         ),
     ]
 
 
 def _sample_inputs() -> list[io.Input]:
     return [
-        io.String.Input(
-            "sample_prompt",
-            default="a photo of {}",
-            tooltip="What the sample pictures show. {} stands for all handles, joined by `and`; or write the handles "
-            "yourself.",
+        text("sample_prompt", "a photo of {}")(
+            "What the sample pictures show. {} stands for all handles, joined by `and`; or write the handles yourself."
         ),
-        io.Int.Input(
-            "sample_every",
-            default=100,
-            min=0,
-            max=100_000,
-            tooltip="How often sample pictures are made, in steps; 0 makes one set at the end only. The noise is the "
-            "same each time, so you can compare them.",
+        whole("sample_every", 100, 0, 100_000)(
+            "How often sample pictures are made, in steps; 0 makes one set at the end only. The noise is the "
+            "same each time, so you can compare them."
         ),
-        io.Int.Input("sample_count", default=2, min=0, max=16, tooltip="Pictures in a set; 0 makes none."),
-        io.Int.Input(
-            "sample_seed",
-            default=0,
-            min=0,
-            max=2**32 - 1,
-            advanced=True,
-            tooltip="Seed of the sample pictures' noise. Fixed, so that sets can be compared.",
+        whole("sample_count", 2, 0, 16)("Pictures in a set; 0 makes none."),
+        whole("sample_seed", 0, 0, 2**32 - 1, advanced=True)(
+            "Seed of the sample pictures' noise. Fixed, so that sets can be compared."
         ),
-        io.Int.Input(
-            "sample_steps",
-            default=20,
-            min=1,
-            max=1000,
-            advanced=True,
-            tooltip="Sampler steps (DDIM) of sample and class pictures. 20 is enough to judge; the reference takes 50.",
+        whole("sample_steps", 20, 1, 1000, advanced=True)(
+            "Sampler steps (DDIM) of sample and class pictures. 20 is enough to judge; the reference takes 50."
         ),
-        io.Float.Input(
-            "sample_cfg",
-            default=5.0,
-            min=1.0,
-            max=30.0,
-            step=0.5,
-            advanced=True,
-            tooltip="Guidance (CFG) of sample and class pictures. The reference uses 7.5, which is too strong for the "
-            "demo model.",
+        number("sample_cfg", 5.0, 1.0, 30.0, 0.5, advanced=True)(
+            "Guidance (CFG) of sample and class pictures. The reference uses 7.5, which is too strong for the "
+            "demo model."
         ),
     ]
 
 
 def _class_inputs() -> list[io.Input]:
     return [
-        io.String.Input(
-            "class_prompt",
-            default="a photo at the beach",
-            advanced=True,
-            tooltip="Only for the prior `class`: the prompt of the class pictures, which hold the model to what it "
-            "knew. The reference's.",
+        text("class_prompt", "a photo at the beach", advanced=True)(
+            "Only for the prior `class`: the prompt of the class pictures, which hold the model to what it "
+            "knew. The reference's."
         ),
-        io.Int.Input(
-            "class_count",
-            default=100,
-            min=1,
-            max=10_000,
-            advanced=True,
-            tooltip="Only for the prior `class`: how many pictures the base model makes, once. The reference makes "
-            "100.",
+        whole("class_count", 100, 1, 10_000, advanced=True)(
+            "Only for the prior `class`: how many pictures the base model makes, once. The reference makes 100."
         ),
     ]
 

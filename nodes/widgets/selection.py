@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ...scenescope.attention.record.layers import Kind
 from ...scenescope.attention.record.selection import NEGATIVE, POSITIVE, QueryPrecision, Selection
+from .declare import choice, share, switch, text, whole
 
 _KINDS: dict[str, tuple[Kind, ...]] = {"cross": ("cross",), "self": ("self",), "cross and self": ("cross", "self")}
 _BRANCHES = {"both": (POSITIVE, NEGATIVE), "positive": (POSITIVE,), "negative": (NEGATIVE,)}
@@ -20,44 +21,24 @@ _SELF_GRIDS = {"latent": 1, "latent / 2": 2, "latent / 4": 4, "latent / 8": 8}
 def selection_inputs() -> list[io.Input]:
     """Widgets for everything that a run can keep."""
     return [
-        io.Combo.Input(
-            "attention",
-            options=list(_KINDS),
-            default="cross",
-            tooltip="cross: where each word of the prompt has influence. self: how the parts of the picture relate to "
-            "each other; it costs time and memory, and is needed to refine masks.",
+        choice("attention", _KINDS, "cross")(
+            "cross: where each word of the prompt has influence. self: how the parts of the picture relate to "
+            "each other; it costs time and memory, and is needed to refine masks."
         ),
-        io.String.Input(
-            "blocks",
-            default="all",
-            tooltip="Blocks of the U-Net: all, down, mid, up, or names such as `input 4, middle 0, output 3`. Block "
-            "Shapes lists them.",
+        text("blocks", "all")(
+            "Blocks of the U-Net: all, down, mid, up, or names such as `input 4, middle 0, output 3`. Block "
+            "Shapes lists them."
         ),
-        io.Combo.Input(
-            "heads",
-            options=["mean", "each"],
-            default="mean",
-            tooltip="mean keeps one map per layer, 4.1 MB a step and branch at 512x512. each keeps all heads: eight "
-            "times that.",
+        choice("heads", ["mean", "each"], "mean")(
+            "mean keeps one map per layer, 4.1 MB a step and branch at 512x512. each keeps all heads: eight times that."
         ),
-        io.String.Input(
-            "record_steps",
-            default="all",
-            tooltip="Sampler steps to keep, counted from 0: all, first, last, 0-4, `2, 5, -1`, or every 4.",
+        text("record_steps", "all")(
+            "Sampler steps to keep, counted from 0: all, first, last, 0-4, `2, 5, -1`, or every 4."
         ),
-        io.Combo.Input(
-            "branch",
-            options=list(_BRANCHES),
-            default="both",
-            tooltip="Which prompt to record: the positive one, the negative one, or both.",
-        ),
-        io.Int.Input(
-            "budget",
-            default=2000,
-            min=1,
-            max=1_000_000,
-            tooltip="Megabytes of main memory that one run may take. The need is worked out before the run starts; if "
-            "it is more, the error says what would fit.",
+        choice("branch", _BRANCHES, "both")("Which prompt to record: the positive one, the negative one, or both."),
+        whole("budget", 2000, 1, 1_000_000)(
+            "Megabytes of main memory that one run may take. The need is worked out before the run starts; if "
+            "it is more, the error says what would fit."
         ),
         *_advanced_inputs(),
     ]
@@ -65,48 +46,29 @@ def selection_inputs() -> list[io.Input]:
 
 def _advanced_inputs() -> list[io.Input]:
     return [
-        io.Combo.Input(
-            "evaluations",
-            options=["first", "all"],
-            default="first",
-            advanced=True,
-            tooltip="Second-order samplers evaluate the model several times per step: keep the first evaluation or "
-            "all of them.",
+        choice("evaluations", ["first", "all"], "first", advanced=True)(
+            "Second-order samplers evaluate the model several times per step: keep the first evaluation or all of them."
         ),
-        io.Combo.Input(
-            "precision",
-            options=list(_PRECISIONS),
-            default="half",
-            advanced=True,
-            tooltip="How maps are kept: half is exact to 0.05 % of a share, single doubles the memory. They are always "
-            "computed in single precision.",
+        choice("precision", _PRECISIONS, "half", advanced=True)(
+            "How maps are kept: half is exact to 0.05 % of a share, single doubles the memory. They are always "
+            "computed in single precision."
         ),
-        io.Combo.Input(
-            "self_resolution",
-            options=list(_SELF_GRIDS),
-            default="latent / 2",
-            advanced=True,
-            tooltip="Self-attention is reduced to this grid while it is computed; at the latent's own grid one 512x512 "
-            "map takes 34 MB a layer, step and branch.",
+        choice("self_resolution", _SELF_GRIDS, "latent / 2", advanced=True)(
+            "Self-attention is reduced to this grid while it is computed; at the latent's own grid one 512x512 "
+            "map takes 34 MB a layer, step and branch."
         ),
-        io.Boolean.Input(
-            "keep_queries",
-            default=False,
-            advanced=True,
-            tooltip="Keep queries and keys too, 25 MB a step and branch at 512x512, so that Ask Again can answer for "
-            "words that were not in the prompt, and Replay Attention can play the run again.",
+        switch("keep_queries", advanced=True)(
+            "Keep queries and keys too, 25 MB a step and branch at 512x512, so that Ask Again can answer for "
+            "words that were not in the prompt, and Replay Attention can play the run again."
         ),
         io.Mask.Input(
             "self_region",
             optional=True,
             tooltip="A region of the picture, of any size: self-attention then keeps only what this region attends to.",
         ),
-        io.String.Input(
-            "live_words",
-            default="",
-            optional=True,
-            tooltip="Words whose maps grow on this node while it samples, separated by commas, eight at most. Empty, "
-            "the default, takes the first six of the prompt, without small ones such as `of`. Needs cross-attention.",
+        text("live_words", optional=True)(
+            "Words whose maps grow on this node while it samples, separated by commas, eight at most. Empty, "
+            "the default, takes the first six of the prompt, without small ones such as `of`. Needs cross-attention."
         ),
         *_tape_inputs(),
     ]
@@ -114,43 +76,22 @@ def _advanced_inputs() -> list[io.Input]:
 
 def _tape_inputs() -> list[io.Input]:
     return [
-        io.Boolean.Input(
-            "keep_self_queries",
-            default=False,
-            optional=True,
-            advanced=True,
-            tooltip="Keep queries and keys of self-attention too, 46 MB a step and branch at 512x512: only for Replay "
-            "Attention with `self` above 0.",
+        switch("keep_self_queries", optional=True, advanced=True)(
+            "Keep queries and keys of self-attention too, 46 MB a step and branch at 512x512: only for Replay "
+            "Attention with `self` above 0."
         ),
-        io.Combo.Input(
-            "queries_as",
-            options=list(_QUERIES),
-            default="as maps",
-            optional=True,
-            advanced=True,
-            tooltip="How queries and keys are kept. int8, with a scale for each row, takes half the memory of half "
+        choice("queries_as", _QUERIES, "as maps", optional=True, advanced=True)(
+            "How queries and keys are kept. int8, with a scale for each row, takes half the memory of half "
             "and replays just as well; for a replay that is exact to the last bit, keep the precision that the model "
-            "runs in.",
+            "runs in."
         ),
-        io.Float.Input(
-            "queries_until",
-            default=1.0,
-            min=0.0,
-            max=1.0,
-            step=0.05,
-            optional=True,
-            advanced=True,
-            tooltip="Keep queries and keys only for this share of the steps. By default, Replay Attention plays the "
-            "first 0.4: with 0.4 here, int8 and the positive branch, 20 steps at 512x512 take 101 MB.",
+        share("queries_until", 1.0, optional=True, advanced=True)(
+            "Keep queries and keys only for this share of the steps. By default, Replay Attention plays the "
+            "first 0.4: with 0.4 here, int8 and the positive branch, 20 steps at 512x512 take 101 MB."
         ),
-        io.Combo.Input(
-            "steered",
-            options=["as used", "before"],
-            default="as used",
-            optional=True,
-            advanced=True,
-            tooltip="Where Steer Words acts in the same run: keep the maps as they are used, or as they would be "
-            "before steering. Two recorders in a row keep both, for Compare Maps.",
+        choice("steered", ["as used", "before"], "as used", optional=True, advanced=True)(
+            "Where Steer Words acts in the same run: keep the maps as they are used, or as they would be "
+            "before steering. Two recorders in a row keep both, for Compare Maps."
         ),
     ]
 

@@ -14,6 +14,7 @@ from ...scenescope.attention.record.choices import RESOLUTIONS
 from ...scenescope.dims import Grid
 from ...scenescope.drawing.colormap import COLOUR_MAPS
 from ...scenescope.drawing.pixels import ENLARGING
+from .declare import choice, text, whole
 
 BRANCHES = ["positive", "negative", "middle", "empty_negative_prompt"]  # the latter two of DualCFG and PerpNeg
 COLOURS = [name for name in COLOUR_MAPS if name != "difference"]
@@ -30,79 +31,46 @@ WORDS_TIP = (
 def view_inputs() -> list[io.Input]:
     """Widgets for grid, blocks, steps and branch."""
     return [
-        io.Combo.Input(
-            "resolution",
-            options=list(RESOLUTIONS),
-            default="auto",
-            tooltip="auto reads the layers whose grid is nearest to 16x16 cells: the default because words are "
+        choice("resolution", RESOLUTIONS, "auto")(
+            "auto reads the layers whose grid is nearest to 16x16 cells: the default because words are "
             "clearest there at any picture size. latent/4 and its like read the layers of exactly that grid, with "
             "nothing resampled; latent/4 is 16x16 for 512x512, which Break-a-Scene trains on. all reads every layer "
-            "and resamples it to `size`.",
+            "and resamples it to `size`."
         ),
-        io.String.Input(
-            "blocks",
-            default="all",
-            tooltip="Which blocks: all, down, mid, up, or names such as `input 7, output 3`. Block Shapes lists them.",
+        text("blocks", "all")(
+            "Which blocks: all, down, mid, up, or names such as `input 7, output 3`. Block Shapes lists them."
         ),
-        io.String.Input(
-            "steps",
-            default="all",
-            tooltip="Sampler steps to average, counted from 0: all, first, last, 0-4, `2, 5, -1`, or every 4. All by "
-            "default, because early steps show the layout and late ones the detail.",
+        text("steps", "all")(
+            "Sampler steps to average, counted from 0: all, first, last, 0-4, `2, 5, -1`, or every 4. All by "
+            "default, because early steps show the layout and late ones the detail."
         ),
-        io.Combo.Input("branch", options=BRANCHES, default="positive", tooltip="Which prompt the words belong to."),
+        choice("branch", BRANCHES, "positive")("Which prompt the words belong to."),
     ]
 
 
 def more_view_inputs() -> list[io.Input]:
     """Widgets that are seldom needed."""
     return [
-        io.String.Input(
-            "size",
-            default="latent",
-            advanced=True,
-            tooltip="For resolution all: the grid to resample to, in cells: latent, latent/2, or `height x width` "
+        text("size", "latent", advanced=True)(
+            "For resolution all: the grid to resample to, in cells: latent, latent/2, or `height x width` "
             "such as 32x48. Coarser grids take means by area, finer ones interpolate. The default is the latent's own "
-            "grid, so that no layer loses detail.",
+            "grid, so that no layer loses detail."
         ),
-        io.String.Input(
-            "heads",
-            default="mean",
-            advanced=True,
-            tooltip="mean, or numbers and ranges from 0: `0, 3-5`. For single heads, set heads to `each` in Record "
-            "Attention.",
+        text("heads", "mean", advanced=True)(
+            "mean, or numbers and ranges from 0: `0, 3-5`. For single heads, set heads to `each` in Record Attention."
         ),
-        io.Int.Input(
-            "entry",
-            default=0,
-            min=0,
-            max=99,
-            advanced=True,
-            tooltip="Which conditioning of the branch, from 0: several come from Conditioning (Combine), areas and "
-            "masks.",
+        whole("entry", 0, 0, 99, advanced=True)(
+            "Which conditioning of the branch, from 0: several come from Conditioning (Combine), areas and masks."
         ),
-        io.Int.Input(
-            "evaluation",
-            default=-1,
-            min=-1,
-            max=99,
-            advanced=True,
-            tooltip="Which model evaluation inside a step, from 0; -1 averages all that were recorded.",
+        whole("evaluation", -1, -1, 99, advanced=True)(
+            "Which model evaluation inside a step, from 0; -1 averages all that were recorded."
         ),
-        io.Combo.Input(
-            "merge",
-            options=list(MERGES),
-            default="mean",
-            advanced=True,
-            tooltip="For a word of several tokens: the mean of their shares (default, comparable with other words), "
-            "the sum, or the first token alone. If a word occurs several times, the mean is taken.",
+        choice("merge", MERGES, "mean", advanced=True)(
+            "For a word of several tokens: the mean of their shares (default, comparable with other words), "
+            "the sum, or the first token alone. If a word occurs several times, the mean is taken."
         ),
-        io.Combo.Input(
-            "enlarging",
-            options=list(ENLARGING),
-            default="smooth",
-            advanced=True,
-            tooltip="smooth interpolates between the cells; cells shows each cell as a square.",
+        choice("enlarging", ENLARGING, "smooth", advanced=True)(
+            "smooth interpolates between the cells; cells shows each cell as a square."
         ),
     ]
 
@@ -115,12 +83,8 @@ def foreign_prompt_inputs() -> list[io.Input]:
             optional=True,
             tooltip="Only for conditionings encoded without Trace Words: the CLIP that encoded them.",
         ),
-        io.String.Input(
-            "prompt",
-            default="",
-            optional=True,
-            advanced=True,
-            tooltip="Only with clip connected: the prompt, exactly as it was encoded.",
+        text("prompt", optional=True, advanced=True)(
+            "Only with clip connected: the prompt, exactly as it was encoded."
         ),
     ]
 

@@ -13,7 +13,7 @@ import folder_paths
 import pytest
 from pack.devtools.server import WorkflowError
 from pack.host.paths import output_names
-from pack.nodes.files import PREFIX, LoadMaps, SaveMaps
+from pack.nodes.files import MAPS, LoadMaps, SaveMaps
 from pack.scenescope.attention.files.maps import save_recording
 from pack.scenescope.errors import FileError, InputError
 from pack.tests.support.host.prompts import node
@@ -65,7 +65,7 @@ def test_saving_again_makes_another_file(folders):
 
 def test_two_that_save_at_the_same_time_make_two_files(folders):
     """Oracle: by hand; both look for a free name before either writes, as two servers with one output folder do."""
-    places = [output_names("a", ".maps.safetensors", PREFIX) for _ in range(2)]
+    places = [output_names("a", ".maps.safetensors", MAPS.prefix) for _ in range(2)]
     assert [save_recording(full_recording(), place).name for place in places] == [
         "a_00001_.maps.safetensors",
         "a_00002_.maps.safetensors",

@@ -1,0 +1,48 @@
+"""How a node declares its widgets: a line of facts, then the tooltip.
+
+    share("start", 0.05)("Share of the steps before the region is used.")
+
+Each function here gives what takes the tooltip, so that no widget goes without one. What only some widgets have
+(`advanced`, `optional`, `multiline`, `control_after_generate`) is passed on to the host's input by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from comfy_api.latest import io
+
+TakesTooltip = Callable[[str], io.Input]
+
+
+def choice(name: str, options: Iterable[str], default: str | None = None, **more: Any) -> TakesTooltip:
+    """One of several words; the host's first where no default is named."""
+    return lambda tooltip: io.Combo.Input(name, options=list(options), default=default, tooltip=tooltip, **more)
+
+
+def text(name: str, default: str = "", **more: Any) -> TakesTooltip:
+    """A line of text, or several with `multiline`."""
+    return lambda tooltip: io.String.Input(name, default=default, tooltip=tooltip, **more)
+
+
+def whole(name: str, default: int, least: int, most: int, **more: Any) -> TakesTooltip:
+    """A whole number."""
+    return lambda tooltip: io.Int.Input(name, default=default, min=least, max=most, tooltip=tooltip, **more)
+
+
+def number(name: str, default: float, least: float, most: float, step: float, **more: Any) -> TakesTooltip:
+    """A number; the editor's arrows change it by the step."""
+    return lambda tooltip: io.Float.Input(
+        name, default=default, min=least, max=most, step=step, tooltip=tooltip, **more
+    )
+
+
+def share(name: str, default: float, **more: Any) -> TakesTooltip:
+    """A number from 0 to 1."""
+    return number(name, default, 0.0, 1.0, 0.05, **more)
+
+
+def switch(name: str, default: bool = False, **more: Any) -> TakesTooltip:
+    """Yes or no."""
+    return lambda tooltip: io.Boolean.Input(name, default=default, tooltip=tooltip, **more)
