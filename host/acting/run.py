@@ -120,7 +120,7 @@ class ActingRun:
         """One call of the U-Net: writers and observers for the layers that acts ask for, and for no others."""
         entries = entries_of_call(self._entries, options) if self.acts else None
         latent = self._conditionings.latent
-        if entries is None or any(extent != (entry.area[:2] if entry.area else latent) for entry in entries):
+        if entries is None or any(extent != entry.extent(latent) for entry in entries):
             if self.acts:
                 self.state.skip("a call for a part of the picture (tiles or the like), or without the host's list")
             yield

@@ -207,7 +207,7 @@ class _Run:
         if entries is None:
             recorder.skip("a call without the host's list of conditionings")
             return lambda: None
-        if any(extent != (entry.area[:2] if entry.area else latent) for entry in entries):
+        if any(extent != entry.extent(latent) for entry in entries):
             recorder.skip(other_extent(extent, latent))
             return lambda: None
         found = self.sites_of(unet)

@@ -192,9 +192,7 @@ sys.exit(command_line.main(["demo"]))
     done = run_python("-c", script)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line and not line.startswith("==")]
-    assert lines[0] == (
-        "ComfyUI could not be got: there is no network. The demo does the same job without ComfyUI."
-    )
+    assert lines[0] == ("ComfyUI could not be got: there is no network. The demo does the same job without ComfyUI.")
     assert lines[1:3] == [
         "as_pack.py --as scenescope where_words_went.py",
         "as_pack.py --as scenescope learn_a_token.py",

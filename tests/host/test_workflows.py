@@ -59,8 +59,12 @@ def test_many_scenes_are_queued_by_a_script_and_leave_permanent_pictures(server)
     pictures = set()
     for _, prompt in queued:
         outputs = server.finished(prompt, within=300)["outputs"]
-        pictures |= {item["filename"] for output in outputs.values() for item in output.get("images", [])
-                     if item["type"] == "output"}
+        pictures |= {
+            item["filename"]
+            for output in outputs.values()
+            for item in output.get("images", [])
+            if item["type"] == "output"
+        }
     assert len(pictures) == 2
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...errors import SelectionError
 from ..read.cautions import WEAK, outside_corners
-from ..read.heatmap import Heatmaps, heatmaps
-from ..read.view import View, level_name, viewed_entry, viewed_maps
+from ..read.heatmap import Heatmaps, heatmaps, heatmaps_of
+from ..read.view import View, Viewed, level_name, viewed
 from ..record.recording import Recording
 from ..record.selection import first_steps
 from ..words.find import WordMatch
@@ -128,9 +128,9 @@ def diagnose(recording: Recording, things: Sequence[Thing], view: View, early: f
     Raises:
         RecordingError, SelectionError: the view names what was not recorded.
     """
-    entry = viewed_entry(recording, view)
-    table = entry.table or TokenTable("", ())
-    found = _examined(heatmaps(recording, _words(things), view), things)
+    seen = viewed(recording, view)
+    table = seen.entry.table or TokenTable("", ())
+    found = _examined(heatmaps_of(seen, _words(things)), things)
     before: tuple[str, ...] | None = None
     if early:
         last = max(0, first_steps(early, recording.steps) - 1)
@@ -139,13 +139,12 @@ def diagnose(recording: Recording, things: Sequence[Thing], view: View, early: f
             before = tuple(item.thing.text for item in _examined(first, things, KEPT_EARLY) if item.missing)
         except SelectionError:  # these steps were not recorded
             before = None
-    maps = viewed_maps(recording, view)
     return Diagnosis(
         prompt=table.prompt,
         things=tuple(replace(item, findings=_with_split(item, table)) for item in found),
         others=_dropped(table),
-        start=_start_share(recording, table, view),
-        steps=len({item.address.step for item in maps}),
+        start=_start_share(seen, table),
+        steps=len(seen.steps),
         grid=view.resolution,
         early=before,
     )
@@ -246,9 +245,9 @@ def _dropped(table: TokenTable) -> tuple[Finding, ...]:
     )
 
 
-def _start_share(recording: Recording, table: TokenTable, view: View) -> float:
+def _start_share(seen: Viewed, table: TokenTable) -> float:
     columns = table.columns("start")
     if not columns:
         return 0.0
-    start = heatmaps(recording, [WordMatch("<start>", tuple((column,) for column in columns))], view, merge="sum")
+    start = heatmaps_of(seen, [WordMatch("<start>", tuple((column,) for column in columns))], merge="sum")
     return float(torch.mean(start.values)) * len(columns)

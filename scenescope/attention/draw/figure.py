@@ -16,9 +16,9 @@ from ...errors import InputError
 from ..read.ask import asked_columns
 from ..read.cautions import Caution, cautions_of, unevenness
 from ..read.compare import Comparison, compare, difference_scaled, mean_change, shared_words
-from ..read.heatmap import Heatmaps, Merge, heatmaps, heatmaps_over_steps
+from ..read.heatmap import Heatmaps, Merge, heatmaps_of
 from ..read.normalise import Normalisation, ScaledMaps, normalise
-from ..read.view import View, viewed_entry
+from ..read.view import View, Viewed, viewed
 from ..record.recording import Recording
 from ..words.find import WordMatch
 from .comparison import comparison_tiles
@@ -79,14 +79,15 @@ def draw(recording: Recording, words: Sequence[WordMatch], view: View, plan: Lay
     """
     if plan.layout not in LAYOUTS:
         raise InputError(f"SheetLayout: {plan.layout!r} is not a layout. Choose {', '.join(LAYOUTS)}.")
-    whole = heatmaps(recording, words, view, merge=plan.merge)
+    seen = viewed(recording, view)
+    whole = heatmaps_of(seen, words, merge=plan.merge)
     cautions, style = cautions_of(whole), plan.style
-    report = json.dumps(_report(recording, words, whole, view, plan.how, cautions), indent=2, ensure_ascii=False)
+    report = json.dumps(_report(seen, words, whole, plan.how, cautions), indent=2, ensure_ascii=False)
     if plan.layout == "animation":
-        images, masks = _animation(recording, words, view, plan)
+        images, masks = _animation(seen, words, plan)
         return Figure(images, masks, report, cautions)
     (scaled,) = normalise([whole], plan.how)
-    tiles, footer = tiles_of(scaled, cautions, style), footer_of(recording, view, whole, words)
+    tiles, footer = tiles_of(scaled, cautions, style), footer_of(seen, whole, words)
     if plan.layout == "plain":
         images = plain(scaled, style)
     else:
@@ -109,15 +110,16 @@ def draw_comparison(
         plan: how to draw; the normalisation is one scale for both.
     """
     shared = shared_words(*words)
-    first = heatmaps(recordings[0], shared.first, view, merge=plan.merge)
-    second = heatmaps(recordings[1], shared.second, view, merge=plan.merge)
+    runs = tuple(viewed(recording, view) for recording in recordings)
+    first = heatmaps_of(runs[0], shared.first, merge=plan.merge)
+    second = heatmaps_of(runs[1], shared.second, merge=plan.merge)
     found = compare(first, replace(second, words=first.words))
-    footer = footer_of(recordings[0], view, first, shared.first) + shared.describe()
+    footer = footer_of(runs[0], first, shared.first) + shared.describe()
     images = sheet(comparison_tiles(found, plan.style), plan.style, footer=footer)
     masks = masks_of(difference_scaled(found), plan.style.size, plan.style.enlarging)
     parts = [
-        _report(run, match, maps, view, "runs", cautions_of(maps))
-        for run, match, maps in zip(recordings, (shared.first, shared.second), (first, second), strict=True)
+        _report(run, match, maps, "runs", cautions_of(maps))
+        for run, match, maps in zip(runs, (shared.first, shared.second), (first, second), strict=True)
     ]
     change = mean_change(found).tolist()
     report = {"what": "SceneScope comparison", "format": JSON_FORMAT, "before": parts[0], "after": parts[1]}
@@ -126,8 +128,9 @@ def draw_comparison(
     return Figure(images, masks, json.dumps(report, indent=2, ensure_ascii=False), ()), found
 
 
-def footer_of(recording: Recording, view: View, maps: Heatmaps, words: Sequence[WordMatch]) -> str:
+def footer_of(seen: Viewed, maps: Heatmaps, words: Sequence[WordMatch]) -> str:
     """Say in a line which part of the recording a picture shows, and which words were asked for only afterwards."""
+    recording, view = seen.recording, seen.view
     late = [name for name, word in zip(maps.words, words, strict=True) if asked_columns(recording, word.columns)]
     asked = f"; not in the prompt: {', '.join(late)}" if late else ""
     first, last = maps.steps[0], maps.steps[-1]
@@ -139,15 +142,15 @@ def footer_of(recording: Recording, view: View, maps: Heatmaps, words: Sequence[
     return f"{view.branch} {view.resolution} {maps.grid}, {steps} of {recording.steps}, {blocks}{heads}{made}{asked}"
 
 
-def _animation(recording: Recording, words: Sequence[WordMatch], view: View, plan: Layouting) -> tuple[Tensor, Tensor]:
+def _animation(seen: Viewed, words: Sequence[WordMatch], plan: Layouting) -> tuple[Tensor, Tensor]:
     """A sheet for each step, and the masks; one scale over all steps."""
-    frames = heatmaps_over_steps(recording, words, view, merge=plan.merge)
+    frames = [heatmaps_of(step, words, merge=plan.merge) for step in seen.by_step()]
     scaled = normalise(frames, "runs" if plan.how == "words" else plan.how)
     if plan.how == "maximum":
         top = torch.stack([frame.top for frame in scaled]).amax(dim=0)
         scaled = tuple(replace(frame, top=top) for frame in scaled)
     pictures = [
-        sheet(tiles_of(one, (), plan.style), plan.style, footer=footer_of(recording, view, frame, words))
+        sheet(tiles_of(one, (), plan.style), plan.style, footer=footer_of(seen, frame, words))
         for one, frame in zip(scaled, frames, strict=True)
     ]
     return joined(pictures), torch.cat([_masks(one, plan.style) for one in scaled])
@@ -158,19 +161,14 @@ def _masks(scaled: ScaledMaps, style: Style) -> Tensor:
 
 
 def _report(
-    recording: Recording,
-    words: Sequence[WordMatch],
-    maps: Heatmaps,
-    view: View,
-    how: Normalisation,
-    cautions: Sequence[Caution],
+    seen: Viewed, words: Sequence[WordMatch], maps: Heatmaps, how: Normalisation, cautions: Sequence[Caution]
 ) -> dict[str, Any]:
-    entry = viewed_entry(recording, view)
+    recording, table = seen.recording, seen.entry.table
     return {
         "what": "SceneScope heatmap",
         "format": JSON_FORMAT,
-        "prompt": entry.table.prompt if entry.table else None,
-        "view": asdict(view),
+        "prompt": table.prompt if table else None,
+        "view": asdict(seen.view),
         "grid": str(maps.grid),
         "latent": str(Grid(*maps.latent)),
         "steps": maps.steps,

@@ -166,7 +166,7 @@ def _plan_entry(recording: Recording, entry: Entry, choice: _Choice) -> EntryPla
     if not maps:
         return None
     layers = {layer.order: layer for layer in recording.layers}
-    extent = Grid(*entry.area[:2]) if entry.area else recording.latent
+    extent = entry.extent(recording.latent)
     grids: dict[int, set[Grid]] = {}
     for item in maps:
         grids.setdefault(item.address.order, set()).add(item.query_grid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import groupby
@@ -16,10 +16,10 @@ from torch import Tensor
 from ...dims import Grid, counted
 from ...errors import InputError, RecordingError, WordError
 from ...resample import resize
-from ..record.choices import choose_heads, choose_resolution
+from ..record.choices import choose_heads
 from ..record.recording import AttentionMap, Recording
 from ..words.find import WordMatch
-from .view import View, level_of, placement_of, viewed_maps
+from .view import View, Viewed, viewed
 
 LayerMaps = tuple[Tensor, Grid, int]  # (image head query token), grid of its queries, heads of the layer
 Merge = Literal["mean", "sum", "first"]
@@ -125,41 +125,39 @@ def heatmaps(
         RecordingError: nothing was recorded, or single heads are wanted of a mean.
         WordError: no word was given, or a column is not there.
     """
-    view = view or View()
-    maps = viewed_maps(recording, view)
+    return heatmaps_of(viewed(recording, view or View()), words, merge=merge)
+
+
+def heatmaps_of(seen: Viewed, words: Sequence[WordMatch], *, merge: Merge = "mean") -> Heatmaps:
+    """The same of a view that is resolved already.
+
+    Raises:
+        RecordingError: single heads are wanted of a mean.
+        WordError: no word was given, or a column is not there.
+    """
+    maps, place = seen.maps, seen.placement
     columns, weights = _merging(words, maps[0].maps.shape[-1], merge)
-    levels, place = level_of(recording), placement_of(recording, view)
-    there = {levels[item.address.order] for item in maps}
-    resolution = choose_resolution(view.resolution, view.size, recording.latent, there)
     sums: dict[Grid, Tensor] = {}
-    steps: list[int] = []
-    for step, of_step in groupby(maps, key=lambda item: item.address.step):
-        steps.append(step)
+    for _, of_step in groupby(maps, key=lambda item: item.address.step):
         group = list(of_step)
         for grid in sorted({item.query_grid for item in group}, reverse=True):
             layers = [item for item in group if item.query_grid == grid]
-            part = aggregate_on_grid(_columns_of(layers, columns, view), grid)
+            part = aggregate_on_grid(_columns_of(layers, columns, seen.view), grid)
             part = part * (len(layers) / len(group))  # (image height width column)
             sums[grid] = sums[grid].add_(part) if grid in sums else part
-    placed = (place.place((part @ weights).movedim(-1, 1), resolution.grid) for part in sums.values())
-    values = reduce(torch.add, placed).movedim(1, -1) / len(steps)  # (image height width word)
+    placed = (place.place((part @ weights).movedim(-1, 1), seen.grid) for part in sums.values())
+    values = reduce(torch.add, placed).movedim(1, -1) / len(seen.steps)  # (image height width word)
     return Heatmaps(
         values=values,
         words=names_of(words),
         uniform=weights.sum(dim=0) / maps[0].maps.shape[-1],
-        covered=place.covered(resolution.grid),
-        latent=recording.latent,
-        steps=tuple(steps),
+        covered=place.covered(seen.grid),
+        latent=seen.recording.latent,
+        steps=seen.steps,
         blocks=tuple(dict.fromkeys(item.address.block for item in sorted(maps, key=lambda item: item.address.order))),
         maps=len(maps),
-        resampled=_resampled(maps, place.extent, level_of(recording)),
+        resampled=seen.resampled(),
     )
-
-
-def _resampled(maps: Sequence[AttentionMap], extent: Grid, levels: Mapping[int, int]) -> tuple[tuple[Grid, int], ...]:
-    usual = {order: extent.coarser(2**level) for order, level in levels.items()}
-    odd = Counter(item.query_grid for item in maps if item.query_grid != usual[item.address.order])
-    return tuple(sorted(odd.items(), reverse=True))
 
 
 def names_of(words: Sequence[WordMatch]) -> tuple[str, ...]:
@@ -169,15 +167,6 @@ def names_of(words: Sequence[WordMatch]) -> tuple[str, ...]:
         f"{word.label}#{word.words[0].occurrence}" if often[word.label] > 1 and word.words else word.label
         for word in words
     )
-
-
-def heatmaps_over_steps(
-    recording: Recording, words: Sequence[WordMatch], view: View | None = None, *, merge: Merge = "mean"
-) -> tuple[Heatmaps, ...]:
-    """Aggregate each recorded step of a view on its own: the frames of an animation, in order."""
-    view = view or View()
-    steps = sorted({item.address.step for item in viewed_maps(recording, view)})
-    return tuple(heatmaps(recording, words, replace(view, steps=str(step)), merge=merge) for step in steps)
 
 
 def _columns_of(layers: Sequence[AttentionMap], columns: Tensor, view: View) -> Iterator[LayerMaps]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
 
+from ...dims import Grid
 from ...errors import RecordingError, SelectionError
 from ...resample import Placement
 from ..record.choices import choose_blocks, choose_resolution, choose_steps
@@ -41,10 +44,43 @@ class View:
     image: int | None = None
 
 
-def placement_of(recording: Recording, view: View) -> Placement:
-    """Where the maps of the viewed entry lie in the picture."""
-    entry = recording.entry(view.branch, view.entry)
-    return Placement(recording.latent, entry.area if entry else None)
+@dataclass(frozen=True)
+class Viewed:
+    """What a view shows of a recording: its words resolved once, for every reader.
+
+    Args:
+        recording: what a run left.
+        view: as it was asked for.
+        entry: the conditioning entry.
+        maps: its cross-attention maps, in order of their addresses.
+        grid: the grid of the heatmap.
+        placement: where the entry's maps lie in the picture.
+    """
+
+    recording: Recording
+    view: View
+    entry: Entry
+    maps: tuple[AttentionMap, ...]
+    grid: Grid
+    placement: Placement
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The sampler steps that are read."""
+        return tuple(dict.fromkeys(item.address.step for item in self.maps))
+
+    def by_step(self) -> Iterator[Viewed]:
+        """Each step on its own, on the same grid."""
+        for _, maps in groupby(self.maps, key=lambda item: item.address.step):
+            yield replace(self, maps=tuple(maps))
+
+    def resampled(self) -> tuple[tuple[Grid, int], ...]:
+        """How many maps were made on a grid that is not their layer's own: a patch had resized the features."""
+        levels, extent = _levels(self.recording), self.placement.extent
+        odd = Counter(
+            item.query_grid for item in self.maps if item.query_grid != extent.coarser(2 ** levels[item.address.order])
+        )
+        return tuple(sorted(odd.items(), reverse=True))
 
 
 def viewed_entry(recording: Recording, view: View) -> Entry:
@@ -63,13 +99,8 @@ def viewed_entry(recording: Recording, view: View) -> Entry:
     return entry
 
 
-def level_of(recording: Recording) -> dict[int, int]:
-    """Halvings of the latent by place of the block in forward order."""
-    return {layer.order: layer.level for layer in recording.layers}
-
-
-def viewed_maps(recording: Recording, view: View) -> tuple[AttentionMap, ...]:
-    """The cross-attention maps that a view names, in order of their addresses.
+def viewed(recording: Recording, view: View) -> Viewed:
+    """Find what a view names: entry, blocks, steps, evaluation and grid. Heads and picture are axes of the maps.
 
     Raises:
         RecordingError: no cross-attention was recorded.
@@ -81,7 +112,7 @@ def viewed_maps(recording: Recording, view: View) -> tuple[AttentionMap, ...]:
             "Heatmap: this recording has no cross-attention. Let Record Attention record cross-attention, and sample "
             "again."
         )
-    entry, levels = viewed_entry(recording, view), level_of(recording)
+    entry, levels = viewed_entry(recording, view), _levels(recording)
     maps = [item for item in recorded if (item.address.branch, item.address.entry) == (entry.branch, entry.index)]
     if not maps:
         raise _nothing_of(entry, recording)
@@ -91,10 +122,16 @@ def viewed_maps(recording: Recording, view: View) -> tuple[AttentionMap, ...]:
     if view.evaluation is not None:
         maps = _narrow(maps, "evaluation", view.evaluation, {view.evaluation}, lambda address: address.evaluation)
     there = {levels[item.address.order] for item in maps}
-    level = choose_resolution(view.resolution, view.size, recording.latent, there).level
+    grid, level = choose_resolution(view.resolution, view.size, recording.latent, there)
     if level is not None:
         maps = _narrow(maps, "resolution", view.resolution, {level_name(level)}, lambda a: level_name(levels[a.order]))
-    return tuple(sorted(maps, key=lambda item: item.address))
+    in_order = tuple(sorted(maps, key=lambda item: item.address))
+    return Viewed(recording, view, entry, in_order, grid, Placement(recording.latent, entry.area))
+
+
+def _levels(recording: Recording) -> dict[int, int]:
+    """Halvings of the latent by place of the block in forward order."""
+    return {layer.order: layer.level for layer in recording.layers}
 
 
 def level_name(level: int) -> str:

@@ -11,14 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ...dims import Grid
-from .layers import Kind, LayerModules, Place
+from .layers import AttentionLayer, Kind, LayerModules, Place
+from .observers import Observers, features_of_call
 
 LOSS_LEVEL = 2  # Break-a-Scene reads the cross-attention of both arms where the latent was halved twice: latent / 4
 
-
 Shape3 = tuple[int, int, int]
-
-
 Shape4 = tuple[int, int, int, int]
 
 
@@ -35,13 +33,13 @@ class AttentionShape:
     """
 
     kind: Kind
-    query: tuple[int, int, int]
-    key: tuple[int, int, int]
+    query: Shape3
+    key: Shape3
     heads: int
     head_width: int
 
     @property
-    def map(self) -> tuple[int, int, int, int]:
+    def map(self) -> Shape4:
         """Shape of the attention map (batch, head, query, key), which fused kernels never build."""
         return self.query[0], self.heads, self.query[1], self.key[1]
 
@@ -69,8 +67,8 @@ class BlockShape:
     order: int
     block: str
     place: Place
-    features_in: tuple[int, int, int, int]
-    features_out: tuple[int, int, int, int]
+    features_in: Shape4
+    features_out: Shape4
     dtype: str
     attention: tuple[AttentionShape, ...]
     level: int = 0
@@ -105,86 +103,64 @@ class BlockShape:
 class ShapeProbe:
     """Note the shapes of the first model call made inside it; undone on leaving, also by an error.
 
-    Shapes are read, tensors are not kept, nothing is computed: it works on real and on meta tensors alike. Hooks sit on
-    `to_q` and `to_k`, which run whatever attention kernel or replacement follows them.
+    Shapes are read, tensors are not kept, nothing is computed: it works on real and on meta tensors alike.
 
     Args:
-        found: the sites to observe, as `find_layers` returns them.
+        found: the layers to observe, as `find_layers` returns them.
 
     Raises:
-        AttributeError: a site's attention has no `to_q` or `to_k`; no hook is left behind.
+        AttributeError: a layer's attention has no `to_q` or `to_k`; no hook is left behind.
     """
 
     def __init__(self, found: tuple[LayerModules, ...]) -> None:
         self._found = found
-        self._queries: dict[int, Shape3] = {}
-        self._keys: dict[int, Shape3] = {}
-        self._features: dict[int, tuple[Shape4, Shape4, str]] = {}
-        self._undo = ExitStack()
+        self._attention: dict[AttentionLayer, AttentionShape] = {}
+        self._features: dict[nn.Module, tuple[Shape4, Shape4, str]] = {}
+        self._hooks = ExitStack()
 
     def __enter__(self) -> ShapeProbe:
-        with ExitStack() as undo:
-            for index, found in enumerate(self._found):
-                for name, note in (("to_q", self._note_query), ("to_k", self._note_key)):
-                    hook = _with_index(index, note)
-                    undo.callback(found.attention.get_submodule(name).register_forward_hook(hook).remove)
-            for transformer in {id(found.transformer): found.transformer for found in self._found}.values():
-                undo.callback(transformer.register_forward_hook(self._note_features, with_kwargs=True).remove)
-            self._undo = undo.pop_all()
+        with ExitStack() as stack:
+            stack.enter_context(Observers(self._found, self._note_attention))
+            for transformer in dict.fromkeys(item.transformer for item in self._found):
+                stack.callback(transformer.register_forward_hook(self._note_features, with_kwargs=True).remove)
+            self._hooks = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._undo.close()
+        self._hooks.close()
 
     def rows(self) -> tuple[BlockShape, ...]:
         """The blocks that ran, in forward order; SDXL's blocks in one transformer share its feature maps."""
-        seen = [(index, found) for index, found in enumerate(self._found) if index in self._keys]
+        ran = [item for item in self._found if item.layer in self._attention and item.transformer in self._features]
         rows = []
-        for order, group in groupby(sorted(seen, key=_order), key=_order):
+        for order, group in groupby(sorted(ran, key=_order), key=_order):
             members = list(group)
-            layer, features = members[0][1].layer, self._features.get(id(members[0][1].transformer))
-            if features is not None:
-                attention = tuple(self._attention(index, found) for index, found in members)
-                entering, leaving, dtype = features
-                rows.append(
-                    BlockShape(order, layer.block, layer.place, entering, leaving, dtype, attention, layer.level)
-                )
+            layer, (entering, leaving, dtype) = members[0].layer, self._features[members[0].transformer]
+            attention = tuple(self._attention[item.layer] for item in members)
+            rows.append(BlockShape(order, layer.block, layer.place, entering, leaving, dtype, attention, layer.level))
         return tuple(rows)
 
     def missing(self) -> tuple[str, ...]:
-        """Names of the sites that did not run in the observed call."""
+        """Names of the layers that did not run in the observed call."""
         ran = {row.block for row in self.rows()}
-        layers = [found.layer for found in self._found]
-        return tuple(layer.name for i, layer in enumerate(layers) if i not in self._keys or layer.block not in ran)
+        layers = [item.layer for item in self._found]
+        return tuple(layer.name for layer in layers if layer not in self._attention or layer.block not in ran)
 
-    def _attention(self, index: int, found: LayerModules) -> AttentionShape:
-        layer = found.layer
-        return AttentionShape(layer.kind, self._queries[index], self._keys[index], layer.heads, layer.head_width)
-
-    def _note_query(self, index: int, output: Any) -> None:
-        if index not in self._queries and isinstance(output, Tensor) and output.ndim == 3:
-            self._queries[index] = _shape3(output)
-
-    def _note_key(self, index: int, output: Any) -> None:
-        # Other packs call `to_k` for keys of their own; the layer's own call follows its `to_q`.
-        if index in self._queries and index not in self._keys and isinstance(output, Tensor) and output.ndim == 3:
-            self._keys[index] = _shape3(output)
+    def _note_attention(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid) -> None:
+        if query.ndim == key.ndim == 3:
+            shape = AttentionShape(layer.kind, _shape3(query), _shape3(key), layer.heads, layer.head_width)
+            self._attention.setdefault(layer, shape)
 
     def _note_features(self, transformer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        entering = args[0] if args else kwargs.get("x")
+        entering = features_of_call(args, kwargs)
         output = output[0] if isinstance(output, tuple) else output  # diffusers answers with a tuple
-        both = isinstance(entering, Tensor) and isinstance(output, Tensor) and entering.ndim == output.ndim == 4
-        if both and id(transformer) not in self._features:
+        if entering is not None and isinstance(output, Tensor) and output.ndim == 4:
             dtype = str(entering.dtype).removeprefix("torch.")
-            self._features[id(transformer)] = _shape4(entering), _shape4(output), dtype
+            self._features.setdefault(transformer, (_shape4(entering), _shape4(output), dtype))
 
 
-def _with_index(index: int, note: Any) -> Any:
-    return lambda module, args, output: note(index, output)
-
-
-def _order(member: tuple[int, LayerModules]) -> int:
-    return member[1].layer.order
+def _order(member: LayerModules) -> int:
+    return member.layer.order
 
 
 def _shape3(tensor: Tensor) -> Shape3:

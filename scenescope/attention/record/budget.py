@@ -90,13 +90,12 @@ def plan_run(run: RunSpec, selection: Selection) -> MemoryPlan:
     for entry in run.entries:
         if not selection.keeps(entry.branch):
             continue
-        for layer in run.layers:
-            if layer.block in blocks and layer.kind in selection.kinds:
-                latent = Grid(*entry.area[:2]) if entry.area else run.latent
-                numbers[layer.kind] += run.images * _map_numbers(layer, latent, entry.tokens, selection)
-            if layer.block in blocks and selection.keeps_queries(layer.kind):
-                latent = Grid(*entry.area[:2]) if entry.area else run.latent
-                queries += run.images * _query_bytes(layer, latent, entry.tokens, selection)
+        extent = entry.extent(run.latent)
+        for layer in (layer for layer in run.layers if layer.block in blocks):
+            if layer.kind in selection.kinds:
+                numbers[layer.kind] += run.images * _map_numbers(layer, extent, entry.tokens, selection)
+            if selection.keeps_queries(layer.kind):
+                queries += run.images * _query_bytes(layer, extent, entry.tokens, selection)
     parts = {name: count * evaluations * selection.item_bytes for name, count in numbers.items()}
     query_steps = len(selection.query_steps(run.steps))
     total = sum(parts.values()) * steps + queries * evaluations * query_steps

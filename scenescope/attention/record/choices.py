@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...dims import Grid, grid_of
 from ...errors import InputError, SelectionError
@@ -164,8 +165,7 @@ CLEAR_CELLS = 16 * 16
 """Words are told apart best on a grid of about so many cells: `latent/4` at 512x512."""
 
 
-@dataclass(frozen=True)
-class Resolution:
+class Resolution(NamedTuple):
     """The grid of a heatmap.
 
     Args:

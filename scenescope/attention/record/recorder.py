@@ -255,7 +255,7 @@ class Recorder:
     def _self(
         self, pair: _Pair, layer: AttentionLayer, grid: Grid, entry: Entry, region: Tensor | None
     ) -> tuple[Tensor, Grid]:
-        latent = Grid(*entry.area[:2]) if entry.area else self._run.latent
+        latent = entry.extent(self._run.latent)
         target = self_grid(grid, latent, self._selection)
         reducer: SelfReducer
         if region is not None:

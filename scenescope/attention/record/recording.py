@@ -139,6 +139,10 @@ class Entry:
     masked: bool = False
     table: TokenTable | None = None
 
+    def extent(self, latent: Grid) -> Grid:
+        """The size of the part of the latent that it covers."""
+        return Grid(*self.area[:2]) if self.area else latent
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -207,12 +211,11 @@ class Recording:
     def odd_grids(self) -> list[tuple[Grid, int]]:
         """How many cross-attention maps each grid has that is not their layers' own: a patch resized the features."""
         levels = {layer.order: layer.level for layer in self.layers}
-        areas = {(entry.branch, entry.index): entry.area for entry in self.entries}
+        extents = {(entry.branch, entry.index): entry.extent(self.latent) for entry in self.entries}
         odd: Counter[Grid] = Counter()
         for item in self.maps:
             at = item.address
-            area = areas.get((at.branch, at.entry))
-            extent = Grid(*area[:2]) if area else self.latent
+            extent = extents.get((at.branch, at.entry), self.latent)
             if at.kind == "cross" and item.query_grid != extent.coarser(2 ** levels[at.order]):
                 odd[item.query_grid] += 1
         return sorted(odd.items(), reverse=True)

@@ -9,7 +9,7 @@ import torch
 from pack.scenescope.attention.draw.figure import footer_of
 from pack.scenescope.attention.read.ask import Question, ask, asked_columns
 from pack.scenescope.attention.read.heatmap import heatmaps
-from pack.scenescope.attention.read.view import View
+from pack.scenescope.attention.read.view import View, viewed
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.attention.words.find import find_words
 from pack.scenescope.attention.words.tokens import Token, fit_table
@@ -76,7 +76,7 @@ def test_the_answer_is_a_recording_whose_table_says_what_was_asked():
     assert not asked_columns(answer, (2,))
     found = find_words(fit_table(answer.entries[0].table, answer.entries[0].tokens), "bird")
     maps = heatmaps(answer, found, View("latent"))
-    assert footer_of(answer, View("latent"), maps, found).endswith("; not in the prompt: bird")
+    assert footer_of(viewed(answer, View("latent")), maps, found).endswith("; not in the prompt: bird")
     assert heatmaps(answer, [bird], View("latent/4")).values.shape == (2, 4, 6, 1)
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pack.scenescope.attention.read.heatmap import aggregate_on_grid, heatmaps, heatmaps_over_steps, names_of
-from pack.scenescope.attention.read.view import View
+from pack.scenescope.attention.read.heatmap import aggregate_on_grid, heatmaps, heatmaps_of, names_of
+from pack.scenescope.attention.read.view import View, viewed
 from pack.scenescope.attention.record.choices import choose_heads, choose_resolution
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.attention.words.find import find_words
@@ -215,7 +215,7 @@ def test_one_picture_and_one_evaluation_can_be_chosen():
 def test_frames_over_steps_average_to_the_whole():
     """Oracle: an invariant. Steps count alike, so the mean of the frames is the heatmap."""
     recording = record(Run(steps=3))
-    frames = heatmaps_over_steps(recording, [match("cat", (2,))])
+    frames = [heatmaps_of(step, [match("cat", (2,))]) for step in viewed(recording, View()).by_step()]
     assert [frame.steps for frame in frames] == [(0,), (1,), (2,)]
     mean = torch.stack([frame.values for frame in frames]).mean(0)
     torch.testing.assert_close(mean, heatmaps(recording, [match("cat", (2,))]).values)
