@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -24,7 +25,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui
-from pack.devtools.server import Place, Server, install_pack
+from pack.devtools.server import PACK_FOLDER, Place, Server, install_pack
 from pack.scenescope import errors
 from pack.tests.support.host.prompts import choosing, node
 
@@ -79,6 +80,8 @@ class Fuzz:
         self.graph = sound_graph(self.info)
         self.foreign: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
+        self.last = ""  # what was odd in the prompt that runs
+        self.first: dict[str, str] = {}  # the same of each error's first prompt
 
     def run(self, options: argparse.Namespace) -> Counter[str]:
         """Send prompts and count; returns the distinct foreign errors."""
@@ -106,7 +109,7 @@ class Fuzz:
         print(f"\n{done} prompts in {time.monotonic() - began:.0f} s: {dict(self.ends)}")
         print(f"distinct foreign errors: {len(self.foreign)}")
         for error, count in self.foreign.most_common():
-            print(f"{count:5} {error}")
+            print(f"{count:5} {error}\n      first with {self.first[error][:400]}")
         return self.foreign
 
     def mutant(self, data: st.DataObject, name: str) -> dict[str, Any]:
@@ -129,10 +132,22 @@ class Fuzz:
                 inputs[key] = [f"odd{at}", 0]
             else:
                 inputs.pop(key, None)
+        odd = {key: inputs.get(key) for key in every if inputs.get(key) != self.graph[name]["inputs"].get(key)}
+        self.last = f"{odd!r:.300} {[graph[key]['inputs'] for key in graph if key.startswith('odd')]!r:.100}"
         kept = needed(graph, name)
-        for slot in range(self.outputs(graph[name])):
-            kept[f"look{slot}"] = {"class_type": "PreviewAny", "inputs": {"source": [name, slot]}}
-        return kept
+        return kept | self.looks(graph, kept, name)
+
+    def looks(self, graph: dict[str, Any], kept: dict[str, Any], name: str) -> dict[str, Any]:
+        """Nodes that ask for all that a node gives; what it puts on a model is only seen once that is sampled."""
+        looks: dict[str, Any] = {}
+        for slot, kind in enumerate(self.info[graph[name]["class_type"]]["output"]):
+            looks[f"look{slot}"] = {"class_type": "PreviewAny", "inputs": {"source": [name, slot]}}
+            if kind == "MODEL":
+                inputs = {**graph["sampler"]["inputs"], "model": [name, slot], "steps": 1}
+                looks[f"used{slot}"] = {"class_type": "KSampler", "inputs": inputs}
+                looks[f"seen{slot}"] = {"class_type": "PreviewAny", "inputs": {"source": [f"used{slot}", 0]}}
+                looks |= {key: one for key, one in needed(graph, "sampler").items() if key not in kept}
+        return looks
 
     def outputs(self, one: dict[str, Any]) -> int:
         """How many outputs a node has."""
@@ -155,7 +170,7 @@ class Fuzz:
         self.server.post("/interrupt", {})
         kinds = sorted({one["class_type"] for one in prompt.values() if one["class_type"].startswith("SceneScope_")})
         self.ends["slow"] += 1
-        self.foreign[f"slow: {', '.join(kinds)}"] += 1
+        self.note(f"slow: {', '.join(kinds)}")
 
     def note_refusal(self, error: urllib.error.HTTPError) -> None:
         """The host refused the prompt; our own part in that is the nodes' `validate_inputs`."""
@@ -168,7 +183,7 @@ class Fuzz:
             for each in refused["errors"]:
                 kind = str(each.get("extra_info", {}).get("exception_type", "")).rpartition(".")[2]
                 if each["type"].startswith("exception") and kind not in OURS and "SceneScope" in refused["class_type"]:
-                    self.foreign[f"{refused['class_type']} while it is validated: {kind}: {each['details'][:150]}"] += 1
+                    self.note(f"{refused['class_type']} while it is validated: {kind}: {each['details'][:150]}")
 
     def note_end(self, status: dict[str, Any]) -> None:
         """The prompt ran; where a node failed, note with what."""
@@ -177,13 +192,19 @@ class Fuzz:
             self.ends["ran"] += 1
             return
         kind = failed["exception_type"].rpartition(".")[2]
-        if kind in OURS or not failed["node_type"].startswith("SceneScope_"):
+        place = ([line.strip().split("\n")[0] for line in failed["traceback"]] or [""])[-1]  # a blocker has no lines
+        inside = failed["node_type"].startswith("SceneScope_") or f"{os.sep}{PACK_FOLDER}{os.sep}" in place
+        if kind in OURS or not inside:
             self.ends["our error" if kind in OURS else "another node's error"] += 1
             return
         self.ends["foreign"] += 1
-        place = [line.strip().split("\n")[0] for line in failed["traceback"]][-1]
         message = failed["exception_message"].strip().split("\n")[0][:120]
-        self.foreign[f"{failed['node_type']}: {kind}: {message} | {place[-90:]}"] += 1
+        self.note(f"{failed['node_type']}: {kind}: {message} | {place[-90:]}")
+
+    def note(self, error: str) -> None:
+        """Count a foreign error."""
+        self.foreign[error] += 1
+        self.first.setdefault(error, self.last)
 
 
 def needed(graph: dict[str, Any], name: str) -> dict[str, Any]:
@@ -199,7 +220,7 @@ def needed(graph: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def sound_graph(info: dict[str, Any]) -> dict[str, Any]:
-    """A small graph with every node of the pack but Load Concepts and Load Maps, which are added by their own names."""
+    """A small graph with every node of the pack; the loaders name files that the savers write in its first run."""
 
     def one(kind: str, **inputs: Any) -> dict[str, Any]:
         return node(info, kind, **inputs)
@@ -219,6 +240,15 @@ def sound_graph(info: dict[str, Any]) -> dict[str, Any]:
         "sampled": one(
             "SceneScope_SampleAndRecord", model=model, latent_image=["size", 0], steps=2, keep_queries=True, **pair
         ),
+        "steer": one("SceneScope_SteerWords", model=model, words="circle", keep_others=maps, steering=["doctor", 3]),
+        "region": one("SceneScope_WordRegion", model=model, base=["text", 0], inside=["empty", 0], words="circle"),
+        "followed": one(
+            "KSampler", model=["region", 0], latent_image=["size", 0], steps=2, positive=["region", 1],
+            negative=["empty", 0],
+        ),
+        "region_mask": one("SceneScope_RegionMask", region=["region", 2], latent=["followed", 0]),
+        "replay": one("SceneScope_ReplayAttention", model=model, attention_maps=maps, free=["heatmap", 1]),
+        "doctor": one("SceneScope_PromptDoctor", attention_maps=maps, words="circle", picture=["decoded", 0]),
         "decoded": one("VAEDecode", samples=["sampled", 0], vae=vae),
         "shapes": one("SceneScope_BlockShapes", model=model),
         "heatmap": one("SceneScope_TokenHeatmap", attention_maps=maps, words="circle"),

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import InputError
+from .scene import MOST_CONCEPTS
 
 LEAST_SHARE = 0.01
 """Share of the picture below which a colour is the soft edge between two others; so small a thing could not be learned:
@@ -21,6 +21,9 @@ NEAR = 48
 
 NOTICED = 0.0005
 """Share of the picture from which a colour taken for another is reported: a dot 13 pixels across in 512x512."""
+
+PART = 2**16
+"""Colours that are compared with the main ones at a time: a photo has hundreds of thousands."""
 
 Colour = tuple[int, int, int]
 
@@ -58,7 +61,7 @@ def masks_by_colour(
         masks: (colour height width) float32, 0 or 1.
 
     Raises:
-        InputError: the shape is another, or there is no colour but the ground.
+        InputError: the shape is another, there is no colour but the ground, or there are more than a scene's things.
 
     >>> colours, masks = masks_by_colour(torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 0, 1]]]))
     >>> colours, masks.tolist()
@@ -73,7 +76,7 @@ def masks_by_colour(
     nearest, first = torch.full((len(counted.colours) + 1,), -1), {}  # the last one is what is not seen
     if len(meant.mains):
         centres = torch.cat([meant.mains, *(torch.tensor([colour]) for colour in meant.nothing)])
-        near = torch.cdist(counted.colours.double(), centres.double()).argmin(dim=1)  # (colour)
+        near = _nearest(counted.colours, centres)  # (colour)
         nearest[:-1] = torch.where(near < len(meant.mains), near, -1)
     things = nearest[counted.plane]  # (height width)
     for index in range(0 if ground is None else 1, len(meant.mains)):  # the ground is the first of the main colours
@@ -84,6 +87,11 @@ def masks_by_colour(
         raise InputError(
             "Painted masks: the picture has no colour besides the background. Paint each thing in a colour of its "
             "own, or say which colour is the background."
+        )
+    if len(first) > MOST_CONCEPTS:
+        raise InputError(
+            f"Painted masks: the picture has {len(first)} colours, and a scene has at most {MOST_CONCEPTS} things. "
+            "Paint each thing in one flat colour on black; a photo isn't a painting."
         )
     order = sorted(first, key=lambda index: first[index])
     return tuple(_triple(meant.mains[index]) for index in order), torch.stack([(things == i).float() for i in order])
@@ -183,43 +191,50 @@ def _counted(painted: Tensor) -> _Counted:
 
 def _meant(counted: _Counted, ground: Colour | None, known: Sequence[Colour]) -> _Meant:
     mains = _main_colours(counted, ground)
-    listed, nothing, strays = list(mains), list[Colour](), list[Stray]()
-    for at, (colour, count) in enumerate(zip(counted.colours, counted.counts.tolist(), strict=True)):
-        if count < NOTICED * counted.total or not (mains or known):
-            break
-        if _apart(colour, listed) >= NEAR / 2 and _holds_a_block(counted.plane == at):
-            own, share = _triple(colour), count / counted.total
-            listed.append(colour)
-            if _apart(colour, mains) < NEAR:
-                into = mains[(torch.stack(mains) - colour).double().norm(dim=-1).argmin()]
-                strays.append(Stray(own, _triple(into), share))
-            elif own in known:
-                mains.append(colour)
-            else:
-                nothing.append(own)
-                strays.append(Stray(own, None, share))
+    if not (mains or known):
+        return _Meant(counted.colours[:0], (), ())
+    colours = counted.colours[counted.counts >= NOTICED * counted.total]
+    near, nothing, strays = _apart(colours, mains), list[Colour](), list[Stray]()  # near: (colour), to the mains
+    open_ = (near >= NEAR / 2) & _solid(counted.plane, len(colours))  # what is neither listed nor like what is
+    for at, (colour, count) in enumerate(zip(colours, counted.counts.tolist(), strict=False)):
+        if not open_[at]:
+            continue
+        own, share, distance = _triple(colour), count / counted.total, _apart(colours, [colour])
+        open_ &= distance >= NEAR / 2
+        if near[at] < NEAR:
+            into = mains[int((torch.stack(mains) - colour).double().norm(dim=-1).argmin())]
+            strays.append(Stray(own, _triple(into), share))
+        elif own in known:
+            mains.append(colour)
+            near = near.minimum(distance)
+        else:
+            nothing.append(own)
+            strays.append(Stray(own, None, share))
     if mains:  # what is too little of a known colour to be a thing is not a part of another either
-        nothing += [own for own in known if _apart(torch.tensor(own), mains) >= NEAR]
+        nothing += [own for own in known if float(_apart(torch.tensor([own]), mains)) >= NEAR]
     return _Meant(torch.stack(mains) if mains else counted.colours[:0], tuple(nothing), tuple(strays))
 
 
 def _main_colours(counted: _Counted, ground: Colour | None) -> list[Tensor]:
     """The colours that cover enough, most frequent first, the ground before them: (3) int64 each."""
     mains = [] if ground is None else [torch.tensor(ground)]
-    for colour, count in zip(counted.colours, counted.counts.tolist(), strict=True):
-        if count < LEAST_SHARE * counted.total:
-            break
-        if all(_distance(colour, main) >= NEAR for main in mains):
+    for colour in counted.colours[counted.counts >= LEAST_SHARE * counted.total]:  # a hundred at most
+        if float(_apart(colour[None], mains)) >= NEAR:
             mains.append(colour)
     return mains
 
 
-def _apart(colour: Tensor, others: Sequence[Tensor]) -> float:
-    return min((_distance(colour, other) for other in others), default=math.inf)
+def _apart(colours: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """How far colours (colour 3) are from the nearest of others, (3) each: (colour) float64."""
+    if not others:
+        return torch.full((len(colours),), math.inf, dtype=torch.float64)
+    return torch.cdist(colours.double(), torch.stack(list(others)).double()).amin(dim=1)
 
 
-def _distance(one: Tensor, other: Tensor) -> float:
-    return float((one - other).double().norm())
+def _nearest(colours: Tensor, centres: Tensor) -> Tensor:
+    """Which of the centres (centre 3) is nearest to each of the colours (colour 3); a part of them at a time."""
+    parts = colours.double().split(PART)
+    return torch.cat([torch.cdist(part, centres.double()).argmin(dim=1) for part in parts])
 
 
 def _triple(colour: Tensor) -> Colour:
@@ -227,6 +242,14 @@ def _triple(colour: Tensor) -> Colour:
     return red, green, blue
 
 
-def _holds_a_block(own: Tensor) -> bool:
-    """Whether three by three neighbours are all in a mask (height width) bool."""
-    return min(own.shape) >= 3 and bool((F.avg_pool2d(own[None].float(), 3, stride=1) > 0.999).any())
+def _solid(plane: Tensor, count: int) -> Tensor:
+    """Of the first so many colours of a plane (height width), which have three by three neighbours: (colour) bool."""
+    found = torch.zeros(count, dtype=torch.bool)
+    if min(plane.shape) < 3:
+        return found
+    across = (plane[:, 1:-1] == plane[:, :-2]) & (plane[:, 1:-1] == plane[:, 2:])  # three in a row
+    same = (plane[1:-1] == plane[:-2]) & (plane[1:-1] == plane[2:])
+    blocks = same[:, 1:-1] & across[1:-1] & across[:-2] & across[2:]
+    held = plane[1:-1, 1:-1][blocks]
+    found[held[held < count]] = True
+    return found
