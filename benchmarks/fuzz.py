@@ -19,6 +19,7 @@ import tempfile
 import time
 import urllib.error
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -240,15 +241,6 @@ def sound_graph(info: dict[str, Any]) -> dict[str, Any]:
         "sampled": one(
             "SceneScope_SampleAndRecord", model=model, latent_image=["size", 0], steps=2, keep_queries=True, **pair
         ),
-        "steer": one("SceneScope_SteerWords", model=model, words="circle", keep_others=maps, steering=["doctor", 3]),
-        "region": one("SceneScope_WordRegion", model=model, base=["text", 0], inside=["empty", 0], words="circle"),
-        "followed": one(
-            "KSampler", model=["region", 0], latent_image=["size", 0], steps=2, positive=["region", 1],
-            negative=["empty", 0],
-        ),
-        "region_mask": one("SceneScope_RegionMask", region=["region", 2], latent=["followed", 0]),
-        "replay": one("SceneScope_ReplayAttention", model=model, attention_maps=maps, free=["heatmap", 1]),
-        "doctor": one("SceneScope_PromptDoctor", attention_maps=maps, words="circle", picture=["decoded", 0]),
         "decoded": one("VAEDecode", samples=["sampled", 0], vae=vae),
         "shapes": one("SceneScope_BlockShapes", model=model),
         "heatmap": one("SceneScope_TokenHeatmap", attention_maps=maps, words="circle"),
@@ -282,6 +274,22 @@ def sound_graph(info: dict[str, Any]) -> dict[str, Any]:
             "class_type": "SceneScope_LoadConcepts",
             "inputs": {"file": "concepts/SceneScope_00001_.concepts.safetensors"},
         },
+        **_acting_nodes(one, model, maps),
+    }  # fmt: skip
+
+
+def _acting_nodes(one: Callable[..., dict[str, Any]], model: list[Any], maps: list[Any]) -> dict[str, Any]:
+    """The nodes that act on a model, and the one that tells them how."""
+    return {
+        "steer": one("SceneScope_SteerWords", model=model, words="circle", keep_others=maps, steering=["doctor", 3]),
+        "region": one("SceneScope_WordRegion", model=model, base=["text", 0], inside=["empty", 0], words="circle"),
+        "followed": one(
+            "KSampler", model=["region", 0], latent_image=["size", 0], steps=2, positive=["region", 1],
+            negative=["empty", 0],
+        ),
+        "region_mask": one("SceneScope_RegionMask", region=["region", 2], latent=["followed", 0]),
+        "replay": one("SceneScope_ReplayAttention", model=model, attention_maps=maps, free=["heatmap", 1]),
+        "doctor": one("SceneScope_PromptDoctor", attention_maps=maps, words="circle", picture=["decoded", 0]),
     }  # fmt: skip
 
 
