@@ -19,18 +19,23 @@ PROMPT = """
 text => app.graph.nodes.find(node => node.title === 'Positive prompt').widgets[0].value = text
 """
 GIVE = "([type, output]) => app.graph.nodes.filter(node => node.type === type).at(-1).onExecuted(output)"
-# Buttons, sliders and choices that reach out of their panel, or lie under another part.
+# Buttons, sliders and choices that reach out of their panel or of the place that the editor gives it, or lie under
+# another part; with what lies there.
 LOST = """
 panel => {
-  const room = panel.getBoundingClientRect();
+  const room = panel.getBoundingClientRect(), place = panel.parentElement.getBoundingClientRect();
+  const over = part => {
+    const box = part.getBoundingClientRect();
+    return document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+  };
   return [...panel.querySelectorAll('.ss-controls button, .ss-controls input, .ss-controls select')]
     .filter(part => part.checkVisibility())
     .filter(part => {
       const box = part.getBoundingClientRect();
-      const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
-      return box.left < room.left || box.right > room.right + 1 || box.bottom > room.bottom + 1 || !part.contains(top);
+      const bottom = Math.min(room.bottom, place.bottom) + 1;
+      return box.left < room.left || box.right > room.right + 1 || box.bottom > bottom || !part.contains(over(part));
     })
-    .map(part => part.textContent || part.ariaLabel);
+    .map(part => `${part.textContent || part.ariaLabel}: ${over(part)?.outerHTML.slice(0, 200)}`);
 }
 """
 NARROW = "([type, wide]) => app.graph.nodes.filter(n => n.type === type).at(-1).setSize([wide, 1000])"
@@ -109,7 +114,7 @@ def test_one_map_fills_the_panel_and_on_the_whole_screen_it_is_larger(editor):
 
 @pytest.mark.parametrize("locale", ["en", "zh"])
 def test_every_button_is_reached_at_every_width(editor, locale):
-    """Oracle: each part's box lies in the panel's, and nothing lies over its middle."""
+    """Oracle: each part's box lies in the panel's and in the place of the panel, and nothing lies over its middle."""
     editor.page.mouse.move(1500, 985)
     with editor.looks(locale=locale):
         editor.load("first_heatmap")

@@ -95,7 +95,7 @@ function attach(node, plan) {
     });
   }
   const widget = node.addDOMWidget(`scenescope_${plan.name}`, `scenescope_${plan.name}`, root, {
-    getMinHeight: () => parseFloat(root.style.minHeight) || plan.height,
+    getMinHeight: () => (parseFloat(root.style.minHeight) || plan.height) + edges(root, widget),
     hideOnZoom: false,
     serialize: false,
     getValue: () => "",
@@ -116,6 +116,15 @@ function attach(node, plan) {
   if (plan.size) node.setSize([Math.max(node.size[0], plan.size[0]), Math.max(node.size[1], plan.size[1])]);
   panel.show(null);
   requestAnimationFrame(() => refresh(node));
+}
+
+/**
+ * What the classic renderer takes off a widget's height, above and below; its box would otherwise be lower than the
+ * panel in it, which then lies over what follows and loses its last row where the editor clips the box.
+ * @param {HTMLElement} root @param {any} widget
+ */
+function edges(root, widget) {
+  return root.closest(".dom-widget") ? 2 * (widget.margin ?? 0) : 0;
 }
 
 /**
