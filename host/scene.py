@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import comfy.sd1_clip
@@ -88,7 +89,7 @@ def _over(pictures: Tensor, marks: MaskSources) -> MaskSources:
     return replace(marks, strokes=strokes[0].movedim(0, -1))
 
 
-def painted_strokes(name: str) -> Tensor | None:
+def painted_strokes(name: str, copied: str = "") -> Tensor | None:
     """Read what was painted in the node.
 
     Source: host contract, ComfyUI 0.33 `comfy_extras/nodes_painter.py`: the widget's value names a picture with
@@ -96,6 +97,7 @@ def painted_strokes(name: str) -> Tensor | None:
 
     Args:
         name: the widget's value.
+        copied: where a farm has put the picture that `name` was on another machine; read where there is no `name`.
 
     Returns:
         (height width 4) float32, 0..1, or None where nothing was painted.
@@ -103,24 +105,33 @@ def painted_strokes(name: str) -> Tensor | None:
     Raises:
         FileError: the file is gone, or is no picture.
     """
-    if not name.strip():
+    if not (name.strip() or copied.strip()):
         return None
     try:
-        picture = opened_png(chosen_file(name.strip(), STROKES, ("input",), who="Build Scene"))
+        picture = opened_png(_strokes_file(name.strip(), copied.strip()))
     except FileError as error:
         raise FileError(
-            f"Build Scene: the painted masks {name[:80]!r} can't be read from the input folder. Clear the painting and "
-            f"paint again. ({error})"
+            f"Build Scene: the painted masks {(name or copied)[:80]!r} can't be read from the input folder. Clear the "
+            f"painting and paint again. ({error})"
         ) from error
     return torch.from_numpy(np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255)
 
 
-def strokes_version(name: str) -> str:
+def strokes_version(name: str, copied: str = "") -> str:
     """What changes when the painted file does; empty where there is none."""
     try:
-        return version_of(chosen_file(name.strip(), STROKES, ("input",), who="Build Scene")) if name.strip() else ""
+        return version_of(_strokes_file(name.strip(), copied.strip())) if name.strip() or copied.strip() else ""
     except SceneScopeError:
         return ""
+
+
+def _strokes_file(name: str, copied: str) -> Path:
+    try:
+        return chosen_file(name or copied, STROKES, ("input",), who="Build Scene")
+    except FileError:
+        if name and copied and copied != name:
+            return chosen_file(copied, STROKES, ("input",), who="Build Scene")
+        raise
 
 
 def pieces(text: str) -> int:

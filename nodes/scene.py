@@ -31,7 +31,7 @@ class BuildScene(io.ComfyNode):
             description="Puts together what Train Concepts learns from: a picture, a mask for each thing in it, and "
             "names. Draws the masks on the picture at every size that training uses, and warns of what would go wrong.",
             search_aliases=["textual inversion", "training data", "masks", "dataset", "concepts"],
-            inputs=[*_mark_inputs(), *_name_inputs()],
+            inputs=[*_mark_inputs(), *_name_inputs(), _copied_input()],
             outputs=[
                 Scene.Output(display_name="SCENE", tooltip="Pictures, masks, handles and words, of one size."),
                 io.Image.Output(
@@ -48,16 +48,16 @@ class BuildScene(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, mask: str | None = "", **_others: Any) -> str:
+    def fingerprint_inputs(cls, mask: str | None = "", file: str | None = "", **_others: Any) -> str:
         """A painting that was changed under its old name counts as new."""
-        return strokes_version(mask or "")
+        return strokes_version(mask or "", file or "")
 
     @classmethod
     @takes_pictures
-    def execute(cls, image, masks=None, coloured=None, mask="", **texts: Any) -> io.NodeOutput:
+    def execute(cls, image, masks=None, coloured=None, mask="", file="", **texts: Any) -> io.NodeOutput:
         """Gather the marks, build, show."""
         marks = MaskSources(
-            [each for each in (masks or {}).values() if each is not None], coloured, painted_strokes(mask)
+            [each for each in (masks or {}).values() if each is not None], coloured, painted_strokes(mask, file)
         )
         resolution = texts.pop("resolution")
         under = ui.PreviewImage(image[:1, ..., :3], cls=cls).as_dict()["images"][0]
@@ -132,6 +132,20 @@ def _name_inputs() -> list[io.Input]:
             "wants 128. 0 keeps the picture's size."
         ),
     ]
+
+
+def _copied_input() -> io.Input:
+    return io.String.Input(
+        "file",  # farms copy what `image`, `video`, `audio` and `file` name: ComfyUI-Distributed, `media_sync.py`
+        default="",
+        display_name="painting's copy",
+        optional=True,
+        socketless=True,
+        advanced=True,
+        extra_dict={"hidden": True},
+        tooltip="For render farms, filled in when you queue: the painting's file again, under a name by which farms "
+        "find the files to copy. It is read where the painted masks themselves aren't on the machine.",
+    )
 
 
 NODES: list[Any] = [BuildScene]

@@ -46,7 +46,7 @@ def test_what_is_painted_is_in_the_scene_though_it_is_queued_at_once(painter, ed
         share = float((near & (pixels[..., 3] > 127)).mean())
         assert concept["cells"] == pytest.approx(share * height * width, rel=0.15)
     assert facts["warnings"] == []
-    assert painter.value() == inputs["mask"]
+    assert painter.value() == inputs["mask"] == inputs["file"]
 
 
 def test_masks_from_sockets_are_shown_where_one_paints(photo, painter, editor):

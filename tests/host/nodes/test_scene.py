@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,42 @@ def test_painting_alone_is_enough_and_a_changed_file_counts_as_new():
     paint("p.png", ((0, 0, 255), (slice(0, 64), slice(0, 99))))
     assert BuildScene.fingerprint_inputs(mask="p.png [input]", image=None) != before
     assert BuildScene.fingerprint_inputs(mask="", image=None) == BuildScene.fingerprint_inputs() == ""
+
+
+def sent_to_a_farm(inputs: dict[str, Any], worker: Path) -> dict[str, Any]:
+    """Copy an API prompt's files as ComfyUI-Distributed does: those in inputs of four names, and they are renamed."""
+    sent = dict(inputs)
+    for key in ("image", "video", "audio", "file"):
+        name = re.sub(r"\s*\[\w+\]$", "", sent[key]) if isinstance(sent.get(key), str) else ""
+        if name:
+            shutil.copy(Path(folder_paths.get_input_directory(), name), worker / "sent.png")
+            sent[key] = "sent.png"
+    return sent
+
+
+def test_a_farm_that_copies_files_by_their_inputs_names_brings_the_painting(tmp_path, monkeypatch):
+    """Oracle: the masks of the machine that was painted on; a prompt without the copy is refused, as before."""
+    image, worker = torch.rand(1, 64, 64, 3), tmp_path / "worker"
+    worker.mkdir()
+    paint("p.png", (PALETTE[0], (slice(0, 64), slice(0, 128))), side=128)
+    inputs = {"mask": "p.png [input]", "file": "p.png [input]"}
+    here = build(image=image, **inputs, **WIDGETS).result[0]
+    there, old = sent_to_a_farm(inputs, worker), sent_to_a_farm({"mask": inputs["mask"]}, worker)
+    monkeypatch.setattr(folder_paths, "input_directory", str(worker))
+    assert torch.equal(build(image=image, **there, **WIDGETS).result[0].masks, here.masks)
+    assert BuildScene.fingerprint_inputs(**there) != BuildScene.fingerprint_inputs(**old) == ""
+    with pytest.raises(FileError, match="painted masks 'p.png"):
+        build(image=image, **old, **WIDGETS)
+
+
+def test_the_painting_on_the_machine_comes_before_its_copy_and_a_copy_alone_is_enough():
+    """Oracle: by hand: the upper half in one file, the lower in the other."""
+    paint("up.png", (PALETTE[0], (slice(0, 64), slice(0, 128))))
+    paint("low.png", (PALETTE[0], (slice(64, 128), slice(0, 128))))
+    image, given = torch.rand(1, 128, 128, 3), WIDGETS | {"resolution": 0}
+    for files, rows in (({"mask": "up.png", "file": "low.png"}, slice(0, 64)), ({"file": "low.png"}, slice(64, 128))):
+        (mask,) = build(image=image, **files, **given).result[0].masks[0]
+        assert mask[rows].sum() == mask.sum() == 64 * 128
 
 
 @pytest.mark.parametrize("name", ["gone.png [input]", "broken.png [input]"])

@@ -95,10 +95,18 @@ class Painter {
     const { node, root, painting } = this;
     const mask = widget(node, "mask");
     mask.hidden = true; // in the classic renderer, where it only says that it is of the other one
+    let settled = Promise.resolve("");
     ownQueueing(
       mask,
       () => painting.commit(),
-      () => painting.settle(),
+      () => (settled = painting.settle()),
+    );
+    const copied = widget(node, "file"); // the same again, after it, under a name by which farms find files to copy
+    copied.hidden = true;
+    ownQueueing(
+      copied,
+      () => {},
+      () => settled,
     );
     ownUndo(
       root,
