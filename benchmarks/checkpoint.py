@@ -227,9 +227,9 @@ def line_of(studio: Any, scene: Any, settings: Any, options: argparse.Namespace,
     picture = f"{key}.png"
     write_picture(options.folder / picture, sheet[0].numpy())
     looks = (stand.before, stand.after) if stand.before and stand.after else None
-    fit = (looks[0].fit, looks[1].fit) if looks else None
+    iou = (looks[0].iou, looks[1].iou) if looks else None
     masked = (looks[0].masked, looks[1].masked) if looks else None
-    return Line(key, variant, fit, masked, colours, picture)
+    return Line(key, variant, iou, masked, colours, picture)
 
 
 def state_file(folder: Path, key: str) -> Path:

@@ -127,8 +127,8 @@ def placing(bench: Bench, index: int, count: int = 2) -> None:
     def arm(name: str, steerings: tuple[Steering, ...], wanted: np.ndarray) -> None:
         picture = bench.picture(steered(bench.model, steerings), prompt, seed)
         things, verdict = find_things(picture), judge(picture, layout)
-        fits = [overlap(things, thing, mask) for thing, mask in zip(layout.things, wanted, strict=True)]
-        bench.note(f"{count} things, {name}", iou=np.mean(fits), follows=verdict.follows, finds=verdict.finds)
+        ious = [overlap(things, thing, mask) for thing, mask in zip(layout.things, wanted, strict=True)]
+        bench.note(f"{count} things, {name}", iou=np.mean(ious), follows=verdict.follows, finds=verdict.finds)
 
     arm("unsteered", (), masks)
     by_mask = places_of(words, list(torch.from_numpy(masks)), None)

@@ -62,10 +62,10 @@ class Looking:
     shuffled: float
 
     @classmethod
-    def of(cls, fits: list[tuple[float, float]]) -> Looking:
+    def of(cls, ious: list[tuple[float, float]]) -> Looking:
         """Average pairs of (own, shuffled); nothing measured counts as nothing met."""
-        own, shuffled = np.mean(fits, axis=0) if fits else (0.0, 0.0)
-        return cls(len(fits), round(float(own), 3), round(float(shuffled), 3))
+        own, shuffled = np.mean(ious, axis=0) if ious else (0.0, 0.0)
+        return cls(len(ious), round(float(own), 3), round(float(shuffled), 3))
 
 
 def layouts(seed: int, number: int, count: int, words: Words = FIRST_WORDS) -> list[Layout]:
@@ -123,7 +123,7 @@ def following(sitter: Sitter, wanted: list[Layout], on_picture: Callable[[], Non
     return Following.of(verdicts)
 
 
-def fits(recording: Recording, layout: Layout, masks: torch.Tensor) -> Iterator[tuple[float, float]]:
+def ious(recording: Recording, layout: Layout, masks: torch.Tensor) -> Iterator[tuple[float, float]]:
     """Compare the heatmap of each thing's shape word with its own mask and with its neighbour's.
 
     Args:
@@ -144,7 +144,7 @@ def looking_at_drawings(sitter: Sitter, number: int, *, seed: int = 21) -> Looki
     found: list[tuple[float, float]] = []
     for index, layout in enumerate(layouts(seed, number, 2)):
         drawing = draw(layout, height=SIDE, width=SIDE)
-        found += fits(sitter.look(drawing, index), layout, torch.from_numpy(drawing.masks))
+        found += ious(sitter.look(drawing, index), layout, torch.from_numpy(drawing.masks))
     return Looking.of(found)
 
 
@@ -156,7 +156,7 @@ def looking_at_own(sitter: Sitter, number: int, *, seed: int = 22) -> Looking:
         seen = {thing.colour: thing.mask for thing in find_things(picture)}
         if all(thing.colour in seen for thing in layout.things):
             masks = torch.from_numpy(np.stack([seen[thing.colour] for thing in layout.things]).astype(np.float32))
-            found += fits(recording, layout, masks)
+            found += ious(recording, layout, masks)
     return Looking.of(found)
 
 

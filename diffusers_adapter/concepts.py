@@ -24,14 +24,14 @@ def apply_concepts(
     Args:
         pipe: of the base model.
         concepts: learned with it, here or in ComfyUI.
-        strength: of the changes of weights; the rows are always whole.
+        strength: of the changes of weights; the embeddings are always whole.
         base: whether concepts of another base model are refused. Rows of another width are refused always.
 
     Returns:
         A pipeline of the same class, whose U-Net, text encoder and tokenizer are copies.
 
     Raises:
-        InputError: the base model is another one, a handle is taken, or rows or weights do not fit.
+        InputError: the base model is another one, a handle is taken, or embeddings or weights do not fit.
     """
     name = base_name(pipe)
     if base == "must match" and name != concepts.base:
@@ -70,12 +70,13 @@ def base_name(pipe: Any) -> str:
 
 
 def _add_words(tokenizer: Any, encoder: Any, concepts: Concepts) -> None:
-    """Add the handles to a tokenizer and their rows to the token table."""
+    """Add the handles to a tokenizer and their embeddings to the token table."""
     table = text_layers(encoder).embeddings.token_embedding
-    if concepts.rows.shape[1] != table.weight.shape[1]:
+    learned, words = concepts.embeddings.shape[1], table.weight.shape[1]
+    if learned != words:
         raise InputError(
-            f"{_WHO}: {concepts.handles[0]} has {concepts.rows.shape[1]} channels; expected {table.weight.shape[1]}, "
-            "as the words of this text encoder. Load the base model that the concepts were learned with."
+            f"{_WHO}: {concepts.handles[0]} has {learned} channels, but the words of this text encoder have {words}. "
+            "Load the base model that the concepts were learned with."
         )
     if taken := [handle for handle in concepts.handles if handle in tokenizer.get_vocab()]:
         raise InputError(
@@ -88,7 +89,7 @@ def _add_words(tokenizer: Any, encoder: Any, concepts: Concepts) -> None:
     with torch.no_grad():
         grown.weight.zero_()
         grown.weight[: len(table.weight)] = table.weight
-        grown.weight[places] = concepts.rows.to(grown.weight)
+        grown.weight[places] = concepts.embeddings.to(grown.weight)
     text_layers(encoder).embeddings.token_embedding = grown.requires_grad_(table.weight.requires_grad)
     encoder.config.vocab_size = len(tokenizer)
 

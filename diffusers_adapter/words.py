@@ -31,16 +31,14 @@ def table_of(tokenizer: Any, prompt: str) -> TokenTable:
     numbers = tokenizer(prompt, padding="max_length", max_length=tokenizer.model_max_length, truncation=True).input_ids
     chunk = [(pieces[number] if pieces[number] in learned else number, 1.0) for number in numbers]
     syntax = Syntax(embeddings=False, learned=learned)
-    codec = Codec(
-        lambda number: piece_bytes(pieces[number]), tokenizer.bos_token_id, tokenizer.eos_token_id, syntax
-    )
+    codec = Codec(lambda number: piece_bytes(pieces[number]), tokenizer.bos_token_id, tokenizer.eos_token_id, syntax)
     literal = prompt.replace("\\", "").replace("(", "\\(").replace(")", "\\)")
     table = read_tokens(literal, [chunk], codec)
     return replace(table, prompt=prompt)
 
 
 class PipelineText:
-    """Reads prompts with a copy of a pipeline's text encoder, with rows where handles stand.
+    """Reads prompts with a copy of a pipeline's text encoder, with embeddings where handles stand.
 
     Args:
         tokenizer: the pipeline's.
@@ -53,7 +51,7 @@ class PipelineText:
         self.module: nn.Module = TextNames(encoder, table=False)
 
     def word(self, text: str) -> Tensor:
-        """The token table's rows of a text: (token channel) float32.
+        """The token table's embeddings of a text: (token channel) float32.
 
         Raises:
             HostError: it has no tokens.
@@ -66,33 +64,33 @@ class PipelineText:
         table: Tensor = self._table.get_parameter("weight")
         return table[numbers].detach().float()
 
-    def encode(self, prompts: Sequence[str], rows: Mapping[str, Tensor]) -> Encoded:
-        """Encode prompts, with a row where a handle stands; what is over 75 tokens is cut off."""
+    def encode(self, prompts: Sequence[str], embeddings: Mapping[str, Tensor]) -> Encoded:
+        """Encode prompts, with an embedding where a handle stands; what is over 75 tokens is cut off."""
         length, end = self._tokenizer.model_max_length, self._tokenizer.eos_token_id
         numbers: list[list[int]] = []
         columns: list[dict[str, int]] = []
         for prompt in prompts:
-            body = list(self._spelled(prompt, rows))[: length - 2]
+            body = list(self._spelled(prompt, embeddings))[: length - 2]
             backwards = reversed(list(enumerate(body)))
             columns.append({given: 1 + place for place, given in backwards if isinstance(given, str)})
             chunk = [self._tokenizer.bos_token_id, *(end if isinstance(given, str) else given for given in body), end]
             numbers.append(chunk + [self._tokenizer.pad_token_id] * (length - len(chunk)))
         device = self._table.get_parameter("weight").device
-        with self._rows_at(columns, rows):
+        with self._embeddings_at(columns, embeddings):
             context = self._encoder(torch.tensor(numbers, device=device))[0]  # (batch token channel)
         return Encoded(context, tuple(columns))
 
     @contextmanager
-    def _rows_at(self, columns: Sequence[Mapping[str, int]], rows: Mapping[str, Tensor]) -> Iterator[None]:
-        """While entered, the token table answers with a handle's row at its column, with gradients.
+    def _embeddings_at(self, columns: Sequence[Mapping[str, int]], embeddings: Mapping[str, Tensor]) -> Iterator[None]:
+        """While entered, the token table answers with a handle's embedding at its column, with gradients.
 
         A handle that stands twice in a prompt is spliced in at its first place, as `columns` has it.
         """
-        places = [(item, column, rows[name]) for item, of in enumerate(columns) for name, column in of.items()]
+        places = [(item, column, embeddings[name]) for item, of in enumerate(columns) for name, column in of.items()]
 
         def splice(table: nn.Module, inputs: Any, found: Tensor) -> Tensor:
             where = torch.tensor([place[:2] for place in places], device=found.device).T
-            values = torch.stack([row for *_, row in places]).to(found)
+            values = torch.stack([embedding for *_, embedding in places]).to(found)
             return found.index_put((where[0], where[1]), values)
 
         hook = self._table.register_forward_hook(splice) if places else None
@@ -102,10 +100,10 @@ class PipelineText:
             if hook is not None:
                 hook.remove()
 
-    def _spelled(self, prompt: str, rows: Mapping[str, Tensor]) -> Iterator[int | str]:
+    def _spelled(self, prompt: str, embeddings: Mapping[str, Tensor]) -> Iterator[int | str]:
         """A prompt's tokens; for a handle its name."""
-        for part in learned_names(rows).split(prompt) if rows else [prompt]:
-            if part in rows:
+        for part in learned_names(embeddings).split(prompt) if embeddings else [prompt]:
+            if part in embeddings:
                 yield part
             elif part.strip():
                 yield from self._numbers(part)

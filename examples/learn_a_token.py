@@ -39,7 +39,7 @@ settings = lora_settings(
 def tell(report) -> None:
     """Say every 25 steps how far it is."""
     if report.step % 25 == 0:
-        iou = ", ".join(f"{handle} {value:.2f}" for handle, value in report.measured.fits.items())
+        iou = ", ".join(f"{handle} {value:.2f}" for handle, value in report.measured.ious.items())
         print(f"step {report.step} of {report.steps}: masked loss {report.measured.masked:.3f}, IoU {iou}", flush=True)
 
 

@@ -150,7 +150,7 @@ def describe(concepts: Learned) -> str:
     """Say in two lines what concepts hold."""
     words = ", ".join(f"{one.handle} ({one.word})" if one.word else one.handle for one in concepts.concepts)
     changed = len(concepts.low_rank) or len(concepts.differences)
-    weights = f"{changed} {'layers' if concepts.low_rank else 'parameters'} changed" if changed else "rows only"
+    weights = f"{changed} {'layers' if concepts.low_rank else 'parameters'} changed" if changed else "embeddings only"
     return f"{words}\n{concepts.settings.mode}, {concepts.steps} steps, {weights}, base model {concepts.base[:8]}"
 
 

@@ -13,7 +13,7 @@ from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
 
 
 class MapToMask(io.ComfyNode):
-    """Cuts masks from maps, and says how well they fit known ones."""
+    """Cuts masks from maps, and says how well they match known ones."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -66,7 +66,7 @@ class MapToMask(io.ComfyNode):
         maps, caution = refine_by(attention_maps, mask, refine)
         found = cut_masks(maps, method, threshold, truth, caution)
         say_on_node(cls.hidden.unique_id, found.describe())
-        return io.NodeOutput(found.masks, found.mean_fit, ui=ui.PreviewMask(found.masks, cls=cls))
+        return io.NodeOutput(found.masks, found.mean_iou, ui=ui.PreviewMask(found.masks, cls=cls))
 
 
 NODES: list[Any] = [MapToMask]

@@ -76,7 +76,7 @@ class TrainConcepts(io.ComfyNode):
                     display_name="LOSS_MAP", tooltip="The weighted loss of each step, for the stock Plot Loss Graph."
                 ),
                 io.Image.Output(
-                    display_name="CURVES", tooltip=("Losses, fits (IoU), and each concept's map beside its mask.")
+                    display_name="CURVES", tooltip=("Losses, IoUs, and each concept's map beside its mask.")
                 ),
                 io.Image.Output(
                     display_name="SAMPLES",

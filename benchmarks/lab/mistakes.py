@@ -104,7 +104,7 @@ MISTAKES = (
     ),
     Mistake(
         "rows are printed in each step", OBJECTIVE, "        backward(totals[0])\n",
-        "        backward(totals[0])\n        [float(row[0].detach()) for row in rows.values()]\n", TRAINED,
+        "        backward(totals[0])\n        [float(row[0].detach()) for one in embeddings.values()]\n", TRAINED,
     ),
     Mistake(
         "the gradient's length is read apart", TRAINER, "        measured, (*totals, length) = costs.read(norm)",
@@ -113,10 +113,10 @@ MISTAKES = (
     Mistake(
         "the CPU's autocast", OBJECTIVE, "torch.autocast(self._latents.device.type,", 'torch.autocast("cpu",', HALF
     ),
-    Mistake("rows stay on the CPU", TRAINER, "return rows.to(self._device)", "return rows", TRAINED),
+    Mistake("rows stay on the CPU", TRAINER, "return embeddings.to(self._device)", "return embeddings", TRAINED),
     Mistake(
-        "learned rows stay on the device", TRAINER, 'self._rows.detach().to("cpu", copy=True)',
-        "self._rows.detach().clone()", TRAINED,
+        "learned rows stay on the device", TRAINER, 'self._embeddings.detach().to("cpu", copy=True)',
+        "self._embeddings.detach().clone()", TRAINED,
     ),
     Mistake(
         "restored moments stay on the CPU", TRAINER, ".to(parameter.device, torch.float32) for kind in MOMENTS",

@@ -28,23 +28,23 @@ class Looked:
 
     Args:
         masked: the error of the predicted noise inside the masks, divided by their area.
-        fit: mean intersection over union of the concepts' maps, cut by Otsu, with the masks, on the latent's grid.
+        iou: mean intersection over union of the concepts' maps, cut by Otsu, with the masks, on the latent's grid.
         maps: (concept height width) float32, the maps.
     """
 
     masked: float
-    fit: float
+    iou: float
     maps: Tensor
 
 
 @torch.no_grad()
-def look(ports: Ports, scene: Scene, rows: Mapping[str, Tensor]) -> Looked:
+def look(ports: Ports, scene: Scene, embeddings: Mapping[str, Tensor]) -> Looked:
     """Look at a scene's first picture while the prompt names all its concepts.
 
     Args:
         ports: the host's, with whatever has been trained in them.
         scene: the scene.
-        rows: of each handle (channel) float32.
+        embeddings: of each handle (channel) float32.
     """
     generator = generator_at(0, "look")
     latents = ports.latents[:1].float().expand(LOOKS, -1, -1, -1)
@@ -53,7 +53,7 @@ def look(ports: Ports, scene: Scene, rows: Mapping[str, Tensor]) -> Looked:
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     noisy = ports.noise.add(latents, noise, timesteps)
     with capture_maps(find_layers(ports.denoiser.unet, ("cross",))) as captured:
-        encoded = ports.text.encode([sentence("a photo of {}", scene.handles)] * LOOKS, rows)
+        encoded = ports.text.encode([sentence("a photo of {}", scene.handles)] * LOOKS, embeddings)
         predicted = ports.denoiser(noisy, timesteps, encoded.context)
     masks = scene.masks_on(scene.latent)[0].to(latents.device)  # (concept height width)
     union = scene.union_on(scene.latent, 0, range(len(scene.concepts))).to(latents.device)

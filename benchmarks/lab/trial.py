@@ -192,7 +192,7 @@ def run_trial(studio: Studio, trial: Trial, protocol: Protocol, keep: Keep = lam
         {}
         if stand.before is None or stand.after is None
         else {
-            "fit": [stand.before.fit, stand.after.fit],
+            "fit": [stand.before.iou, stand.after.iou],
             "masked": [stand.before.masked, stand.after.masked],
         }
     )
@@ -265,7 +265,7 @@ def learn(
         state is kept its writing is among them, and of a run that goes on only its own steps are).
     """
     with Run(scene, ports, settings) as run:
-        before = look(ports, scene, _rows(run.concepts()))
+        before = look(ports, scene, _embeddings(run.concepts()))
     follower = _Follower(ports, scene, settings, course)
     concepts = train(scene, ports, settings, on_begin=follower.begin, on_step=follower.follow, keeping=course.keeping)
     return before, follower.looks[-1], concepts, follower.seconds_per_step()
@@ -283,29 +283,29 @@ class _Follower:
     spent: dict[int, list[float]] = field(default_factory=lambda: {1: [], 2: []})
     began: float = 0.0
 
-    def begin(self, step: int, rows: Mapping[str, torch.Tensor]) -> None:
+    def begin(self, step: int, embeddings: Mapping[str, torch.Tensor]) -> None:
         self.course.on_begin(step)
-        self._look_at_the_end(step, rows)
+        self._look_at_the_end(step, embeddings)
         self.began = time.perf_counter()
 
     def follow(self, report: StepReport) -> None:
         self.spent[report.phase].append(time.perf_counter() - self.began)
         self.course.on_step(report)
-        self._look_at_the_end(report.step, report.rows)
+        self._look_at_the_end(report.step, report.embeddings)
         self.began = time.perf_counter()
 
     def seconds_per_step(self) -> tuple[float, float]:
         first, second = (sum(steps) / len(steps) if steps else 0.0 for steps in self.spent.values())
         return first, second
 
-    def _look_at_the_end(self, step: int, rows: Mapping[str, torch.Tensor]) -> None:
+    def _look_at_the_end(self, step: int, embeddings: Mapping[str, torch.Tensor]) -> None:
         if step == self.settings.steps:
-            copies = {handle: row.to("cpu", copy=True) for handle, row in rows.items()}
+            copies = {handle: embedding.to("cpu", copy=True) for handle, embedding in embeddings.items()}
             self.looks.append(look(self.ports, self.scene, copies))
 
 
-def _rows(concepts: Concepts) -> dict[str, torch.Tensor]:
-    return dict(zip(concepts.handles, concepts.rows, strict=True))
+def _embeddings(concepts: Concepts) -> dict[str, torch.Tensor]:
+    return dict(zip(concepts.handles, concepts.embeddings, strict=True))
 
 
 def _scores(

@@ -34,7 +34,7 @@ class Found:
 
     shape: str
     colours: tuple[str, ...]
-    fit: float
+    iou: float
     mask: np.ndarray
 
     @property
@@ -87,12 +87,12 @@ def _templates() -> list[tuple[str, np.ndarray, float]]:
 def _shape_of(mask: np.ndarray) -> tuple[str, float]:
     """Name the shape whose outline fits best: IoU in the bounding box times how alike the boxes' proportions are."""
     seen, proportion = outline_of(mask)
-    fits = []
+    ious = []
     for shape, outline, its in _templates():
         overlap = float(np.minimum(seen, outline).sum() / np.maximum(seen, outline).sum())
-        fits.append((overlap * min(proportion / its, its / proportion), shape))
-    fit, shape = max(fits)
-    return shape, fit
+        ious.append((overlap * min(proportion / its, its / proportion), shape))
+    iou, shape = max(ious)
+    return shape, iou
 
 
 def _colours_of(pixels: np.ndarray) -> tuple[str, ...]:
@@ -124,8 +124,8 @@ def find_things(picture: np.ndarray) -> list[Found]:
     """
     things = []
     for piece in _whole_pieces(picture):
-        shape, fit = _shape_of(piece)
-        things.append(Found(shape, _colours_of(picture[piece]), fit, piece))
+        shape, iou = _shape_of(piece)
+        things.append(Found(shape, _colours_of(picture[piece]), iou, piece))
     return things
 
 

@@ -42,14 +42,15 @@ def apply_concepts(
 ) -> tuple[Any, Any]:
     """Make a MODEL and a CLIP that know the concepts.
 
-    The stock CLIP Text Encode then takes a handle for its row, wherever it stands: weighted, glued to punctuation, in
-    any chunk of a long prompt, beside `embedding:` names. Trace Words before or after finds the handles as words.
+    The stock CLIP Text Encode then takes a handle for its embedding, wherever it stands: weighted, glued to
+    punctuation, in any chunk of a long prompt, beside `embedding:` names. Trace Words before or after finds the handles
+    as words.
 
     Args:
         model: the base model; stays as it is.
         clip: its text encoder; stays as it is.
         concepts: learned with this base model.
-        strength: of the changes of weights; the rows are always whole.
+        strength: of the changes of weights; the embeddings are always whole.
         base: whether concepts of another base model are refused. Rows of another width are refused always.
         who: the node, as errors name it; at another than Apply Concepts they advise what can be done there.
 
@@ -57,10 +58,10 @@ def apply_concepts(
         Clones: the model with patches, the text encoder with patches and a tokenizer of its own.
 
     Raises:
-        InputError: the base model is another one, a handle is taken, or rows or weights do not fit.
+        InputError: the base model is another one, a handle is taken, or embeddings or weights do not fit.
         HostError: the text encoder is not one that can be read.
     """
-    learned_clip = learn_words(clip, {handle: concepts.row(handle) for handle in concepts.handles}, who=who)
+    learned_clip = learn_words(clip, {handle: concepts.embedding(handle) for handle in concepts.handles}, who=who)
     name = check_base(model, clip, concepts, who=who) if base == "must match" else None
     learned_model = model.clone()
     if strength:
@@ -98,19 +99,19 @@ def check_base(model: Any, clip: Any, concepts: Concepts, *, who: str = _APPLY) 
     return name
 
 
-def learn_words(clip: Any, rows: Mapping[str, Tensor], *, who: str = _APPLY) -> Any:
-    """Make a CLIP whose prompts hold rows where handles stand.
+def learn_words(clip: Any, embeddings: Mapping[str, Tensor], *, who: str = _APPLY) -> Any:
+    """Make a CLIP whose prompts hold embeddings where handles stand.
 
     Args:
         clip: of SD1.5; stays as it is.
-        rows: handle -> (channel) float.
+        embeddings: handle -> (channel) float.
         who: the node, as errors name it.
 
     Returns:
         A clone with a tokenizer of its own.
 
     Raises:
-        InputError: a handle is taken, or the rows have another width than the encoder's.
+        InputError: a handle is taken, or the embeddings have another width than the encoder's.
         HostError: the text encoder is not one that can be read.
     """
     name = str(getattr(clip.tokenizer, "clip", ""))
@@ -121,17 +122,17 @@ def learn_words(clip: Any, rows: Mapping[str, Tensor], *, who: str = _APPLY) -> 
             "an SD1.5 checkpoint."
         )
     known = dict(getattr(clip.tokenizer, LEARNED_ATTRIBUTE, {}))
-    _check_rows(clip, rows, known, who)
+    _check_embeddings(clip, embeddings, known, who)
     inner: Any = copy.copy(tokenizer)
     if inner.embedding_directory is None:
         inner.embedding_directory = []  # none is there, but a handle is an embedding without a file
-    inner.scenescope_rows = {**getattr(inner, "scenescope_rows", {}), **_own_rows(rows)}
+    inner.scenescope_embeddings = {**getattr(inner, "scenescope_embeddings", {}), **_own_embeddings(embeddings)}
     if not isinstance(inner, _Learned):
         own: Any = type(inner)
         inner.__class__ = _learned_class(own)
     outer = copy.copy(clip.tokenizer)
     setattr(outer, name, inner)
-    setattr(outer, LEARNED_ATTRIBUTE, known | dict.fromkeys(rows, 1))
+    setattr(outer, LEARNED_ATTRIBUTE, known | dict.fromkeys(embeddings, 1))
     learned = clip.clone()
     learned.tokenizer = outer
     return learned
@@ -140,18 +141,18 @@ def learn_words(clip: Any, rows: Mapping[str, Tensor], *, who: str = _APPLY) -> 
 class _Learned(_HOST_TOKENIZER):
     """What a tokenizer that knows handles does besides its own class: a handle is an embedding without a file."""
 
-    scenescope_rows: dict[str, Tensor]
+    scenescope_embeddings: dict[str, Tensor]
 
     def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> Any:
-        handle = learned_names(self.scenescope_rows)
+        handle = learned_names(self.scenescope_embeddings)
         marked = handle.sub(lambda found: f" {self.embedding_identifier}{_OURS}{found.group()} ", text)
         return super().tokenize_with_weights(marked, *args, **kwargs)
 
     def _try_get_embedding(self, embedding_name: str) -> Any:
         name, *left = embedding_name.split(maxsplit=1) or [""]
-        row = self.scenescope_rows.get(name.removeprefix(_OURS)) if name.startswith(_OURS) else None
-        if row is not None:
-            return row, name, left[0] if left else ""
+        embedding = self.scenescope_embeddings.get(name.removeprefix(_OURS)) if name.startswith(_OURS) else None
+        if embedding is not None:
+            return embedding, name, left[0] if left else ""
         if not name:  # `embedding:` and then a handle: the host would look for a first word that is not there
             return None, "", ""
         return super()._try_get_embedding(embedding_name)
@@ -162,12 +163,12 @@ def _learned_class(base: Any) -> Any:
     return type(f"Learned{base.__name__}", (_Learned, base), {})
 
 
-def _own_rows(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {handle: row.detach().float().cpu().clone() for handle, row in rows.items()}
+def _own_embeddings(embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {handle: embedding.detach().float().cpu().clone() for handle, embedding in embeddings.items()}
 
 
-def _check_rows(clip: Any, rows: Mapping[str, Tensor], known: Mapping[str, int], who: str) -> None:
-    if taken := sorted(known.keys() & rows.keys()):
+def _check_embeddings(clip: Any, embeddings: Mapping[str, Tensor], known: Mapping[str, int], who: str) -> None:
+    if taken := sorted(known.keys() & embeddings.keys()):
         advice = (
             "Give the concepts other handles, or connect the CLIP of the checkpoint."
             if who == _APPLY
@@ -177,11 +178,11 @@ def _check_rows(clip: Any, rows: Mapping[str, Tensor], known: Mapping[str, int],
             f"{who}: this CLIP already has {', '.join(taken)}. Each scene needs handles of its own. {advice}"
         )
     table = clip.cond_stage_model.clip_l.transformer.get_input_embeddings().weight  # (token channel)
-    for handle, row in rows.items():
-        if row.shape[-1] != table.shape[-1]:
+    for handle, embedding in embeddings.items():
+        if embedding.shape[-1] != table.shape[-1]:
             raise InputError(
-                f"{who}: {handle} has {row.shape[-1]} channels, but the words of this CLIP have {table.shape[-1]}. "
-                "Connect the base model that the concepts were trained on."
+                f"{who}: {handle} has {embedding.shape[-1]} channels, but the words of this CLIP have "
+                f"{table.shape[-1]}. Connect the base model that the concepts were trained on."
             )
 
 

@@ -22,7 +22,7 @@ from ...scenescope.training.run.history import (
     followed,
     load_history,
     no_history,
-    recent_fits,
+    recent_ious,
     save_history,
     summary,
     totals,
@@ -100,7 +100,7 @@ class Monitor:
         self._progress.tell(payload)
         self._progress.say(message)
 
-    def begin(self, step: int, rows: Mapping[str, Tensor]) -> None:
+    def begin(self, step: int, embeddings: Mapping[str, Tensor]) -> None:
         """Note where the run resumes; make its last step's samples if they are missing or made with other settings."""
         self._history, self._taken = upto(self._history, step), step
         if step:
@@ -108,13 +108,13 @@ class Monitor:
         plan = self._plan
         wanted = step and self._wants_samples(step)
         if wanted and not has_samples(self._folder, step, plan.sample_count, self._wish()):
-            self._sample(step, rows)
+            self._sample(step, embeddings)
 
     def __call__(self, report: StepReport) -> None:
         """Take note of a step, and break off where the host wants it."""
         self._history, self._taken = followed(self._history, report), report.step
         if self._wants_samples(report.step):
-            self._sample(report.step, report.rows)
+            self._sample(report.step, report.embeddings)
         last = report.step == self._settings.steps
         picture = self.picture() if last or self._progress.wants_picture() else None
         self._left = self._progress.step(report.step, picture)
@@ -149,12 +149,12 @@ class Monitor:
         plan = self._plan
         return repr((plan.sampling(self._scene, self._settings, plan.sample_prompt), plan.sample_seed))
 
-    def _sample(self, step: int, rows: Mapping[str, Tensor]) -> None:
+    def _sample(self, step: int, embeddings: Mapping[str, Tensor]) -> None:
         plan, interrupted = self._plan, comfy.model_management.throw_exception_if_processing_interrupted
         self._progress.say(f"Step {step} of {self._settings.steps}: sample pictures")
         how = plan.sampling(self._scene, self._settings, plan.sample_prompt)
         noise = first_noise(plan.sample_seed, [f"sample {index}" for index in range(plan.sample_count)], how.size)
-        latents = sampled(self._ports, rows, how, noise, interrupted)
+        latents = sampled(self._ports, embeddings, how, noise, interrupted)
         save_samples(decoded(*self._parts, latents), self._folder, step, self._wish())
 
     def _told(self, status: str, message: str) -> dict[str, Any]:
@@ -185,8 +185,8 @@ class Monitor:
         }
 
     def _fit_text(self) -> str:
-        now = recent_fits(self._history).items()
-        return "; ".join(f"{handle} IoU {fit:.2f}" for handle, fit in now if fit is not None)
+        now = recent_ious(self._history).items()
+        return "; ".join(f"{handle} IoU {iou:.2f}" for handle, iou in now if iou is not None)
 
 
 def write_shown(payload: Mapping[str, Any], path: Path) -> None:

@@ -10,7 +10,7 @@ The websocket event `scenescope.training`, and the ui output `scenescope_trainin
     phase         1 or 2; phase1_steps says where the second begins
     seconds_left  a guess, or null
     curves        steps: list of int; masked, attention, prior: lists as long, running means over 25 steps, null for
-                  none; fits: the same by handle (IoU of map and mask); fit, fit_first: by handle, the mean of the last
+                  none; ious: the same by handle (IoU of map and mask); iou, iou_first: by handle, the mean of the last
                   and of the first 25 drawings, or null. At most 100 places.
     images        sample pictures so far, as the host names files: {filename, subfolder, type}
 

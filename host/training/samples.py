@@ -50,7 +50,7 @@ class Sampling:
 
 @torch.no_grad()
 def sampled(
-    ports: Ports, rows: Mapping[str, Tensor], how: Sampling, noise: Tensor, each_step: Callable[[], None]
+    ports: Ports, embeddings: Mapping[str, Tensor], how: Sampling, noise: Tensor, each_step: Callable[[], None]
 ) -> Tensor:
     """Denoise from noise with what the ports' modules are now.
 
@@ -58,7 +58,7 @@ def sampled(
 
     Args:
         ports: the host's.
-        rows: the row (channel) float of each handle.
+        embeddings: the embedding (channel) float of each handle.
         how: prompt, steps, guidance.
         noise: (image channel height width) float32.
         each_step: called before each step; raise from it to break off.
@@ -71,7 +71,7 @@ def sampled(
     places = torch.linspace(len(schedule.signal) - 1, 0, how.steps + 1).round().long().tolist()[: how.steps]
     with torch.autocast(device.type, dtype=how.precision, enabled=how.precision != torch.float32):
         prompts = [how.prompt] * count + ([""] * count if how.cfg != 1 else [])
-        context = ports.text.encode(prompts, rows).context
+        context = ports.text.encode(prompts, embeddings).context
         for place, following in zip(places, [*places[1:], None], strict=True):
             each_step()
             both = torch.cat([latents, latents]) if how.cfg != 1 else latents

@@ -1,4 +1,4 @@
-"""The host's text encoder as training reads it: rows stand where handles are, and gradients reach them."""
+"""The host's text encoder as training reads it: embeddings stand where handles are, and gradients reach them."""
 
 from __future__ import annotations
 
@@ -53,29 +53,35 @@ class HostText:
         self._start, self._end, self._padding, self._length = empty[0], empty[1], empty[-1], len(empty)
 
     def word(self, text: str) -> Tensor:
-        """The token table's rows of a text: (token channel) float32."""
+        """The token table's embeddings of a text: (token channel) float32."""
         table = self._encoder.transformer.get_input_embeddings().weight
         found = [table[given] if isinstance(given, int) else given.to(table.device) for given in self._tokens(text)]
         if not found:
             raise HostError(f"Train Concepts: the starting word {text!r} has no tokens. Write an ordinary word.")
-        return torch.stack([row.float() for row in found]).detach()
+        return torch.stack([embedding.float() for embedding in found]).detach()
 
     def pieces(self, text: str) -> int:
         """How many tokens a text has."""
         return len(self._tokens(text))
 
-    def encode(self, prompts: Sequence[str], rows: Mapping[str, Tensor]) -> Encoded:
-        """Encode prompts, with a row where a handle stands; what is over a chunk's 75 tokens is cut off."""
+    def encode(self, prompts: Sequence[str], embeddings: Mapping[str, Tensor]) -> Encoded:
+        """Encode prompts, with an embedding where a handle stands; what is over a chunk's 75 tokens is cut off."""
         chunks, columns = [], []
         for prompt in prompts:
-            body = list(self._spelled(prompt, rows))[: self._length - 2]
-            columns.append({given: 1 + place for place, given in reversed(list(enumerate(body))) if given in rows})
-            chunk = [self._start, *(rows[given] if isinstance(given, str) else given for given in body), self._end]
+            body = list(self._spelled(prompt, embeddings))[: self._length - 2]
+            columns.append(
+                {given: 1 + place for place, given in reversed(list(enumerate(body))) if given in embeddings}
+            )
+            chunk = [
+                self._start,
+                *(embeddings[given] if isinstance(given, str) else given for given in body),
+                self._end,
+            ]
             chunks.append(chunk + [self._padding] * (self._length - len(chunk)))
         return Encoded(self._context(chunks), tuple(columns))
 
     def _context(self, chunks: Sequence[Sequence[TokenOrVector]]) -> Tensor:
-        """What the encoder makes of chunks of tokens and rows: (batch token channel) float32.
+        """What the encoder makes of chunks of tokens and embeddings: (batch token channel) float32.
 
         Source: host contract, ComfyUI 0.33 `sd1_clip.SDClipModel.forward`, which uploads each prompt anew; with the
         tokens on the device, and no number of tokens, `clip_model.CLIPTextModel_` uploads nothing.
@@ -94,7 +100,7 @@ class HostText:
         return (last if encoder.layer == "last" else hidden).float()
 
     def _embedded(self, chunk: Sequence[TokenOrVector]) -> tuple[Tensor, Tensor]:
-        """A chunk's tokens (1 token) and their embeddings (1 token channel), where a row stands the row."""
+        """A chunk's tokens (1 token) and their embeddings or the learned ones (1 token channel)."""
         key = tuple(given if isinstance(given, int) else self._padding for given in chunk)
         if key not in self._uploaded:
             table = self._encoder.transformer.get_input_embeddings()
@@ -111,10 +117,10 @@ class HostText:
                 after = place + 1
         return ids, torch.cat([*pieces, embeds[:, after:]], dim=1)
 
-    def _spelled(self, prompt: str, rows: Mapping[str, Tensor]) -> Iterator[Any]:
+    def _spelled(self, prompt: str, embeddings: Mapping[str, Tensor]) -> Iterator[Any]:
         """A prompt's tokens; for a handle its name."""
-        for part in learned_names(rows).split(prompt) if rows else [prompt]:
-            if part in rows:
+        for part in learned_names(embeddings).split(prompt) if embeddings else [prompt]:
+            if part in embeddings:
                 yield part
             elif part.strip():
                 yield from self._tokens(part)

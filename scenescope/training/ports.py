@@ -17,7 +17,7 @@ class Encoded:
     """Prompts as the denoiser reads them.
 
     Args:
-        context: (batch token channel) float, with gradients to the rows.
+        context: (batch token channel) float, with gradients to the embeddings.
         columns: for each prompt the token at which each handle that it names stands.
     """
 
@@ -26,17 +26,17 @@ class Encoded:
 
 
 class TextEncoder(Protocol):
-    """Reads prompts in which handles stand for rows that are not in the token table."""
+    """Reads prompts in which handles stand for embeddings that are not in the token table."""
 
     @property
     def module(self) -> nn.Module:
         """The layers that may be trained, without the token table."""
 
     def word(self, text: str) -> Tensor:
-        """The token table's rows of a text: (token channel) float."""
+        """The token table's embeddings of a text: (token channel) float."""
 
-    def encode(self, prompts: Sequence[str], rows: Mapping[str, Tensor]) -> Encoded:
-        """Encode prompts, with the row (channel) float32 of each handle where the handle stands."""
+    def encode(self, prompts: Sequence[str], embeddings: Mapping[str, Tensor]) -> Encoded:
+        """Encode prompts, with the embedding (channel) float32 of each handle where the handle stands."""
 
 
 class Denoiser(Protocol):

@@ -72,18 +72,18 @@ def test_a_run_that_is_broken_off_goes_on_with_the_same_numbers(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         scope.learn(small_scene(), settings, keep=tmp_path / "state.safetensors", on_step=stop)
     resumed = scope.learn(small_scene(), settings, keep=tmp_path / "state.safetensors")
-    assert torch.equal(resumed.rows, whole.rows)
+    assert torch.equal(resumed.embeddings, whole.embeddings)
     for layer, pair in whole.low_rank.items():
         assert torch.equal(resumed.low_rank[layer].up, pair.up)
 
 
 def test_learned_tokens_are_words_of_the_applied_pipeline():
-    """Oracle: the rows themselves in the token table, and the words of a recorded prompt."""
+    """Oracle: the embeddings themselves in the token table, and the words of a recorded prompt."""
     concepts = learned()
     scope = Scope(small_pipeline()).apply(concepts)
     numbers = scope.pipe.tokenizer.convert_tokens_to_ids(list(concepts.handles))
     table = scope.pipe.text_encoder.get_input_embeddings().weight
-    assert torch.equal(table[numbers], concepts.rows)
+    assert torch.equal(table[numbers], concepts.embeddings)
     with scope.record() as session:
         painted(scope.pipe, "a photo of <asset0>'s heart and <asset1>")
     words = [word.label for word in scope.words(session.recording)]
@@ -92,13 +92,13 @@ def test_learned_tokens_are_words_of_the_applied_pipeline():
 
 
 def test_changes_of_weights_are_added_as_they_were_trained():
-    """Oracle: what the trained copies predict, while the additions are hooks; for rows and both models."""
+    """Oracle: what the trained copies predict, while the additions are hooks; for embeddings and both models."""
     scope, scene = Scope(small_pipeline()), small_scene()
     seen: dict[str, Any] = {}
 
     def ask(report: Any) -> None:
         if report.step == 4:
-            seen["context"] = seen["ports"].text.encode(["a photo of <asset0>"], report.rows).context
+            seen["context"] = seen["ports"].text.encode(["a photo of <asset0>"], report.embeddings).context
             times = torch.tensor([500])
             seen["noise"] = seen["ports"].denoiser(torch.ones(1, 4, 8, 12), times, seen["context"])
 
@@ -115,7 +115,7 @@ def test_changes_of_weights_are_added_as_they_were_trained():
 
 
 def test_strength_0_leaves_the_weights_as_they_were():
-    """Oracle: the base model's own weights; the rows are whole."""
+    """Oracle: the base model's own weights; the embeddings are whole."""
     scope = Scope(small_pipeline())
     applied = scope.apply(learned(), strength=0.0)
     for one, other in zip(applied.pipe.unet.parameters(), scope.pipe.unet.parameters(), strict=True):
@@ -130,7 +130,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
     demo = Scope(demo_pipeline())
     with pytest.raises(InputError, match="the base model is .*; expected .*, which <asset0> was learned with"):
         demo.apply(concepts)
-    with pytest.raises(InputError, match="<asset0> has 32 channels; expected 128"):
+    with pytest.raises(InputError, match="<asset0> has 32 channels, but the words of this text encoder have 128"):
         demo.apply(concepts, base="any")
 
 
@@ -139,7 +139,7 @@ def test_concepts_are_the_same_after_a_file(tmp_path: Path):
     concepts = learned()
     save_concepts(concepts, tmp_path / "toys.safetensors")
     read = load_concepts(tmp_path / "toys.safetensors")
-    assert torch.equal(read.rows, concepts.rows)
+    assert torch.equal(read.embeddings, concepts.embeddings)
     assert list(read.low_rank) == list(concepts.low_rank)
 
 
@@ -168,4 +168,4 @@ def test_the_demo_model_draws_what_is_asked_for_without_comfyui():
     red = (picture[0] > picture[1:].amax(0) + 0.3).float()
     assert 0.05 < float(red.mean()) < 0.6
     masks = scope.masks(session.recording, "circle", truth=red[None])
-    assert masks.mean_fit > 0.4
+    assert masks.mean_iou > 0.4

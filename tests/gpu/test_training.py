@@ -46,7 +46,7 @@ def learned(
     with training_ports(*parts, scene, settings, checkpointing=checkpointing) as ports, counting:
         steps.append(counting.enter_context(counting_waits()))
         concepts = train(scene, ports, settings, on_step=on_step, keeping=store)
-    assert_on_host(concepts.rows, *(part for pair in concepts.low_rank.values() for part in (pair.up, pair.down)))
+    assert_on_host(concepts.embeddings, *(part for pair in concepts.low_rank.values() for part in (pair.up, pair.down)))
     assert_on_host(*concepts.differences.values())
     return concepts, steps[: settings.steps]
 
@@ -79,7 +79,7 @@ def test_a_run_that_was_broken_off_in_a_phase_goes_on(until: int, demo: tuple[An
     with pytest.raises(BreakOff):
         learned(demo, settings, store=store, until=until)
     again, _ = learned(demo, settings, store=store)
-    assert (again.rows - whole.rows).abs().max() < 4e-3
+    assert (again.embeddings - whole.embeddings).abs().max() < 4e-3
 
 
 def test_what_was_learned_is_saved_and_applied(demo: tuple[Any, ...], plain: Sampled, tmp_path: Path):

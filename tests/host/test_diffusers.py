@@ -162,7 +162,7 @@ def test_steps_of_training_are_the_same_in_both_hosts(settings):
     for one, other in zip(told["comfyui"], told["diffusers"], strict=True):
         assert other == pytest.approx(one, rel=1e-4, abs=1e-5)
     ours, theirs = learned["diffusers"], learned["comfyui"]
-    torch.testing.assert_close(ours.rows, theirs.rows, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.embeddings, theirs.embeddings, atol=1e-5, rtol=0)
     assert list(ours.low_rank) == list(theirs.low_rank)
     assert set(ours.differences) == set(theirs.differences)
     assert ours.base == theirs.base

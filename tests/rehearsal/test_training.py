@@ -52,14 +52,16 @@ class Learner:
                 nonlocal counting_now, counts
                 counting_now.__exit__(None, None, None)
                 self.steps.append(counts)
-                assert_on_host(*report.measured.maps.values(), report.concepts().rows)
+                assert_on_host(*report.measured.maps.values(), report.concepts().embeddings)
                 if report.step == until:
                     raise BreakOff
                 counting_now = counting()
                 counts = counting_now.__enter__()
 
             concepts = train(scene, ports, self.settings, on_step=on_step, keeping=store)
-        assert_on_host(concepts.rows, *(part for pair in concepts.low_rank.values() for part in (pair.up, pair.down)))
+        assert_on_host(
+            concepts.embeddings, *(part for pair in concepts.low_rank.values() for part in (pair.up, pair.down))
+        )
         assert_on_host(*concepts.differences.values())
         return concepts
 
@@ -101,19 +103,19 @@ def test_a_step_waits_for_the_device_twice_at_most(
 def test_half_precision_learns_the_same(learned: dict[str, Concepts]):
     """Oracle: the run in single precision."""
     for name in ("lora float16", "lora bfloat16"):
-        assert (learned[name].rows - learned["lora float32"].rows).abs().max() < 4e-3
+        assert (learned[name].embeddings - learned["lora float32"].embeddings).abs().max() < 4e-3
 
 
 @pytest.mark.parametrize("until", [1, 3])
 def test_a_run_that_was_broken_off_in_a_phase_goes_on(until: int, demo: tuple[Any, ...], tmp_path: Path):
-    """Oracle: the run that was not broken off; moments, rows and weights come back to the device."""
+    """Oracle: the run that was not broken off; moments, embeddings and weights come back to the device."""
     settings = lora_settings(**LORA, precision="float16")
     whole = Learner(demo, settings).learn()
     store = StateStore(tmp_path / "state.safetensors", 99)
     with pytest.raises(BreakOff):
         Learner(demo, settings).learn(store, until)
     again = Learner(demo, settings).learn(store)
-    assert torch.equal(again.rows, whole.rows)
+    assert torch.equal(again.embeddings, whole.embeddings)
     for name, pair in whole.low_rank.items():
         assert torch.equal(pair.up, again.low_rank[name].up)
 
@@ -125,9 +127,9 @@ def test_what_was_learned_samples_saves_and_applies(
     model, clip, vae = demo
     concepts, scene, settings = learned["lora float32"], small_scene(), lora_settings(**LORA)
     with training_ports(model, clip, vae, scene, settings) as ports:
-        rows = {handle: concepts.row(handle).to(DEVICE) for handle in scene.handles}
+        embeddings = {handle: concepts.embedding(handle).to(DEVICE) for handle in scene.handles}
         how = Sampling("a photo of <asset0>", 1, 5.0, scene.latent, settings.dtype)
-        latents = sampled(ports, rows, how, first_noise(0, ["a"], scene.latent), lambda: None)
+        latents = sampled(ports, embeddings, how, first_noise(0, ["a"], scene.latent), lambda: None)
         assert_on_host(decoded(model, vae, latents))
     path = tmp_path / "concepts.safetensors"
     save_concepts(concepts, path)

@@ -29,14 +29,14 @@ class ToyText:
         """One token for each part between dashes."""
         return self.table[[zlib.crc32(part.encode()) % WORDS for part in text.split("-")]]
 
-    def encode(self, prompts: Sequence[str], rows: Mapping[str, Tensor]) -> Encoded:
+    def encode(self, prompts: Sequence[str], embeddings: Mapping[str, Tensor]) -> Encoded:
         """Handles are words of the prompt."""
         texts, columns = [], []
         for prompt in prompts:
             words = prompt.split()[:LENGTH]
-            tokens = [rows[word] if word in rows else self.word(word)[0] for word in words]
+            tokens = [embeddings[word] if word in embeddings else self.word(word)[0] for word in words]
             texts.append(torch.stack(tokens + [self.table[0]] * (LENGTH - len(words))))
-            columns.append({word: index for index, word in enumerate(words) if word in rows})
+            columns.append({word: index for index, word in enumerate(words) if word in embeddings})
         tokens = torch.stack(texts) + self.places
         before = tokens.cumsum(1) / torch.arange(1, LENGTH + 1)[:, None]
         return Encoded(tokens + self.module(before), tuple(columns))

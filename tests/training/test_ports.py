@@ -13,7 +13,7 @@ from pack.scenescope.errors import HostError, InputError
 from pack.scenescope.training.ports import Ports
 from pack.scenescope.training.scene.scene import Scene
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
-from pack.scenescope.training.step.losses import fits
+from pack.scenescope.training.step.losses import ious
 from pack.scenescope.training.step.objective import Frozen, Objective, StepResult
 from pack.scenescope.training.step.prompts import choose_template, draw_union, generator_at, sentence
 from pack.scenescope.training.step.supervision import capture_maps, supervised_layers
@@ -21,11 +21,11 @@ from pack.tests.support.toy_training import ToyUNet, hooks, toy_latents, toy_por
 from torch import Tensor, nn
 
 
-def rows_of(scene: Scene, ports: Ports) -> dict[str, Tensor]:
+def embeddings_of(scene: Scene, ports: Ports) -> dict[str, Tensor]:
     """Rows that ask for gradients."""
     words = (concept.word or "object" for concept in scene.concepts)
-    rows = (ports.text.word(word).mean(0).clone().requires_grad_() for word in words)
-    return dict(zip(scene.handles, rows, strict=True))
+    embeddings = (ports.text.word(word).mean(0).clone().requires_grad_() for word in words)
+    return dict(zip(scene.handles, embeddings, strict=True))
 
 
 class Kept(list):
@@ -40,13 +40,13 @@ class Kept(list):
 def learn(
     settings: Settings, *, step: int = 0, scene: Scene | None = None, ports: Ports | None = None, second: bool = False
 ) -> tuple[StepResult, dict[str, Tensor], list[float]]:
-    """One step with fresh rows."""
+    """One step with fresh embeddings."""
     scene = scene or toy_scene()
     ports = ports or toy_ports(scene)
-    rows, kept = rows_of(scene, ports), Kept()
-    first = {handle: row.detach() + 0.5 for handle, row in rows.items()}
+    embeddings, kept = embeddings_of(scene, ports), Kept()
+    first = {handle: embedding.detach() + 0.5 for handle, embedding in embeddings.items()}
     frozen = Frozen(first, nullcontext) if second else None
-    return Objective(scene, ports, settings).learn(step, rows, kept, frozen), rows, kept
+    return Objective(scene, ports, settings).learn(step, embeddings, kept, frozen), embeddings, kept
 
 
 def slow_step(scene: Scene, ports: Ports, settings: Settings, step: int):
@@ -64,11 +64,11 @@ def slow_step(scene: Scene, ports: Ports, settings: Settings, step: int):
     for index in range(int(timestep) + 1):
         kept *= 1 - (0.00085**0.5 + (0.012**0.5 - 0.00085**0.5) * index / 999) ** 2
     noisy = kept**0.5 * latents + (1 - kept) ** 0.5 * noise
-    rows = {
+    embeddings = {
         handle: ports.text.word(word).mean(0)
         for handle, word in zip(scene.handles, ("cat", "object", "empty-room"), strict=True)
     }
-    context = ports.text.encode([prompt], rows).context
+    context = ports.text.encode([prompt], embeddings).context
     maps, queries = [], {}
 
     def keep(name, kind):
@@ -154,7 +154,7 @@ def test_a_layer_that_stays_silent_is_an_error():
     assert hooks(ports) == 0
 
 
-@pytest.mark.parametrize("part", ["row", "text", "query", "key"])
+@pytest.mark.parametrize("part", ["embedding", "text", "query", "key"])
 def test_the_attention_losss_gradient_reaches_rows_text_encoder_and_unet(part):
     """Oracle: finite differences of the loss along the gradient, in float64 weights."""
     scene = toy_scene()
@@ -163,9 +163,11 @@ def test_the_attention_losss_gradient_reaches_rows_text_encoder_and_unet(part):
     ports.denoiser.unet.double()
     ports.text.table, ports.text.places = ports.text.table.double(), ports.text.places.double()
     cross = ports.denoiser.unet.output_blocks[0][0].transformer_blocks[0].attn2
-    rows = {handle: row.detach().requires_grad_() for handle, row in rows_of(scene, ports).items()}
+    embeddings = {
+        handle: embedding.detach().requires_grad_() for handle, embedding in embeddings_of(scene, ports).items()
+    }
     chosen = {
-        "row": rows["<a>"],
+        "embedding": embeddings["<a>"],
         "text": ports.text.module[0].weight,
         "query": cross.to_q.weight,
         "key": cross.to_k.weight,
@@ -173,7 +175,7 @@ def test_the_attention_losss_gradient_reaches_rows_text_encoder_and_unet(part):
     leaf, supervised = chosen[part], supervised_layers(ports.denoiser.unet)
 
     def value() -> Tensor:
-        context = ports.text.encode(["a photo of <a>"], rows).context
+        context = ports.text.encode(["a photo of <a>"], embeddings).context
         with capture_maps(supervised) as captured:
             ports.denoiser(ports.latents.double(), torch.tensor([3]).double(), context)
         column = aggregate_on_grid(captured.layers(), Grid(2, 3))[0, ..., 3]
@@ -194,9 +196,11 @@ def test_checkpointed_blocks_give_the_same_losses_and_gradients():
     for checkpointed in (False, True):
         ports = toy_ports(scene)
         ports.denoiser.unet.checkpointed = checkpointed
-        measured, rows, _ = learn(lora_settings(), step=2, scene=scene, ports=ports)
+        measured, embeddings, _ = learn(lora_settings(), step=2, scene=scene, ports=ports)
         weight = ports.denoiser.unet.output_blocks[0][0].transformer_blocks[0].attn2.to_k.weight
-        results.append((measured, [row.grad for row in rows.values() if row.grad is not None], weight.grad))
+        results.append(
+            (measured, [embedding.grad for embedding in embeddings.values() if embedding.grad is not None], weight.grad)
+        )
     (one, first, weight), (other, second, again) = results
     assert (one.masked, one.attention) == (other.masked, other.attention)
     assert len(first) == len(second) > 0
@@ -205,13 +209,13 @@ def test_checkpointed_blocks_give_the_same_losses_and_gradients():
 
 
 def test_the_frozen_prior_compares_with_the_given_model_outside_the_masks():
-    """Oracle: by hand: with the same rows and weights it is 0, with other rows it is not, and it gives gradients."""
+    """Oracle: by hand: 0 with the same embeddings and weights, not with other embeddings; and it gives gradients."""
     scene, settings = toy_scene(), lora_settings(attention_weight=0.0, single=1.0)
     ports = toy_ports(scene)
-    rows = rows_of(scene, ports)
-    same = Frozen({handle: row.detach() for handle, row in rows.items()}, nullcontext)
+    embeddings = embeddings_of(scene, ports)
+    same = Frozen({handle: embedding.detach() for handle, embedding in embeddings.items()}, nullcontext)
     ports.denoiser.calls = 0
-    measured = Objective(scene, ports, settings).learn(1, rows, Kept(), same)
+    measured = Objective(scene, ports, settings).learn(1, embeddings, Kept(), same)
     assert measured.prior == 0
     assert ports.denoiser.calls == 2
     moved, _, kept = learn(settings, step=1, second=True)
@@ -233,10 +237,10 @@ def test_the_frozen_pass_runs_without_what_is_trained_and_counts_outside_the_mas
         yield
         running.clear()
 
-    rows = rows_of(scene, ports)
-    first = Frozen({handle: row.detach() + 0.5 for handle, row in rows.items()}, off)
+    embeddings = embeddings_of(scene, ports)
+    first = Frozen({handle: embedding.detach() + 0.5 for handle, embedding in embeddings.items()}, off)
     settings = full_settings(prior="frozen", flip=0.0, single=1.0)
-    measured = Objective(scene, ports, settings).learn(0, rows, Kept(), first)
+    measured = Objective(scene, ports, settings).learn(0, embeddings, Kept(), first)
     (base_off, base_noisy, base), (off_later, noisy, predicted) = passes
     assert (base_off, off_later) == (True, False)
     assert torch.equal(base_noisy, noisy)
@@ -248,7 +252,7 @@ def test_the_frozen_pass_runs_without_what_is_trained_and_counts_outside_the_mas
 
 
 def test_maps_are_shown_as_the_picture_was_given():
-    """Oracle: the fits, which are measured in the mirrored picture: upright maps fit upright masks as well."""
+    """Oracle: the ious, which are measured in the mirrored picture: upright maps iou upright masks as well."""
     scene, uneven = toy_scene(), False
     goals = dict(zip(scene.handles, scene.masks_on(scene.loss_grid)[0], strict=True))
     ports = toy_ports(scene)
@@ -257,8 +261,8 @@ def test_maps_are_shown_as_the_picture_was_given():
         measured, _, _ = learn(full_settings(flip=1.0), step=step, scene=scene, ports=ports)
         for handle, upright in measured.maps.items():
             goal = goals[handle][None]
-            assert fits(upright[None], goal).tolist() == [pytest.approx(measured.fits[handle])]
-            uneven |= bool((fits(upright[None].flip(-1), goal) - measured.fits[handle]).abs() > 0.01)
+            assert ious(upright[None], goal).tolist() == [pytest.approx(measured.ious[handle])]
+            uneven |= bool((ious(upright[None].flip(-1), goal) - measured.ious[handle]).abs() > 0.01)
     assert uneven
 
 
@@ -286,12 +290,12 @@ def test_a_batch_draws_a_union_for_each_picture():
     masks[0, 1] = 0  # the first picture does not show <b>
     scene = replace(scene, masks=masks)
     ports = replace(toy_ports(), latents=toy_latents(scene), flipped=toy_latents(scene).flip(-1))
-    measured, rows, kept = learn(full_settings(batch=6, seed=2), scene=scene, ports=ports)
+    measured, embeddings, kept = learn(full_settings(batch=6, seed=2), scene=scene, ports=ports)
     assert len(kept) == 1
     assert set(measured.maps) == {"<a>", "<b>", "<room>"}
-    assert all(row.grad is not None for row in rows.values())
+    assert all(embedding.grad is not None for embedding in embeddings.values())
     assert all(item.shape == (2, 3) for item in measured.maps.values())
-    assert all(0 <= fit <= 1 for fit in measured.fits.values())
+    assert all(0 <= iou <= 1 for iou in measured.ious.values())
 
 
 def test_half_precision_differs_by_rounding_alone():

@@ -132,9 +132,9 @@ def test_the_numbers_are_the_server_s(finished, editor):
         for output in entry["outputs"].values()
         if "scenescope_training" in output
     )
-    fits = [one.inner_text() for one in finished.query_selector_all(".ss-concept span")]
-    for handle, text in zip(told["curves"]["fit"], fits, strict=True):
-        assert text.startswith(f"IoU {told['curves']['fit'][handle]:.2f}")
+    ious = [one.inner_text() for one in finished.query_selector_all(".ss-concept span")]
+    for handle, text in zip(told["curves"]["iou"], ious, strict=True):
+        assert text.startswith(f"IoU {told['curves']['iou'][handle]:.2f}")
     first = finished.query_selector(".ss-chart i").inner_text()
     assert float(first) == pytest.approx(told["curves"]["masked"][-1], rel=0.01)
 

@@ -1,4 +1,4 @@
-"""From maps to masks: thresholds, refinement by self-attention, and how well a mask fits a known one."""
+"""From maps to masks: thresholds, refinement by self-attention, and how well a mask matches a known one."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def refine(maps: Tensor, attention: Mapping[Grid, Tensor], times: int) -> Tensor
 
 
 def intersection_over_union(masks: Tensor, truth: Tensor) -> Tensor:
-    """Say how well masks fit known ones.
+    """Say how well masks match known ones.
 
     Args:
         masks: (batch height width) float; 0.5 and above is inside.
@@ -191,33 +191,33 @@ class Masks:
     Args:
         masks: (batch height width) float32, 0 or 1.
         thresholds: (batch) float32, in the maps' numbers.
-        fits: (batch) float32, intersection over union with the known masks; None where there are none.
+        ious: (batch) float32, intersection over union with the known masks; None where there are none.
         caution: what to doubt about how the maps were refined; empty for nothing.
     """
 
     masks: Tensor
     thresholds: Tensor
-    fits: Tensor | None
+    ious: Tensor | None
     caution: str = ""
 
     @property
-    def mean_fit(self) -> float:
+    def mean_iou(self) -> float:
         """The mean intersection over union; 0 where there is no known mask."""
-        return 0.0 if self.fits is None else float(self.fits.mean())
+        return 0.0 if self.ious is None else float(self.ious.mean())
 
     def describe(self) -> str:
-        """Say how well the masks fit; then, a line for each, where it was cut, how large it is, and its own fit."""
-        fits = [] if self.fits is None else [f"{fit:.3f}" for fit in self.fits.tolist()]
-        lines = [f"IoU {self.mean_fit:.3f}, the mean of {', '.join(fits)}"] if len(fits) > 1 else []
+        """Say how well the masks match; then, a line for each, where it was cut, how large it is, and its own IoU."""
+        ious = [] if self.ious is None else [f"{iou:.3f}" for iou in self.ious.tolist()]
+        lines = [f"IoU {self.mean_iou:.3f}, the mean of {', '.join(ious)}"] if len(ious) > 1 else []
         for index, (mask, threshold) in enumerate(zip(self.masks, self.thresholds.tolist(), strict=True)):
-            fit = "" if self.fits is None else f", IoU {float(self.fits[index]):.3f}"
-            lines.append(f"mask {index}: from {threshold:.3g} up, {float(mask.mean()):.1%} of the picture{fit}")
+            iou = "" if self.ious is None else f", IoU {float(self.ious[index]):.3f}"
+            lines.append(f"mask {index}: from {threshold:.3g} up, {float(mask.mean()):.1%} of the picture{iou}")
         lines += [self.caution] if self.caution else []
         return "\n".join(lines)
 
 
 def cut_masks(maps: Tensor, cut: Cut, fraction: float, truth: Tensor | None = None, caution: str = "") -> Masks:
-    """Cut masks from maps and say how well they fit known ones.
+    """Cut masks from maps and say how well they match known ones.
 
     Args:
         maps: (batch height width) float.

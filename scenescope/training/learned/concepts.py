@@ -1,10 +1,10 @@
-"""What was learned: rows, changes of weights, and how they came about; as one file, or as files that others read."""
+"""What was learned: embeddings, changes of weights, and how; as one file, or as files that others read."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -30,7 +30,7 @@ class Concepts:
 
     Args:
         concepts: handles and the words that they began as.
-        rows: (concept channel) float32, in place of the handles' token rows.
+        embeddings: (concept channel) float32, read where the handles stand.
         low_rank: additions by layer, `unet.` or `text.` and the module's name; empty for `full`.
         differences: of parameters, by `unet.` or `text.` and the parameter's name; empty for `lora`.
         base: a name for the base model's weights; the changes fit no other.
@@ -39,7 +39,7 @@ class Concepts:
     """
 
     concepts: tuple[Concept, ...]
-    rows: Tensor
+    embeddings: Tensor = field(metadata={"key": "rows"})  # files of every version name them so
     low_rank: Mapping[str, LowRank]
     differences: Mapping[str, Tensor]
     base: str
@@ -49,9 +49,13 @@ class Concepts:
     def __post_init__(self) -> None:
         _demand(0 < len(self.concepts) <= MOST_CONCEPTS, "concepts", f"1 to {MOST_CONCEPTS}")
         check_handles(self.handles)
-        _demand(self.rows.ndim == 2 and len(self.rows) == len(self.concepts), "rows", "one for each concept")
+        _demand(
+            self.embeddings.ndim == 2 and len(self.embeddings) == len(self.concepts),
+            "embeddings",
+            "one for each concept",
+        )
         _demand(0 <= self.steps <= self.settings.steps, "steps", "at most the settings'")
-        every = [self.rows, *self.differences.values()]
+        every = [self.embeddings, *self.differences.values()]
         for name, pair in self.low_rank.items():
             fits = (
                 pair.down.ndim == pair.up.ndim and pair.down.ndim in (2, 4) and pair.down.shape[0] == pair.up.shape[1]
@@ -66,15 +70,15 @@ class Concepts:
         """What prompts call them."""
         return tuple(concept.handle for concept in self.concepts)
 
-    def row(self, handle: str) -> Tensor:
-        """The row (channel) float32 of a handle.
+    def embedding(self, handle: str) -> Tensor:
+        """The embedding (channel) float32 of a handle.
 
         Raises:
             InputError: there is no such handle.
         """
         if handle not in self.handles:
             raise InputError(f"Concepts: there is no handle {handle!r}, only {', '.join(self.handles)}.")
-        return self.rows[self.handles.index(handle)]
+        return self.embeddings[self.handles.index(handle)]
 
 
 def save_concepts(concepts: Concepts, where: Where) -> Path:
@@ -96,17 +100,17 @@ def load_concepts(path: Path, bounds: Bounds = ANY_SIZE) -> Concepts:
 
 
 def save_embedding(concepts: Concepts, handle: str, where: Where) -> Path:
-    """Write one row as an embedding file, which prompts use as `embedding:name` without the pack; returns its path.
+    """Write an embedding as a file that prompts use as `embedding:name` without the pack; returns its path.
 
-    The row fits the base model; what was learned in the weights is not in it.
+    The embedding fits the base model; what was learned in the weights is not in it.
 
     Raises:
         InputError: there is no such handle.
         FileError: it cannot be written.
     """
-    row = concepts.row(handle)[None].float()  # (token channel)
+    embedding = concepts.embedding(handle)[None].float()  # (token channel)
     about = {"handle": handle, "base": concepts.base, **model_spec(concepts, (handle,), "textual-inversion")}
-    return write_tensors({EMBEDDING_KEY: row}, where, about, "Save Concepts")
+    return write_tensors({EMBEDDING_KEY: embedding}, where, about, "Save Concepts")
 
 
 def save_weights(concepts: Concepts, keys: Mapping[str, str], where: Where) -> Path:

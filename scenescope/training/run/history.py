@@ -1,10 +1,10 @@
-"""How a run went: its losses and fits step by step, kept in a file, summed up as numbers, and drawn."""
+"""How a run went: its losses and IoUs step by step, kept in a file, summed up as numbers, and drawn."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -29,20 +29,20 @@ class History:
         handles: of the concepts.
         steps: (point) float64, the steps that were told, rising; whole numbers, in the type that files of ours hold.
         losses: (point 3) float32, masked, attention and prior before they are weighted; not a number for none.
-        fits: (point concept) float32, intersection over union of map and mask; not a number where not drawn.
+        ious: (point concept) float32, intersection over union of map and mask; not a number where not drawn.
         maps: (concept height width) float32 0..1, the last seen of each; not a number where never.
     """
 
     handles: tuple[str, ...]
     steps: Tensor
     losses: Tensor
-    fits: Tensor
+    ious: Tensor = field(metadata={"key": "fits"})  # files of every version name it so
     maps: Tensor
 
     def __post_init__(self) -> None:
         points, concepts = len(self.steps), len(self.handles)
-        fits = self.losses.shape == (points, 3) and self.fits.shape == (points, concepts)
-        if not fits or self.maps.ndim != 3 or len(self.maps) != concepts:
+        agree = self.losses.shape == (points, 3) and self.ious.shape == (points, concepts)
+        if not agree or self.maps.ndim != 3 or len(self.maps) != concepts:
             raise MisfitError("the numbers of steps and concepts differ; expected as many of each")
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ def no_history(handles: Sequence[str], grid: tuple[int, int]) -> History:
 def upto(history: History, step: int) -> History:
     """The history without the steps after one: those that were taken, but not kept, before a run was killed."""
     keep = history.steps <= step
-    return History(history.handles, history.steps[keep], history.losses[keep], history.fits[keep], history.maps)
+    return History(history.handles, history.steps[keep], history.losses[keep], history.ious[keep], history.maps)
 
 
 def followed(history: History, report: StepReport) -> History:
@@ -72,7 +72,7 @@ def followed(history: History, report: StepReport) -> History:
     measured = report.measured
     prior = math.nan if measured.prior is None else measured.prior
     losses = torch.tensor([[measured.masked, measured.attention, prior]])
-    fits = torch.tensor([[measured.fits.get(handle, math.nan) for handle in history.handles]])
+    ious = torch.tensor([[measured.ious.get(handle, math.nan) for handle in history.handles]])
     maps = history.maps.clone()
     for index, handle in enumerate(history.handles):
         if handle in measured.maps:
@@ -81,7 +81,7 @@ def followed(history: History, report: StepReport) -> History:
         history.handles,
         torch.cat([history.steps[before], torch.tensor([report.step], dtype=torch.float64)]),
         torch.cat([history.losses[before], losses]),
-        torch.cat([history.fits[before], fits]),
+        torch.cat([history.ious[before], ious]),
         maps,
     )
 
@@ -92,11 +92,11 @@ def totals(history: History, settings: Settings) -> list[float]:
     return (history.losses.nan_to_num(0.0) * weights).sum(dim=1).tolist()
 
 
-def recent_fits(history: History, *, first: bool = False) -> dict[str, float | None]:
-    """Each concept's mean fit over the last, or the first, times that it was drawn; None where it never was."""
+def recent_ious(history: History, *, first: bool = False) -> dict[str, float | None]:
+    """Each concept's mean IoU over the last, or the first, times that it was drawn; None where it never was."""
     found: dict[str, float | None] = {}
     for index, handle in enumerate(history.handles):
-        drawn = history.fits[:, index][history.fits[:, index].isfinite()]
+        drawn = history.ious[:, index][history.ious[:, index].isfinite()]
         part = drawn[:RECENT] if first else drawn[-RECENT:]
         found[handle] = float(part.mean()) if len(part) else None
     return found
@@ -123,8 +123,8 @@ def summary(history: History, points: int = 100) -> Mapping[str, object]:
         points: most places of each curve; more are thinned out after they are smoothed.
 
     Returns:
-        `steps`, lists `masked`, `attention` and `prior` as long, None for none; `fits`, the same by handle; `raw`,
-        all of these of the single steps; `fit` and `fit_first`, a number or None by handle.
+        `steps`, lists `masked`, `attention` and `prior` as long, None for none; `ious`, the same by handle; `raw`,
+        all of these of the single steps; `iou` and `iou_first`, a number or None by handle.
     """
     count = len(history)
     picks = torch.linspace(0, count - 1, min(points, count)).round().long() if count else torch.zeros(0).long()
@@ -135,15 +135,15 @@ def summary(history: History, points: int = 100) -> Mapping[str, object]:
     def curves(seen: Callable[[Tensor], Tensor]) -> dict[str, object]:
         return {
             **{name: plain(seen(history.losses[:, index])) for index, name in enumerate(LOSSES)},
-            "fits": {handle: plain(seen(history.fits[:, index])) for index, handle in enumerate(history.handles)},
+            "ious": {handle: plain(seen(history.ious[:, index])) for index, handle in enumerate(history.handles)},
         }
 
     return {
         "steps": history.steps[picks].long().tolist(),
         **curves(smoothed),
         "raw": curves(lambda values: values),
-        "fit": recent_fits(history),
-        "fit_first": recent_fits(history, first=True),
+        "iou": recent_ious(history),
+        "iou_first": recent_ious(history, first=True),
     }
 
 

@@ -1,4 +1,4 @@
-"""A run's curves as a picture: losses, fits, and each concept's map beside its mask."""
+"""A run's curves as a picture: losses, IoUs, and each concept's map beside its mask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...dims import Grid
 from ...drawing.colormap import colour
 from ...drawing.lettering import FAINT, INK, PAPER, fitting, font, number_text, ticks
 from ...drawing.pixels import enlarge
-from .history import LOSSES, History, recent_fits, smoothed
+from .history import LOSSES, History, recent_ious, smoothed
 
 LINES = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
 """Colours that people with any colour vision can tell apart (Okabe and Ito 2008), lightest needs for dark paper."""
@@ -49,10 +49,10 @@ def draw_curves(history: History, masks: Tensor, *, steps: int, phase1_steps: in
     """
     losses = [Line(name, LINES[index], history.losses[:, index]) for index, name in enumerate(LOSSES)]
     losses = [line for line in losses if bool((line.values > 0).any())]
-    fits = [Line(name, LINES[i % len(LINES)], history.fits[:, i]) for i, name in enumerate(history.handles)]
+    ious = [Line(name, LINES[i % len(LINES)], history.ious[:, i]) for i, name in enumerate(history.handles)]
     axis = (history.steps, steps, phase1_steps)
     left = _panel("losses, before they are weighted (mean of 25 steps, logarithmic)", losses, axis, logarithmic=True)
-    right = _panel("fit of map and mask, IoU (mean of 25 drawings)", fits, axis, logarithmic=False)
+    right = _panel("IoU of map and mask (mean of 25 drawings)", ious, axis, logarithmic=False)
     tiles = _tiles(history, masks)
     width = left.width + right.width
     picture = Image.new("RGB", (width, left.height + tiles.height), PAPER)
@@ -144,8 +144,8 @@ def _legend(draw: ImageDraw.ImageDraw, lines: Sequence[Line], y: int) -> None:
 
 
 def _tiles(history: History, masks: Tensor) -> Image.Image:
-    """Mask and last map of each concept side by side, with its fit at the beginning and now."""
-    now, then = recent_fits(history), recent_fits(history, first=True)
+    """Mask and last map of each concept side by side, with its IoU at the beginning and now."""
+    now, then = recent_ious(history), recent_ious(history, first=True)
     size = _tile_size(Grid(*masks.shape[-2:]))
     wide, tall = 2 * size.width + 30, size.height + 2 * LETTERS + 26
     across = max(1, (2 * (PANEL[0] + EDGE + 20) - 20) // wide)

@@ -28,7 +28,7 @@ class State:
         base: a name for the base model's weights.
         scene: the scene's digest.
         class_pictures: their digest; "" without.
-        rows: (concept channel) float32.
+        embeddings: (concept channel) float32.
         weights: what phase 2 trains, by name; empty in phase 1.
         moments: the optimiser's, by parameter and kind, such as `rows exp_avg`.
         scale: the gradient scaler's factor and its count of good steps; None without one.
@@ -40,7 +40,7 @@ class State:
     base: str
     scene: str
     class_pictures: str
-    rows: Tensor
+    embeddings: Tensor = field(metadata={"key": "rows"})  # files of every version name them so
     weights: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
     scale: tuple[float, int] | None
@@ -49,7 +49,7 @@ class State:
     def __post_init__(self) -> None:
         if not 0 <= self.step <= self.settings.steps:
             raise MisfitError(f"step is {self.step}; expected at most {self.settings.steps}")
-        tensors = (self.rows, *self.weights.values(), *self.moments.values())
+        tensors = (self.embeddings, *self.weights.values(), *self.moments.values())
         if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all()):  # read once
             raise MisfitError("a number is not finite; expected finite ones")
 

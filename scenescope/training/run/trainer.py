@@ -30,7 +30,7 @@ from .state import Origin, State, StateStore, check_same_run, check_shapes, load
 
 FUSED = {"cuda", "xpu", "mps"}
 """Devices with a kernel of torch's that steps many parameters at once."""
-ROWS, MOMENTS = "rows", ("exp_avg", "exp_avg_sq")
+EMBEDDINGS, MOMENTS = "rows", ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class StepReport:
         step: steps taken.
         steps: of the whole run.
         phase: that the step belonged to.
-        measured: the losses apart, and each drawn concept's map and fit.
+        measured: the losses apart, and each drawn concept's map and IoU.
         gradient_norm: of all gradients together, before it is clipped.
         concepts: what has been learned so far, copied when it is called. The modules compute with it meanwhile.
-        rows: the row (channel) float32 of each handle, the run's own.
+        embeddings: the embedding (channel) float32 of each handle, the run's own.
     """
 
     step: int
@@ -53,7 +53,7 @@ class StepReport:
     measured: StepResult
     gradient_norm: float
     concepts: Callable[[], Concepts]
-    rows: Mapping[str, Tensor]
+    embeddings: Mapping[str, Tensor]
 
 
 OnStep = Callable[[StepReport], None]
@@ -79,8 +79,8 @@ def train(
         scene: what is learned from.
         ports: the host's.
         settings: the method's.
-        on_begin: called once with the step that the run goes on from, and each handle's row, while the modules compute
-            with what was learned up to there; also for a run that was finished.
+        on_begin: called once with the step that the run goes on from, and each handle's embedding, while the modules
+            compute with what was learned up to there; also for a run that was finished.
         on_step: called after each step; raise from it to break off.
         keeping: where the state is kept; None keeps none.
 
@@ -97,7 +97,7 @@ def train(
             run.restore(load_state(keeping.path))
         kept = run.step
         if on_begin is not None:
-            on_begin(run.step, run.rows())
+            on_begin(run.step, run.embeddings())
         failure: BaseException | None = None
         try:
             while run.step < settings.steps:
@@ -144,10 +144,10 @@ class Run:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(frozen([self._ports.denoiser.unet, self._ports.text.module]))
             self._objective = Objective(self._scene, self._ports, self._settings)
-            self._first = self._first_rows()
+            self._first = self._first_embeddings()
             classes = self._ports.class_pictures if self._settings.prior == "class" else None
             self._origin = Origin(self._ports.base, self._scene.digest, digest_of(classes), self._ports.others)
-            self._rows = nn.Parameter(self._first.clone())
+            self._embeddings = nn.Parameter(self._first.clone())
             self._stack = stack.pop_all()
         return self
 
@@ -166,7 +166,7 @@ class Run:
         self._begin(phase)
         costs = self._objective.costs(
             self.step,
-            self._by_handle(self._rows),
+            self._by_handle(self._embeddings),
             lambda loss: self._scaler.scale(loss).backward(),
             None if phase == 1 else Frozen(self._by_handle(self._first), self._off),
         )
@@ -179,20 +179,20 @@ class Run:
         self._scaler.update()
         self._optimiser.zero_grad(set_to_none=True)  # now: saving and sampling come before the next step
         if settings.norm_guard is not None:
-            guard_norm(self._rows, self._first, settings.norm_guard)
+            guard_norm(self._embeddings, self._first, settings.norm_guard)
         self.step += 1
         self.between_steps = True
         learned = partial(self._concepts_at, self.step)
-        return StepReport(self.step, settings.steps, phase, measured, length, learned, self.rows())
+        return StepReport(self.step, settings.steps, phase, measured, length, learned, self.embeddings())
 
     def forget_gradients(self) -> None:
         """Give the memory of a step that failed back."""
         if self._phase:
             self._optimiser.zero_grad(set_to_none=True)
 
-    def rows(self) -> Mapping[str, Tensor]:
-        """The row (channel) float32 of each handle, the run's own."""
-        return self._by_handle(self._rows.detach())
+    def embeddings(self) -> Mapping[str, Tensor]:
+        """The embedding (channel) float32 of each handle, the run's own."""
+        return self._by_handle(self._embeddings.detach())
 
     def concepts(self) -> Concepts:
         """What has been learned so far, copied to the CPU."""
@@ -201,14 +201,16 @@ class Run:
     def state(self) -> State:
         """What the run needs to go on; its tensors are the run's own, to be written at once."""
         begun = self.step > 0 and self._phase == phase_at(self.step - 1, self._settings)
-        trained = self._trained() if begun else {ROWS: self._rows}  # a phase without a step yet has nothing to keep
-        rows = trained.pop(ROWS)
+        trained = (
+            self._trained() if begun else {EMBEDDINGS: self._embeddings}
+        )  # a phase without a step yet has nothing to keep
+        embeddings = trained.pop(EMBEDDINGS)
         scale, origin = self._scaler.state_dict() if begun else {}, self._origin
         return State(
             self.step,
             self._settings,
             *(origin.base, origin.scene, origin.class_pictures),
-            rows.detach(),
+            embeddings.detach(),
             {name: parameter.detach() for name, parameter in trained.items()},
             self._moments() if begun else {},
             (float(scale["scale"]), int(scale["_growth_tracker"])) if scale else None,
@@ -230,7 +232,7 @@ class Run:
         if not state.step:
             return
         self._begin(phase_at(state.step - 1, self._settings))  # of the last step: its optimiser is in the state
-        saved, trained = {ROWS: state.rows, **state.weights}, self._trained()
+        saved, trained = {EMBEDDINGS: state.embeddings, **state.weights}, self._trained()
         check_shapes(shapes_of(saved), shapes_of(trained))
         self._put_moments_back(state.moments)
         with torch.no_grad():
@@ -251,8 +253,10 @@ class Run:
             self._weights = weights
         self._phase = phase
         trained = self._trained()
-        rows = trained.pop(ROWS)
-        groups = [{"params": [rows], "lr": settings.phase1_rows_rate if phase == 1 else settings.phase2_rows_rate}]
+        embeddings = trained.pop(EMBEDDINGS)
+        groups = [
+            {"params": [embeddings], "lr": settings.phase1_rows_rate if phase == 1 else settings.phase2_rows_rate}
+        ]
         if trained:
             groups.append({"params": list(trained.values()), "lr": settings.weights_rate})
         self._optimiser = torch.optim.AdamW(
@@ -275,17 +279,19 @@ class Run:
         generator = generator_at(settings.seed, "lora")
         return Lora(layers, rank=settings.rank, alpha=settings.alpha, generator=generator, device=self._device)
 
-    def _first_rows(self) -> Tensor:
+    def _first_embeddings(self) -> Tensor:
         words = [concept.word for concept in self._scene.concepts]
         pieces = [self._ports.text.word(word or WITHOUT_A_WORD) for word in words]
-        rows = first_embeddings(pieces, [not word for word in words], generator_at(self._settings.seed, ROWS))
-        return rows.to(self._device)
+        embeddings = first_embeddings(
+            pieces, [not word for word in words], generator_at(self._settings.seed, EMBEDDINGS)
+        )
+        return embeddings.to(self._device)
 
-    def _by_handle(self, rows: Tensor) -> Mapping[str, Tensor]:
-        return dict(zip(self._scene.handles, rows, strict=True))
+    def _by_handle(self, embeddings: Tensor) -> Mapping[str, Tensor]:
+        return dict(zip(self._scene.handles, embeddings, strict=True))
 
     def _trained(self) -> dict[str, Tensor]:
-        return {ROWS: self._rows, **(self._weights.trained if self._weights is not None else {})}
+        return {EMBEDDINGS: self._embeddings, **(self._weights.trained if self._weights is not None else {})}
 
     def _off(self) -> AbstractContextManager[None]:
         return self._weights.disabled() if self._weights is not None else nullcontext()
@@ -320,7 +326,7 @@ class Run:
         weights = self._weights
         return Concepts(
             self._scene.concepts,
-            self._rows.detach().to("cpu", copy=True),
+            self._embeddings.detach().to("cpu", copy=True),
             weights.low_rank() if weights is not None else {},
             weights.differences() if weights is not None else {},
             self._ports.base,

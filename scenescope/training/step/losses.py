@@ -99,7 +99,7 @@ def attention_loss(maps: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def fits(maps: Tensor, masks: Tensor) -> Tensor:
+def ious(maps: Tensor, masks: Tensor) -> Tensor:
     """Say how well concepts' maps, cut at half of their maximum, cover their masks.
 
     Args:
@@ -109,7 +109,7 @@ def fits(maps: Tensor, masks: Tensor) -> Tensor:
     Returns:
         (concept) float32, intersection over union.
 
-    >>> fits(torch.tensor([[[1.0, 0.2]]]), torch.tensor([[[1.0, 1.0]]])).tolist()
+    >>> ious(torch.tensor([[[1.0, 0.2]]]), torch.tensor([[[1.0, 1.0]]])).tolist()
     [0.5]
     """
     return intersection_over_union(maps, masks)

@@ -16,7 +16,7 @@ from ..noise import noised
 from ..ports import ClassPictures, Encoded, Ports
 from ..scene.scene import Scene
 from ..settings import Settings
-from .losses import attention_loss, concept_maps, fits, masked_loss, prior_loss
+from .losses import attention_loss, concept_maps, ious, masked_loss, prior_loss
 from .prompts import choose_template, draw_union, generator_at, sentence
 from .schedule import outside_strength
 from .supervision import capture_maps, supervised_layers
@@ -48,14 +48,14 @@ class StepResult:
         attention: the attention loss.
         prior: the prior loss; None where there was none.
         maps: of the concepts drawn, on the supervised grid (height width), 0..1, not mirrored, detached on the CPU.
-        fits: intersection over union of their upper half with the masks.
+        ious: intersection over union of their upper half with the masks.
     """
 
     masked: float
     attention: float
     prior: float | None
     maps: Mapping[str, Tensor]
-    fits: Mapping[str, float]
+    ious: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ class Costs:
         values = [float(value) for value in read[: len(numbers)]]
         prior = None if self.parts[2] is None else values[2]
         shown: dict[str, Tensor] = {}
-        fitting: dict[str, float] = {}
+        overlaps: dict[str, float] = {}
         for (item, names), own, goal in zip(self.named, read[len(numbers) :], self.goals, strict=True):
-            fitting |= dict(zip(names, fits(own, goal).tolist(), strict=True))
+            overlaps |= dict(zip(names, ious(own, goal).tolist(), strict=True))
             shown |= dict(zip(names, own.flip(-1) if item.flipped else own, strict=True))
-        result = StepResult(values[0], values[1], prior, shown, fitting)
+        result = StepResult(values[0], values[1], prior, shown, overlaps)
         return result, values[2 if prior is None else 3 :]
 
 
@@ -117,11 +117,11 @@ class Frozen:
     """The model as it was given.
 
     Args:
-        rows: the first row (channel) of each handle.
+        embeddings: the first embedding (channel) of each handle.
         off: takes what is trained out of the modules for a while.
     """
 
-    rows: Mapping[str, Tensor]
+    embeddings: Mapping[str, Tensor]
     off: Callable[[], AbstractContextManager[None]]
 
 
@@ -150,16 +150,18 @@ class Objective:
         self._goals = torch.stack([side.masks_on(scene.loss_grid) for side in sides]).to("cpu", copy=True)
         self._shown = tuple(image for image in range(len(scene.masks)) if scene.present(image))
 
-    def learn(self, step: int, rows: Mapping[str, Tensor], backward: Backward, frozen: Frozen | None) -> StepResult:
+    def learn(
+        self, step: int, embeddings: Mapping[str, Tensor], backward: Backward, frozen: Frozen | None
+    ) -> StepResult:
         """As `costs`, and read at once."""
-        return self.costs(step, rows, backward, frozen).read()[0]
+        return self.costs(step, embeddings, backward, frozen).read()[0]
 
-    def costs(self, step: int, rows: Mapping[str, Tensor], backward: Backward, frozen: Frozen | None) -> Costs:
+    def costs(self, step: int, embeddings: Mapping[str, Tensor], backward: Backward, frozen: Frozen | None) -> Costs:
         """Compute a step's losses and their gradients. All that is drawn goes to the device in one copy.
 
         Args:
             step: the place in the run; all that is drawn depends on it and the seed alone.
-            rows: the row (channel) float32 of each handle.
+            embeddings: the embedding (channel) float32 of each handle.
             backward: what is done with each part of the weighted loss, once or twice.
             frozen: for the prior; None in phase 1, where the prior has nothing to hold on to.
         """
@@ -173,7 +175,7 @@ class Objective:
         keeps = frozen is not None and settings.prior == "frozen"
         base = self._base(noisy, drawn.timesteps, prompts, frozen) if keeps and frozen is not None else None
         with self._arithmetic(), capture_maps(self._layers) as captured:
-            encoded = self._ports.text.encode(prompts, rows)
+            encoded = self._ports.text.encode(prompts, embeddings)
             predicted = self._ports.denoiser(noisy, drawn.timesteps, encoded.context)
         maps = aggregate_on_grid(captured.layers(), self._scene.loss_grid)  # (batch height width token)
         own = [self._concept_maps(*pair, encoded, n) for n, pair in enumerate(zip(maps, drawn.items, strict=True))]
@@ -233,7 +235,7 @@ class Objective:
     def _base(self, noisy: Tensor, timesteps: Tensor, prompts: list[str], frozen: Frozen) -> Tensor:
         """What the model as it was given predicts for the words that the concepts began as."""
         with torch.no_grad(), frozen.off(), self._arithmetic():
-            context = self._ports.text.encode(prompts, frozen.rows).context
+            context = self._ports.text.encode(prompts, frozen.embeddings).context
             return self._ports.denoiser(noisy, timesteps, context)
 
     def _class_prior(self, pictures: ClassPictures, generator: Generator) -> Tensor:

@@ -10,7 +10,7 @@ Phase = Literal[1, 2]
 
 
 def phase_at(step: int, settings: Settings) -> Phase:
-    """Which phase a step belongs to: 1 trains rows only, 2 weights and rows.
+    """Which phase a step belongs to: 1 trains embeddings only, 2 weights and embeddings.
 
     Source: Break-a-Scene, section 3.2. The code enters phase 2 when the step equals `phase1_steps` (train.py 1046), so
     that a run that is resumed later never does; here the step is compared by order.

@@ -145,7 +145,7 @@ def test_a_truth_of_another_size_is_brought_to_the_mask():
         intersection_over_union(masks, truth.expand(3, -1, -1))
 
 
-def test_the_mean_fit_stands_above_the_masks_own_lines():
+def test_the_mean_iou_stands_above_the_masks_own_lines():
     """Oracle: by hand: one mask fits whole, the other half; a node shows only the first lines."""
     maps = torch.tensor([[[1.0, 1.0]], [[1.0, 1.0]]])
     truth = torch.tensor([[[1.0, 1.0]], [[1.0, 0.0]]])

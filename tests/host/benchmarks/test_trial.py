@@ -41,12 +41,12 @@ def test_a_way_that_was_broken_off_ends_with_the_same_bits(tmp_path, at):
     course = Course(on_begin=breaking.begun.append, on_step=breaking, keeping=StateStore(file, 50))
     with training_ports(*demo, scene, SHORT) as ports:
         with Run(scene, ports, SHORT) as run:
-            rows = run.concepts()
-            first = look(ports, scene, dict(zip(rows.handles, rows.rows, strict=True)))
+            embeddings = run.concepts()
+            first = look(ports, scene, dict(zip(embeddings.handles, embeddings.embeddings, strict=True)))
             for _ in range(SHORT.steps):
                 run.advance()
             wanted = run.concepts()
-            last = look(ports, scene, dict(zip(wanted.handles, wanted.rows, strict=True)))
+            last = look(ports, scene, dict(zip(wanted.handles, wanted.embeddings, strict=True)))
         with pytest.raises(BrokenOffError):
             learn(ports, scene, SHORT, course)
         before, after, concepts, _ = learn(ports, scene, SHORT, course)

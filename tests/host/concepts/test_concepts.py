@@ -56,7 +56,7 @@ def test_applied_concepts_compute_what_training_computed(demo):
     scene = build_scene(picture, [picture[..., 0].round(), picture[..., 1].round()], concepts)
     latent, timestep = torch.randn(1, 4, 8, 12), torch.tensor([600])
     with training_ports(*demo, scene, learned.settings) as ports, torch.no_grad():
-        context = ports.text.encode([prompt], {handle: learned.row(handle) for handle in learned.handles}).context
+        context = ports.text.encode([prompt], {handle: learned.embedding(handle) for handle in learned.handles}).context
         layers = {name: ports.denoiser.unet.get_submodule(name.removeprefix("unet.")) for name in unet}
         generator, device = torch.Generator(), torch.device("cpu")
         with Lora(layers, rank=2, alpha=3.0, generator=generator, device=device) as additions:
@@ -164,7 +164,7 @@ def test_another_node_that_applies_concepts_speaks_for_itself(demo):
         apply_concepts(*once, learned)
     name, pair = next(iter(learned.low_rank.items()))
     for layout in (
-        {"rows": learned.rows.repeat(1, 2)},
+        {"embeddings": learned.embeddings.repeat(1, 2)},
         {"low_rank": {"unet.gone": pair}},
         {"low_rank": {name: replace(pair, up=pair.up.repeat(2, 1))}},
     ):
@@ -198,9 +198,9 @@ def test_the_server_shows_the_sentence_where_no_file_was_sent(server):
 def test_concepts_of_another_layout_are_refused_whatever_is_asked_for(demo):
     """Oracle: the messages: rows too wide, a layer that is not there, a layer of another size."""
     learned = made_up(demo, "lora")
-    width = learned.rows.shape[1]
+    width = learned.embeddings.shape[1]
     with pytest.raises(InputError, match=f"<asset0> has {width * 2} channels, but the words of this CLIP have {width}"):
-        apply_concepts(*demo[:2], replace(learned, rows=learned.rows.repeat(1, 2)), base="any")
+        apply_concepts(*demo[:2], replace(learned, embeddings=learned.embeddings.repeat(1, 2)), base="any")
     name, pair = next(iter(learned.low_rank.items()))
     with pytest.raises(InputError, match=r"the weights unet\.gone\.weight don't exist in this model"):
         apply_concepts(*demo[:2], replace(learned, low_rank={"unet.gone": pair}), base="any")

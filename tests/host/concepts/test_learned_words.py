@@ -1,4 +1,4 @@
-"""Handles in prompts: the stock CLIP Text Encode takes them for their rows, and heatmaps find them as words."""
+"""Handles in prompts: the stock CLIP Text Encode takes them for their embeddings, and heatmaps find them as words."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pack.tests.support.host import encoders
 import nodes as host_nodes
 
 MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-ROWS = {f"<asset{i}>": torch.full((encoders.WIDTH,), i + 0.5) for i in range(2)}
+EMBEDDINGS = {f"<asset{i}>": torch.full((encoders.WIDTH,), i + 0.5) for i in range(2)}
 
 
 @pytest.fixture(scope="module")
 def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of embedding files; the rows are among them, under the names asset0 and asset1."""
+    """A folder of embedding files; the embeddings are among them, under the names asset0 and asset1."""
     folder = encoders.write_embeddings(tmp_path_factory.mktemp("embeddings"))
-    for handle, row in ROWS.items():
-        safetensors.torch.save_file({"clip_l": row[None]}, folder / f"{handle[1:-1]}.safetensors")
+    for handle, embedding in EMBEDDINGS.items():
+        safetensors.torch.save_file({"clip_l": embedding[None]}, folder / f"{handle[1:-1]}.safetensors")
     return folder
 
 
@@ -40,13 +40,13 @@ def clip(embeddings: Path) -> Any:
 @pytest.fixture(scope="module")
 def learned(clip: Any) -> Any:
     """The same CLIP with two handles."""
-    return learn_words(clip, ROWS)
+    return learn_words(clip, EMBEDDINGS)
 
 
 def test_a_handle_that_is_a_word_leaves_other_words_alone(clip):
     """Oracle: by hand: of all that holds `hat`, two are the word; and the host's embedding file is read as before."""
-    row = torch.full((encoders.WIDTH,), 7.0)
-    hat = learn_words(clip, {"hat": row})
+    embedding = torch.full((encoders.WIDTH,), 7.0)
+    hat = learn_words(clip, {"hat": embedding})
     chunk = hat.tokenize("a hat, that chatty man's hats embedding:moss (hat:1.5)")["l"][0]
     given = [(float(value[0]), weight) for value, weight, *_ in chunk if isinstance(value, torch.Tensor)]
     assert [weight for number, weight in given if number == 7.0] == [1.0, 1.5]
@@ -55,8 +55,8 @@ def test_a_handle_that_is_a_word_leaves_other_words_alone(clip):
 
 
 def test_a_clip_that_looks_for_no_embeddings_still_knows_handles():
-    """Oracle: the rows in the host's own tokens."""
-    learned = learn_words(encoders.sd15(None), ROWS)
+    """Oracle: the embeddings in the host's own tokens."""
+    learned = learn_words(encoders.sd15(None), EMBEDDINGS)
     inner = learned.tokenizer.clip_l
     assert inner.embedding_directory == []
     chunk = learned.tokenize("a <asset1> embedding:moss")["l"][0]
@@ -88,10 +88,10 @@ def encode(clip: Any, text: str) -> Any:
 def test_a_handle_stands_for_its_row(clip, learned, prompt):
     """Oracle: the host's own embedding file of the same vector: tokens, weights and columns, bit for bit."""
     files = prompt.format("embedding:asset0", "embedding:asset1")
-    ours, theirs = encode(learned, prompt.format(*ROWS)), encode(clip, files)
+    ours, theirs = encode(learned, prompt.format(*EMBEDDINGS)), encode(clip, files)
     assert torch.equal(ours[0][0], theirs[0][0])
     assert torch.equal(ours[0][1]["pooled_output"], theirs[0][1]["pooled_output"])
-    assert not torch.equal(ours[0][0], encode(clip, prompt.format(*ROWS))[0][0])
+    assert not torch.equal(ours[0][0], encode(clip, prompt.format(*EMBEDDINGS))[0][0])
 
 
 @pytest.mark.parametrize("glued", ["{},", ",{}", "cat{}dog", "{}{}", '"{}"', "{}.", "{}'s", "embedding:{}", "\n{}\n"])
@@ -99,7 +99,7 @@ def test_a_handle_glued_to_anything_stands_for_its_row(clip, learned, glued):
     """Oracle: the host's ids of what stands beside it, alone; and the vectors in their order."""
     found = [given[0] for chunk in learned.tokenize(glued.replace("{}", "<asset0>"))["l"] for given in chunk]
     vectors = [value for value in found if isinstance(value, torch.Tensor)]
-    assert [bool(torch.equal(value, ROWS["<asset0>"])) for value in vectors] == [True] * glued.count("{}")
+    assert [bool(torch.equal(value, EMBEDDINGS["<asset0>"])) for value in vectors] == [True] * glued.count("{}")
     beside = [part.removeprefix("embedding:") for part in glued.split("{}")]
     text = [given[0] for part in beside for given in clip.tokenize(part, return_word_ids=True)["l"][0] if given[2]]
     assert [value for value in found if isinstance(value, int)][1 : 1 + len(text)] == text
@@ -108,14 +108,14 @@ def test_a_handle_glued_to_anything_stands_for_its_row(clip, learned, glued):
 @MANY
 @given(words=st.lists(st.sampled_from(["<asset0>", "(<asset1>:1.3)", "cat", ",", "embedding:moss", "a long story"])))
 def test_trace_words_finds_the_handles_wherever_they_stand(clip, learned, words):
-    """Oracle: the columns of the rows among the tokens; Trace Words before and after give the same table."""
+    """Oracle: the columns of the embeddings among the tokens; Trace Words before and after give the same table."""
     prompt = " ".join(words)
     values = [given[0] for chunk in learned.tokenize(prompt)["l"] for given in chunk]
-    before, after = learn_words(trace_words(clip), ROWS), trace_words(learned)
+    before, after = learn_words(trace_words(clip), EMBEDDINGS), trace_words(learned)
     tables = [encode(traced, prompt)[0][1][TOKENS_KEY] for traced in (before, after)]
     assert tables[0] == tables[1] == table_from_prompt(learned, prompt)
-    for handle, row in ROWS.items():
-        columns = [at for at, v in enumerate(values) if isinstance(v, torch.Tensor) and torch.equal(v, row)]
+    for handle, embedding in EMBEDDINGS.items():
+        columns = [at for at, v in enumerate(values) if isinstance(v, torch.Tensor) and torch.equal(v, embedding)]
         assert len(columns) == prompt.count(handle)
         if columns:
             assert find_words(tables[0], handle)[0].columns == tuple(columns)
@@ -131,7 +131,7 @@ def test_the_users_clip_stays_as_it_was(clip):
     """Oracle: its tokenizer's attributes, and the tokens of a handle, before and after."""
     before, tokens = dict(vars(clip.tokenizer)), clip.tokenize("<asset0>")
     inner = dict(vars(clip.tokenizer.clip_l))
-    learned = learn_words(clip, ROWS)
+    learned = learn_words(clip, EMBEDDINGS)
     encode(learned, "<asset0>")
     assert dict(vars(clip.tokenizer)) == before
     assert dict(vars(clip.tokenizer.clip_l)) == inner
@@ -146,7 +146,7 @@ def test_handles_of_two_scenes_live_side_by_side_but_not_under_one_name(clip, le
     assert [float(vector[0]) for vector in vectors] == [1.0, 0.5]
     assert not any(isinstance(given[0], torch.Tensor) for given in learned.tokenize("<hat>")["l"][0])
     with pytest.raises(InputError, match="already has <asset0>, <asset1>. Each scene needs handles of its own"):
-        learn_words(learned, ROWS)
+        learn_words(learned, EMBEDDINGS)
 
 
 def test_handles_that_look_like_numbers_or_patterns_are_taken_as_they_are(clip):
@@ -162,4 +162,4 @@ def test_rows_of_another_width_and_other_encoders_are_refused(clip, embeddings):
     with pytest.raises(InputError, match=r"<a> has 768 channels, but the words of this CLIP have 32\. Connect"):
         learn_words(clip, {"<a>": torch.ones(768)})
     with pytest.raises(HostError, match="its tokenizer is SDXLTokenizer"):
-        learn_words(encoders.sdxl(embeddings), ROWS)
+        learn_words(encoders.sdxl(embeddings), EMBEDDINGS)

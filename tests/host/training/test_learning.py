@@ -37,5 +37,5 @@ def test_the_maps_find_the_things_and_the_loss_falls(demo, variant, risen, falle
     settings = settings_of(variant, LENGTH, 0)
     with training_ports(*demo, scene, settings) as ports:
         before, after, _, _ = learn(ports, scene, settings)
-    assert after.fit > before.fit + risen
+    assert after.iou > before.iou + risen
     assert after.masked < before.masked * fallen

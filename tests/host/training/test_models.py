@@ -128,7 +128,7 @@ def test_model_clip_and_vae_stay_bit_for_bit(demo, settings, error):
     with pytest.raises(error) if error else torch.enable_grad():
         with training_ports(*demo, scene, settings) as ports:
             concepts = train(scene, ports, settings, on_step=ended_by(error))
-        assert concepts.rows.isfinite().all()
+        assert concepts.embeddings.isfinite().all()
     assert bits_of(*demo) == before
     assert not comfy.model_management.in_training
     assert torch.is_inference_mode_enabled()

@@ -36,7 +36,7 @@ def bits_of(*parts: Any) -> str:
 
 def learned_bits(concepts: Concepts) -> dict[str, bytes]:
     """All that was learned, as bytes."""
-    tensors = {"rows": concepts.rows, **concepts.differences}
+    tensors = {"rows": concepts.embeddings, **concepts.differences}
     for name, pair in concepts.low_rank.items():
         tensors |= {f"{name} down": pair.down, f"{name} up": pair.up}
     return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}

@@ -47,7 +47,7 @@ def learned(**changes) -> Concepts:
 
 def parts(concepts: Concepts) -> dict[str, object]:
     """Every value, tensors as types and numbers."""
-    tensors = {"rows": concepts.rows, **concepts.differences}
+    tensors = {"rows": concepts.embeddings, **concepts.differences}
     for name, pair in concepts.low_rank.items():
         tensors |= {f"{name} down": pair.down, f"{name} up": pair.up}
     plain = {name: (tensor.dtype, tensor.tolist()) for name, tensor in tensors.items()}
@@ -79,7 +79,9 @@ def test_settings_of_every_kind_come_back(tmp_path):
 def test_rows_that_are_a_part_of_something_larger_are_saved(tmp_path):
     """Oracle: an invariant; the safetensors library refuses tensors that share memory."""
     table = numbers(50, 6)
-    concepts = learned(rows=table[10:12], differences={"unet.a.weight": table[:4, 1:], "unet.b.weight": table[11:15]})
+    concepts = learned(
+        embeddings=table[10:12], differences={"unet.a.weight": table[:4, 1:], "unet.b.weight": table[11:15]}
+    )
     save_concepts(concepts, tmp_path / "part.safetensors")
     assert parts(load_concepts(tmp_path / "part.safetensors")) == parts(concepts)
 
@@ -118,7 +120,7 @@ def rewritten(good: Path, change) -> Path:
     [
         (lambda value: value.pop("rows"), "the fields"),
         (lambda value: value.update(rows="tensor_9"), "a known name"),
-        (lambda value: value["concepts"].pop(), "rows does not fit"),
+        (lambda value: value["concepts"].pop(), "embeddings does not fit"),
         (lambda value: value["concepts"][0].update(handle="a b"), "'a b' can't be a handle"),
         (lambda value: value["settings"].update(rank=0), "rank is 0"),
         (lambda value: value["settings"].update(mode="other"), "one of"),
@@ -146,7 +148,7 @@ def test_numbers_that_are_none_are_refused(tmp_path):
     rows = numbers(2, 6)
     rows[1, 3] = float("nan")
     with pytest.raises(ValueError, match="expected finite ones"):
-        learned(rows=rows)
+        learned(embeddings=rows)
     path = tmp_path / "good.safetensors"
     save_concepts(learned(), path)
     tensors, metadata = (
@@ -192,8 +194,8 @@ def test_a_damaged_file_is_refused_or_reads_as_sound_concepts(good, data):
         found = load_concepts(bad)
     except SceneScopeError:
         return
-    assert found.rows.isfinite().all()
-    assert len(found.rows) == len(found.handles)
+    assert found.embeddings.isfinite().all()
+    assert len(found.embeddings) == len(found.handles)
 
 
 def test_a_row_is_an_ordinary_embedding_file(tmp_path):
@@ -201,7 +203,7 @@ def test_a_row_is_an_ordinary_embedding_file(tmp_path):
     save_embedding(learned(), "<b>", tmp_path / "b.safetensors")
     found = load_file(tmp_path / "b.safetensors")
     assert list(found) == ["clip_l"]
-    assert torch.equal(found["clip_l"], learned().rows[1:])
+    assert torch.equal(found["clip_l"], learned().embeddings[1:])
     with pytest.raises(InputError, match="no handle '<c>', only <ä>, <b>"):
         save_embedding(learned(), "<c>", tmp_path / "c.safetensors")
 

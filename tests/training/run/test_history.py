@@ -12,7 +12,7 @@ from pack.scenescope.training.run.history import (
     followed,
     load_history,
     no_history,
-    recent_fits,
+    recent_ious,
     save_history,
     smoothed,
     summary,
@@ -24,10 +24,10 @@ from pack.scenescope.training.settings import lora_settings
 from pack.scenescope.training.step.objective import StepResult
 
 
-def told(step: int, prior: float | None, **fits: float) -> StepReport:
+def told(step: int, prior: float | None, **ious: float) -> StepReport:
     """A step's report, with maps of the step's number."""
-    maps = {handle: torch.full((2, 3), step / 100) for handle in fits}
-    measured = StepResult(1.0 * step, 2.0, prior, maps, fits)
+    maps = {handle: torch.full((2, 3), step / 100) for handle in ious}
+    measured = StepResult(1.0 * step, 2.0, prior, maps, ious)
     return StepReport(step, 4, 1 if step < 3 else 2, measured, 0.0, lambda: None, {})
 
 
@@ -44,9 +44,9 @@ def test_a_history_holds_each_step():
     kept = history()
     assert kept.steps.tolist() == [1, 2, 3, 4]
     assert kept.losses[2].tolist() == [3.0, 2.0, 4.0]
-    assert kept.fits[:, 1].nan_to_num(-1).tolist() == pytest.approx([-1, 0.5, 0.7, -1])
+    assert kept.ious[:, 1].nan_to_num(-1).tolist() == pytest.approx([-1, 0.5, 0.7, -1])
     assert kept.maps[:, 0, 0].tolist() == pytest.approx([0.04, 0.03])
-    assert recent_fits(kept) == pytest.approx({"a": 0.4, "b": 0.6})
+    assert recent_ious(kept) == pytest.approx({"a": 0.4, "b": 0.6})
     assert totals(kept, lora_settings(attention_weight=0.5, prior_weight=2.0)) == [2.0, 3.0, 12.0, 17.0]
 
 
@@ -73,11 +73,11 @@ def test_a_summary_is_short_and_holds_nothing_that_json_cannot():
     told_of = summary(history(), points=3)
     assert told_of["steps"] == [1, 3, 4]
     assert told_of["prior"] == [None, 4.0, 5.0]
-    assert told_of["fits"]["b"] == [None, 0.6, 0.6]
+    assert told_of["ious"]["b"] == [None, 0.6, 0.6]
     assert told_of["raw"]["masked"] == [1.0, 3.0, 4.0]
     assert told_of["raw"]["prior"] == [None, 4.0, 6.0]
-    assert told_of["raw"]["fits"]["b"] == [None, 0.7, None]
-    assert summary(no_history(["a"], (2, 2)))["fit"] == {"a": None}
+    assert told_of["raw"]["ious"]["b"] == [None, 0.7, None]
+    assert summary(no_history(["a"], (2, 2)))["iou"] == {"a": None}
 
 
 def test_a_history_survives_its_file(tmp_path):
@@ -86,7 +86,7 @@ def test_a_history_survives_its_file(tmp_path):
     save_history(kept, path)
     back = load_history(path)
     assert back.handles == kept.handles
-    for name in ("steps", "losses", "fits", "maps"):
+    for name in ("steps", "losses", "ious", "maps"):
         assert torch.equal(getattr(back, name).nan_to_num(-1), getattr(kept, name).nan_to_num(-1))
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(FileError, match="curves.safetensors"):

@@ -29,7 +29,7 @@ def test_phase_one_trains_rows_and_phase_two_everything(settings):
         assert (concepts.low_rank, concepts.differences) == ({}, {})
         assert report.measured.prior is None
     assert all(report.measured.prior is not None for report, _ in seen[4:])
-    rows = [concepts.rows for _, concepts in seen]
+    rows = [concepts.embeddings for _, concepts in seen]
     assert all(not torch.equal(one, other) for one, other in pairwise(rows))
     assert bits(result) == bits(seen[-1][1])
     moved = [name for name, difference in result.differences.items() if difference.any()]
@@ -45,9 +45,9 @@ def test_only_rows_of_drawn_concepts_move_by_more_than_decay():
     settings = full_settings(phase1_steps=1, phase2_steps=0, single=1.0, prior="off")
     scene = toy_scene()
     with Run(scene, toy_ports(scene), settings) as run:
-        first = run.state().rows.clone()
+        first = run.state().embeddings.clone()
         report = run.advance()
-        moved = run.state().rows - first * (1 - 5e-4 * 1e-2)
+        moved = run.state().embeddings - first * (1 - 5e-4 * 1e-2)
     drawn = [handle in report.measured.maps for handle in scene.handles]
     assert sorted(drawn) == [False, False, True]
     for row, was_drawn in zip(moved.abs(), drawn, strict=True):
@@ -92,7 +92,7 @@ def test_pictures_that_were_born_in_inference_mode_are_trained_on():
     assert ports.latents.is_inference()
     assert bits(result) == bits(learned(FULL))
     for concepts in (result, *snapshots):
-        assert not any(tensor.is_inference() for tensor in (concepts.rows, *concepts.differences.values()))
+        assert not any(tensor.is_inference() for tensor in (concepts.embeddings, *concepts.differences.values()))
 
 
 def test_the_given_modules_are_left_after_an_error_in_the_model():
@@ -149,9 +149,9 @@ def test_both_modes_learn_where_the_things_are(mode):
     settings = preset(**options, phase1_rows_rate=0.03, phase2_rows_rate=rate, weights_rate=rate, rank=4, alpha=4)
     train(scene, toy_ports(scene, quiet=True), settings, on_step=told.append)
     losses = [report.measured.attention / len(report.measured.maps) for report in told]
-    fit = [sum(report.measured.fits.values()) / len(report.measured.fits) for report in told]
+    iou = [sum(report.measured.ious.values()) / len(report.measured.ious) for report in told]
     masked = [report.measured.masked for report in told]
-    pairs = [(losses[-15:], losses[:15]), (masked[-15:], masked[:15]), (fit[:15], fit[-15:])]
+    pairs = [(losses[-15:], losses[:15]), (masked[-15:], masked[:15]), (iou[:15], iou[-15:])]
     for better, worse in pairs[: 2 if mode == "lora" else 3]:
         assert sum(better) < 0.8 * sum(worse)
 
@@ -161,9 +161,9 @@ def test_rows_stay_within_their_guard():
     settings = lora_settings(phase1_steps=5, phase2_steps=2, phase1_rows_rate=1.0, norm_guard=1.2)
     scene, lengths = toy_scene(), []
     with Run(scene, toy_ports(scene), settings) as run:
-        first = run.state().rows.norm(dim=1).clone()
+        first = run.state().embeddings.norm(dim=1).clone()
         for _ in range(7):
             run.advance()
-            lengths.append(run.state().rows.norm(dim=1).clone())
+            lengths.append(run.state().embeddings.norm(dim=1).clone())
     assert all(bool((length <= 1.2 * first * (1 + 1e-5)).all()) for length in lengths)
     assert any(bool((length > 1.19 * first).any()) for length in lengths)

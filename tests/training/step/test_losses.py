@@ -7,7 +7,7 @@ import torch
 from pack.scenescope.attention.read.heatmap import aggregate_on_grid
 from pack.scenescope.attention.record.scores import attention_scores
 from pack.scenescope.dims import Grid
-from pack.scenescope.training.step.losses import attention_loss, concept_maps, fits, masked_loss, prior_loss
+from pack.scenescope.training.step.losses import attention_loss, concept_maps, ious, masked_loss, prior_loss
 from pack.scenescope.training.weights.embeddings import SPREAD, first_embeddings, guard_norm
 
 
@@ -140,7 +140,7 @@ def test_the_fit_compares_the_upper_half_of_a_map_with_its_mask():
     """Oracle: by hand: two cells of three shared, then none."""
     maps = torch.tensor([[[1.0, 0.6, 0.4]], [[0.1, 0.2, 1.0]]])
     masks = torch.tensor([[[1.0, 1.0, 1.0]], [[1.0, 0.9, 0.1]]])
-    assert fits(maps, masks).tolist() == pytest.approx([2 / 3, 0.0])
+    assert ious(maps, masks).tolist() == pytest.approx([2 / 3, 0.0])
 
 
 def test_rows_begin_at_their_words_or_near_another():

@@ -5,8 +5,8 @@ import { say } from "../shared/i18n.js";
 
 /** @typedef {import("./pictures.js").Concept} Concept */
 
-const LOW = 0.4; // of the fit
-const LATE = 0.5; // of phase 1: earlier a low fit says nothing
+const LOW = 0.4; // of the IoU
+const LATE = 0.5; // of phase 1: earlier a low IoU says nothing
 const FEW = 8; // cells of a mask
 const SHARED = 0.2; // of a mask
 
@@ -14,8 +14,8 @@ const SHARED = 0.2; // of a mask
 export function adviceFor(told, at) {
   /** @type {Concept[]} */
   const concepts = told.concepts;
-  const fit = told.curves?.fit?.[concepts[at].handle];
-  if (fit === null || fit === undefined || fit >= LOW || told.step < LATE * told.phase1_steps) return "";
+  const iou = told.curves?.iou?.[concepts[at].handle];
+  if (iou === null || iou === undefined || iou >= LOW || told.step < LATE * told.phase1_steps) return "";
   const mask = valuesOf(concepts[at].mask);
   const cells = mask.reduce((sum, value) => sum + value, 0);
   if (cells < FEW) {

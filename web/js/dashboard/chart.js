@@ -94,7 +94,7 @@ function shown(value, logarithmic) {
 }
 
 /**
- * From where to where the values go; 0 to 1 for fits. @param {Line[]} lines @param {boolean} logarithmic
+ * From where to where the values go; 0 to 1 for IoUs. @param {Line[]} lines @param {boolean} logarithmic
  * @returns {[number, number]}
  */
 function range(lines, logarithmic) {

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The training dashboard: losses, fits, each concept's map beside its mask, and sample pictures, while a run goes on
+ * The training dashboard: losses, IoUs, each concept's map beside its mask, and sample pictures, while a run goes on
  * and after.
  */
 
@@ -139,7 +139,7 @@ export class Dashboard {
     });
   }
 
-  /** One chart for each loss that there is, and one for the fits; made anew only where others are needed. */
+  /** One chart for each loss that there is, and one for the IoUs; made anew only where others are needed. */
   rebuild() {
     const { curves, concepts } = this.told;
     const handles = (concepts ?? []).map((/** @type {Concept} */ concept) => concept.handle);
@@ -157,10 +157,10 @@ export class Dashboard {
       lines: [line(name, this.inks[LOSSES.indexOf(name)], (/** @type {any} */ part) => part[name])],
       logarithmic: true,
     }));
-    const fits = handles.map((/** @type {string} */ handle, /** @type {number} */ at) =>
-      line(handle, this.inks[at % this.inks.length], (/** @type {any} */ part) => part.fits?.[handle]),
+    const ious = handles.map((/** @type {string} */ handle, /** @type {number} */ at) =>
+      line(handle, this.inks[at % this.inks.length], (/** @type {any} */ part) => part.ious?.[handle]),
     );
-    wanted.push({ name: "IoU", lines: fits, logarithmic: false });
+    wanted.push({ name: "IoU", lines: ious, logarithmic: false });
     const names = wanted.map(({ name }) => name).join();
     if (this.charts.dataset.names !== names) {
       this.charts.dataset.names = names;

@@ -11,15 +11,15 @@ import { adviceFor } from "./advice.js";
 /** @typedef {import("../shared/cells.js").Cells} Cells */
 /** @typedef {{handle: string, mask: Cells, map: Cells | null}} Concept */
 
-/** Each concept's mask, its last map, and how far they fit. @param {any} told @param {string[]} inks */
+/** Each concept's mask, its last map, and their IoU. @param {any} told @param {string[]} inks */
 export function conceptFigures(told, inks) {
   /** @type {Concept[]} */
   const concepts = told.concepts ?? [];
-  const { fit = {}, fit_first: first = {} } = told.curves ?? {};
+  const { iou = {}, iou_first: first = {} } = told.curves ?? {};
   return concepts.map(({ handle, mask, map }, at) => {
-    const seen = fit[handle] !== null && fit[handle] !== undefined;
+    const seen = iou[handle] !== null && iou[handle] !== undefined;
     const text = seen
-      ? say("IoU {a}, first {b}", { a: fit[handle].toFixed(2), b: first[handle].toFixed(2) })
+      ? say("IoU {a}, first {b}", { a: iou[handle].toFixed(2), b: first[handle].toFixed(2) })
       : say("not seen yet");
     const title = say("Left its mask, right its token's last map");
     return element("figure", { class: "ss-concept", role: "img", "aria-label": `${handle}: ${text}`, title }, [
