@@ -36,8 +36,8 @@ def apply_concepts(
     name = base_name(pipe)
     if base == "must match" and name != concepts.base:
         raise InputError(
-            f"{_WHO}: the base model is {name[:8]}; expected {concepts.base[:8]}, which {concepts.handles[0]} was "
-            'learned with. Load that checkpoint without LoRAs, or pass base="any".'
+            f"{_WHO}: {concepts.handles[0]} was learned with the base model {concepts.base[:8]}, and this one is "
+            f'{name[:8]}. Load that checkpoint without LoRAs, or pass base="any".'
         )
     parts = {name: copy.deepcopy(getattr(pipe, name)) for name in ("unet", "text_encoder", "tokenizer")}
     _add_words(parts["tokenizer"], parts["text_encoder"], concepts)
@@ -80,8 +80,8 @@ def _add_words(tokenizer: Any, encoder: Any, concepts: Concepts) -> None:
         )
     if taken := [handle for handle in concepts.handles if handle in tokenizer.get_vocab()]:
         raise InputError(
-            f"{_WHO}: the tokenizer already knows {', '.join(taken)}; expected handles of their own for each scene. "
-            "Apply to the pipeline from before, or give the concepts other handles."
+            f"{_WHO}: the tokenizer already knows {', '.join(taken)}, and each scene needs handles of its own. Apply "
+            "to the pipeline from before, or give the concepts other handles."
         )
     tokenizer.add_tokens(list(concepts.handles))
     grown = nn.Embedding(len(tokenizer), table.weight.shape[1], dtype=table.weight.dtype, device=table.weight.device)
@@ -100,7 +100,7 @@ def _add(views: dict[str, nn.Module], name: str, change: Tensor, strength: float
     if found is None or found.shape != change.shape:
         there = "not there" if found is None else f"{tuple(found.shape)}"
         raise InputError(
-            f"{_WHO}: the weights {name} are {there} in this model; expected {tuple(change.shape)}. Load the base "
-            "model that the concepts were learned with."
+            f"{_WHO}: the weights {name} should be {tuple(change.shape)}, but in this model they are {there}. Load the "
+            "base model that the concepts were learned with."
         )
     found.copy_(found.float() + strength * change.to(found.device))

@@ -73,20 +73,20 @@ def check_trainable(pipe: Any) -> None:
     missing = [name for name in parts if getattr(pipe, name, None) is None]
     if unet is None or missing or getattr(pipe, "text_encoder_2", None) is not None:
         raise HostError(
-            f"Learning: the pipeline is a {type(pipe).__name__}; expected one of SD1.5, with U-Net, one text encoder, "
-            "tokenizer and VAE. Load an SD1.5 checkpoint with StableDiffusionPipeline."
+            f"Learning: this {type(pipe).__name__} is not an SD1.5 pipeline, with a U-Net, one text encoder, a "
+            "tokenizer and a VAE. Load an SD1.5 checkpoint with StableDiffusionPipeline."
         )
     if pipe.scheduler.config.get("prediction_type", "epsilon") != "epsilon":
         raise HostError(
-            f"Learning: the model predicts {pipe.scheduler.config.prediction_type}; expected epsilon, the noise "
-            "itself, as SD1.5 does. Load an SD1.5 checkpoint that is no v-prediction model."
+            f"Learning: the model predicts {pipe.scheduler.config.prediction_type}, but only epsilon, the noise "
+            "itself, can be trained here, as in SD1.5. Load an SD1.5 checkpoint that is no v-prediction model."
         )
     width = pipe.text_encoder.config.hidden_size
     if unet.config.in_channels != 4 or unet.config.cross_attention_dim != width:
         raise HostError(
             f"Learning: the U-Net has {unet.config.in_channels} input channels and reads texts of width "
-            f"{unet.config.cross_attention_dim}; expected 4 and {width}, the text encoder's. Load an SD1.5 checkpoint "
-            "that is not made for inpainting."
+            f"{unet.config.cross_attention_dim}; SD1.5 has 4 channels, and this text encoder has width {width}. Load "
+            "an SD1.5 checkpoint that is not made for inpainting."
         )
 
 

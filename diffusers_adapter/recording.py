@@ -57,8 +57,8 @@ class Session:
         """
         if not self.recordings:
             raise RecordingError(
-                f"{_WHO}: no run was recorded; expected one. Call the pipeline inside the `with` block, and read the "
-                "recording after it."
+                f"{_WHO}: no run was recorded. Call the pipeline inside the `with` block, and read the recording after "
+                "it."
             )
         return self.recordings[-1]
 
@@ -187,8 +187,8 @@ class _Run:
         texts = [prompt] if isinstance(prompt, str) else list(prompt or ())
         if len(set(texts)) > 1:
             raise InputError(
-                f"{_WHO}: the pipeline is called with {len(set(texts))} different prompts at once; expected one, "
-                "because a recording has one prompt's words. Call it once for each, in the same `with` block."
+                f"{_WHO}: the pipeline is called with {len(set(texts))} different prompts at once, but a recording has "
+                "the words of only one. Call it once for each, in the same `with` block."
             )
         table = table_of(self._pipe.tokenizer, texts[0]) if texts else None
         fits = table is not None and len(table.tokens) == context.shape[1]
@@ -203,8 +203,8 @@ def refuse_compiled(unet: nn.Module) -> None:
     """
     if any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in unet.modules()):
         raise HostError(
-            f"{_WHO}: the U-Net is compiled with torch.compile; expected one that is not, because compiled code does "
-            "not run the hooks that see queries and keys. Record before you compile."
+            f"{_WHO}: the U-Net is compiled with torch.compile, and compiled code does not run the hooks that see "
+            "queries and keys. Record before you compile."
         )
 
 

@@ -94,8 +94,8 @@ class Scope:
         entry = viewed_entry(recording, view or View())
         if entry.table is None:
             raise WordError(
-                f"Words: the {entry.branch} prompt of this run is not known; expected its text. Call the pipeline with "
-                "a prompt in place of embeddings."
+                f"Words: the {entry.branch} prompt of this run is not known, because the pipeline was given "
+                "embeddings. Call it with a prompt."
             )
         return find_words(entry.table, query)
 

@@ -58,9 +58,7 @@ class PipelineText:
         """
         numbers = self._numbers(text)
         if not numbers:
-            raise HostError(
-                f"Learning: the starting word {text!r} has no tokens; expected an ordinary word. Write another."
-            )
+            raise HostError(f"Learning: the starting word {text!r} has no tokens. Write an ordinary word.")
         table: Tensor = self._table.get_parameter("weight")
         return table[numbers].detach().float()
 

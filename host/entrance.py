@@ -37,8 +37,8 @@ def guard(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     def entrance(cls: Any, *args: Any, **inputs: Any) -> Any:
         for name in inputs.keys() - known:
             raise InputError(
-                f"{schema.display_name}: {name[:80]!r} is no input of this node; expected {', '.join(sorted(known))}. "
-                "Take it out of the prompt."
+                f"{schema.display_name}: this node has no input {name[:80]!r}. Take it out of the prompt; the inputs "
+                f"are {', '.join(sorted(known))}."
             )
         check_inputs(schema.display_name, [each for each in schema.inputs if each.id not in own], inputs)
         return inner(cls, *args, **inputs)

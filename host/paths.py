@@ -137,7 +137,7 @@ def chosen_file(choice: str, suffix: str, folders: Sequence[str] = FOLDERS, *, w
         FileError: there is no such file.
     """
     if not isinstance(choice, str):
-        raise InputError(f"{who}: the file is {choice!r:.80}; expected a name. Choose one from the list.")
+        raise InputError(f"{who}: {choice!r:.80} is not the name of a file. Choose one from the list.")
     match = re.fullmatch(r"(.*?)(?: \[(\w+)\])?", choice, re.DOTALL)
     name, folder = (match.group(1), match.group(2) or folders[0]) if match else (choice, folders[0])
     widget = Widget(f"{who}: file", f"SceneScope_00001_{suffix}")

@@ -28,6 +28,6 @@ def refuse_older_host(version: str) -> None:
     own = tuple(int(part or 0) for part in found.groups())
     if own < OLDEST:
         raise HostError(
-            f"SceneScope: this ComfyUI is {version}; expected {'.'.join(map(str, OLDEST))} or newer. Update ComfyUI, "
-            "and start it again; until then the pack's nodes stay away."
+            f"SceneScope: this ComfyUI is {version}, and the pack needs {'.'.join(map(str, OLDEST))} or newer. Update "
+            "ComfyUI, and start it again; until then the pack's nodes stay away."
         )

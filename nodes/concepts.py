@@ -158,10 +158,10 @@ def _why_no_lora(concepts: Learned, write: str) -> str:
     """What a node reads that was to load the LoRA; one that asks for nothing is not troubled."""
     if write == EXPORTS[1]:
         return (
-            f"Save Concepts: {', '.join(concepts.handles)} were learned without changes of weights, so there is no "
-            "LoRA; expected concepts trained with steps in phase 2. Take Load LoRA out, the embeddings are all."
+            f"Save Concepts: there is no LoRA, because {', '.join(concepts.handles)} were learned without changes of "
+            "weights. Take Load LoRA out, since the embeddings are all; or train with steps in phase 2."
         )
-    return f"Save Concepts: write is {write!r}, so there is no LoRA; expected {EXPORTS[1]!r}. Choose it."
+    return f"Save Concepts: write is {write!r}, so there is no LoRA. Choose {EXPORTS[1]!r}."
 
 
 def _export_inputs() -> list[io.Input]:

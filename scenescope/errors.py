@@ -9,7 +9,8 @@
     ├── FileError           a file is missing, broken, foreign or of another format
     └── HostError           the host, or the model it loaded, lacks what is needed
 
-A message reads `<who>: <what> is <got>; expected <want>. <what to do next>.`
+A message is a sentence that a person would say, after the node's name: what is wrong, what would be right, what to do
+next.
 """
 
 

@@ -60,8 +60,8 @@ def steerings_of(words: str, places: Sequence[Place], odds: Odds) -> tuple[Steer
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     if len(places) > len(lines):
         raise InputError(
-            f"Steer Words: there are {len(places)} places for {len(lines)} lines of words; expected a line for each. "
-            "Write the words of each mask or box on a line of its own, in the same order."
+            f"Steer Words: there are {len(places)} places but only {len(lines)} lines of words. Write the words of "
+            "each mask or box on a line of its own, in the same order."
         )
     given = [*places, *[None] * (len(lines) - len(places))]
     return tuple(odds.steering(line, place) for line, place in zip(lines, given, strict=True))
@@ -82,8 +82,8 @@ def places_of(words: str, masks: Sequence[torch.Tensor], boxes: Any) -> tuple[Pl
     same = all(len({tuple(mask.shape) for mask in group}) == 1 for group in groups)
     if not same:
         raise InputError(
-            f"Steer Words: there are {len(singles)} masks of different sizes for {lines} lines; expected one for each "
-            "line, or masks of one size for a batch of pictures. Write a line for each mask."
+            f"Steer Words: {len(singles)} masks of different sizes can't be a batch for {lines} lines. Write a line "
+            "for each mask, or give the masks of a batch of pictures one size."
         )
     return tuple(Place(torch.stack(group)) for group in groups) + tuple(Place(boxes=(box,)) for box in _boxes(boxes))
 
@@ -116,8 +116,8 @@ def keeping_others(recording: Recording, words: str, odds: Odds) -> tuple[Steeri
     entry = recording.entry(POSITIVE, 0)
     if entry is None or entry.table is None:
         raise WordError(
-            "Steer Words: the record carries no words of the positive prompt; expected some. Put Trace Words between "
-            "the CLIP and CLIP Text Encode, and record the positive branch."
+            "Steer Words: the record doesn't carry the words of the positive prompt. Put Trace Words between the CLIP "
+            "and CLIP Text Encode, and record the positive branch."
         )
     lifted = {column for match in find_words(entry.table, words) for column in match.columns}
     things = [thing for thing in things_of(entry.table) if not lifted & set(thing.columns)]

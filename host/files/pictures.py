@@ -31,12 +31,10 @@ def opened_png(path: Path) -> Image.Image:
             with Image.open(path, formats=("PNG",)) as picture:
                 if picture.width * picture.height > MOST_PIXELS:
                     raise FileError(
-                        f"Picture: {path.name} has {picture.width}x{picture.height} pixels; expected at most "
-                        f"{MOST_PIXELS} in all. Make it smaller."
+                        f"Picture: {path.name} has {picture.width}x{picture.height} pixels, more than the "
+                        f"{MOST_PIXELS} that can be read. Make it smaller."
                     )
                 picture.load()
                 return picture
     except (*_BROKEN, Image.DecompressionBombError) as error:
-        raise FileError(
-            f"Picture: {path.name} cannot be read ({error}); expected a sound PNG. Save it as a PNG again."
-        ) from error
+        raise FileError(f"Picture: {path.name} is not a sound PNG ({error}). Save it as a PNG again.") from error

@@ -131,6 +131,7 @@ def out_of_memory_text(
     side = round((scene.size.height * scene.size.width) ** 0.5)
     advice.append(f"lower Build Scene's resolution from {side} to {max(128, side * 3 // 4 // 8 * 8)}, about half")
     return (
-        f"Train Concepts: the memory of {device} is used up, {bytes_text(total)} in all; expected room for about "
-        f"{bytes_text(wanted)}. In this order: {'; '.join(advice)}. The run goes on from its last saved step."
+        f"Train Concepts: the memory of {device} is used up: it has {bytes_text(total)} in all, and about "
+        f"{bytes_text(wanted)} are needed. In this order: {'; '.join(advice)}. The run goes on from its last saved "
+        "step."
     )

@@ -169,8 +169,8 @@ def refuse_own_folder(name: str) -> None:
     """
     if name.partition("/")[0].casefold() == CLASS_PICTURES:
         raise InputError(
-            f"Train Concepts: run_name is {name[:80]!r}; expected another name, because all runs keep their class "
-            "pictures in that folder. Choose another one."
+            f"Train Concepts: run_name can't be {name[:80]!r}, because all runs keep their class pictures in that "
+            "folder. Choose another name."
         )
 
 

@@ -168,6 +168,6 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise FileError(
-            f"Train Concepts: {path.name} cannot be deleted ({error.strerror}); expected a folder that can be written. "
-            "Delete it, or choose another run_name."
+            f"Train Concepts: {path.name} can't be deleted ({error.strerror}). Delete it yourself, or choose another "
+            "run_name."
         ) from error

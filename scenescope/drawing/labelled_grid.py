@@ -33,8 +33,8 @@ def labelled_grid(pictures: Tensor, rows: Sequence[str], columns: Sequence[str])
     """
     if len(pictures) != len(rows) * len(columns) or not len(pictures):
         raise InputError(
-            f"Labelled grid: there are {len(pictures)} pictures; expected {len(rows)} rows of {len(columns)}. Give one "
-            "picture for each place."
+            f"Labelled grid: {len(pictures)} pictures don't fill {len(rows)} rows of {len(columns)}. Give one picture "
+            "for each place."
         )
     size = _held(Grid(*pictures.shape[1:3]))
     letters = max(13, min(size) // 18)

@@ -49,8 +49,8 @@ def write_whole(write: Callable[[BinaryIO], object], where: Where, who: str) -> 
                 path = next(names)
     except OSError as error:
         raise FileError(
-            f"{who}: {path.name} cannot be written ({error.strerror or error}); expected a folder with room that can "
-            "be written. Free some space, or choose another name."
+            f"{who}: {path.name} can't be written ({error.strerror or error}). Free some space, or choose a name in a "
+            "folder that you can write to."
         ) from error
     return path
 

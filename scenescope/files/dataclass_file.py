@@ -58,9 +58,7 @@ def write_tensors(tensors: dict[str, Tensor], where: Where, metadata: dict[str, 
         FileError: it cannot be written; a file that was there is as it was.
     """
     if 2 * sum(map(len, metadata.values())) > HEADER_LIMIT:
-        raise FileError(
-            f"{who}: the description is too long to be read again; expected a shorter one. Learn less at once."
-        )
+        raise FileError(f"{who}: the description is too long to be read again. Learn less at once.")
     return write_container(tensors, where, metadata, who)
 
 
@@ -82,9 +80,11 @@ def read_value(shape: type[Value], path: Path, kind: str, who: str, bounds: Boun
     """
     with open_container(path, {"format": kind}, who, bounds) as container:
         if not all(dtype.is_floating_point for dtype in container.types.values()):
-            raise FileError(f"{who}: {path.name} holds whole numbers; expected floats. Write the file anew.")
+            raise FileError(f"{who}: {path.name} holds whole numbers where only floats belong. Write the file anew.")
         try:
             return from_json(shape, json.loads(container.metadata.get("value", "null")), container.tensors, "value")
         except (ValueError, RecursionError) as error:
             reason = str(error)[:300] if isinstance(error, MisfitError) else f"{type(error).__name__}: {error}"[:300]
-            raise FileError(f"{who}: what {path.name} describes is wrong: {reason}. Write the file anew.") from error
+            raise FileError(
+                f"{who}: what {path.name} says of its contents is wrong ({reason}). Write the file anew."
+            ) from error

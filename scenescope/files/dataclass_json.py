@@ -68,7 +68,7 @@ def from_json(kind: Any, value: Any, tensors: Mapping[str, Tensor], where: str =
     >>> from_json(tuple[int, ...], [1, "2"], {})
     Traceback (most recent call last):
     ...
-    pack.scenescope.files.dataclass_json.MisfitError: recording[1] is a str; expected int
+    pack.scenescope.files.dataclass_json.MisfitError: recording[1] is a str instead of int
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
@@ -148,4 +148,4 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _misfit(value: Any, wanted: str, where: str) -> Any:
-    raise MisfitError(f"{where} is a {type(value).__name__}; expected {wanted}")
+    raise MisfitError(f"{where} is a {type(value).__name__} instead of {wanted}")

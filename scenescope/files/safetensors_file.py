@@ -79,7 +79,8 @@ def open_container(path: Path, expected: Mapping[str, str], who: str, bounds: Bo
             yield Container(tensors, metadata, tensors.types)
     except OSError as error:
         raise FileError(
-            f"{who}: the file cannot be read ({error.strerror or error}); expected a readable one. Check it."
+            f"{who}: the file can't be read ({error.strerror or error}). Check that it is there and that you may read "
+            "it."
         ) from error
     except SafetensorError as error:
         _refuse(who, " ".join(str(error).split())[:160], "a sound header")
@@ -186,8 +187,8 @@ def _mapped(path: Path, who: str) -> Any:
 
 def _too_large(path: Path, who: str) -> FileError:
     return FileError(
-        f"{who}: the file is {bytes_text(path.stat().st_size)} long; expected one that fits into the free memory. Free "
-        "some memory, or save less in one file."
+        f"{who}: the file is {bytes_text(path.stat().st_size)} long, more than the free memory. Free some memory, or "
+        "save less in one file."
     )
 
 
@@ -198,8 +199,8 @@ def _check_beginning(path: Path, who: str, room: int | None) -> None:
     size, length = path.stat().st_size, int.from_bytes(start, "little")
     if start.startswith(_PICKLES) and length > HEADER_LIMIT:  # a header of 640 bytes begins like a pickle too
         raise FileError(
-            f"{who}: the file is a pickle or a zip archive; expected safetensors. It was not opened, because pickles "
-            "can run code. Save it again with SceneScope."
+            f"{who}: the file is a pickle or a zip archive, not safetensors. It was not opened, because pickles can "
+            "run code. Save it again with SceneScope."
         )
     if len(start) < 8 or not 2 <= length <= min(HEADER_LIMIT, size - 8):
         wanted = f"a header of 2 to {HEADER_LIMIT} bytes inside the file"
@@ -213,12 +214,13 @@ def _check_metadata(metadata: Mapping[str, str], expected: Mapping[str, str], wh
         if metadata.get(name) != value:
             got = repr(metadata[name][:40]) if name in metadata else "not there"
             raise FileError(
-                f"{who}: the file's {name} is {got}; expected {value!r}. Choose a file made by SceneScope, or update "
-                "SceneScope if the file is newer than it."
+                f"{who}: the file's {name} should be {value!r} but is {got}. Choose a file made by SceneScope, or "
+                "update SceneScope if the file is newer than it."
             )
 
 
 def _refuse(who: str, got: str, wanted: str) -> NoReturn:
     raise FileError(
-        f"{who}: the file holds {got}; expected {wanted}. It is damaged or no safetensors file: save or copy it anew."
+        f"{who}: the file is damaged or no safetensors file: it holds {got} where there should be {wanted}. Save or "
+        "copy it anew."
     )

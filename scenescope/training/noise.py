@@ -26,8 +26,8 @@ class NoiseSchedule:
         squares = self.signal.double() ** 2 + self.noise.double() ** 2
         if self.signal.ndim != 1 or not len(self.signal) or not bool(((squares - 1).abs() < 1e-3).all()):
             raise InputError(
-                "Noise schedule: the squares of signal and noise do not add up to 1; expected a schedule that keeps "
-                "the variance, as SD1.5's does. Load an SD1.5 checkpoint."
+                "Noise schedule: the squares of signal and noise don't add up to 1, as they do in SD1.5. Load an "
+                "SD1.5 checkpoint."
             )
 
     @classmethod

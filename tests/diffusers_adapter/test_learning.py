@@ -125,10 +125,12 @@ def test_strength_0_leaves_the_weights_as_they_were():
 def test_what_does_not_fit_is_refused_in_a_sentence():
     """Oracle: the messages."""
     concepts, scope = learned(), Scope(small_pipeline())
-    with pytest.raises(InputError, match="the tokenizer already knows <asset0>, <asset1>; expected handles"):
+    with pytest.raises(
+        InputError, match="the tokenizer already knows <asset0>, <asset1>, and each scene needs handles"
+    ):
         scope.apply(concepts).apply(concepts, base="any")
     demo = Scope(demo_pipeline())
-    with pytest.raises(InputError, match="the base model is .*; expected .*, which <asset0> was learned with"):
+    with pytest.raises(InputError, match="<asset0> was learned with the base model .*, and this one is "):
         demo.apply(concepts)
     with pytest.raises(InputError, match="<asset0> has 32 channels, but the words of this text encoder have 128"):
         demo.apply(concepts, base="any")

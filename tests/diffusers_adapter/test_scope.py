@@ -90,7 +90,7 @@ def test_self_attention_is_recorded_where_it_is_asked_for():
 
 def test_pipelines_of_other_families_are_refused_in_a_sentence():
     """Oracle: the messages."""
-    with pytest.raises(HostError, match="predicts v_prediction; expected epsilon"):
+    with pytest.raises(HostError, match="predicts v_prediction, but only epsilon"):
         Scope(small_pipeline(scheduler_of(DDIMScheduler, prediction_type="v_prediction")))
-    with pytest.raises(HostError, match="the pipeline is a object; expected one of SD1.5"):
+    with pytest.raises(HostError, match="this object is not an SD1.5 pipeline"):
         Scope(object())

@@ -53,7 +53,7 @@ def test_a_disk_that_fills_up_leaves_the_file_that_was_there(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(FileError, match="Test: file cannot be written"):
+    with pytest.raises(FileError, match="Test: file can't be written"):
         write_container({"x": torch.ones(1)}, path, {}, "Test")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

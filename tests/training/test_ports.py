@@ -326,7 +326,10 @@ def test_noise_outside_the_masks_leaves_the_inside_alone():
             lambda scene, ports: (replace(scene, masks=scene.masks * torch.tensor([1.0, 0, 1])[:, None, None]), ports),
             "mask of <b> is empty",
         ),
-        (lambda scene, ports: (scene, replace(ports, latents=ports.latents[..., :-1])), r"latents are \(1, 4, 8, 11\)"),
+        (
+            lambda scene, ports: (scene, replace(ports, latents=ports.latents[..., :-1])),
+            r"the VAE gave latents of \(1, 4, 8, 11\)",
+        ),
         (lambda scene, ports: (scene, replace(ports, class_pictures=None)), "prior is `class`, but there are no"),
     ],
 )

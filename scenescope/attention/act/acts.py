@@ -133,7 +133,8 @@ def steps_between(start: float, end: float, steps: int) -> range:
     """
     if not 0 <= start <= 1 or not 0 <= end <= 1:
         raise InputError(
-            f"Steps: start is {start} and end {end}; expected shares of the steps from 0 to 1. Correct them."
+            f"Steps: start is {start} and end is {end}, but both have to be shares of the steps, from 0 to 1. Correct "
+            "them."
         )
     first, after = (round(share * steps * 1e6) / 1e6 for share in (start, end))  # 0.7 * 10 is not quite 7
     return range(-int(-first // 1), max(-int(-first // 1), -int(-after // 1)))

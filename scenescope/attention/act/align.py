@@ -194,8 +194,8 @@ def _own_swaps(source: TokenTable, target: TokenTable, swaps: str) -> list[tuple
         old, sign, new = (part.strip() for part in line.partition(">"))
         if not (sign and old and new):
             raise WordError(
-                f"Replay Attention: the swap is {line.strip()!r}; expected `old word > new word`, one pair on a line. "
-                "Write for example `red > blue`."
+                f"Replay Attention: {line.strip()!r} is not a swap. Write one pair per line, the old word first: `red "
+                "> blue`."
             )
         found.append((find_words(source, old)[0].columns, find_words(target, new)[0].columns))
     return found

@@ -45,13 +45,13 @@ class Place:
         covered = self._mask_on(latent) if self.mask is not None else boxes_on(self.boxes, latent)[None]
         if covered.shape[0] not in (1, images):
             raise InputError(
-                f"{who}: the place has {covered.shape[0]} masks for {images} pictures; expected one for all, or one "
-                "for each. Connect a single mask for each line of words."
+                f"{who}: the place has {covered.shape[0]} masks for {images} pictures. Connect one mask for each line "
+                "of words, or one for each picture."
             )
         if not bool((covered.amax(dim=(-2, -1)) > 0).all()):
             raise InputError(
-                f"{who}: the place is empty, or outside the picture of {latent} latent cells (8 pixels each); expected "
-                "some of it inside. Paint the mask, or correct the box."
+                f"{who}: the place is empty, or lies outside the picture of {latent} latent cells (8 pixels each). "
+                "Paint the mask, or correct the box."
             )
         return covered
 

@@ -46,13 +46,13 @@ class RegionTrack:
         """
         if not self.steps:
             raise InputError(
-                "Word Region: there is no region; expected one from a finished run. Let a sampler use the MODEL of "
-                "Word Region, and connect its LATENT, so that this node waits for it."
+                "Word Region: there is no region yet. Let a sampler use the MODEL of Word Region, and connect its "
+                "LATENT, so that this node waits for it."
             )
         if step >= 0 and step not in self.steps:
             raise InputError(
-                f"Word Region: step {step} has no region; expected one of {min(self.steps)} to {max(self.steps)}, or "
-                "-1 for the last. Choose another step."
+                f"Word Region: step {step} has no region. Choose {min(self.steps)} to {max(self.steps)}, or -1 for the "
+                "last."
             )
         return self.steps[max(self.steps) if step < 0 else step]
 
@@ -221,8 +221,8 @@ def _columns_of(spec: WordRegion, run: RunSpec) -> Columns:
     tables = {(e.branch, e.index): e.table for e in run.entries if e.branch == POSITIVE and e.table is not None}
     if not tables or not spec.words.strip():
         raise WordError(
-            "Word Region: no words were found; expected words of the positive prompt. Write some into `words`, and put "
-            "Trace Words between the CLIP and CLIP Text Encode."
+            "Word Region: no words of the positive prompt were found. Write some into `words`, and put Trace Words "
+            "between the CLIP and CLIP Text Encode."
         )
     looked = {at: columns_in(table, spec.words) for at, table in tables.items()}
     for at, columns in looked.items():

@@ -60,7 +60,7 @@ class Playing:
             ("strength", self.strength),
         ):
             if not 0 <= value <= 1:
-                raise InputError(f"Replay Attention: {name} is {value}; expected 0 to 1. Correct it.")
+                raise InputError(f"Replay Attention: {name} is {value}, but it has to be between 0 and 1. Correct it.")
 
     @property
     def nothing(self) -> bool:
@@ -164,7 +164,9 @@ class ReplayAct(Act):
             for position, frame in frames.items():
                 rows = _rows(position, call)
                 if frame.query_grid != grid:
-                    raise ValueError(f"the recorded queries have the grid {frame.query_grid}; expected {grid}")
+                    raise ValueError(
+                        f"the recorded queries have the grid {frame.query_grid}, and this layer has {grid}"
+                    )
                 written[rows] = self._mixed(given[rows], _like(frame, "query", given), weight)
             return written
 
@@ -232,12 +234,12 @@ def _entries(recording: Recording, run: RunSpec, branch: Branch) -> list[tuple[E
     if not new:
         raise InputError(
             f"Replay Attention: the {branch} conditioning is not evaluated in this run (at CFG 1 the negative is left "
-            "out); expected it to be. Choose another branch, or another CFG."
+            "out). Choose another branch, or another CFG."
         )
     if len(old) != len(new) or [entry.area for entry in old] != [entry.area for entry in new]:
         raise InputError(
-            f"Replay Attention: the {branch} prompt has {len(new)} conditionings; expected {len(old)} with the same "
-            "areas, as in the recorded run. Combine as many as there, or record again."
+            f"Replay Attention: the {branch} prompt has {len(new)} conditionings, but the recorded run had {len(old)}, "
+            "or they had other areas. Combine them as there, or record again."
         )
     return list(zip(old, new, strict=True))
 
@@ -249,8 +251,8 @@ def _aligned(source: Entry, target: Entry, playing: Playing) -> Alignment:
         for entry, run in ((source, "recorded"), (target, "new")):
             if entry.table is None:
                 raise WordError(
-                    f"Replay Attention: the {run} run's {entry.branch} conditioning carries no words; expected those "
-                    "of its prompt. Put Trace Words between the CLIP and CLIP Text Encode, or set match to columns."
+                    f"Replay Attention: the {run} run's {entry.branch} conditioning doesn't carry its words. Put Trace "
+                    "Words between the CLIP and CLIP Text Encode, or set match to columns."
                 )
         assert source.table is not None
         assert target.table is not None
@@ -265,19 +267,19 @@ def _check_model(recording: Recording, run: RunSpec) -> None:
     there = set(run.layers)
     if any(layer not in there for layer in recording.layers):
         raise HostError(
-            "Replay Attention: the maps were recorded with a model of other attention layers; expected one with the "
-            "same blocks, heads and widths. Record with the model that you replay on."
+            "Replay Attention: the maps were recorded with a model that has other blocks, heads or widths. Record "
+            "with the model that you replay on."
         )
 
 
 def _check_picture(recording: Recording, run: RunSpec) -> None:
     if recording.latent != run.latent:
         raise InputError(
-            f"Replay Attention: the recorded picture has {recording.latent} latent cells; expected {run.latent}, as in "
-            "this run. Sample at the same size, or record at this one."
+            f"Replay Attention: the recorded picture has {recording.latent} latent cells, and this run has "
+            f"{run.latent}. Sample at the same size, or record at this one."
         )
     if recording.images not in (1, run.images):
         raise InputError(
-            f"Replay Attention: the recording is of {recording.images} pictures; expected 1 or {run.images}, as in "
-            "this run. Sample as many, or record one."
+            f"Replay Attention: the recording has {recording.images} pictures, and this run has {run.images}. Sample "
+            "as many, or record one."
         )

@@ -72,8 +72,8 @@ class Steering:
         strongest = max(abs(self.strength), abs(self.outside))
         if not strongest <= STRONGEST:
             raise InputError(
-                f"{self.who}: the strength is {strongest:g}; expected -{STRONGEST:g} to {STRONGEST:g} log-odds. At "
-                f"-{STRONGEST:g} a word is off already: choose a smaller number."
+                f"{self.who}: the strength is {strongest:g}, but log-odds have to be between -{STRONGEST:g} and "
+                f"{STRONGEST:g}. Choose a smaller number: at -{STRONGEST:g} a word is off already."
             )
         return SteeringAct(self, run, self._columns(run))
 
@@ -84,17 +84,17 @@ class Steering:
         if not entries:
             known = ", ".join(f"{item.branch} {item.index}" for item in run.entries)
             raise InputError(
-                f"{self.who}: the {self.branch} prompt is not evaluated in this run; expected one of {known}. At cfg 1 "
-                "the negative prompt is left out: choose another branch or entry, or raise cfg."
+                f"{self.who}: the {self.branch} prompt is not evaluated in this run, only {known}. At cfg 1 the "
+                "negative prompt is left out: choose another branch or entry, or raise cfg."
             )
         tables = {(item.branch, item.index): item.table for item in entries if item.table is not None}
         if not tables:
             raise WordError(
-                f"{self.who}: the {self.branch} conditioning carries no words; expected the words of its prompt. Put "
-                "Trace Words between the CLIP and CLIP Text Encode."
+                f"{self.who}: the {self.branch} conditioning doesn't carry its words. Put Trace Words between the CLIP "
+                "and CLIP Text Encode."
             )
         if not self.words.strip():
-            raise WordError(f"{self.who}: no words were given; expected some. Write words of the prompt.")
+            raise WordError(f"{self.who}: no words were given. Write words of the prompt.")
         looked = {at: columns_in(table, self.words) for at, table in tables.items()}
         found = {at: columns for at, columns in looked.items() if not isinstance(columns, WordError)}
         if not found:
@@ -158,8 +158,8 @@ class SteeringAct(Act):
         heads = {layer.heads for layer in cross}
         if len(heads) > 1 and choose_heads(steering.heads, min(heads)) is not None:
             raise SelectionError(
-                f"{steering.who}: heads is {steering.heads!r}, but the layers have {sorted(heads)} heads; expected all "
-                "for this model. Set heads to all."
+                f"{steering.who}: heads is {steering.heads!r}, but this model's layers have {sorted(heads)} heads, so "
+                "single heads can't be named. Set heads to all."
             )
         self._steering, self._columns = steering, columns
         self._blocks = choose_blocks(steering.blocks, cross)

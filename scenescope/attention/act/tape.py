@@ -126,15 +126,15 @@ class Tape:
         switch = "keep_queries" if kind == "cross" else "keep_self_queries"
         if not there:
             raise RecordingError(
-                f"Replay Attention: the recording kept no queries of {kind}-attention of the {branch} branch; expected "
-                f"some. Switch on {switch} at Record Attention, and sample again."
+                f"Replay Attention: the recording kept no queries of {kind}-attention of the {branch} branch. Switch "
+                f"on {switch} at Record Attention, and sample again."
             )
         missing = [step for step in range(steps) if step not in there]
         if missing:
             total = self.recording.steps
             raise RecordingError(
                 f"Replay Attention: {kind}_until plays the first {steps} of {total} recorded steps, but queries were "
-                f"kept of {len(there)}, not of step {missing[0]}; expected all. Lower {kind}_until to "
+                f"kept of only {len(there)}, and not of step {missing[0]}. Lower {kind}_until to "
                 f"{missing[0] / total:.2g}, or record again with all steps, and queries_until at {steps / total:.2g} "
                 "or more."
             )

@@ -185,7 +185,7 @@ class Writers:
         for replacement in replacements:
             written = replacement(written, grid)
         if written.shape != given.shape:
-            raise ValueError(f"the {part} written is {tuple(written.shape)}; expected {tuple(given.shape)}")
+            raise ValueError(f"the {part} written is {tuple(written.shape)} instead of {tuple(given.shape)}")
         return written
 
     def _keeping(self, layer: AttentionLayer, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:

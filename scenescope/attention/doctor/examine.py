@@ -77,15 +77,15 @@ def examine(
     """
     if not 0 <= image_index < recording.images:
         raise InputError(
-            f"Prompt Doctor: image_index is {image_index}; expected 0 to {recording.images - 1}, the pictures of this "
-            "run. Choose one of them."
+            f"Prompt Doctor: image_index is {image_index}, but this run's pictures are 0 to {recording.images - 1}. "
+            "Choose one of them."
         )
     view = view_of_words(recording, image_index)
     table = viewed_entry(recording, view).table
     if table is None:
         raise WordError(
-            "Prompt Doctor: the positive conditioning carries no words; expected those of its prompt. Put Trace Words "
-            "between the CLIP and CLIP Text Encode."
+            "Prompt Doctor: the positive conditioning doesn't carry its words. Put Trace Words between the CLIP and "
+            "CLIP Text Encode."
         )
     diagnosis = diagnose(recording, things_of(table, words), view, early)
     placed = place_again(recording, diagnosis, view) if repair == "place" else ()

@@ -73,8 +73,7 @@ def things_of(table: TokenTable, typed: str = "") -> tuple[Thing, ...]:
     phrases = [place for line in lines for place in _places_of(table, line)] if lines else _runs(table.words())
     if not phrases:
         raise WordError(
-            "Prompt Doctor: the prompt names no thing that was found; expected words such as `red cat`. Type the "
-            "things into `words`, one on a line."
+            "Prompt Doctor: no thing was found in the prompt. Type the things into `words`, one per line: `red cat`."
         )
     return tuple(Thing(phrase[-1], tuple(phrase[:-1])) for phrase in phrases)
 
@@ -83,7 +82,7 @@ def _places_of(table: TokenTable, line: str) -> list[list[Word]]:
     words = {column: word for word in table.words() for column in word.columns}
     (match,) = find_words(table, line)[:1]
     if not match.words:
-        raise WordError(f"Prompt Doctor: {line!r} is no thing; expected words of the prompt. Take the line away.")
+        raise WordError(f"Prompt Doctor: {line!r} is not a thing. Take the line away, or write words of the prompt.")
     return [list(dict.fromkeys(words[column] for column in place)) for place in match.occurrences]
 
 

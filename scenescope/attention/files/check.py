@@ -184,4 +184,4 @@ def _is_name(text: str) -> bool:
 
 def _demand(holds: bool, where: str, wanted: str) -> None:
     if not holds:
-        raise MisfitError(f"{where} does not fit the rest; expected {wanted}")
+        raise MisfitError(f"`{where}` contradicts the rest: it has to be {wanted}")

@@ -44,8 +44,8 @@ def save_recording(recording: Recording, where: Where) -> Path:
     _read(text, tensors.kept, "Save Maps")  # what is written can be read
     if 2 * len(text) > HEADER_LIMIT:
         raise FileError(
-            f"Save Maps: the description of {len(recording.maps)} maps is {len(text)} bytes; expected at most "
-            f"{HEADER_LIMIT // 2}. Record fewer steps or blocks."
+            f"Save Maps: the description of {len(recording.maps)} maps takes {len(text)} bytes, more than the "
+            f"{HEADER_LIMIT // 2} that can be read again. Record fewer steps or blocks."
         )
     metadata = {"format": FORMAT, "version": VERSION, "recording": text}
     return write_container(tensors.kept, where, metadata, "Save Maps")
@@ -78,7 +78,7 @@ def _read(text: str, tensors: Mapping[str, Tensor], who: str) -> Recording:
     except (ValueError, RecursionError) as error:
         reason = str(error)[:200] if isinstance(error, MisfitError) else f"not sound JSON: {type(error).__name__}"
         raise FileError(
-            f"{who}: the description of the maps is wrong: {reason}. Save the maps again, or copy the file anew."
+            f"{who}: what the file says of its maps is wrong ({reason}). Save the maps again, or copy the file anew."
         ) from error
     return recording
 

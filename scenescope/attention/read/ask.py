@@ -149,6 +149,6 @@ def _check(question: Question, kept: Mapping[Address, Projection]) -> None:
         if new is None or tuple(new.shape) != want:
             got = "missing" if new is None else " x ".join(map(str, new.shape))
             raise InputError(
-                f"Ask again: the new words' keys at {at.block} are {got}; expected {' x '.join(map(str, want))} "
-                "(1, token, channel). Wire the MODEL that the maps were recorded with."
+                f"Ask Again: the new words' keys at {at.block} are {got}, but this run needs "
+                f"{' x '.join(map(str, want))} (1, token, channel). Connect the MODEL that the maps were recorded with."
             )

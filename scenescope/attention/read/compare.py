@@ -69,8 +69,8 @@ def shared_words(first: Sequence[WordMatch], second: Sequence[WordMatch]) -> Sha
     if not both:
         names = (", ".join(dict.fromkeys(word.label for word in words)) for words in (first, second))
         raise WordError(
-            "Compare Maps: before has the words {}, and after {}; expected at least one that both have. Write into "
-            "words what both prompts say.".format(*names)
+            "Compare Maps: the prompts have no word in common: before has {}, after has {}. Write into words what "
+            "both prompts say.".format(*names)
         )
     return SharedWords(
         tuple(keys[key] for key in both),
@@ -105,8 +105,7 @@ def compare(first: Heatmaps, second: Heatmaps) -> Comparison:
         got = f"{', '.join(first.words)} in {len(first.values)} pictures against "
         got += f"{', '.join(second.words)} in {len(second.values)}"
         raise InputError(
-            f"Compare maps: the runs show {got}; expected the same words and as many pictures. "
-            "Record both runs with the same words and batch."
+            f"Compare Maps: the runs don't match: {got}. Record both with the same words and as many pictures."
         )
     second = second.on(first.grid)
     floors = FLOOR * torch.maximum(first.uniform, second.uniform)

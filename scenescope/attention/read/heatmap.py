@@ -59,9 +59,7 @@ def aggregate_on_grid(maps: Iterable[LayerMaps], grid: Grid) -> Tensor:
         count += heads
     if total is None:
         there = ", ".join(dict.fromkeys(others)) or "none"
-        raise RecordingError(
-            f"Aggregation: no layer has the grid {grid}; expected one of {there}, the layers' grids. Choose one."
-        )
+        raise RecordingError(f"Aggregation: no layer has the grid {grid}. Choose a grid that layers have: {there}.")
     return rearrange(total / count, "image (height width) token -> image height width token", height=grid.height)
 
 

@@ -38,8 +38,8 @@ def join_images(recordings: Sequence[Recording]) -> Recording:
     if len(prompts) > 1 or len({one.latent for one in recordings}) > 1 or not shared:
         raise InputError(
             f"Joined recordings: {len(recordings)} runs have {len(prompts)} prompts, sizes "
-            f"{', '.join(str(one.latent) for one in recordings)}, and {len(shared)} maps in common; expected runs of "
-            "one prompt and one size. Join runs that differ by their seeds only."
+            f"{', '.join(str(one.latent) for one in recordings)}, and {len(shared)} maps in common. Join runs of one "
+            "prompt and one size, which differ only by their seeds."
         )
     skipped: Counter[str] = Counter()
     for recording in recordings:

@@ -140,8 +140,8 @@ def refine(maps: Tensor, attention: Mapping[Grid, Tensor], times: int) -> Tensor
     images = len(next(iter(attention.values())))
     if times < 0 or len(maps) % images:
         raise InputError(
-            f"Refinement: {len(maps)} maps, {images} recorded pictures, {times} times; expected maps for each picture "
-            "and 0 times or more. Wire maps and masks of the same run."
+            f"Refinement: {len(maps)} maps can't be refined {times} times by {images} recorded pictures. Connect maps "
+            "and masks of the same run, and choose 0 times or more."
         )
     if not times:
         return maps.float()

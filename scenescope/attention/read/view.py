@@ -161,7 +161,7 @@ def _narrow(
     if not kept:
         there = ", ".join(str(word) for word in dict.fromkeys(part(item.address) for item in maps)) or "nothing"
         raise SelectionError(
-            f"Attention maps: {what} is {asked!r}, of which nothing was recorded; expected some of {there}. "
-            f"Choose other {what}, or record more."
+            f"Attention maps: nothing was recorded for {what} {asked!r}, only for {there}. Choose other {what}, or "
+            "record more."
         )
     return kept

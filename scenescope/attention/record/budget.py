@@ -144,7 +144,7 @@ def check_budget(run: RunSpec, selection: Selection) -> MemoryPlan:
     plan = plan_run(run, selection)
     if plan.total <= selection.budget:
         return plan
-    message = f"Record Attention: this selection needs {plan}; expected at most {bytes_text(selection.budget)}. "
+    message = f"Record Attention: this selection needs {plan}, more than the budget of {bytes_text(selection.budget)}. "
     for smaller, words in _smaller(run, selection):
         fitting = plan_run(run, smaller)
         if fitting.total <= selection.budget:

@@ -60,9 +60,7 @@ class Recorder:
     def __init__(self, run: RunSpec, selection: Selection, chunk_bytes: int = CHUNK_BYTES) -> None:
         self.plan = check_budget(run, selection)
         if selection.self_region is not None and not bool((selection.self_region > 0).any()):
-            raise InputError(
-                "Self-attention region: the region is empty; expected a mask with some white. Paint where to look from."
-            )
+            raise InputError("Self-attention region: the mask is empty. Paint white where to look from.")
         self._run, self._selection = run, selection
         self._clock = StepClock(run.sigmas)
         self._steps = KeptSteps(run, selection)
@@ -190,7 +188,7 @@ class Recorder:
                 else f"The chosen steps or branches were never evaluated: the sampler made {counted(made, 'step')}. "
                 "Choose others."
             )
-            raise RecordingError(f"Record Attention: nothing was recorded; expected at least one map. {why}")
+            raise RecordingError(f"Record Attention: nothing was recorded. {why}")
         return Recording(
             maps=tuple(self._maps[at] for at in sorted(self._maps)),
             projections=MappingProxyType(self._projections),

@@ -143,9 +143,7 @@ class RegionMean:
     ) -> None:
         weights = resize(region.float(), source).flatten()
         if float(weights.sum()) <= 0:
-            raise InputError(
-                "Self-attention region: the region is empty; expected a mask with some white. Paint where to look from."
-            )
+            raise InputError("Self-attention region: the mask is empty. Paint white where to look from.")
         self._weights, self._source, self._target = weights / weights.sum(), source, target
         self._constants, self._name = constants or Constants(), ("region", name, source)
         self._sum: Tensor | None = None
@@ -178,7 +176,5 @@ def _means(source: int, target: int) -> Tensor:
 
 def _given(kept: Tensor | None) -> Tensor:
     if kept is None:
-        raise InputError(
-            "Self-attention reducer: it was given no rows; expected at least one. Add maps before reading."
-        )
+        raise InputError("Self-attention reducer: nothing was added yet. Add maps before reading.")
     return kept

@@ -35,8 +35,8 @@ def attention_scores(query: Tensor, key: Tensor, heads: int, bias: Tensor | None
     """
     if query.shape[-1] != key.shape[-1] or query.shape[-1] % heads:
         raise InputError(
-            f"Attention scores: query and key are {query.shape[-1]} and {key.shape[-1]} channels wide; "
-            f"expected the same multiple of {heads} heads. Pass the outputs of one layer's to_q and to_k."
+            f"Attention scores: query and key are {query.shape[-1]} and {key.shape[-1]} channels wide, but both have "
+            f"to be the same multiple of {heads} heads. Pass the outputs of one layer's to_q and to_k."
         )
     query = rearrange(query, "batch query (head channel) -> batch head query channel", head=heads).float()
     key = rearrange(key, "batch token (head channel) -> batch head channel token", head=heads).float()
@@ -92,8 +92,8 @@ def fold_repeats(maps: Tensor, tokens: int) -> Tensor:
     """
     if tokens < 1 or maps.shape[-1] % tokens:
         raise InputError(
-            f"Attention maps: the columns are {maps.shape[-1]}; expected a multiple of the prompt's {tokens} tokens. "
-            "Another patch gave this call keys of its own."
+            f"Attention maps: {maps.shape[-1]} columns are no multiple of the prompt's {tokens} tokens. Another patch "
+            "gave this call keys of its own."
         )
     if maps.shape[-1] == tokens:
         return maps

@@ -190,8 +190,8 @@ def weight_tensors(concepts: Concepts, keys: Mapping[str, str]) -> dict[str, Ten
         ending = {"weight": "diff", "bias": "diff_b"}.get(parameter)
         if ending is None:
             raise InputError(
-                f"Save Concepts: the parameter {name} is neither weight nor bias; expected one of them, which LoRA "
-                "files can name. Save the concepts in their own file."
+                f"Save Concepts: the parameter {name} is neither a weight nor a bias, and LoRA files can name nothing "
+                "else. Save the concepts in their own file."
             )
         tensors[f"{_key(layer, keys)}.{ending}"] = difference
     return tensors
@@ -200,7 +200,7 @@ def weight_tensors(concepts: Concepts, keys: Mapping[str, str]) -> dict[str, Ten
 def _key(layer: str, keys: Mapping[str, str]) -> str:
     if layer not in keys:
         raise InputError(
-            f"Save Concepts: the layer {layer} has no name in LoRA files; expected one of this model's {len(keys)}. "
+            f"Save Concepts: the layer {layer} is none of the {len(keys)} that LoRA files of this model can name. "
             "Connect the model that the concepts were learned with."
         )
     return keys[layer]
@@ -208,4 +208,4 @@ def _key(layer: str, keys: Mapping[str, str]) -> str:
 
 def _demand(holds: bool, what: str, wanted: str) -> None:
     if not holds:
-        raise MisfitError(f"{what} does not fit the rest; expected {wanted}")
+        raise MisfitError(f"`{what}` contradicts the rest: it has to be {wanted}")

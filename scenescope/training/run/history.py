@@ -43,7 +43,7 @@ class History:
         points, concepts = len(self.steps), len(self.handles)
         agree = self.losses.shape == (points, 3) and self.ious.shape == (points, concepts)
         if not agree or self.maps.ndim != 3 or len(self.maps) != concepts:
-            raise MisfitError("the numbers of steps and concepts differ; expected as many of each")
+            raise MisfitError("the curves have other numbers of steps or concepts than the file says")
 
     def __len__(self) -> int:
         return len(self.steps)

@@ -48,10 +48,10 @@ class State:
 
     def __post_init__(self) -> None:
         if not 0 <= self.step <= self.settings.steps:
-            raise MisfitError(f"step is {self.step}; expected at most {self.settings.steps}")
+            raise MisfitError(f"step is {self.step}, but the run has only {self.settings.steps}")
         tensors = (self.embeddings, *self.weights.values(), *self.moments.values())
         if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all()):  # read once
-            raise MisfitError("a number is not finite; expected finite ones")
+            raise MisfitError("a number is not finite")
 
 
 def save_state(state: State, path: Path) -> None:
@@ -142,9 +142,7 @@ class StateStore:
 
     def __post_init__(self) -> None:
         if self.every < 1:
-            raise InputError(
-                f"Train Concepts: the state is kept every {self.every} steps; expected 1 or more. Raise it."
-            )
+            raise InputError(f"Train Concepts: the state can't be kept every {self.every} steps. Choose 1 or more.")
 
     def save(self, state: State) -> None:
         """Write a state, unless the run is another worker's."""

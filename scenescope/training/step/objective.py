@@ -279,8 +279,8 @@ def _check(scene: Scene, ports: Ports, settings: Settings) -> None:
         shape = tuple(latents.shape)
         if len(shape) != 4 or (shape[0], *shape[2:]) != wanted:
             raise InputError(
-                f"Train Concepts: the latents are {shape}; expected {wanted[0]} of {scene.latent} cells, an eighth of "
-                f"the pictures' {scene.size}. Use the VAE of an SD1.5 checkpoint."
+                f"Train Concepts: the VAE gave latents of {shape}, but they have to be {wanted[0]} of {scene.latent} "
+                f"cells, an eighth of the pictures' {scene.size}. Use the VAE of an SD1.5 checkpoint."
             )
     if settings.prior == "class" and settings.phase2_steps and ports.class_pictures is None:
         raise InputError(

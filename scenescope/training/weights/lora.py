@@ -43,7 +43,7 @@ def layers_of(module: nn.Module, prefix: str, parts: tuple[str, ...] = ("",)) ->
     if not found:
         raise HostError(
             f"Low-rank layers: {type(module).__name__} has no linear layer or 1x1 convolution named after "
-            f"{' or '.join(filter(None, parts)) or 'anything'}; expected an SD1.5 model. Load an SD1.5 checkpoint."
+            f"{' or '.join(filter(None, parts)) or 'anything'}, as SD1.5 has. Load an SD1.5 checkpoint."
         )
     return found
 
@@ -74,7 +74,7 @@ class Lora:
         for name, layer in layers.items():
             if not _is_adaptable(layer):
                 raise InputError(
-                    f"Low-rank layers: {name} is a {type(layer).__name__}; expected a linear layer or a 1x1 "
+                    f"Low-rank layers: {name} is a {type(layer).__name__}, neither a linear layer nor a 1x1 "
                     "convolution. Choose others."
                 )
             shape = layer.get_parameter("weight").shape

@@ -257,13 +257,15 @@ def test_what_cannot_be_replayed_is_refused_with_what_to_do():
     assert "Lower cross_until to 0.4" in text
     assert "queries_until at 0.8" in text
     other = tuple(replace(layer, heads=4) for layer in recording.layers)
-    assert "other attention layers" in refusal(recording, replace(run, layers=other))
-    assert "expected 8x8" in refusal(recording, replace(run, latent=Grid(8, 8)))
-    assert "is of 2 pictures; expected 1 or 3" in refusal(recording, replace(run, images=3))
-    assert "has 2 conditionings; expected 1" in refusal(recording, replace(run, entries=(NEW, entry(index=1))))
+    assert "with a model that has other blocks, heads or widths" in refusal(recording, replace(run, layers=other))
+    assert "has 16x24 latent cells, and this run has 8x8" in refusal(recording, replace(run, latent=Grid(8, 8)))
+    assert "has 2 pictures, and this run has 3" in refusal(recording, replace(run, images=3))
+    assert "has 2 conditionings, but the recorded run had 1" in refusal(
+        recording, replace(run, entries=(NEW, entry(index=1)))
+    )
     assert "at CFG 1" in refusal(recording, replace(run, entries=(EMPTY,)))
     assert "Put Trace Words" in refusal(recording, replace(run, entries=(replace(NEW, table=None),)))
-    with pytest.raises(InputError, match="cross_until is 1.5; expected 0 to 1"):
+    with pytest.raises(InputError, match="cross_until is 1.5, but it has to be between 0 and 1"):
         Playing(cross=1.5)
 
 

@@ -223,5 +223,5 @@ def test_a_share_of_the_steps_is_read_in_whole_steps():
     assert steps_between(0.7, 1, 10) == range(7, 10)
     assert steps_between(0, 0.01, 20) == range(1)
     assert len(steps_between(0.5, 0.2, 20)) == 0
-    with pytest.raises(InputError, match="shares of the steps from 0 to 1"):
+    with pytest.raises(InputError, match="both have to be shares of the steps, from 0 to 1"):
         steps_between(0, 50, 20)

@@ -182,7 +182,8 @@ def test_a_recording_that_contradicts_itself_is_refused_at_the_door(tmp_path, go
     """Oracle: the sentence; each file is sound but for one value."""
     plain = CONTRADICTIONS[name](json.loads(good[0]["__metadata__"]["recording"]))
     path = written(tmp_path / "false.maps.safetensors", good, plain)
-    with pytest.raises(FileError, match=r"^Load Maps: false\.maps\.safetensors: the description of the maps is wrong"):
+    said = r"^Load Maps: false\.maps\.safetensors: what the file says of its maps is wrong \(`"
+    with pytest.raises(FileError, match=said):
         load_recording(path)
 
 

@@ -96,9 +96,9 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, good):
 
 def test_a_folder_that_is_not_there_is_a_clear_error(tmp_path):
     """Oracle: the sentence."""
-    with pytest.raises(FileError, match=r"Save Maps: maps\.safetensors cannot be written"):
+    with pytest.raises(FileError, match=r"Save Maps: maps\.safetensors can\'t be written"):
         save_recording(full_recording(), tmp_path / "nowhere" / "maps.safetensors")
-    with pytest.raises(FileError, match="cannot be read"):
+    with pytest.raises(FileError, match="can't be read"):
         load_recording(tmp_path / "nowhere.safetensors")
 
 
@@ -131,11 +131,11 @@ def test_a_pickle_under_another_name_is_refused_and_not_opened(tmp_path, protoco
 def test_a_foreign_and_a_later_file_are_told_apart(tmp_path, good):
     """Oracle: the sentences."""
     save_file({"lora": torch.zeros(4)}, tmp_path / "lora.safetensors")
-    with pytest.raises(FileError, match="format is not there; expected 'scenescope-maps'"):
+    with pytest.raises(FileError, match="format should be 'scenescope-maps' but is not there"):
         load_recording(tmp_path / "lora.safetensors")
     header, data = _parts(good)
     header["__metadata__"]["version"] = "2"
-    with pytest.raises(FileError, match=r"version is '2'; expected '1'.*update"):
+    with pytest.raises(FileError, match=r"version should be '1' but is '2'.*update"):
         load_recording(_written(tmp_path / "later.safetensors", json.dumps(header).encode(), data))
 
 

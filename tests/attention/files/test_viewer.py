@@ -144,7 +144,7 @@ def test_errors_say_what_to_do(tmp_path):
     recording = record()
     with pytest.raises(RecordingError, match="no cross-attention"):
         write_view(replace(recording, maps=()), tmp_path / "maps.view")
-    with pytest.raises(FileError, match="cannot be written"):
+    with pytest.raises(FileError, match="can't be written"):
         write_view(recording, tmp_path / "nowhere" / "maps.view")
 
 

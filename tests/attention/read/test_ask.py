@@ -133,7 +133,7 @@ def test_what_cannot_be_asked_is_refused_with_the_setting_to_change():
         ask(recording, replace(asked, branch="other 2"))
     with pytest.raises(InputError, match="input 1 are missing"):
         ask(recording, replace(asked, keys={}))
-    with pytest.raises(InputError, match="1 x 2 x 12; expected 1 x 2 x 8"):
+    with pytest.raises(InputError, match="are 1 x 2 x 12, but this run needs 1 x 2 x 8"):
         ask(recording, question(heads=3))
     with pytest.raises(InputError, match="no words to ask about"):
         ask(recording, replace(asked, tokens=()))

@@ -104,7 +104,7 @@ def test_a_layer_recorded_as_a_mean_counts_as_many_heads_as_it_has():
 
 def test_equal_cells_are_not_an_equal_grid():
     """Oracle: by hand. 2x8 has as many cells as 4x4 and is another grid."""
-    with pytest.raises(RecordingError, match="expected one of 2x8"):
+    with pytest.raises(RecordingError, match="Choose a grid that layers have: 2x8"):
         aggregate_on_grid([(torch.ones(1, 1, 16, 1), Grid(2, 8), 1)], Grid(4, 4))
 
 
@@ -224,8 +224,8 @@ def test_frames_over_steps_average_to_the_whole():
 @pytest.mark.parametrize(
     ("view", "error", "message"),
     [
-        (View("latent/16"), SelectionError, "expected some of latent, latent/2, latent/4, latent/8"),
-        (View("latent/4", blocks="mid"), SelectionError, "expected some of latent/8"),
+        (View("latent/16"), SelectionError, "only for latent, latent/2, latent/4, latent/8"),
+        (View("latent/4", blocks="mid"), SelectionError, "only for latent/8"),
         (View(blocks="input 3"), SelectionError, "'input 3' is not a block"),
         (View(steps="7"), SelectionError, "no step of this run"),
         (View(branch="negative"), SelectionError, "only positive 0"),

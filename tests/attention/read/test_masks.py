@@ -113,7 +113,7 @@ def test_refinement_keeps_constants_and_stays_in_range():
     torch.testing.assert_close(refine(torch.full((2, 4, 6), 0.3), attention, 4), torch.full((2, 4, 6), 0.3))
     assert torch.equal(refine(maps, attention, 0), maps)
     torch.testing.assert_close(refine(maps[2:4], attention, 2), refined[2:4])
-    with pytest.raises(InputError, match="5 maps, 2 recorded pictures"):
+    with pytest.raises(InputError, match="5 maps can't be refined 1 times by 2 recorded pictures"):
         refine(maps[:5], attention, 1)
 
 

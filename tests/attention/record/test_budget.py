@@ -164,7 +164,9 @@ def test_the_advice_of_a_refusal_fits_the_budget(selection: Selection):
 
 def test_a_budget_that_holds_nothing_says_so():
     """Oracle: the message."""
-    with pytest.raises(BudgetError, match=r"needs .* expected at most 10 B\. Even the last step alone is larger"):
+    with pytest.raises(
+        BudgetError, match=r"needs .* more than the budget of 10 B\. Even the last step alone is larger"
+    ):
         check_budget(RUN, Selection(budget=10))
 
 

@@ -188,7 +188,7 @@ def test_a_region_outside_an_entrys_area_is_counted_and_the_others_are_kept():
 
 def test_an_empty_region_is_refused_before_anything_is_sampled():
     """Oracle: the message."""
-    with pytest.raises(InputError, match="the region is empty; expected a mask with some white"):
+    with pytest.raises(InputError, match="the mask is empty. Paint white"):
         ToyRun(replace(EVERYTHING, self_region=torch.zeros(40, 56)))
 
 
@@ -280,7 +280,7 @@ def test_an_empty_run_says_that_the_steps_were_never_evaluated():
     run = ToyRun(replace(SINGLE, steps="1"))
     run.recorder.evaluate(2.0)
     run.recorder.step_done(0)
-    with pytest.raises(RecordingError, match="expected at least one map. The chosen steps or branches were never"):
+    with pytest.raises(RecordingError, match="nothing was recorded. The chosen steps or branches were never"):
         run.recorder.finish({})
 
 

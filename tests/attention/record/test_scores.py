@@ -109,5 +109,5 @@ def test_a_prompt_that_was_not_repeated_is_passed_on_as_it_is():
 @pytest.mark.parametrize(("columns", "tokens"), [(80, 77), (5, 0), (77, 154)])
 def test_columns_that_are_no_repeats_are_refused(columns: int, tokens: int):
     """Oracle: the message."""
-    with pytest.raises(InputError, match=f"columns are {columns}; expected a multiple of the prompt's {tokens} tokens"):
+    with pytest.raises(InputError, match=f"{columns} columns are no multiple of the prompt's {tokens} tokens"):
         fold_repeats(torch.zeros(1, 1, 2, columns), tokens)

@@ -297,7 +297,7 @@ def test_a_cancelled_run_leaves_no_hook_and_no_act_on_the_model(sd15: Any) -> No
     [
         (Steering("dog", 2.0), WordError, "dog"),
         (Steering(" ", 2.0), WordError, "no words were given"),
-        (Steering("red", 13.0), InputError, "the strength is 13; expected -12 to 12"),
+        (Steering("red", 13.0), InputError, "the strength is 13, but log-odds have to be between -12 and 12"),
         (Steering("red", float("nan")), InputError, "the strength is nan"),
         (Steering("red", 2.0, place=Place(torch.zeros(1, 8, 8))), InputError, "the place is empty"),
         (Steering("red", 2.0, place=Place(boxes=((50.0, 0.0, 4.0, 4.0),))), InputError, "outside the picture"),

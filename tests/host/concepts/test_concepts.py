@@ -254,11 +254,11 @@ def test_foreign_and_hostile_files_are_refused_by_the_node(demo, folders):
     later = {"format": "scenescope-concepts 2", "value": json.dumps({})}
     save_file({"t": torch.zeros(1)}, folders / "input" / f"later{kind}", later)
     reasons = {
-        "lora": "format is not there; expected 'scenescope-concepts 1'",
+        "lora": "format should be 'scenescope-concepts 1' but is not there",
         "pickle": "pickle or a zip archive",
         "short": "damaged or no safetensors file",
         "huge": "a header of",
-        "later": "format is 'scenescope-concepts 2'; expected 'scenescope-concepts 1'",
+        "later": "format should be 'scenescope-concepts 1' but is 'scenescope-concepts 2'",
     }
     for name, reason in reasons.items():
         assert LoadConcepts.validate_inputs(f"{name}{kind} [input]") is True

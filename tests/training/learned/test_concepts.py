@@ -89,7 +89,7 @@ def test_rows_that_are_a_part_of_something_larger_are_saved(tmp_path):
 def test_a_file_that_cannot_be_written_leaves_the_old_one(good, monkeypatch):
     """Oracle: the old bytes; a folder that is not there, and a disk that fills up at the last moment."""
     before = good.read_bytes()
-    with pytest.raises(FileError, match="cannot be written"):
+    with pytest.raises(FileError, match="can't be written"):
         save_concepts(learned(), good.parent / "nowhere" / "x.safetensors")
 
     def full(source, target):
@@ -120,18 +120,18 @@ def rewritten(good: Path, change) -> Path:
     [
         (lambda value: value.pop("rows"), "the fields"),
         (lambda value: value.update(rows="tensor_9"), "a known name"),
-        (lambda value: value["concepts"].pop(), "embeddings does not fit"),
+        (lambda value: value["concepts"].pop(), "`embeddings` contradicts the rest"),
         (lambda value: value["concepts"][0].update(handle="a b"), "'a b' can't be a handle"),
         (lambda value: value["settings"].update(rank=0), "rank is 0"),
         (lambda value: value["settings"].update(mode="other"), "one of"),
         (lambda value: value["settings"].update(flip="x"), "settings.flip"),
-        (lambda value: value.update(steps=10**6), "steps does not fit"),
-        (lambda value: value["low_rank"][0][1].update(alpha=0.0), "unet.a does not fit"),
-        (lambda value: value["low_rank"][0][1].update(alpha=float("inf")), "unet.a does not fit"),
-        (lambda value: value["low_rank"][0][1].update(up="tensor_0"), "unet.a does not fit"),
+        (lambda value: value.update(steps=10**6), "`steps` contradicts the rest"),
+        (lambda value: value["low_rank"][0][1].update(alpha=0.0), "`unet.a` contradicts the rest"),
+        (lambda value: value["low_rank"][0][1].update(alpha=float("inf")), "`unet.a` contradicts the rest"),
+        (lambda value: value["low_rank"][0][1].update(up="tensor_0"), "`unet.a` contradicts the rest"),
         (
             lambda value: value.update(concepts=[{"handle": f"<{i}>", "word": ""} for i in range(65)]),
-            "concepts does not fit the rest; expected 1 to 64",
+            "`concepts` contradicts the rest: it has to be 1 to 64",
         ),
         (lambda value: value.update(extra=1), "the fields"),
         (lambda value: value.update(concepts={}), "a list"),
@@ -147,7 +147,7 @@ def test_numbers_that_are_none_are_refused(tmp_path):
     """Oracle: by hand: a row with nan."""
     rows = numbers(2, 6)
     rows[1, 3] = float("nan")
-    with pytest.raises(ValueError, match="expected finite ones"):
+    with pytest.raises(ValueError, match="a number` contradicts the rest: it has to be finite"):
         learned(embeddings=rows)
     path = tmp_path / "good.safetensors"
     save_concepts(learned(), path)
@@ -156,7 +156,7 @@ def test_numbers_that_are_none_are_refused(tmp_path):
         json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")]),
     )
     save_file({**tensors, "tensor_0": rows}, path, metadata["__metadata__"])
-    with pytest.raises(FileError, match="expected finite ones"):
+    with pytest.raises(FileError, match="a number` contradicts the rest: it has to be finite"):
         load_concepts(path)
 
 
@@ -172,9 +172,9 @@ def test_pickles_and_other_formats_are_refused_unopened(tmp_path):
     with pytest.raises(FileError, match="pickle"):
         load_concepts(bad)
     save_file({"x": torch.ones(1)}, bad, {"format": "scenescope-maps"})
-    with pytest.raises(FileError, match="expected 'scenescope-concepts 1'"):
+    with pytest.raises(FileError, match="format should be 'scenescope-concepts 1'"):
         load_concepts(bad)
-    with pytest.raises(FileError, match="cannot be read"):
+    with pytest.raises(FileError, match="can't be read"):
         load_concepts(tmp_path / "none.safetensors")
     assert not (tmp_path / "harm").exists()
 
@@ -229,9 +229,9 @@ def test_whole_changes_are_named_as_differences():
     tensors = weight_tensors(learned(low_rank={}, differences=differences), KEYS)
     assert list(tensors) == ["lora_unet_a.diff", "lora_unet_a.diff_b"]
     assert torch.equal(tensors["lora_unet_a.diff_b"], numbers(4))
-    with pytest.raises(InputError, match="unet.a.scale is neither weight nor bias"):
+    with pytest.raises(InputError, match="unet.a.scale is neither a weight nor a bias"):
         weight_tensors(learned(low_rank={}, differences={"unet.a.scale": numbers(4)}), KEYS)
-    with pytest.raises(InputError, match="layer unet.a has no name"):
+    with pytest.raises(InputError, match="layer unet.a is none of the 0 that LoRA files"):
         weight_tensors(learned(), {})
 
 

@@ -146,5 +146,5 @@ def test_words_stand_beside_their_row_and_above_their_column():
 
 def test_a_grid_of_another_number_of_pictures_is_refused():
     """Oracle: the message."""
-    with pytest.raises(InputError, match="there are 3 pictures; expected 2 rows of 2"):
+    with pytest.raises(InputError, match="3 pictures don't fill 2 rows of 2"):
         labelled_grid(torch.zeros(3, 8, 8, 3), ["a", "b"], ["1", "2"])

@@ -131,7 +131,7 @@ def test_a_damaged_state_is_refused(tmp_path):
     value, tensors = json.loads(metadata["value"]), load_file(path)
     name = value["rows"]
     bad.write_bytes(content[:-1])
-    with pytest.raises(FileError, match="bad.state: the file holds"):
+    with pytest.raises(FileError, match="bad.state: the file is damaged or no safetensors file: it holds"):
         learned(LORA, keeping=StateStore(bad, 9))
     for rows, words in (
         (tensors[name] * float("inf"), "not finite"),
@@ -141,7 +141,7 @@ def test_a_damaged_state_is_refused(tmp_path):
         with pytest.raises(FileError, match=words):
             learned(LORA, keeping=StateStore(bad, 9))
     save_file(tensors, bad, {**metadata, "value": json.dumps({**value, "step": 10})})
-    with pytest.raises(FileError, match="step is 10; expected at most 9"):
+    with pytest.raises(FileError, match="step is 10, but the run has only 9"):
         learned(LORA, keeping=StateStore(bad, 9))
 
 

@@ -68,7 +68,7 @@ def test_the_noise_schedule_is_that_of_stable_diffusion():
         if step in (0, 500, 999):
             assert float(schedule.signal[step]) == pytest.approx(kept**0.5, rel=1e-6)
             assert float(schedule.noise[step]) == pytest.approx((1 - kept) ** 0.5, rel=1e-6)
-    with pytest.raises(InputError, match="do not add up to 1"):
+    with pytest.raises(InputError, match="don't add up to 1"):
         NoiseSchedule(schedule.signal, schedule.noise * 2)
 
 
