@@ -11,7 +11,7 @@ from ..host.scene import Naming, built_scene, painted_strokes, strokes_version
 from ..scenescope.training.scene.masks import MaskSources
 from ..scenescope.training.scene.preview import with_given
 from ..scenescope.training.scene.scene import MOST_CONCEPTS
-from .widgets.declare import text, whole
+from .widgets.declare import switch, text, whole
 from .widgets.sockets import CATEGORY, Scene, takes_pictures
 
 PICTURE_EVENT = "scenescope.picture"
@@ -31,7 +31,7 @@ class BuildScene(io.ComfyNode):
             description="Puts together what Train Concepts learns from: a picture, a mask for each thing in it, and "
             "names. Draws the masks on the picture at every size that training uses, and warns of what would go wrong.",
             search_aliases=["textual inversion", "training data", "masks", "dataset", "concepts"],
-            inputs=[*_mark_inputs(), *_name_inputs(), _copied_input()],
+            inputs=[*_mark_inputs(), *_name_inputs(), *_later_inputs()],
             outputs=[
                 Scene.Output(display_name="SCENE", tooltip="Pictures, masks, handles and words, of one size."),
                 io.Image.Output(
@@ -54,11 +54,12 @@ class BuildScene(io.ComfyNode):
 
     @classmethod
     @takes_pictures
-    def execute(cls, image, masks=None, coloured=None, mask="", file="", **texts: Any) -> io.NodeOutput:
+    def execute(
+        cls, image, masks=None, coloured=None, mask="", file="", invert_masks=False, **texts: Any
+    ) -> io.NodeOutput:
         """Gather the marks, build, show."""
-        marks = MaskSources(
-            [each for each in (masks or {}).values() if each is not None], coloured, painted_strokes(mask, file)
-        )
+        connected = [each for each in (masks or {}).values() if each is not None]
+        marks = MaskSources(connected, coloured, painted_strokes(mask, file), inverted=invert_masks)
         resolution = texts.pop("resolution")
         under = ui.PreviewImage(image[:1, ..., :3], cls=cls).as_dict()["images"][0]
         tell_front_end(PICTURE_EVENT, cls.hidden.unique_id, {"picture": under})  # to paint on, where masks still lack
@@ -134,8 +135,8 @@ def _name_inputs() -> list[io.Input]:
     ]
 
 
-def _copied_input() -> io.Input:
-    return io.String.Input(
+def _later_inputs() -> list[io.Input]:
+    copied = io.String.Input(
         "file",  # farms copy what `image`, `video`, `audio` and `file` name: ComfyUI-Distributed, `media_sync.py`
         default="",
         display_name="painting's copy",
@@ -146,6 +147,11 @@ def _copied_input() -> io.Input:
         tooltip="For render farms, filled in when you queue: the painting's file again, under a name by which farms "
         "find the files to copy. It is read where the painted masks themselves aren't on the machine.",
     )
+    inverted = switch("invert_masks", optional=True)(
+        "For masks that are inside out, white around the thing: Load Image's MASK of a cut-out picture is so. Turns "
+        "all connected masks around; paint and coloured pictures stay as they are. Off by default."
+    )
+    return [copied, inverted]
 
 
 NODES: list[Any] = [BuildScene]

@@ -39,8 +39,8 @@ CELLS_WANTED = 4
 CONCEPTS_TOGETHER = 4
 """The paper found six concepts of one picture too many (section 5)."""
 
-FRAMED = 0.9
-"""Share of the picture's edge from which a mask looks like the ground around a thing."""
+FRAMED = 0.7
+"""Share of a picture's edge from which a mask looks like the ground around a thing, which may itself touch an edge."""
 
 OVERLAP = 0.05
 """Share of the smaller mask, without soft edges that add up to 1; the method's examples stay below 0.005."""
@@ -215,12 +215,14 @@ def _of_ground(scene: Scene, background: Concept | None) -> list[SceneCaution]:
     found = []
     for concept, masks in enumerate(scene.masks.movedim(1, 0)):  # (image height width)
         edges = torch.cat([masks[:, 0], masks[:, -1], masks[:, 1:-1, 0], masks[:, 1:-1, -1]], dim=1)
-        framed = float((edges > 0.5).float().mean(dim=1).amin())
+        framed, image = (edges > 0.5).float().mean(dim=1).max(dim=0)
         if framed >= FRAMED and scene.concepts[concept] != background:
-            name, share = scene.concepts[concept].handle, float(masks.mean())
+            name, share = scene.concepts[concept].handle, float(masks[image].mean())
+            which = f"picture {int(image) + 1}" if len(masks) > 1 else "the picture"
             message = (
-                f"The mask of {name} covers {share:.0%} of the picture and its whole edge, as the ground around a "
-                f"thing does: {name} would learn the background. If it is inside out, put Invert Mask before it."
+                f"The mask of {name} covers {share:.0%} of {which} and {framed:.0%} of its edge, as the ground around "
+                f"a thing does: {name} would learn the background. If it is inside out, switch invert_masks, or put "
+                "Invert Mask before this one alone."
             )
             found.append(SceneCaution("inside out", concept, message))
     return found

@@ -37,11 +37,13 @@ class MaskSources:
         masks: as sockets carry them, (mask height width) each; with n pictures every n masks are one thing.
         coloured: (image height width 3 or 4) float, each colour a thing, black and transparent none; or None.
         strokes: (height width 4) float, what was painted over the first picture; or None.
+        inverted: whether the sockets' masks are one where their thing is not, as a cut-out picture's transparency is.
     """
 
     masks: Sequence[Tensor] = ()
     coloured: Tensor | None = None
     strokes: Tensor | None = None
+    inverted: bool = False
 
 
 def colour_of(thing: int) -> Colour:
@@ -149,6 +151,7 @@ def given_masks(marks: MaskSources, images: int) -> list[Tensor]:
         InputError: their number does not fit the pictures.
     """
     found = [thing for mask in marks.masks for thing in _of_socket(mask, images)]
+    found = [1 - thing for thing in found] if marks.inverted else found
     return found if marks.coloured is None else found + _of_colours(marks.coloured, images)
 
 

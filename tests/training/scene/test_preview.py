@@ -50,6 +50,16 @@ def test_a_batch_on_one_socket_is_several_things_of_one_picture():
     assert torch.equal(torch.cat(things), torch.stack([LEFT, RIGHT, box(0, 0, 8, 8)]))
 
 
+def test_masks_of_sockets_can_be_turned_inside_out_and_paint_stays_as_it_is():
+    """Oracle: the complement of a soft mask, and a coloured picture's mask as it was."""
+    painted = torch.zeros(1, 8, 8, 3)
+    painted[:, :4, :, 0] = 1
+    soft = torch.full((1, 8, 8), 0.25)
+    turned, thing = collect_masks(MaskSources([soft], painted, inverted=True), 1)
+    assert torch.equal(turned, 1 - soft)
+    assert torch.equal(thing[0], painted[0, ..., 0])
+
+
 def test_with_several_pictures_every_so_many_masks_are_one_thing():
     """Oracle: by hand, two things in two pictures; a batch that does not divide is refused."""
     things = collect_masks(MaskSources([torch.stack([LEFT, RIGHT, RIGHT, LEFT])]), 2)

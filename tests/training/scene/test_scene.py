@@ -309,18 +309,35 @@ def test_a_colour_that_is_too_near_to_a_rows_is_told_with_the_rows_name():
 
 
 def test_a_mask_of_the_ground_is_doubted():
-    """Oracle: by hand: a thing, the same inside out, and a white mask; the background of the complement is none."""
+    """Oracle: by hand: a thing, the same inside out, a white mask, and a bust inside out, which stands on an edge; the
+    background of the complement is none.
+    """
     picture, thing = torch.zeros(1, 256, 256, 3), torch.zeros(1, 256, 256)
     thing[:, 80:176, 80:176] = 1
-    for mask, doubted in ((thing, []), (1 - thing, ["inside out"]), (torch.ones_like(thing), ["inside out"])):
+    bust = torch.zeros_like(thing)
+    bust[:, 96:, 28:228] = 1
+    inside_out = ["inside out"]
+    for mask, doubted in (
+        (thing, []), (1 - thing, inside_out), (torch.ones_like(thing), inside_out), (bust, []), (1 - bust, inside_out),
+    ):  # fmt: skip
         scene = build_scene(picture, [mask], [Concept("<cup>")])
         assert [caution.kind for caution in cautions(scene)] == doubted
     ground = Concept("<ground>")
     scene = build_scene(picture, [thing], [Concept("<cup>")], background=ground)
     assert cautions(scene, background=ground) == ()
     (caution,) = cautions(build_scene(picture, [1 - thing], [Concept("<cup>")]))
-    assert "covers 86% of the picture and its whole edge" in caution.message
-    assert "put Invert Mask before it" in caution.message
+    assert "covers 86% of the picture and 100% of its edge" in caution.message
+    assert "switch invert_masks, or put Invert Mask before this one alone" in caution.message
+
+
+def test_one_mask_of_the_ground_among_several_pictures_is_doubted():
+    """Oracle: by hand: the second of three pictures has its mask inside out."""
+    thing = torch.zeros(256, 256)
+    thing[80:176, 80:176] = 1
+    scene = build_scene(torch.zeros(3, 256, 256, 3), [torch.stack([thing, 1 - thing, thing])], [Concept("<cup>")])
+    (caution,) = cautions(scene)
+    assert (caution.kind, caution.concept) == ("inside out", 0)
+    assert "covers 86% of picture 2" in caution.message
 
 
 @pytest.mark.parametrize(
