@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import InputError
-from pack.scenescope.training.scene.cautions import cautions, colour_cautions, painting_cautions, size_cautions
+from pack.scenescope.training.scene.cautions import cautions, colour_cautions, size_cautions
 from pack.scenescope.training.scene.masks import PALETTE, MaskSources, collect_masks
 from pack.scenescope.training.scene.painted import Stray, main_colours, masks_by_colour, stray_colours
 from pack.scenescope.training.scene.scene import Concept, Scene, build_scene, soft_mask, working_size
@@ -306,56 +305,3 @@ def test_a_colour_that_is_too_near_to_a_rows_is_told_with_the_rows_name():
     strokes = strokes_of((PALETTE[0], 0, 0, 100), ((red + 40, green, blue), 120, 120, 60))
     (caution,) = colour_cautions(MaskSources(strokes=strokes), 1, 1)
     assert "it was taken for a part of what is in the colour of row 1" in caution.message
-
-
-def test_a_mask_of_the_ground_is_doubted():
-    """Oracle: by hand: a thing, the same inside out, a white mask, and a bust inside out, which stands on an edge; the
-    background of the complement is none.
-    """
-    picture, thing = torch.zeros(1, 256, 256, 3), torch.zeros(1, 256, 256)
-    thing[:, 80:176, 80:176] = 1
-    bust = torch.zeros_like(thing)
-    bust[:, 96:, 28:228] = 1
-    inside_out = ["inside out"]
-    for mask, doubted in (
-        (thing, []), (1 - thing, inside_out), (torch.ones_like(thing), inside_out), (bust, []), (1 - bust, inside_out),
-    ):  # fmt: skip
-        scene = build_scene(picture, [mask], [Concept("<cup>")])
-        assert [caution.kind for caution in cautions(scene)] == doubted
-    ground = Concept("<ground>")
-    scene = build_scene(picture, [thing], [Concept("<cup>")], background=ground)
-    assert cautions(scene, background=ground) == ()
-    (caution,) = cautions(build_scene(picture, [1 - thing], [Concept("<cup>")]))
-    assert "covers 86% of the picture and 100% of its edge" in caution.message
-    assert "switch invert_masks, or put Invert Mask before this one alone" in caution.message
-
-
-def test_one_mask_of_the_ground_among_several_pictures_is_doubted():
-    """Oracle: by hand: the second of three pictures has its mask inside out."""
-    thing = torch.zeros(256, 256)
-    thing[80:176, 80:176] = 1
-    scene = build_scene(torch.zeros(3, 256, 256, 3), [torch.stack([thing, 1 - thing, thing])], [Concept("<cup>")])
-    (caution,) = cautions(scene)
-    assert (caution.kind, caution.concept) == ("inside out", 0)
-    assert "covers 86% of picture 2" in caution.message
-
-
-@pytest.mark.parametrize(
-    ("painted", "size", "said"),
-    [
-        ((320, 160), Grid(512, 512), "on a picture of 320x160, and this one is 512x512.* clear the painting"),
-        ((640, 480), Grid(480, 640), "640x480, and this one is 480x640.* the browser turns the file"),
-    ],
-)
-def test_a_painting_of_another_shape_is_doubted(painted, size, said):
-    """Oracle: the sentences; one made on another picture, and one made on the same picture turned."""
-    (caution,) = painting_cautions(torch.zeros(*painted, 4), size)
-    assert caution.kind == "painting of another shape"
-    assert re.search(said, caution.message)
-
-
-def test_a_painting_of_the_pictures_shape_is_not_doubted():
-    """Oracle: by hand: the same size, half of it rounded up, and no painting."""
-    for painted in ((333, 501), (167, 251), None):
-        strokes = None if painted is None else torch.zeros(*painted, 4)
-        assert painting_cautions(strokes, Grid(333, 501)) == ()
