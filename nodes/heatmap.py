@@ -9,9 +9,10 @@ from comfy_api.latest import io, ui
 from ..host.editor.messages import say_and_keep
 from ..host.editor.viewer import viewer_ui
 from ..host.prompts.words import picture_cautions, picture_size, words_asked
-from ..scenescope.attention.draw.figure import LAYOUTS, draw
+from ..scenescope.attention.draw.figure import LAYOUTS, draw, names_in
 from ..scenescope.attention.draw.render import overlay
 from ..scenescope.attention.read.normalise import NORMALISATIONS
+from ..scenescope.drawing.named import named
 from .widgets.declare import choice, share, text, whole
 from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
 from .widgets.view import (
@@ -106,6 +107,9 @@ class HeatmapOverlay(io.ComfyNode):
                     "picture readable under the brightest spot."
                 ),
                 choice("colours", COLOURS, "inferno")(COLOURS_TIP),
+                text("names", optional=True, force_input=True)(
+                    "The REPORT of the Token Heatmap that the maps come from: each picture then has its word below it."
+                ),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="A picture for each map.")],
             is_output_node=True,
@@ -113,9 +117,9 @@ class HeatmapOverlay(io.ComfyNode):
 
     @classmethod
     @takes_pictures
-    def execute(cls, image: Any, mask: Any, opacity: float, colours: Any) -> io.NodeOutput:
-        """Draw the overlay."""
-        images = overlay(image, mask, opacity=opacity, colours=colours)
+    def execute(cls, image: Any, mask: Any, opacity: float, colours: Any, names: str = "") -> io.NodeOutput:
+        """Draw the overlay, with names if there are any."""
+        images = named(overlay(image, mask, opacity=opacity, colours=colours), names_in(names) if names else ())
         return io.NodeOutput(images, ui=ui.PreviewImage(images, cls=cls))
 
 

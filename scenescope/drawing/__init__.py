@@ -1,5 +1,5 @@
 """What pictures are drawn with: colours, letters and grids. It knows nothing of attention.
 
 Reading order: `colormap` (numbers to colours), `lettering` (words, scales and colour bars), `labelled_grid` (pictures
-in rows and columns, with words beside them).
+in rows and columns, with words beside them), `named` (a name under each picture).
 """

@@ -142,6 +142,28 @@ def footer_of(seen: Viewed, maps: Heatmaps, words: Sequence[WordMatch]) -> str:
     return f"{view.branch} {view.resolution} {maps.grid}, {steps} of {recording.steps}, {blocks}{heads}{made}{asked}"
 
 
+def names_in(report: str) -> tuple[str, ...]:
+    """Read what the maps of a heatmap are called from its report, in the order of its masks.
+
+    Args:
+        report: the JSON of a `Figure`.
+
+    Returns:
+        The words, each as often as there are pictures.
+
+    Raises:
+        InputError: the text is no report of a heatmap.
+    """
+    try:
+        words = json.loads(report)["words"]
+        return tuple(str(word["word"]) for word in words for _ in word["images"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            "Heatmap Overlay: names is not the report of a heatmap, so there are no names in it. Connect Token "
+            "Heatmap's REPORT, or nothing."
+        ) from error
+
+
 def _animation(seen: Viewed, words: Sequence[WordMatch], plan: Layouting) -> tuple[Tensor, Tensor]:
     """A sheet for each step, and the masks; one scale over all steps."""
     frames = [heatmaps_of(step, words, merge=plan.merge) for step in seen.by_step()]

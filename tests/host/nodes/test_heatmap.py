@@ -164,6 +164,19 @@ def test_an_overlay_lies_on_the_picture(sd15):
     assert not torch.allclose(drawn, same)
 
 
+def test_an_overlay_with_the_report_has_names_below_its_pictures(sd15):
+    """Oracle: the overlay without names, which is the upper part; two words have two different strips below."""
+    _, mask, report = call(TokenHeatmap, attention_maps=recorded(sd15), words="cat, dog").result
+    picture = torch.rand(1, 64, 96, 3)
+    (bare,) = call(HeatmapOverlay, image=picture, mask=mask).result
+    (drawn,) = call(HeatmapOverlay, image=picture, mask=mask, names=report).result
+    torch.testing.assert_close(drawn[:, :64], bare)
+    assert drawn.shape[1] > 64
+    assert not torch.equal(drawn[0, 64:], drawn[1, 64:])
+    with pytest.raises(InputError, match="Connect Token Heatmap's REPORT"):
+        call(HeatmapOverlay, image=picture, mask=mask, names="cat, dog")
+
+
 def test_a_mask_is_cut_refined_and_measured(sd15):
     """Oracle: the mask itself as the truth has an IoU of 1; refined masks differ; a missing record is named."""
     recording = recorded(sd15)
