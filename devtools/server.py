@@ -63,6 +63,7 @@ class Server:
 
     def __enter__(self) -> Server:
         install_pack(self.place.base / "custom_nodes")
+        install_picture(self.place)
         command = [self.place.python, self.place.comfyui / "main.py", *self.place.options]
         command += ["--base-directory", self.place.base, "--port", self.port]
         command += ["--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
@@ -217,6 +218,14 @@ def install_pack(custom_nodes: Path) -> None:
         target.symlink_to(ROOT, target_is_directory=True)
     except OSError:
         shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(".git", "__pycache__", ".*_cache"))
+
+
+def install_picture(place: Place) -> None:
+    """Put the picture that a new ComfyUI has in its input folder there, where Load Image finds it."""
+    picture, folder = place.comfyui / "input" / "example.png", place.base / "input"
+    if picture.is_file() and not (folder / picture.name).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, folder)
 
 
 def _refusal(body: bytes) -> str:

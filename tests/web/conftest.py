@@ -27,6 +27,7 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False,
     "Comfy.Graph.CanvasInfo": False,
     "Comfy.Locale": "en",
+    "Comfy.OnboardingCoachmarks.Seen": ["appMode"],
 }
 
 

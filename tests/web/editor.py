@@ -82,12 +82,14 @@ class Editor:
         self.page.wait_for_function(READY)
         self.page.wait_for_timeout(1500)
 
-    def load(self, workflow: dict[str, Any] | Path | str) -> None:
-        """Open a workflow: as a dictionary, a file, or the name of an example."""
+    def load(self, workflow: dict[str, Any] | Path | str, *, as_app: bool = False) -> None:
+        """Open a workflow: as a dictionary, a file, or the name of an example; its graph, also where it is an app."""
         if isinstance(workflow, str):
             workflow = ROOT / "example_workflows" / f"{workflow}.json"
         if isinstance(workflow, Path):
             workflow = json.loads(workflow.read_text("utf-8"))
+        if "linearMode" in workflow.get("extra", {}):
+            workflow = workflow | {"extra": workflow["extra"] | {"linearMode": as_app}}
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
         self.page.wait_for_timeout(200)
         self.drawn()

@@ -20,7 +20,7 @@ def markdown(diagnosis: Diagnosis, repair: Sequence[Placed]) -> str:
     lines = ["| thing | verdict | beats the others | most like |", "| --- | --- | --- | --- |"]
     lines += [_row(item) for item in diagnosis.things]
     findings = [finding for item in diagnosis.things for finding in item.findings] + list(diagnosis.others)
-    lines += ["", *(f"- **{finding.kind}**: {finding.text}{_number(finding)}" for finding in findings)]
+    lines += ["", *(f"- **{finding.kind}**: {finding.text}{number_and_limit(finding)}" for finding in findings)]
     if diagnosis.early is not None:
         doubted = ", ".join(f"`{text}`" for text in diagnosis.early) or "none"
         lines += ["", f"Doubted after the first part of the steps: {doubted}."]
@@ -74,7 +74,8 @@ def _row(item: Examined) -> str:
     return f"| {item.thing.text} | {kinds} | {winning} | {likest} |"
 
 
-def _number(finding: Finding) -> str:
+def number_and_limit(finding: Finding) -> str:
+    """What a verdict rests on, in parentheses; nothing where it rests on no number."""
     return "" if finding.number is None else f" ({finding.number:.2f}, limit {finding.limit:.2f})"
 
 

@@ -17,6 +17,7 @@ from ..record.recording import Recording
 from ..words.find import WordMatch
 from .diagnosis import Diagnosis
 from .repair import Placed
+from .report import number_and_limit
 
 COLUMNS = ("the noun looks", "more than the others", "the adjectives look")
 _OPACITY = 0.7
@@ -50,7 +51,10 @@ def draw_sheet(
         columns += [repair[row].mask] if repair else []
         tiles += [overlay(under, levels[None], opacity=_OPACITY) for levels in columns]
     titles = [*COLUMNS, *(["place of the repair"] if repair else [])]
-    verdicts = (", ".join(dict.fromkeys(finding.kind for finding in item.findings)) for item in diagnosis.things)
+    verdicts = (
+        ", ".join(dict.fromkeys(finding.kind + number_and_limit(finding) for finding in item.findings))
+        for item in diagnosis.things
+    )
     rows = [f"{item.thing.text}: {verdict}" for item, verdict in zip(diagnosis.things, verdicts, strict=True)]
     return labelled_grid(torch.cat(tiles), rows, titles)
 

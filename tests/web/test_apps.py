@@ -1,0 +1,53 @@
+"""The examples that are apps: a form and pictures in place of a graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from pack.devtools.comfyui import ROOT
+from pack.tests.web.editor import Editor
+
+APPS = sorted((ROOT / "example_workflows").glob("*.app.json"))
+FORM = "[data-testid=linear-widgets]"
+# Each question of the form has its name above it.
+NAMES = f"() => [...document.querySelectorAll('{FORM} [data-testid=builder-widget-label]')].map(one => one.innerText)"
+SHOWN = """
+() => [...document.querySelectorAll('[data-testid=linear-image-output]')]
+  .map(one => new URL(one.src).searchParams.get('filename'))
+"""
+
+
+@pytest.fixture
+def apps(editor: Editor) -> Iterator[Editor]:
+    """The editor as it shows apps; at the end it shows graphs again."""
+    yield editor
+    editor.load("shape_log")
+
+
+@pytest.mark.parametrize("file", APPS, ids=[file.stem for file in APPS])
+def test_an_app_opens_as_a_form_that_asks_for_what_its_workflow_says(apps, file):
+    """Oracle: the workflow's own list, by the names that its inputs have."""
+    workflow = json.loads(file.read_text("utf-8"))
+    nodes = {str(node["id"]): node for node in workflow["nodes"]}
+    asked = []
+    for node, name in workflow["extra"]["linearData"]["inputs"]:
+        (slot,) = (slot for slot in nodes[node]["inputs"] if slot["name"] == name)
+        asked.append(slot.get("label", name))
+    apps.load(file, as_app=True)
+    apps.page.locator(FORM).wait_for()
+    apps.page.wait_for_function(f"count => ({NAMES})().length === count", arg=len(asked))
+    assert apps.page.evaluate(NAMES) == asked
+
+
+def test_an_app_shows_the_pictures_of_its_outputs_when_it_has_run(apps):
+    """Oracle: what the server wrote for the nodes that the workflow calls its outputs: one, one and three pictures."""
+    (file,) = (file for file in APPS if file.stem.startswith("where_did"))
+    outputs = json.loads(file.read_text("utf-8"))["extra"]["linearData"]["outputs"]
+    apps.load(file, as_app=True)
+    apps.page.get_by_role("button", name="Run", exact=True).last.click()
+    apps.page.wait_for_function(f"() => ({SHOWN})().length === 5")
+    *_, last = apps.server.get_json("/history").values()
+    written = {item["filename"] for node in outputs for item in last["outputs"][node]["images"]}
+    assert set(apps.page.evaluate(SHOWN)) == written
