@@ -8,6 +8,7 @@ bit for bit, and nothing else may lie in the folder at the end.
     python dev.py bench training_breaks
     python dev.py bench training_breaks --points 20 --kills 5
     python dev.py bench training_breaks --toy       (the tests' toy model, without a ComfyUI: a few minutes)
+    python dev.py bench training_breaks --machines  (two machines on one folder, ended by --kills alone)
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--kills", type=int, default=34, help="of these, by kill -9 (34); the rest is halved")
     reader.add_argument("--steps", type=int, default=8, help="of each phase (8)")
     reader.add_argument("--toy", action="store_true", help="the tests' toy model; the trainer and its files alone")
+    reader.add_argument("--machines", action="store_true", help="two machines share the run's folder; kills alone")
     reader.add_argument("--seed", type=int, default=0, help="of the points (0)")
     return reader.parse_args()
 
@@ -222,12 +224,14 @@ def main() -> int:
     torch.set_num_threads(1)
     train, parts = (learn_toy, None) if options.toy else (learn, demo_model())
     wholes: dict[str, Whole] = {}
-    for mode in MODES:
+    for mode in MODES[: 1 if options.machines else None]:
         with tempfile.TemporaryDirectory() as place:
             told = in_child(lambda: train(parts, mode, options.steps, Path(place), Ending(None), None))  # noqa: B023
         if isinstance(told, str):
             raise SystemExit(f"training_breaks: the undisturbed run failed: {told}")
         wholes[mode] = told
+    if options.machines:
+        return two_machines(parts, options, wholes["lora"].digest)
     chance, found = random.Random(options.seed), []
     others = options.points - options.kills
     kinds = ["kill"] * options.kills + ["cancel"] * (others // 2) + ["error"] * (others - others // 2)
@@ -238,6 +242,18 @@ def main() -> int:
         print(f"{number + 1}/{len(kinds)} {found[-1]}", flush=True)
     print(table(found, 2 * options.steps))
     return int(any(one.wrong for one in found))
+
+
+def two_machines(parts: Any, options: argparse.Namespace, digest: str) -> int:
+    """Kill two machines by turns that share a folder, and say what that cost."""
+    from pack.benchmarks.lab.machines import shared_runs, summary
+
+    def train(folder: Path) -> str:
+        return learn(parts, MODES[0], options.steps, folder, Ending(None), None).digest
+
+    shared = shared_runs(train, digest, options.kills, random.Random(options.seed))
+    print(summary(shared))
+    return int(bool(shared.faults) or any(kill.wrong for kill in shared.kills))
 
 
 def table(found: list[Broken], steps: int) -> str:
