@@ -1,6 +1,6 @@
 """Write the part of CLIP's vocabulary that the demo model's words need, for who loads the model without ComfyUI.
 
-    python devtools/as_pack.py demo/tokenizer.py PATH_TO_COMFYUI
+    python devtools/as_pack.py demo/tokenizer.py PATH_TO_COMFYUI [FILE]
 
 A word is merged from letters by the pairs of lowest rank. A table with exactly the pairs by which the known words are
 merged merges them alike; any other word stays in pieces, all of which the model takes for one unknown word anyway.
@@ -14,8 +14,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..scenescope.world.demo_file import DEMO_FILE, read_demo_file
+from pack.scenescope.world.demo_file import DEMO_FILE, read_demo_file
 
+BESIDE = DEMO_FILE.with_name("scenescope-demo-tokenizer.json")
 SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 LETTERS = 512
 """The first numbers of CLIP's vocabulary: 256 bytes, and the same at the end of a word."""
@@ -60,17 +61,18 @@ def part_of_vocabulary(numbers: Iterable[int], vocabulary: dict[str, int], merge
     }
 
 
-def main(comfyui: Path) -> None:
-    """Write the file beside the model's."""
+def main(comfyui: Path, path: Path = BESIDE) -> None:
+    """Write the file."""
     folder = comfyui / "comfy" / "sd1_tokenizer"
     vocabulary = json.loads((folder / "vocab.json").read_text("utf-8"))
     lines = (folder / "merges.txt").read_text("utf-8").splitlines()
     merges = [(first, second) for first, second in (line.split() for line in lines[1:] if line.strip())]
     weights, _ = read_demo_file(DEMO_FILE)
     kept = part_of_vocabulary(weights["cond_stage_model.known_ids"].tolist(), vocabulary, merges)
-    path = DEMO_FILE.with_name("scenescope-demo-tokenizer.json")
     path.write_text(json.dumps(kept, ensure_ascii=False, indent=0) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) not in (2, 3):
+        sys.exit("tokenizer.py: expected the path to a ComfyUI, and perhaps the file to write.")
+    main(*map(Path, sys.argv[1:3]))

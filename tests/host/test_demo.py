@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -231,3 +233,11 @@ def test_captions_of_the_figures_are_held_out_combinations():
     """Oracle: an invariant; none of the prompts was trained on."""
     captions = [full_caption(layout) for count in (1, 2) for layout in layouts(31, 20, count)]
     assert len(set(captions)) > 35
+
+
+def test_the_tokenizer_for_who_has_no_comfyui_is_made_for_the_words_that_the_model_knows(tmp_path, comfy_path):
+    """Oracle: the command of its own docstring, from the host's vocabulary and the shipped weights, byte for byte."""
+    made = tmp_path / "made.json"
+    command = [sys.executable, ROOT / "devtools" / "as_pack.py", ROOT / "demo" / "tokenizer.py", comfy_path, made]
+    subprocess.run(command, check=True)
+    assert made.read_bytes() == DEMO_FILE.with_name("scenescope-demo-tokenizer.json").read_bytes()
