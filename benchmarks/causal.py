@@ -1,6 +1,6 @@
 """Whether a word's map shows what the word does: proof by taking the word away, on any checkpoint, without a judge.
 
-    python dev.py bench causal
+    python dev.py bench causal --pictures 10
     python dev.py bench causal --checkpoint FILE --prompts FILE --width 512 --height 512
 
 A prompt is sampled and recorded; then its first thing is switched off, everywhere or in a part of the picture, by
@@ -13,13 +13,12 @@ the noun's map of each block, and of all together:
 - insertion: the words are on only there: how much of the change is undone.
 
 The control is the map of another noun of the same prompt. Deletion and insertion sample two pictures for each row, and
-are left out with `--quick`.
+are left out with `--quick`. Each prompt is kept as soon as it is done; a run that was broken off goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+from safetensors import safe_open
 
 COMFYUI = find_comfyui()
 if COMFYUI is None:
@@ -36,14 +36,16 @@ if COMFYUI is None:
 use_comfyui(COMFYUI)
 
 import comfy.sd  # noqa: E402
+from pack.benchmarks.acting.cases import cases_of, shared_arguments  # noqa: E402
 from pack.demo.measure import layouts  # noqa: E402
 from pack.host.acting.run import with_act  # noqa: E402
-from pack.host.demo import DEMO_FILE, load_demo_model  # noqa: E402
+from pack.host.demo import load_demo_model  # noqa: E402
 from pack.host.prompts.text import trace_words  # noqa: E402
 from pack.host.recording.sampling import SamplerSettings, sample  # noqa: E402
 from pack.host.recording.unet import record_attention  # noqa: E402
 from pack.scenescope.attention.act.place import Place  # noqa: E402
 from pack.scenescope.attention.act.steer import Steering  # noqa: E402
+from pack.scenescope.attention.doctor.proof import covered  # noqa: E402
 from pack.scenescope.attention.doctor.things import Thing, things_of  # noqa: E402
 from pack.scenescope.attention.read.heatmap import heatmaps  # noqa: E402
 from pack.scenescope.attention.read.view import View  # noqa: E402
@@ -56,16 +58,6 @@ SEED, OFF, PART = 81, -12.0, 0.2
 """Seed of the demo's prompts; log-odds at which a word is off; the part of the picture that counts as a map's top."""
 ALL, CONTROL = "all blocks", "control: another noun"
 Row = dict[str, float]
-
-
-def covered(change: torch.Tensor, order: torch.Tensor) -> float:
-    """Area under the curve of the change (cell) met by taking cells in this order: 0.5 where the order tells nothing.
-
-    >>> round(covered(torch.tensor([0.0, 0.0, 1.0]), torch.tensor([2, 0, 1])), 3)
-    0.833
-    """
-    met = (change[order] / change.sum().clamp(min=1e-12)).cumsum(0)
-    return float((met - change[order] / change.sum().clamp(min=1e-12) / 2).mean())
 
 
 class Subject:
@@ -146,7 +138,7 @@ def prompts_of(options: argparse.Namespace) -> list[str]:
     """The prompts: lines of a file, or captions of the demo world in combinations held back from training."""
     if options.prompts:
         return [line.strip() for line in options.prompts.read_text("utf-8").splitlines() if line.strip()]
-    return [full_caption(layout) for layout in layouts(SEED, options.number, 2)]
+    return [full_caption(layout) for layout in layouts(SEED, options.pictures, 2)]
 
 
 def table(rows: Mapping[str, list[Row]]) -> str:
@@ -162,10 +154,9 @@ def table(rows: Mapping[str, list[Row]]) -> str:
 def arguments() -> argparse.Namespace:
     """Read the command line; the defaults suit the demo model."""
     reader = argparse.ArgumentParser(prog="dev.py bench causal", description=__doc__)
-    reader.formatter_class = argparse.RawDescriptionHelpFormatter
-    reader.add_argument("--checkpoint", type=Path, help="an SD1.5 checkpoint (the demo model)")
+    shared_arguments(reader, 10)
+    reader.add_argument("--checkpoint", type=Path, dest="model", help="an SD1.5 checkpoint, in place of the demo model")
     reader.add_argument("--prompts", type=Path, help="a file with a prompt on each line, each of two things or more")
-    reader.add_argument("--number", type=int, default=10, help="of the demo world's prompts, without --prompts")
     reader.add_argument("--quick", action="store_true", help="without deletion and insertion")
     for name, default in (("width", 128), ("height", 128), ("steps", 20)):
         reader.add_argument(f"--{name}", type=int, default=default)
@@ -175,26 +166,41 @@ def arguments() -> argparse.Namespace:
     return reader.parse_args()
 
 
-def load(file: Path | None) -> tuple[Any, Any, Any]:
-    """Load MODEL, CLIP and VAE."""
-    if file is None or file.resolve() == DEMO_FILE:
-        return load_demo_model()
+def is_demo_file(file: Path) -> bool:
+    """Whether a file is a demo model's rather than a checkpoint."""
+    if file.suffix != ".safetensors":
+        return False
+    with safe_open(file, "pt") as opened:
+        return "scenescope_demo" in (opened.metadata() or {})
+
+
+def load(file: Path) -> tuple[Any, Any, Any]:
+    """Load MODEL, CLIP and VAE of a demo model or of a checkpoint."""
+    if is_demo_file(file):
+        return load_demo_model(file)
     parts = comfy.sd.load_checkpoint_guess_config(str(file), output_vae=True, output_clip=True)
     return parts[0], parts[1], parts[2]
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure what is missing, and print the table."""
     options = arguments()
     torch.set_num_threads(1)  # where a machine is shared, a second thread waits more than it works
-    rows: dict[str, list[Row]] = defaultdict(list)
+    known, prompts = cases_of("causal-quick" if options.quick else "causal", options), prompts_of(options)
+    how = (options.width, options.height, options.steps, options.cfg, options.sampler, options.scheduler)
+    names = [f"{seed} {prompt} {' '.join(map(str, how))}" for seed, prompt in enumerate(prompts)]
+    subject = None
     with torch.inference_mode():
-        subject = Subject(load(options.checkpoint), options)
-        for seed, prompt in enumerate(prompts_of(options)):
-            for name, row in measure(subject, prompt, seed, options.quick):
-                rows[name].append(row)
-                print(".", end="", file=sys.stderr, flush=True)
-    print(table(rows))
+        for name in known.missing(names):
+            subject, seed = subject or Subject(load(options.model), options), names.index(name)
+            known.add(name, list(measure(subject, prompts[seed], seed, options.quick)))
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for name in names:
+        for part, row in known.known[name]:
+            rows[part].append(row)
+    if not rows:
+        raise SystemExit("Causal: no prompt has two things; expected some. Write each as `a red circle and a star`.")
+    print(f"{table(rows)}\n\nKept in {known.file}")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
 """What a replay keeps and what it lets change, on the demo model: swaps of a colour, a shape, a texture, a background.
 
-    python dev.py bench replay
-    python dev.py bench replay --pictures 20 --only colour --ways none "0.4 / 0" --folder FOLDER
+    python dev.py bench replay --part colour --pictures 100
+    python dev.py bench replay --part shape texture background unequal sampler int8 local
 
 Each picture shows two things, in combinations that were held back from training. It is sampled and recorded; then one
-word of its prompt is changed, and it is sampled again from the same noise, plainly and with replays. The world's own
-checker reads the pictures. A run that was broken off goes on where it was, if it has the same folder.
+word of its prompt is changed, and it is sampled again from the same noise, plainly and with replays (`0.4 / 0`:
+cross-attention in the first 0.4 of the steps, no self-attention). In place: the thing is changed as asked, and stands
+where it stood. Outside: the mean change of the rest of the picture, of 1. The world's own checker reads the pictures.
+Each case is kept as soon as it is done; a run that was broken off goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ if COMFYUI is None:
     raise SystemExit(f"Replay: no ComfyUI was found; the figures need one. {HOW_TO_GET_ONE}")
 use_comfyui(COMFYUI)
 
-from pack.benchmarks.lab.files import write  # noqa: E402
+from pack.benchmarks.acting.cases import Result, cases_of, shared_arguments, table  # noqa: E402
 from pack.demo.judge.checker import Found, find_background, find_things  # noqa: E402
 from pack.demo.judge.silhouette import grow  # noqa: E402
 from pack.demo.measure import SETTINGS, SIDE, Sitter, layouts  # noqa: E402
@@ -82,26 +81,43 @@ class Way:
 
 
 FIRST, LONGER = Playing(0.4), Playing(0.8, 0.8)
-WAYS: dict[str, dict[str, Way]] = {
-    "colour": {
-        "none": Way(),
-        "0.4 / 0": Way(FIRST),
-        "0.8 / 0.8": Way(LONGER),
-        "1 / 0.8": Way(Playing(1.0, 0.8)),
-        "0.4 / 0, int8": Way(FIRST, tape=torch.int8),
-        "0.4 / 0, 12 steps": Way(FIRST, replace(SETTINGS, steps=12)),
-        "0.4 / 0, euler, normal": Way(FIRST, replace(SETTINGS, sampler_name="euler", scheduler="normal")),
-        "0.4 / 0, euler_ancestral": Way(FIRST, replace(SETTINGS, sampler_name="euler_ancestral")),
-    },
-    "shape": {"none": Way(), "0.4 / 0": Way(FIRST)},
-    "texture": {
-        "none": Way(),
-        "0.4 / 0": Way(FIRST),
-        "0.4 / 0.4": Way(Playing(0.4, 0.4)),
-        "0.4 / 0, by columns": Way(Playing(0.4, match="columns")),
-    },
-    "background": {"none": Way(), "0.4 / 0": Way(FIRST)},
+KINDS = ("colour", "shape", "texture", "background")
+
+
+def _sampled(**changes: Any) -> Way:
+    return Way(FIRST, replace(SETTINGS, **changes))
+
+
+PARTS: dict[str, tuple[str, dict[str, Way]]] = {
+    "colour": (
+        "colour",
+        {"none": Way(), "0.4 / 0": Way(FIRST), "0.8 / 0.8": Way(LONGER), "1 / 0.8": Way(Playing(1.0, 0.8))},
+    ),
+    "shape": ("shape", {"none": Way(), "0.4 / 0": Way(FIRST)}),
+    "texture": ("texture", {"none": Way(), "0.4 / 0": Way(FIRST), "0.4 / 0.4": Way(Playing(0.4, 0.4))}),
+    "background": ("background", {"none": Way(), "0.4 / 0": Way(FIRST)}),
+    "unequal": ("texture", {"by words": Way(FIRST), "by columns": Way(Playing(0.4, match="columns"))}),
+    "sampler": (
+        "colour",
+        {
+            "the same": Way(FIRST),
+            "12 steps": _sampled(steps=12),
+            "30 steps": _sampled(steps=30),
+            "euler, normal": _sampled(sampler_name="euler", scheduler="normal"),
+            "euler_ancestral": _sampled(sampler_name="euler_ancestral"),
+            "dpm_2, 10 steps": _sampled(sampler_name="dpm_2", steps=10),
+        },
+    ),
+    "int8": ("colour", {"single precision": Way(FIRST), "int8": Way(FIRST, tape=torch.int8)}),
+    "local": (
+        "colour",
+        {
+            "0.4 / 0": Way(FIRST),
+            "0.4 / 0, held around the thing": Way(replace(FIRST, free_words="{noun}")),
+        },
+    ),
 }
+"""For each part what is changed, and how the changed prompt is sampled."""
 
 
 def edit_of(kind: str, layout: Layout, rng: np.random.Generator) -> Edit:
@@ -220,62 +236,39 @@ class Studio:
             eighth = {at: item.kept_as(way.tape) for at, item in recording.projections.items()}
             recording = replace(recording, projections=eighth)
         if way.playing is not None:
-            model = with_act(model, Replay(recording, way.playing))
+            words = way.playing.free_words.format(noun=source.layout.things[0].shape)
+            model = with_act(model, Replay(recording, replace(way.playing, free_words=words)))
         picture = self.sample(model, edit.layout, replace(way.settings, seed=source.seed))
         return {name: float(value) for name, value in edit.judge(picture, source).items()}
 
 
-def measure(studio: Studio, options: argparse.Namespace, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Judge every edit in every way, picture by picture; what is known already is not made again."""
-    for index, layout in enumerate(layouts(SEED, options.pictures, 2)):
-        every = [(kind, name) for kind in options.only for name in WAYS[kind] if name in (options.ways or WAYS[kind])]
-        missing = [(kind, name) for kind, name in every if f"{index} {kind} {name}" not in known]
-        if not missing or known.get(f"{index}") == "not found":
-            continue
-        source = studio.source(layout, index)
-        if source is None:
-            known[f"{index}"] = "not found"
-            yield known
-            continue
-        for kind, name in missing:
-            edit = edit_of(kind, layout, np.random.default_rng([SEED, index, list(WAYS).index(kind)]))
-            known[f"{index} {kind} {name}"] = studio.changed(source, edit, WAYS[kind][name])
-        yield known
-
-
-def table(known: Mapping[str, Any]) -> str:
-    """Write the figures as Markdown."""
-    lines = ["| change | replayed: cross / self until | in place | outside | more | pictures |", "| --- " * 6 + "|"]
-    for kind, ways in WAYS.items():
-        for name in ways:
-            rows = [value for key, value in known.items() if key.split(" ", 1)[1:] == [f"{kind} {name}"]]
-            if rows:
-                means = {part: float(np.mean([row[part] for row in rows])) for part in rows[0]}
-                rest = ", ".join(f"{part} {means[part]:.2f}" for part in means if part not in ("in place", "outside"))
-                off = f"{means['outside']:.3f}" if "outside" in means else ""
-                lines.append(f"| {kind} | {name} | {means['in place']:.2f} | {off} | {rest} | {len(rows)} |")
-    return "\n".join(lines)
+def case(studio: Studio, kind: str, ways: Mapping[str, Way], index: int, layout: Layout) -> Result:
+    """Judge one edit in every way; nothing where the thing that is to be changed did not come out."""
+    source = studio.source(layout, index)
+    if source is None:
+        return []
+    edit = edit_of(kind, layout, np.random.default_rng([SEED, index, KINDS.index(kind)]))
+    return [(name, studio.changed(source, edit, way)) for name, way in ways.items()]
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure what is missing, and print a table for each part."""
     reader = argparse.ArgumentParser(prog="dev.py bench replay", description=__doc__)
-    reader.formatter_class = argparse.RawDescriptionHelpFormatter
-    reader.add_argument("--pictures", type=int, default=100)
-    reader.add_argument("--only", nargs="+", choices=list(WAYS), default=list(WAYS), help="which changes")
-    reader.add_argument("--ways", nargs="+", help="which replays, by their names in the table; all of them")
-    reader.add_argument("--folder", type=Path, help="where results are kept, to go on after a break")
+    shared_arguments(reader, 100)
+    reader.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS), help="which parts")
     options = reader.parse_args()
-    kept = options.folder / "replay.json" if options.folder else None
-    known = json.loads(kept.read_text("utf-8")) if kept and kept.is_file() else {}
     torch.set_num_threads(1)  # where a machine is shared, a second thread waits more than it works
+    cases, wanted = cases_of("replay", options), layouts(SEED, options.pictures, 2)
+    names = {part: [f"{part} {index}" for index in range(options.pictures)] for part in options.part}
+    studio = None
     with torch.inference_mode():
-        for _ in measure(Studio(Sitter(load_demo_model())), options, known):
-            print(".", end="", file=sys.stderr, flush=True)
-            if kept:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                write(kept, json.dumps(known))
-    print(table(known))
+        for part, own in names.items():
+            for name in cases.missing(own):
+                studio, index = studio or Studio(Sitter(load_demo_model(options.model))), int(name.split()[1])
+                cases.add(name, case(studio, *PARTS[part], index, wanted[index]))
+    for part, own in names.items():
+        print(f"\n{part}, {options.pictures} prompts\n\n{table(cases.arms(own))}")
+    print(f"\nKept in {cases.file}")
 
 
 if __name__ == "__main__":

@@ -138,6 +138,7 @@ class PromptDoctor(io.ComfyNode):
                 ),
                 *_doctor_inputs(),
                 io.Image.Input("picture", optional=True, tooltip="The decoded picture, to lie under the maps."),
+                *_proof_inputs(),
             ],
             outputs=[
                 io.String.Output(display_name="REPORT", tooltip="The verdicts as Markdown, with numbers and limits."),
@@ -177,6 +178,22 @@ def _doctor_inputs() -> list[io.Input]:
             "run. 0 leaves it out."
         ),
         whole("image_index", 0, 0, 4095, advanced=True)("Which picture of a batch is examined, from 0."),
+    ]
+
+
+def _proof_inputs() -> list[io.Input]:
+    return [
+        io.Image.Input(
+            "without",
+            optional=True,
+            tooltip="For a proof: the picture of the same run, same seed, with one thing switched off by Steer Words "
+            "(its words, strength -12, end 1). If the picture changes where the thing's word looked, the map is "
+            "right. Needs `picture` too.",
+        ),
+        text("dropped", optional=True)(
+            "Which thing was switched off in `without`, as it is called in the report: `red circle`. Empty, the "
+            "default, is the first one."
+        ),
     ]
 
 

@@ -54,7 +54,8 @@ class FollowWordRegion(io.ComfyNode):
     def execute(cls, model: Any, base: Any, words: str, inside=None, strength=1.0, **choices: Any) -> io.NodeOutput:
         """Follow the words on a clone, and join the prompts."""
         track, inpaint = RegionTrack(), choices.pop("inpaint")
-        region = GatingRegion(words, track, **choices)
+        by_attention = choices.pop("gate_by", "predictions") == "attention"
+        region = GatingRegion(words, track, by_attention=by_attention, **choices)
         joined = base if inside is None else gated(base, inside, track, strength)
         return io.NodeOutput(with_region(model, region, cls.hidden.unique_id, inpaint), joined, track)
 
@@ -101,6 +102,11 @@ def _more_inputs() -> list[io.Input]:
         ),
         share("strength", 1.0, optional=True)(
             "How much of the region goes to `inside`; the rest stays with the base prompt."
+        ),
+        choice("gate_by", ["predictions", "attention"], "predictions", optional=True, advanced=True)(
+            "predictions (default): `inside` gets a pass of the U-Net of its own, and predictions are mixed; takes any "
+            "prompt and LoRA. attention: one pass for both, each place looking at the words of its own prompt; faster. "
+            "Prompts with a LoRA, area, mask, strength or ControlNet get a pass of their own all the same."
         ),
     ]
 

@@ -52,6 +52,10 @@ class ReplayAttention(io.ComfyNode):
                     "that changes: there, the replay ends at cross_until and self_until. Black is held for as long "
                     "as the recording lasts.",
                 ),
+                text("free_words", optional=True)(
+                    "The same by words instead of a mask: `circle`. Where they were looked at in the recorded "
+                    "run is free, a little wider. Record with queries_until 1, or nothing is held around them."
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The same model, replaying. Connect it to any sampler.")
@@ -72,7 +76,8 @@ class ReplayAttention(io.ComfyNode):
             match=choices["match"],
             swaps=choices["swaps"],
             words=choices["words"],
-            free=None if free is None else free[0] if free.ndim == 3 else free,
+            free=free,
+            free_words=choices.get("free_words", ""),
         )
         return io.NodeOutput(with_act(model, Replay(attention_maps, playing), cls.hidden.unique_id))
 

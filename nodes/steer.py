@@ -52,7 +52,15 @@ class SteerWords(io.ComfyNode):
     @classmethod
     @takes_pictures
     def execute(
-        cls, model: Any, words: str, masks=None, boxes=None, keep_others=None, steering=None, **numbers: Any
+        cls,
+        model: Any,
+        words: str,
+        masks=None,
+        boxes=None,
+        keep_others=None,
+        steering=None,
+        coloured=None,
+        **numbers: Any,
     ) -> io.NodeOutput:
         """Read the lines and their places, and put them on a clone."""
         odds = Odds(**numbers)
@@ -60,7 +68,7 @@ class SteerWords(io.ComfyNode):
         if keep_others is not None:
             acts = keeping_others(keep_others, words, odds)
         else:
-            acts = steerings_of(words, places_of(words, given, boxes), odds)
+            acts = steerings_of(words, places_of(words, given, boxes, coloured), odds)
         return io.NodeOutput(steered(model, (*acts, *(steering or ())), cls.hidden.unique_id))
 
 
@@ -75,8 +83,8 @@ def _word_inputs() -> list[io.Input]:
     ]
 
 
-def _log_odds(name: str, default: float) -> TakesTooltip:
-    return number(name, default, -12.0, 12.0, 0.25)
+def _log_odds(name: str, default: float, **more: Any) -> TakesTooltip:
+    return number(name, default, -12.0, 12.0, 0.25, **more)
 
 
 def _odds_inputs() -> list[io.Input]:
@@ -143,6 +151,17 @@ def _place_inputs() -> list[io.Input]:
             "Masks and boxes are not used then.",
         ),
         Steering.Input("steering", optional=True, tooltip="From Prompt Doctor: its repair, applied as well."),
+        _log_odds("together", 0.0, optional=True, advanced=True)(
+            "For lines with a place, in self-attention: log-odds by which parts of the picture on the same side of the "
+            "place's edge look at each other more, and across the edge less. 1 makes things fit their masks more "
+            "closely; more may lose other things. 0, the default, leaves self-attention alone."
+        ),
+        io.Image.Input(
+            "coloured",
+            optional=True,
+            tooltip="A painted picture, for example ComfyUI's Painter: each colour is the place of one line, black is "
+            "nothing. Read row by row from the top, each new colour is the next line's, after the masks.",
+        ),
     ]
 
 

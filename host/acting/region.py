@@ -7,18 +7,23 @@ latent's grid) and `mask_strength` anew in every evaluation; LoRA hooks stay on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from comfy.model_patcher import ModelPatcher
 
+from ...scenescope.attention.act.acts import LayerWrite, ModelCall
+from ...scenescope.attention.act.place import on_layer
 from ...scenescope.attention.act.region import RegionAct, RegionTrack, WordRegion
 from ...scenescope.attention.record.budget import RunSpec
+from ...scenescope.attention.record.layers import AttentionLayer
+from ...scenescope.attention.record.recording import Entry
 from ...scenescope.dims import Grid
 from ...scenescope.resample import resize
-from .run import with_act
+from ..recording.entries import Calling
+from .run import Items, with_act
 
 GATES_KEY = "scenescope_gates"
 """What a conditioning carries: the gates that decide where it counts."""
@@ -45,33 +50,133 @@ class Gate:
 class _GatingAct(RegionAct):
     """A region that also gates the conditionings of each evaluation."""
 
-    def __init__(self, spec: WordRegion, run: RunSpec) -> None:
+    def __init__(self, spec: GatingRegion, run: RunSpec) -> None:
         super().__init__(spec, run)
-        self._mine = spec.track
+        self._mine, self._by_attention, self._mix = spec.track, spec.by_attention, _PromptMix(run.latent)
+        self._write = LayerWrite(mix=self._mix)
+        self._refused: set[str] = set()
 
-    def gate(self, conditionings: Sequence[Any]) -> Sequence[Any]:
+    def gate(self, conditionings: Items, entries: Calling) -> Items:
         """Give each conditioning its part of the picture; what is inside waits until there is a region."""
         self.settle()
+        self._mix.clear()
         if not any(GATES_KEY in item for items in conditionings for item in items or ()):
             return conditionings
-        return [None if items is None else self._gated(items) for items in conditionings]
+        return [
+            None if items is None else self._gated(items, {item["uuid"]: entries[at, item["uuid"]] for item in items})
+            for at, items in enumerate(conditionings)
+        ]
 
-    def _gated(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
+        """In one pass, the prompts that count inside are mixed into the base's attention."""
+        mixing = layer.kind == "cross" and any(self._mix.has(entry) for entry in call.entries)
+        return self._write if mixing else None
+
+    def finish(self, skipped: Mapping[str, int]) -> str:
+        """How large the region was, and why the inside prompt needed a pass of its own where it did."""
+        reasons = [f"The inside prompt has a pass of its own: it has {', '.join(sorted(self._refused))}."]
+        return "\n".join([super().finish(skipped), *(reasons if self._refused else [])])
+
+    def _gated(self, items: Sequence[dict[str, Any]], entries: Mapping[Any, Entry]) -> list[dict[str, Any]]:
+        mine = {item["uuid"]: [g for g in item.get(GATES_KEY, ()) if g.track is self._mine] for item in items}
+        inside = [item for item in items if any(gate.side == "inside" for gate in mine[item["uuid"]])]
+        if self._by_attention and inside:
+            self._refused |= {name for item in inside for name in _own_pass(item)}
+            if not self._refused:
+                return self._in_one_pass(items, inside, entries) or list(items)
         gated = []
         for item in items:
-            mine = [gate for gate in item.get(GATES_KEY, ()) if gate.track is self._mine]
-            if not mine:
+            if not mine[item["uuid"]]:
                 gated.append(item)
             elif self._mine.now is not None:
-                gated.append(_masked(item, self._mine.now, mine))
-            elif all(gate.side == "outside" for gate in mine):
+                gated.append(_masked(item, self._mine.now, mine[item["uuid"]]))
+            elif all(gate.side == "outside" for gate in mine[item["uuid"]]):
                 gated.append(item)
         return gated or list(items)
+
+    def _in_one_pass(
+        self, items: Sequence[dict[str, Any]], inside: Sequence[dict[str, Any]], entries: Mapping[Any, Entry]
+    ) -> list[dict[str, Any]]:
+        """What is left once the inside prompts have become a part of the base prompts' attention."""
+        gone = {item["uuid"] for item in inside}
+        for item in items:
+            gates = item.get(GATES_KEY, ())
+            bases = any(gate.track is self._mine for gate in gates) and all(gate.side == "outside" for gate in gates)
+            if bases and self._mine.now is not None:
+                for other in inside:
+                    self._mix.add(entries[item["uuid"]], other["model_conds"]["c_crossattn"].cond, other[GATES_KEY])
+        return [item for item in items if item["uuid"] not in gone]
+
+
+_PASSES = {
+    "hooks": "a LoRA or another hook",
+    "control": "a ControlNet",
+    "area": "an area",
+    "mask": "a mask",
+    "gligen": "GLIGEN",
+    "timestep_start": "a range of steps",
+    "timestep_end": "a range of steps",
+}
+
+
+def _own_pass(item: Mapping[str, Any]) -> set[str]:
+    """What a prompt has that attention alone cannot give it."""
+    found = {told for name, told in _PASSES.items() if item.get(name) is not None}
+    return found | ({"a strength"} if float(item.get("strength", 1.0)) != 1.0 else set())
+
+
+class _PromptMix:
+    """The prompts that count inside a region, of one evaluation; not before there is a region."""
+
+    def __init__(self, latent: Grid) -> None:
+        self._latent = latent
+        self._prompts: dict[tuple[str, int], list[tuple[torch.Tensor, Sequence[Gate]]]] = {}
+        self._known: dict[Any, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+
+    def clear(self) -> None:
+        """Another evaluation begins."""
+        self._prompts.clear()
+        self._known.clear()
+
+    def add(self, base: Entry, context: torch.Tensor, gates: Sequence[Gate]) -> None:
+        """Mix an encoded prompt (1 token channel) into a base prompt."""
+        self._prompts.setdefault((base.branch, base.index), []).append((context[:1], gates))
+
+    def has(self, entry: Entry) -> bool:
+        """Whether anything is mixed into an entry."""
+        return (entry.branch, entry.index) in self._prompts
+
+    def parts(self, grid: Grid, entry: Entry) -> Sequence[tuple[torch.Tensor, torch.Tensor]]:
+        """The prompts, and how much each counts in the cells of a layer."""
+        key = (grid, entry.branch, entry.index)
+        if key not in self._known:
+            self._known[key] = [
+                (context, on_layer(_counting(gates), self._latent, grid, entry))
+                for context, gates in self._prompts.get(key[1:], ())
+            ]
+        return self._known[key]
+
+
+def _counting(gates: Sequence[Gate]) -> torch.Tensor:
+    """(image height width) how much a prompt counts by all its gates; a region that isn't there yet is nothing."""
+    there = next(gate.track.now for gate in gates if gate.track.now is not None)
+    counts = torch.ones_like(there)
+    for gate in gates:
+        inside = gate.strength * (torch.zeros_like(there) if gate.track.now is None else gate.track.now)
+        counts = counts * (inside if gate.side == "inside" else 1 - inside)
+    return counts
 
 
 @dataclass(frozen=True, eq=False)
 class GatingRegion(WordRegion):
-    """A word's region that gates what carries its gates."""
+    """A word's region that gates what carries its gates.
+
+    Args:
+        by_attention: mix the prompts in the base prompt's attention, in one pass of the U-Net, where they have nothing
+            that needs a pass of its own.
+    """
+
+    by_attention: bool = False
 
     def begin(self, run: RunSpec) -> RegionAct:
         """As the region itself."""

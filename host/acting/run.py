@@ -15,15 +15,17 @@ from ...scenescope.attention.act.acts import Act, Instruction, LayerWrite, Model
 from ...scenescope.attention.act.writer import Writers, WritingState
 from ...scenescope.attention.record.budget import RunSpec
 from ...scenescope.attention.record.clock import StepClock
-from ...scenescope.attention.record.layers import AttentionLayer, LayerModules, find_layers
+from ...scenescope.attention.record.layers import AttentionLayer, Kind, LayerModules, find_layers
 from ...scenescope.attention.record.observers import Observers
 from ...scenescope.dims import Grid
 from ..editor.messages import say_on_node
 from ..recording.entries import Calling, Conditionings, entries_of_call, planned_entries
-from ..recording.unet import WRITERS_KEY, refuse_compiled
+from ..recording.unet import ACTS_KEY, WRITERS_KEY, refuse_compiled
 
 KEY = "scenescope.act"
 """Names the wrappers, the run in its options, and what MODEL carries: ((instruction, node id), ...)."""
+
+_SLOTS: dict[Kind, str] = {"cross": "attn2", "self": "attn1"}
 
 Items = Sequence[Sequence[dict[str, Any]] | None]
 
@@ -32,8 +34,8 @@ Items = Sequence[Sequence[dict[str, Any]] | None]
 class Gating(Protocol):
     """An act that also changes which conditionings an evaluation has, and where they count."""
 
-    def gate(self, conditionings: Items) -> Items:
-        """The host's lists for this evaluation; copies of what is changed."""
+    def gate(self, conditionings: Items, entries: Calling) -> Items:
+        """The host's lists for this evaluation; copies of what is changed. `entries`: how a call names its rows."""
 
 
 def with_act(model: ModelPatcher, instruction: Instruction, node: str | None = None) -> ModelPatcher:
@@ -71,11 +73,12 @@ class ActingRun:
         self._found: dict[int, tuple[LayerModules, ...]] = {}
         self._fresh = self._first = False
         self._evaluation = 0
+        self._texts: list[str] | None = None
 
     def open(self, guider: Any, sigmas: torch.Tensor, noise: torch.Tensor, seed: int | None) -> None:
         """Begin every act, before anything is sampled."""
         unet = guider.inner_model.diffusion_model
-        refuse_compiled(unet, guider.model_options, "Acting on attention")
+        refuse_compiled(unet, guider.model_options, "Steering")
         self._conditionings, self._images = Conditionings(guider.conds, Grid(*noise.shape[-2:])), noise.shape[0]
         schedule = tuple(sigmas.tolist())
         self.clock = StepClock(schedule)
@@ -86,6 +89,7 @@ class ActingRun:
             sigmas=schedule,
             entries=planned_entries(guider, self._conditionings),
             seed=seed,
+            controlled=any("control" in item for items in guider.conds.values() for item in items),
         )
         carried: Sequence[tuple[Instruction, str | None]] = guider.model_patcher.get_attachment(KEY) or ()
         self.acts = [(instruction.begin(run), node) for instruction, node in carried]
@@ -93,10 +97,21 @@ class ActingRun:
     def close(self) -> None:
         """Tell each node what was done."""
         texts: dict[str | None, list[str]] = {}
-        for act, node in self.acts:
-            texts.setdefault(node, []).append(act.finish(self.state.skipped))
+        for (_, node), text in zip(self.acts, self.texts(), strict=True):
+            texts.setdefault(node, []).append(text)
         for node, lines in texts.items():
             say_on_node(node, "\n".join(filter(None, lines)))
+
+    def texts(self) -> list[str]:
+        """What each act did, once the sampler is through; a recorder, which may be done earlier, asks too."""
+        if self._texts is None:
+            self._texts = [act.finish(self.state.skipped) for act, _ in self.acts]
+        return self._texts
+
+    def abandon(self) -> None:
+        """The run was cancelled, or failed."""
+        for act, _ in self.acts:
+            act.abandon()
 
     def evaluate(self, sigma: torch.Tensor) -> None:
         """The sampler asks the model."""
@@ -110,7 +125,7 @@ class ActingRun:
         self._entries = self._conditionings.entries_of(conditionings)
         try:
             for act, _ in self.acts:
-                conditionings = act.gate(conditionings) if isinstance(act, Gating) else conditionings
+                conditionings = act.gate(conditionings, self._entries) if isinstance(act, Gating) else conditionings
             yield conditionings
         finally:
             self._entries, self._first = outer
@@ -163,23 +178,20 @@ class ActingRun:
     def _sites_of(self, unet: torch.nn.Module) -> tuple[LayerModules, ...]:
         """The sites of this run's U-Net, or of its copy on another GPU."""
         if id(unet) not in self._found:
-            self._found[id(unet)] = find_layers(unet)
+            self._found[id(unet)] = find_layers(unet, who="Steering")
         return self._found[id(unet)]
 
 
 def _owned(found: Sequence[LayerModules], options: Mapping[str, Any]) -> frozenset[AttentionLayer]:
-    """The cross-attention layers whose result is a replace patch's or an override's.
+    """The layers whose result is a replace patch's or an override's.
 
     Source: host contract, ComfyUI 0.33 `attention.BasicTransformerBlock.forward`: keys `(section, number)` or
-    `(section, number, index)`; `attention.wrap_attn`: `optimized_attention_override`.
+    `(section, number, index)` under `attn1` and `attn2`; `attention.wrap_attn`: `optimized_attention_override`.
     """
-    replaced = options.get("patches_replace", {}).get("attn2", {})
-    if not replaced and options.get("optimized_attention_override") is None:
-        return frozenset()
-    cross = [item.layer for item in found if item.layer.kind == "cross"]
     if options.get("optimized_attention_override") is not None:
-        return frozenset(cross)
-    return frozenset(layer for layer in cross if any(key in replaced for key in _keys(layer)))
+        return frozenset(item.layer for item in found)
+    replaced = {kind: options.get("patches_replace", {}).get(name, {}) for kind, name in _SLOTS.items()}
+    return frozenset(item.layer for item in found if any(key in replaced[item.layer.kind] for key in _keys(item.layer)))
 
 
 def _keys(layer: AttentionLayer) -> tuple[tuple[Any, ...], ...]:
@@ -196,10 +208,14 @@ def _run_of(options: Mapping[str, Any]) -> ActingRun | None:
 def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
     options = executor.class_obj.model_options.setdefault("transformer_options", {})  # the host's copy for this run
     run = options[KEY] = ActingRun()
+    options[ACTS_KEY] = run.texts
     try:
         output = executor(*args, **kwargs)
         run.close()
         return output
+    except BaseException:
+        run.abandon()
+        raise
     finally:
         options.pop(KEY, None)
         run.acts = []

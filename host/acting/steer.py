@@ -18,6 +18,7 @@ from ...scenescope.attention.record.recording import Recording
 from ...scenescope.attention.record.selection import POSITIVE
 from ...scenescope.attention.words.find import find_words
 from ...scenescope.errors import InputError, WordError
+from ...scenescope.training.scene.painted import masks_by_colour
 from ..shapes import PIXELS
 from .run import with_act
 
@@ -35,13 +36,14 @@ class Odds:
     blocks: str = "all"
     heads: str = "all"
     entry: int = -1
+    together: float = 0.0
 
     def steering(self, words: str, place: Place | None) -> Steering:
         """Words with these numbers, in a place or everywhere."""
         own = {name: getattr(self, name) for name in ("start", "end", "branch", "blocks", "heads", "entry")}
         if place is None:
             return Steering(words, self.strength, **own)
-        return Steering(words, self.inside, self.outside, place, **own)
+        return Steering(words, self.inside, self.outside, place, together=self.together, **own)
 
 
 def steered(model: ModelPatcher, steerings: Sequence[Steering], node: str | None = None) -> ModelPatcher:
@@ -67,13 +69,17 @@ def steerings_of(words: str, places: Sequence[Place], odds: Odds) -> tuple[Steer
     return tuple(odds.steering(line, place) for line, place in zip(lines, given, strict=True))
 
 
-def places_of(words: str, masks: Sequence[torch.Tensor], boxes: Any) -> tuple[Place, ...]:
-    """The places, masks first.
+def places_of(
+    words: str, masks: Sequence[torch.Tensor], boxes: Any, coloured: torch.Tensor | None = None
+) -> tuple[Place, ...]:
+    """The places: masks first, then colours, then boxes.
 
     Args:
         words: the lines; as many masks as there are lines, or a multiple, are shared out evenly: one for each picture.
         masks: (height width) or (image height width) float 0..1, of any sizes.
         boxes: core's bounding boxes: one, a list, or a list for each frame, of `x y width height` in pixels.
+        coloured: (image height width 3|4) 0..1, of which the first is read: each colour is a line's place, black and
+            transparent none.
     """
     lines = max(1, sum(bool(line.strip()) for line in words.splitlines()))
     singles = [single for mask in masks for single in (mask if mask.ndim == 3 else mask[None])]
@@ -85,7 +91,12 @@ def places_of(words: str, masks: Sequence[torch.Tensor], boxes: Any) -> tuple[Pl
             f"Steer Words: {len(singles)} masks of different sizes can't be a batch for {lines} lines. Write a line "
             "for each mask, or give the masks of a batch of pictures one size."
         )
-    return tuple(Place(torch.stack(group)) for group in groups) + tuple(Place(boxes=(box,)) for box in _boxes(boxes))
+    painted = () if coloured is None else masks_by_colour(coloured[0])[1]
+    return (
+        *(Place(torch.stack(group)) for group in groups),
+        *(Place(mask[None]) for mask in painted),
+        *(Place(boxes=(box,)) for box in _boxes(boxes)),
+    )
 
 
 def _boxes(boxes: Any) -> list[Box]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,9 +13,10 @@ from ...errors import InputError
 from ..record.budget import RunSpec
 from ..record.layers import AttentionLayer
 from ..record.recording import Entry
+from ..record.scores import OuterBias
 
-BiasOf = Callable[[int], Tensor | None]
-"""Gives (1|image 1|head query token) for an entry's position in the call, or None."""
+BiasOf = Callable[[int], Tensor | OuterBias | None]
+"""Gives (1|image 1|head query token), or factors, for an entry's position in the call; or None."""
 
 Replacement = Callable[[Tensor, Grid], Tensor]
 """Gives what a layer uses in place of a query or key (batch token head*channel), of the same shape and type."""
@@ -58,6 +59,20 @@ class Bias(Protocol):
         """
 
 
+class SelfBias(Protocol):
+    """Log-odds between the cells of self-attention, as factors. Compared by identity, like `Bias`."""
+
+    def factors(self, grid: Grid, entry: Entry) -> OuterBias | None:
+        """The factors (1|image query rank) of one entry on a layer's grid; None for no bias."""
+
+
+class Mix(Protocol):
+    """Other prompts that cells of an entry look at in place of its own."""
+
+    def parts(self, grid: Grid, entry: Entry) -> Sequence[tuple[Tensor, Tensor]]:
+        """Encoded prompts (1 token channel), and how much each counts (1|image query) 0..1; the rest is the entry's."""
+
+
 @dataclass(frozen=True)
 class LayerWrite:
     """What an act writes at one layer of one call. Several acts: queries and keys one after the other, biases added.
@@ -66,11 +81,15 @@ class LayerWrite:
         query: replaces the query, before anything uses it; None leaves it.
         key: replaces the key, after the query was; None leaves it.
         bias: added to the logits of cross-attention; None adds nothing.
+        self_bias: added to the logits of self-attention; None adds nothing.
+        mix: other prompts for cross-attention, mixed in after the biases; None mixes in none.
     """
 
     query: Replacement | None = None
     key: Replacement | None = None
     bias: Bias | None = None
+    self_bias: SelfBias | None = None
+    mix: Mix | None = None
 
 
 class Act:
@@ -102,6 +121,9 @@ class Act:
     def finish(self, skipped: Mapping[str, int]) -> str:
         """The run is over: say in a line or a few what was done. `skipped`: what could not be written, counted."""
         return ""
+
+    def abandon(self) -> None:
+        """The run was cancelled or failed: let go of what would outlive it."""
 
 
 class Instruction(Protocol):

@@ -40,9 +40,10 @@ class Place:
             (1|image height width) float32, 0..1.
 
         Raises:
-            InputError: the place is empty, lies outside the picture, or there is another number of masks.
+            InputError: the mask has values that are no numbers; the place is empty or lies outside the picture; there
+                is another number of masks.
         """
-        covered = self._mask_on(latent) if self.mask is not None else boxes_on(self.boxes, latent)[None]
+        covered = self._mask_on(latent, who) if self.mask is not None else boxes_on(self.boxes, latent)[None]
         if covered.shape[0] not in (1, images):
             raise InputError(
                 f"{who}: the place has {covered.shape[0]} masks for {images} pictures. Connect one mask for each line "
@@ -55,10 +56,32 @@ class Place:
             )
         return covered
 
-    def _mask_on(self, latent: Grid) -> Tensor:
+    def _mask_on(self, latent: Grid, who: str) -> Tensor:
         assert self.mask is not None
-        mask = self.mask if self.mask.ndim == 3 else self.mask[None]
-        return resize(mask.detach().cpu().float().clamp(0, 1), latent)
+        return mask_on(self.mask, latent, who)
+
+
+def mask_on(mask: Tensor, latent: Grid, who: str) -> Tensor:
+    """Bring a mask to a grid.
+
+    Args:
+        mask: (height width) or (1|image height width) float, of any size.
+        latent: the grid.
+        who: begins the message.
+
+    Returns:
+        (1|image height width) float32 on the CPU, 0..1.
+
+    Raises:
+        InputError: it has values that are no numbers.
+    """
+    values = (mask if mask.ndim == 3 else mask[None]).detach().cpu().float()
+    if not bool(values.isfinite().all()):
+        raise InputError(
+            f"{who}: the mask has values that are not numbers (NaN or infinite). Look at the node that made it, or "
+            "paint it anew."
+        )
+    return resize(values.clamp(0, 1), latent)
 
 
 def boxes_on(boxes: tuple[Box, ...], latent: Grid) -> Tensor:

@@ -156,7 +156,7 @@ class RegionAct(Act):
         rows, repeats = slice(position * call.images, (position + 1) * call.images), key.shape[1] // entry.tokens
         if self._means is None or self._means.device != query.device:  # uploaded once: a step waits for nothing
             self._means = _means_of([self._own, *self._rivals], entry.tokens).to(query.device)
-        if added is not None:
+        if isinstance(added, Tensor):
             added = added.repeat(1, 1, 1, repeats)
         parts = []
         for _, maps in attention_in_chunks(query[rows], key[rows], layer.heads, bias=added):
@@ -193,6 +193,11 @@ class RegionAct(Act):
         sizes = [float(track.steps[step].mean()) for step in (first, last)]
         lines = [f"{words}: {sizes[0]:.0%} of the picture at step {first}, {sizes[1]:.0%} at step {last}"]
         return "\n".join([*lines, *([f"not gated: {reasons_text(skipped)}"] if skipped else [])])
+
+    def abandon(self) -> None:
+        """Nothing of a broken-off run is kept, on the device or elsewhere."""
+        self._sums = []
+        self._spec.track.restart()
 
 
 def _means_of(groups: Sequence[Sequence[int]], tokens: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +21,8 @@ from ..record.selection import POSITIVE, Branch
 from ..words.find import find_words
 from .acts import Act, LayerWrite, ModelCall, Replacement
 from .align import Alignment, align_columns, align_words
+from .blend import region_of_words
+from .place import mask_on
 from .tape import Tape
 
 Match = Literal["words", "columns"]
@@ -39,8 +41,9 @@ class Playing:
         match: by the prompts' `words`, or by the numbers of their `columns`.
         swaps: pairs of words of your own, `red > blue` on each line.
         words: of the new prompt, whose keys alone are played; empty for all.
-        free: (height width) 0..1 a region that is free after `cross` and `self_attention`; all around it is played to
-            the end of the tape. None for no such region.
+        free: (height width) or (1|image height width) 0..1, of any size: a region that is free after `cross` and
+            `self_attention`; all around it is played to the end of the tape. None for no such region.
+        free_words: words whose region in the recorded run is free in the same way.
     """
 
     cross: float = 0.4
@@ -52,6 +55,7 @@ class Playing:
     swaps: str = ""
     words: str = ""
     free: Tensor | None = None
+    free_words: str = ""
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -98,11 +102,11 @@ class Replay:
         _check_picture(recording, run)
         until: dict[Kind, float] = {"cross": playing.cross, "self": playing.self_attention}
         tape = Tape(recording, until, playing.branches)
-        aligned = {}
-        for branch in playing.branches:
-            for source, target in _entries(recording, run, branch):
-                aligned[target.branch, target.index] = _aligned(source, target, playing)
-        return ReplayAct(tape, playing, run, aligned)
+        pairs = [pair for branch in playing.branches for pair in _entries(recording, run, branch)]
+        aligned = [_aligned(source, target, playing) for source, target in pairs]
+        free = _free(playing, run, recording, [(*pair, its) for pair, its in zip(pairs, aligned, strict=True)])
+        named = {(target.branch, target.index): its for (_, target), its in zip(pairs, aligned, strict=True)}
+        return ReplayAct(tape, playing, run, named, free)
 
 
 class ReplayAct(Act):
@@ -113,16 +117,24 @@ class ReplayAct(Act):
         playing: how.
         run: the run under way.
         aligned: by branch and index, where each column comes from.
+        free: (1|image height width) 0..1 on the latent's grid, what is let go after the shares; None for nothing.
     """
 
     def __init__(
-        self, tape: Tape, playing: Playing, run: RunSpec, aligned: Mapping[tuple[Branch, int], Alignment]
+        self,
+        tape: Tape,
+        playing: Playing,
+        run: RunSpec,
+        aligned: Mapping[tuple[Branch, int], Alignment],
+        free: Tensor | None = None,
     ) -> None:
+        self._free = free
         self._tape, self._playing, self._aligned = tape, playing, aligned
         self._schedule = tape.schedule(run)
         self._seeds = _seeds(tape.recording.about.get("seed"), run.seed)
         self._blocks = choose_blocks(playing.blocks, tape.recording.layers)
         self._played: dict[Kind, set[int]] = {"cross": set(), "self": set()}
+        self._held = False
         self._regions: dict[Grid, Tensor] = {}
 
     def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
@@ -131,7 +143,7 @@ class ReplayAct(Act):
             return None
         moment = self._schedule.moment(call.step, call.evaluation)
         rest = moment[0] >= self._tape.until[layer.kind]
-        if rest and (self._playing.free is None or not self._tape.until[layer.kind]):
+        if rest and (self._free is None or not self._tape.until[layer.kind]):
             return None
         frames = {
             position: frame
@@ -142,6 +154,7 @@ class ReplayAct(Act):
         if not frames:
             return None
         self._played[layer.kind].add(call.step)
+        self._held |= rest
         return LayerWrite(query=self._queries(frames, call, rest), key=self._keys(frames, call, layer.kind, rest))
 
     def finish(self, skipped: Mapping[str, int]) -> str:
@@ -153,9 +166,18 @@ class ReplayAct(Act):
         for (branch, index), alignment in self._aligned.items():
             where = f"{branch} {index}: " if len(self._aligned) > 1 else ""
             lines.append(f"{where}{alignment.describe()}")
-        lines += [caution for caution in (self._schedule.caution, self._seeds) if caution]
+        lines += [caution for caution in (self._schedule.caution, self._seeds, self._too_short()) if caution]
         lines += [f"not replayed: {reasons_text(skipped)}"] if skipped else []
         return "\n".join(lines)
+
+    def _too_short(self) -> str:
+        """A sentence where the recording ends before the surroundings of a free region are held."""
+        if self._free is None or not any(self._played.values()) or self._held:
+            return ""
+        return (
+            "The recording has no steps after those that are played, so nothing is held around the free region. Record "
+            "with queries_until 1 to hold it to the end."
+        )
 
     def _queries(self, frames: Mapping[int, Projection], call: ModelCall, rest: bool) -> Replacement:
         def replace(given: Tensor, grid: Grid) -> Tensor:
@@ -199,12 +221,29 @@ class ReplayAct(Act):
         return torch.lerp(own, played.expand_as(own), self._playing.strength * full)
 
     def _weight(self, grid: Grid, like: Tensor) -> Tensor:
-        """(query 1) how much is played around the free region."""
+        """(1|image query 1) how much is played around the free region."""
         if grid not in self._regions:
-            assert self._playing.free is not None
-            kept = 1 - resize(self._playing.free.float().cpu(), grid)
-            self._regions[grid] = kept.flatten()[:, None]
+            assert self._free is not None
+            self._regions[grid] = (1 - resize(self._free, grid)).flatten(1)[..., None]
         return self._regions[grid].to(like)
+
+
+def _free(
+    playing: Playing, run: RunSpec, recording: Recording, pairs: Sequence[tuple[Entry, Entry, Alignment]]
+) -> Tensor | None:
+    """(1|image height width) the mask and the words' region together, on the latent's grid."""
+    regions = []
+    if playing.free is not None:
+        regions.append(mask_on(playing.free, run.latent, "Replay Attention"))
+    if playing.free_words.strip() and pairs:
+        regions.append(region_of_words(recording, *pairs[0], playing.free_words))
+    for region in regions:
+        if region.shape[0] not in (1, run.images):
+            raise InputError(
+                f"Replay Attention: free has {region.shape[0]} masks for {run.images} pictures. Connect a single mask, "
+                "or one for each picture."
+            )
+    return torch.stack(torch.broadcast_tensors(*regions)).amax(dim=0) if regions else None
 
 
 def _seeds(recorded: object, played: int | None) -> str:

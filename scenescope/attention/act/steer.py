@@ -18,7 +18,7 @@ from ..record.choices import choose_blocks, choose_heads
 from ..record.layers import AttentionLayer
 from ..record.recorder import reasons_text
 from ..record.recording import Entry
-from ..record.scores import attention_in_chunks
+from ..record.scores import OuterBias, attention_in_chunks
 from ..record.selection import NEGATIVE, POSITIVE
 from ..words.find import find_words
 from ..words.tokens import TokenTable
@@ -47,6 +47,8 @@ class Steering:
         heads: `all`, or numbers as `choose_heads` reads them.
         entry: conditioning entry of the branch, from 0; -1 for every one that has the words.
         who: the node's name, for messages.
+        together: log-odds by which cells on one side of the place look at each other in self-attention, and by which
+            cells on different sides do not; 0 does nothing, as does a steering without a place.
     """
 
     words: str
@@ -60,6 +62,7 @@ class Steering:
     heads: str = "all"
     entry: int = -1
     who: str = "Steer Words"
+    together: float = 0.0
 
     def begin(self, run: RunSpec) -> SteeringAct:
         """Find the words and the place in one run.
@@ -69,7 +72,7 @@ class Steering:
             InputError: the place is empty, a strength too large, or the branch is not evaluated.
             SelectionError: blocks or heads name what is not there.
         """
-        strongest = max(abs(self.strength), abs(self.outside))
+        strongest = max(abs(self.strength), abs(self.outside), abs(self.together))
         if not strongest <= STRONGEST:
             raise InputError(
                 f"{self.who}: the strength is {strongest:g}, but log-odds have to be between -{STRONGEST:g} and "
@@ -143,6 +146,14 @@ class _WordsBias:
             bias[:, own, :, column] = strength[:, None]
         return bias
 
+    def factors(self, grid: Grid, entry: Entry) -> OuterBias | None:
+        """The sides of the place, 1 inside and -1 outside: their product is 1 where both cells are on one side."""
+        if (entry.branch, entry.index) not in self._columns:
+            return None
+        root, sign = math.sqrt(abs(self._steering.together)), math.copysign(1.0, self._steering.together)
+        side = (2 * self.inside(grid, entry) - 1)[..., None] * root  # (1|image query 1)
+        return OuterBias(side * sign, side)
+
 
 class SteeringAct(Act):
     """One steering at work in one run.
@@ -161,11 +172,13 @@ class SteeringAct(Act):
                 f"{steering.who}: heads is {steering.heads!r}, but this model's layers have {sorted(heads)} heads, so "
                 "single heads can't be named. Set heads to all."
             )
-        self._steering, self._columns = steering, columns
+        self._steering, self._run, self._columns = steering, run, columns
         self._blocks = choose_blocks(steering.blocks, cross)
         self._steps = steps_between(steering.start, steering.end, run.steps)
         self._bias = _WordsBias(steering, run, columns, max(heads))
         self._write = LayerWrite(bias=self._bias) if steering.strength or steering.outside else None
+        holding = steering.together and steering.place is not None
+        self._self_write = LayerWrite(self_bias=self._bias) if holding else None
         self._measured = {self._steps[0], self._steps[-1]} if self._steps else set()
         nearest = min((abs(math.log2(layer.grid(run.latent).cells / CELLS)) for layer in cross), default=0.0)
         self._watched = {s.order for s in cross if abs(math.log2(s.grid(run.latent).cells / CELLS)) == nearest}
@@ -173,21 +186,23 @@ class SteeringAct(Act):
 
     def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
         """The bias, at the chosen blocks and steps, in calls that have the words."""
-        if self._write is None or layer.kind != "cross" or call.step not in self._steps:
+        write = self._write if layer.kind == "cross" else self._self_write
+        if write is None or call.step not in self._steps:
             return None
         mine = layer.block in self._blocks and any((e.branch, e.index) in self._columns for e in call.entries)
-        return self._write if mine else None
+        return write if mine else None
 
     def watches(self, layer: AttentionLayer, call: ModelCall) -> bool:
         """What the strength does is measured at the first and the last steered step, on the grid nearest to 16x16."""
         wanted = call.first_pass and call.step in self._measured and layer.order in self._watched
+        wanted = wanted and layer.kind == "cross"
         return wanted and self.write(layer, call) is not None
 
     def see(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, call: ModelCall, bias: BiasOf) -> None:
         """Add up the words' shares before and after, inside the place and outside."""
         for position, entry in enumerate(call.entries):
             columns, added = self._columns.get((entry.branch, entry.index)), bias(position)
-            if columns is None or added is None or query.shape[1] != grid.cells:
+            if columns is None or not isinstance(added, Tensor) or query.shape[1] != grid.cells:
                 continue
             rows = slice(position * call.images, (position + 1) * call.images)
             repeats = key.shape[1] // entry.tokens
@@ -211,13 +226,15 @@ class SteeringAct(Act):
             lines += self._shares.lines(steering.place is not None)
         if self._bias.covered is not None and steering.outside and bool((self._bias.covered > 0.999).all()):
             lines.append("The mask covers the whole picture, so there is no outside. Paint where the words should be.")
+        if self._write is not None and self._run.controlled:
+            lines.append("A ControlNet has attention of its own: what it holds in place is not moved by words.")
         if skipped:
             lines.append(f"not steered: {reasons_text(skipped)}")
         return "\n".join(lines)
 
     def _what(self) -> str:
         steering = self._steering
-        if self._write is None:
+        if self._write is None and self._self_write is None:
             return "strength 0, nothing was done"
         if not self._steps:
             return "no step lies between start and end, nothing was done"

@@ -12,17 +12,20 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from threading import Lock
 from types import TracebackType
 from typing import Any
 
-import torch.nn.functional as F
-from einops import rearrange
+import torch
 from torch import Tensor, nn
 
 from ...dims import Grid
 from ..record.layers import AttentionLayer, LayerModules
-from .acts import Bias, LayerWrite, ModelCall
+from ..record.recording import Entry
+from ..record.scores import OuterBias
+from .acts import Bias, LayerWrite, ModelCall, SelfBias
+from .attend import attend, attend_with_channels, projected
 
 _REMEMBERED_SETS = 8  # layers may be written with different sets: by block, by step
 
@@ -33,7 +36,7 @@ class WritingState:
     def __init__(self) -> None:
         self.skipped: Counter[str] = Counter()
         self._known: dict[tuple[int, ...], dict[Any, Tensor | None]] = {}
-        self._biases: dict[tuple[int, ...], tuple[Bias, ...]] = {}
+        self._biases: dict[tuple[int, ...], tuple[Bias | SelfBias, ...]] = {}
         self._logged = False
         self._lock = Lock()  # several GPUs may answer parts of one evaluation at the same time
 
@@ -49,7 +52,7 @@ class WritingState:
             self._logged = True
             logging.error("SceneScope: %s could not be written", layer.name, exc_info=error)
 
-    def recall(self, biases: tuple[Bias, ...], key: Any, make: Callable[[], Tensor | None]) -> Tensor | None:
+    def recall(self, biases: tuple[Bias | SelfBias, ...], key: Any, make: Callable[[], Tensor | None]) -> Tensor | None:
         """What `make` gave for these biases and this key; only the newest sets of biases are remembered."""
         name = tuple(map(id, biases))
         with self._lock:
@@ -68,9 +71,11 @@ class Writers:
 
     - The query is replaced, then the key; several acts work one after the other, each on what the one before gave.
     - Biases of all acts are added up, and the rows (batch) of the entries that have one are written in front of
-      `to_out`. Where nothing else owns the layer they become softmax(QK^T/sqrt(d) + bias) V. Where a replace patch or
-      an override owns it, the difference that the bias makes to text attention is added to what the owner gave: exact
-      for owners that add to text attention (IPAdapter's form). Rows without a bias stay as they were, bit for bit.
+      `to_out`. Where nothing else owns the layer they become softmax(QK^T/sqrt(d) + bias) V: of cross-attention by an
+      additive mask, of self-attention, whose mask would be as large as the map, by extra channels. Where a replace
+      patch or an override owns it, the difference that the bias makes to plain attention is added to what the owner
+      gave: exact for owners that add to it (IPAdapter's form). Rows without a bias stay as they were, bit for bit.
+    - Other prompts are mixed in there too: where they count, a cell's attention is to their keys and values.
     - What cannot be written is passed over, counted through `skip`, and the picture goes on.
     - All hooks are removed on leaving, also when entering fails half-way or the model raises.
 
@@ -108,7 +113,7 @@ class Writers:
             for item in self._layers:
                 for module, hook, first in self._hooks_of(item):
                     stack.callback(module.register_forward_hook(hook, prepend=first).remove)
-                if self._biases(item.layer):
+                if self._writes_out(item.layer):
                     out = item.attention.get_submodule("to_out")
                     stack.callback(out.register_forward_pre_hook(self._at_out(item)).remove)
             self._hooks = stack.pop_all()
@@ -121,7 +126,7 @@ class Writers:
         self._seen.clear()
         self._grids.clear()
 
-    def bias_at(self, layer: AttentionLayer, grid: Grid, position: int, like: Tensor) -> Tensor | None:
+    def bias_at(self, layer: AttentionLayer, grid: Grid, position: int, like: Tensor) -> Tensor | OuterBias | None:
         """The sum of all biases of one entry of the call, as this layer's attention is written with.
 
         Args:
@@ -131,9 +136,13 @@ class Writers:
             like: a tensor whose type and device the bias takes.
 
         Returns:
-            (1|image 1|head query token) with one column for each of the entry's tokens, or None where there is none.
+            (1|image 1|head query token) with one column for each of the entry's tokens, of self-attention its factors,
+            or None where there is none.
         """
-        biases, entry = self._biases(layer), self._call.entries[position]
+        entry = self._call.entries[position]
+        if layer.kind == "self":
+            return self._factors(self._self_biases(layer), grid, entry, like)
+        biases = self._biases(layer)
         if not biases:
             return None
 
@@ -143,10 +152,37 @@ class Writers:
 
         return self.state.recall(biases, (grid, entry.branch, entry.index, like.dtype, like.device), make)
 
+    def _factors(self, biases: tuple[SelfBias, ...], grid: Grid, entry: Entry, like: Tensor) -> OuterBias | None:
+        found = [part for bias in biases if (part := bias.factors(grid, entry)) is not None]
+        if not found:
+            return None
+
+        images = max(part.query.shape[0] for part in found)
+
+        def joined(name: str) -> Tensor:
+            parts = [getattr(part, name) for part in found]
+            return torch.cat([part.expand(images, -1, -1) for part in parts], dim=-1).to(like)
+
+        key = (grid, entry.branch, entry.index, like.dtype, like.device)
+        query = self.state.recall(biases, (*key, "query"), partial(joined, "query"))
+        keys = self.state.recall(biases, (*key, "key"), partial(joined, "key"))
+        assert query is not None
+        assert keys is not None
+        return OuterBias(query, keys)
+
     def _biases(self, layer: AttentionLayer) -> tuple[Bias, ...]:
         if layer.kind != "cross":
             return ()
         return tuple(write.bias for write in self._writes.get(layer, ()) if write.bias is not None)
+
+    def _self_biases(self, layer: AttentionLayer) -> tuple[SelfBias, ...]:
+        if layer.kind != "self":
+            return ()
+        return tuple(write.self_bias for write in self._writes.get(layer, ()) if write.self_bias is not None)
+
+    def _writes_out(self, layer: AttentionLayer) -> bool:
+        mixing = layer.kind == "cross" and any(write.mix is not None for write in self._writes.get(layer, ()))
+        return mixing or bool(self._biases(layer) or self._self_biases(layer))
 
     def _hooks_of(self, item: LayerModules) -> list[tuple[nn.Module, Callable[..., Tensor | None], bool]]:
         """Modules, their forward hooks, and whether these go before all others."""
@@ -155,7 +191,7 @@ class Writers:
             replacements = [r for write in self._writes[item.layer] if (r := getattr(write, part)) is not None]
             if replacements:
                 hooks.append((item.attention.get_submodule(name), self._replacing(item, part, replacements), True))
-        if self._biases(item.layer):
+        if self._writes_out(item.layer):
             for name in ("to_q", "to_k", "to_v"):
                 hooks.append((item.attention.get_submodule(name), self._keeping(item.layer, name), False))
         return hooks
@@ -200,38 +236,63 @@ class Writers:
     def _at_out(self, item: LayerModules) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...] | None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
             seen, grid = self._seen.pop(item.layer, {}), self._grids.get(item.transformer)
-            written = self._guarded(item.layer, lambda: self._biased(item.layer, inputs[0], seen, grid))
+            written = self._guarded(item.layer, lambda: self._joined(item, inputs[0], seen, grid))
             return None if written is None else (written, *inputs[1:])
 
         return hook
 
-    def _biased(
-        self, layer: AttentionLayer, given: Tensor, seen: Mapping[str, Tensor], grid: Grid | None
+    def _joined(
+        self, item: LayerModules, given: Tensor, seen: Mapping[str, Tensor], grid: Grid | None
     ) -> Tensor | None:
         """What goes into `to_out` (batch query head*channel) in place of what was given."""
+        layer = item.layer
         entries, images = self._call.entries, self._call.images
         query, key, value = (seen.get(name) for name in ("to_q", "to_k", "to_v"))
         if query is None or key is None or value is None or grid is None:
             self.state.skip(f"{layer.name}: the layer was not called as the host calls it")
             return None
-        tokens = math.lcm(*(entry.tokens for entry in entries))
+        tokens = grid.cells if layer.kind == "self" else math.lcm(*(entry.tokens for entry in entries))
         wanted = (images * len(entries), grid.cells, tokens)
         if (query.shape[0], query.shape[1], key.shape[1]) != wanted or given.shape != query.shape:
             got = " x ".join(map(str, (query.shape[0], query.shape[1], key.shape[1])))
             self.state.skip(f"{layer.name}: another patch changed rows, queries or keys (they are {got})")
             return None
         written: Tensor | None = None
-        for position, entry in enumerate(entries):
-            bias = self.bias_at(layer, grid, position, query)
-            if bias is not None:
-                rows = slice(position * images, (position + 1) * images)
-                mask = bias.repeat(1, 1, 1, tokens // entry.tokens)  # (1|image 1|head query tokens)
-                result = attend(query[rows], key[rows], value[rows], layer.heads, mask)
-                if layer in self._owned:
-                    result = given[rows] + (result - attend(query[rows], key[rows], value[rows], layer.heads))
+        for position in range(len(entries)):
+            rows = slice(position * images, (position + 1) * images)
+            result = self._result(item, grid, position, given[rows], (query[rows], key[rows], value[rows]))
+            if result is not None:
                 written = given.clone() if written is None else written
                 written[rows] = result
         return written
+
+    def _result(
+        self, item: LayerModules, grid: Grid, position: int, given: Tensor, own: tuple[Tensor, Tensor, Tensor]
+    ) -> Tensor | None:
+        """What one entry's rows become; None where they stay."""
+        (query, key, _), layer, entry = own, item.layer, self._call.entries[position]
+        bias, parts = self.bias_at(layer, grid, position, query), self._parts(layer, grid, entry)
+        if bias is None and not parts:
+            return None
+        plain = attend(*own, layer.heads) if bias is None or layer in self._owned else None
+        if isinstance(bias, OuterBias):
+            result = attend_with_channels(*own, layer.heads, bias)
+        elif bias is not None:  # (1|image 1|head query tokens)
+            result = attend(*own, layer.heads, bias.repeat(1, 1, 1, key.shape[1] // entry.tokens))
+        else:
+            assert plain is not None
+            result = plain
+        mixed = result
+        for context, weight in parts:
+            there = attend(query, *projected(item.attention, context, query), layer.heads)
+            mixed = mixed + weight[..., None].to(query) * (there - result)
+        return mixed if layer not in self._owned or plain is None else given + (mixed - plain)
+
+    def _parts(self, layer: AttentionLayer, grid: Grid, entry: Entry) -> list[tuple[Tensor, Tensor]]:
+        if layer.kind != "cross":
+            return []
+        mixes = [write.mix for write in self._writes.get(layer, ()) if write.mix is not None]
+        return [part for mix in mixes for part in mix.parts(grid, entry)]
 
     def _guarded(self, layer: AttentionLayer, write: Callable[[], Tensor | None]) -> Tensor | None:
         try:
@@ -239,27 +300,3 @@ class Writers:
         except Exception as error:  # noqa: BLE001 - the picture must not be lost to it: counted, logged and told
             self.state.failed(layer, error)
             return None
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
-    """Plain attention with an additive mask, by torch's own kernel.
-
-    Args:
-        query: (batch query head*channel), any float type.
-        key: (batch token head*channel).
-        value: (batch token head*channel).
-        heads: attention heads.
-        mask: (1|batch 1|head query token) log-odds, added to the logits; None adds nothing.
-
-    Returns:
-        (batch query head*channel).
-
-    >>> import torch
-    >>> values = torch.tensor([[[0.0], [1.0]]])
-    >>> attend(torch.zeros(1, 1, 1), torch.zeros(1, 2, 1), values, 1, torch.tensor([[[[0.0, 3.0]]]])).item()
-    0.9525741338729858
-    """
-    pattern = "batch token (head channel) -> batch head token channel"
-    q, k, v = (rearrange(each, pattern, head=heads) for each in (query, key, value))
-    joined = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    return rearrange(joined, "batch head query channel -> batch query (head channel)")

@@ -62,6 +62,16 @@ class Finding:
     number: float | None = None
     limit: float | None = None
 
+    @property
+    def guess(self) -> bool:
+        """Whether it rests on a limit that was measured on another model, rather than on the prompt's tokens."""
+        return self.limit is not None
+
+    @property
+    def called(self) -> str:
+        """The verdict as it is told: one that is a guess says so."""
+        return f"{self.kind} (a guess)" if self.guess else self.kind
+
 
 @dataclass(frozen=True)
 class Examined:

@@ -14,6 +14,7 @@ from ..act.steer import Steering
 from ..read.view import viewed_entry
 from ..record.recording import Recording
 from .diagnosis import Diagnosis, diagnose, view_of_words
+from .proof import Proof, prove
 from .repair import Placed
 from .repair import repair as place_again
 from .report import markdown, report_json
@@ -36,6 +37,7 @@ class Examination:
         data: as JSON.
         sheet: (1 height width 3) float32 0..1.
         repair: for Steer Words; empty where nothing is missing.
+        proof: what switching a thing off changed; None without a picture of that.
     """
 
     diagnosis: Diagnosis
@@ -43,12 +45,14 @@ class Examination:
     data: str
     sheet: Tensor
     repair: tuple[Steering, ...]
+    proof: Proof | None = None
 
     @property
     def summary(self) -> str:
         """A line for each thing."""
         findings = [finding for item in self.diagnosis.things for finding in item.findings]
-        return "\n".join(f"{f.kind}: {f.text}" for f in (*findings, *self.diagnosis.others))
+        lines = [f"{f.called}: {f.text}" for f in (*findings, *self.diagnosis.others)]
+        return "\n".join([*lines, *([f"proof: {self.proof.text}"] if self.proof else [])])
 
 
 def examine(
@@ -59,6 +63,8 @@ def examine(
     repair: Repair = "place",
     early: float = 0.25,
     image_index: int = 0,
+    without: Tensor | None = None,
+    dropped: str = "",
 ) -> Examination:
     """Examine a run.
 
@@ -69,9 +75,11 @@ def examine(
         repair: how what is missing shall be brought back.
         early: share of the run after which the early verdict is given; 0 for none.
         image_index: picture of the batch, from 0.
+        without: (image height width 3) 0..1 from the same noise, one thing's words switched off; needs `picture`.
+        dropped: which thing; empty for the first.
 
     Raises:
-        InputError: there is no such picture.
+        InputError: there is no such picture, or `without` cannot be compared with it.
         WordError: the conditioning carries no words, or the things are not among them.
         RecordingError: no cross-attention of the positive prompt was recorded.
     """
@@ -87,15 +95,25 @@ def examine(
             "Prompt Doctor: the positive conditioning doesn't carry its words. Put Trace Words between the CLIP and "
             "CLIP Text Encode."
         )
-    diagnosis = diagnose(recording, things_of(table, words), view, early)
+    things = things_of(table, words)
+    diagnosis = diagnose(recording, things, view, early)
     placed = place_again(recording, diagnosis, view) if repair == "place" else ()
     own = None if picture is None or image_index >= len(picture) else picture[image_index : image_index + 1]
+    proof = None
+    if without is not None:
+        if own is None or image_index >= len(without):
+            raise InputError(
+                f"Prompt Doctor: without has no picture to be compared with number {image_index}. Connect the picture "
+                "of the recorded run to `picture`, and the same without the thing to `without`."
+            )
+        proof = prove(recording, things, view, (own, without[image_index : image_index + 1]), dropped)
     return Examination(
         diagnosis,
-        markdown(diagnosis, placed),
-        report_json(diagnosis, placed),
+        markdown(diagnosis, placed, proof),
+        report_json(diagnosis, placed, proof),
         draw_sheet(recording, diagnosis, view, own, placed),
         _placing(placed) if repair == "place" else _lifting(diagnosis) if repair == "lift" else (),
+        proof,
     )
 
 

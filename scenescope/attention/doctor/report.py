@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from .diagnosis import Diagnosis, Examined, Finding
+from .proof import Proof
 from .repair import Placed
 
 FORMAT = 1
@@ -15,12 +17,13 @@ CALIBRATED = (
 )
 
 
-def markdown(diagnosis: Diagnosis, repair: Sequence[Placed]) -> str:
+def markdown(diagnosis: Diagnosis, repair: Sequence[Placed], proof: Proof | None = None) -> str:
     """Write the report."""
     lines = ["| thing | verdict | beats the others | most like |", "| --- | --- | --- | --- |"]
     lines += [_row(item) for item in diagnosis.things]
     findings = [finding for item in diagnosis.things for finding in item.findings] + list(diagnosis.others)
-    lines += ["", *(f"- **{finding.kind}**: {finding.text}{number_and_limit(finding)}" for finding in findings)]
+    lines += ["", *(f"- **{finding.called}**: {finding.text}{number_and_limit(finding)}" for finding in findings)]
+    lines += ["", f"Proof: {proof.text}"] if proof else []
     if diagnosis.early is not None:
         doubted = ", ".join(f"`{text}`" for text in diagnosis.early) or "none"
         lines += ["", f"Doubted after the first part of the steps: {doubted}."]
@@ -34,7 +37,7 @@ def markdown(diagnosis: Diagnosis, repair: Sequence[Placed]) -> str:
     return "\n".join(lines)
 
 
-def report_json(diagnosis: Diagnosis, repair: Sequence[Placed]) -> str:
+def report_json(diagnosis: Diagnosis, repair: Sequence[Placed], proof: Proof | None = None) -> str:
     """Write the report for programs; of the repair's places their shares of the picture."""
     return json.dumps(
         {
@@ -57,6 +60,7 @@ def report_json(diagnosis: Diagnosis, repair: Sequence[Placed]) -> str:
             "steps": diagnosis.steps,
             "grid": diagnosis.grid,
             "early": diagnosis.early,
+            "proof": None if proof is None else {**asdict(proof), "shown": proof.shown},
             "repair": [
                 {"words": placed.words, "missing": placed.missing, "share": round(float(placed.mask.mean()), 4)}
                 for placed in repair
@@ -81,4 +85,11 @@ def number_and_limit(finding: Finding) -> str:
 
 def _data(finding: Finding) -> dict[str, object]:
     number = None if finding.number is None else round(finding.number, 4)
-    return {"kind": finding.kind, "word": finding.word, "text": finding.text, "number": number, "limit": finding.limit}
+    return {
+        "kind": finding.kind,
+        "word": finding.word,
+        "text": finding.text,
+        "number": number,
+        "limit": finding.limit,
+        "guess": finding.guess,
+    }

@@ -212,6 +212,7 @@ def _report(
         ],
         "cautions": [asdict(caution) for caution in cautions],
         "not recorded": dict(recording.skipped),
+        "acts": recording.about.get("acts"),
     }
 
 

@@ -30,6 +30,7 @@ class RunSpec:
         entries: the conditioning entries.
         seed: of the starting noise, where it is known.
         own_steps: whether the sampler may make other steps than the schedule's, so that only the end tells how many.
+        controlled: whether a ControlNet or the like works in it.
     """
 
     layers: tuple[AttentionLayer, ...]
@@ -39,6 +40,7 @@ class RunSpec:
     entries: tuple[Entry, ...]
     seed: int | None = None
     own_steps: bool = False
+    controlled: bool = False
 
     @property
     def steps(self) -> int:

@@ -74,7 +74,9 @@ class LayerModules:
     transformer: nn.Module
 
 
-def find_layers(unet: nn.Module, kinds: Iterable[Kind] = KINDS) -> tuple[LayerModules, ...]:
+def find_layers(
+    unet: nn.Module, kinds: Iterable[Kind] = KINDS, who: str = "Record Attention"
+) -> tuple[LayerModules, ...]:
     """Find every attention site of a U-Net in forward order.
 
     Source: host contract, ComfyUI 0.33 `openaimodel.UNetModel`: module names
@@ -83,6 +85,7 @@ def find_layers(unet: nn.Module, kinds: Iterable[Kind] = KINDS) -> tuple[LayerMo
     Args:
         unet: the diffusion model; SD1.5, SD2 and SDXL layouts are found alike.
         kinds: which attentions to look for.
+        who: begins the message.
 
     Returns:
         The sites; cross before self within a block, blocks as they run.
@@ -110,8 +113,8 @@ def find_layers(unet: nn.Module, kinds: Iterable[Kind] = KINDS) -> tuple[LayerMo
         order += 1
     if not order:
         raise HostError(
-            f"Record Attention: this model ({type(unet).__name__}) has no transformer blocks of an SD1.5, SD2 or SDXL "
-            "U-Net. Load such a checkpoint, and record before compiling."
+            f"{who}: this model ({type(unet).__name__}) has no transformer blocks of an SD1.5, SD2 or SDXL "
+            "U-Net. Load such a checkpoint, and leave it uncompiled."
         )
     return tuple(found)
 

@@ -25,7 +25,7 @@ from .evaluation import Coming, Evaluation
 from .layers import AttentionLayer
 from .recording import Address, AttentionMap, Entry, Projection, Recording
 from .reducers import Constants, Pooled, RegionMean, SelfReducer, Unreduced, reduce_heads
-from .scores import CHUNK_BYTES, attention_in_chunks, fold_repeats
+from .scores import CHUNK_BYTES, OuterBias, attention_in_chunks, fold_repeats
 from .selection import Branch, Selection
 from .steps import KeptSteps
 
@@ -36,7 +36,7 @@ class _Pair:
 
     query: Tensor
     key: Tensor
-    bias: Tensor | None
+    bias: Tensor | OuterBias | None
 
 
 class Recorder:
@@ -133,7 +133,7 @@ class Recorder:
         key: Tensor,
         grid: Grid,
         entries: Sequence[Entry],
-        bias: Callable[[int], Tensor | None] | None = None,
+        bias: Callable[[int], Tensor | OuterBias | None] | None = None,
     ) -> None:
         """Record one site of the evaluation under way.
 
@@ -244,7 +244,7 @@ class Recorder:
 
     def _cross(self, pair: _Pair, layer: AttentionLayer, tokens: int) -> Tensor:
         whole = Unreduced(pair.query.shape[1], self._selection.precision)
-        bias = None if pair.bias is None else pair.bias.repeat(1, 1, 1, pair.key.shape[1] // tokens)
+        bias = pair.bias.repeat(1, 1, 1, pair.key.shape[1] // tokens) if isinstance(pair.bias, Tensor) else pair.bias
         chunks = attention_in_chunks(pair.query, pair.key, layer.heads, bias=bias, chunk_bytes=self._chunk_bytes)
         for rows, maps in chunks:
             whole.add(rows, reduce_heads(fold_repeats(maps, tokens), self._selection.heads))
@@ -262,7 +262,8 @@ class Recorder:
             reducer = Unreduced(pair.query.shape[1], self._selection.precision)
         else:
             reducer = Pooled(grid, target, self._constants)
-        for rows, maps in attention_in_chunks(pair.query, pair.key, layer.heads, chunk_bytes=self._chunk_bytes):
+        chunks = attention_in_chunks(pair.query, pair.key, layer.heads, bias=pair.bias, chunk_bytes=self._chunk_bytes)
+        for rows, maps in chunks:
             reducer.add(rows, reduce_heads(maps, self._selection.heads))
         return reducer.result().to(dtype=self._selection.precision), target
 

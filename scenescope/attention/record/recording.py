@@ -205,6 +205,7 @@ class Recording:
         size = f"{len(self.maps)} maps, {bytes_text(self.bytes_held)}"
         lines = [f"{size}: {blocks} blocks, {steps} of {self.steps} steps, {images}"]
         lines += [f"made on {grid} by layers of another grid: {count} maps" for grid, count in self.odd_grids()]
+        lines += [str(self.about["acts"])] if self.about.get("acts") else []
         lines += [f"not recorded: {reason} ({count} times)" for reason, count in self.skipped.items()]
         return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
@@ -11,6 +12,27 @@ from torch import Tensor
 from ...errors import InputError
 
 CHUNK_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class OuterBias:
+    """Log-odds between the cells of a picture, as factors: whole it would be as large as the map.
+
+    Args:
+        query: (1|batch query rank) float.
+        key: (1|batch key rank) float; the bias of a query and a key is the product of their factors, summed over ranks.
+    """
+
+    query: Tensor
+    key: Tensor
+
+    def rows(self, part: slice) -> Tensor:
+        """(1|batch 1 query key) float32 of a few queries.
+
+        >>> OuterBias(torch.tensor([[[1.0], [-1.0]]]), torch.tensor([[[2.0], [0.5]]])).rows(slice(1, 2)).tolist()
+        [[[[-2.0, -0.5]]]]
+        """
+        return (self.query[:, part].float() @ self.key.float().transpose(-1, -2))[:, None]
 
 
 def attention_scores(query: Tensor, key: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
@@ -45,7 +67,7 @@ def attention_scores(query: Tensor, key: Tensor, heads: int, bias: Tensor | None
 
 
 def attention_in_chunks(
-    query: Tensor, key: Tensor, heads: int, *, bias: Tensor | None = None, chunk_bytes: int = CHUNK_BYTES
+    query: Tensor, key: Tensor, heads: int, *, bias: Tensor | OuterBias | None = None, chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[tuple[slice, Tensor]]:
     """Compute the attention map over a few queries at a time, so that it is never held whole.
 
@@ -53,7 +75,7 @@ def attention_in_chunks(
         query: (batch query head*channel), any float type.
         key: (batch key head*channel), any float type.
         heads: attention heads.
-        bias: as `attention_scores` takes it.
+        bias: as `attention_scores` takes it, or its factors.
         chunk_bytes: the most that one chunk of float32 maps may take.
 
     Yields:
@@ -68,7 +90,8 @@ def attention_in_chunks(
     key = key.float()  # once, not for each chunk
     for start in range(0, query.shape[1], rows):
         part = slice(start, min(start + rows, query.shape[1]))
-        yield part, attention_scores(query[:, part], key, heads, None if bias is None else bias[:, :, part])
+        own = bias.rows(part) if isinstance(bias, OuterBias) else None if bias is None else bias[:, :, part]
+        yield part, attention_scores(query[:, part], key, heads, own)
 
 
 def fold_repeats(maps: Tensor, tokens: int) -> Tensor:

@@ -78,7 +78,7 @@ def test_one_kind_alone_keeps_the_numbering_of_both():
 
 def test_a_model_that_is_no_u_net_is_refused_with_a_way_out():
     """Oracle: the message."""
-    with pytest.raises(HostError, match=r"Sequential\) has no transformer blocks.*record before compiling"):
+    with pytest.raises(HostError, match=r"Sequential\) has no transformer blocks.*leave it uncompiled"):
         find_layers(torch.nn.Sequential(torch.nn.Linear(2, 2)))
 
 

@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 from pack.host.acting.region import GatingRegion, gated, region_mask, with_region
 from pack.scenescope.attention.act.region import RegionTrack, region_of
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import InputError, WordError
+from pack.scenescope.resample import resize
 from pack.tests.host.acting.test_steering import apart, hooks, prompt, run, table
 from pack.tests.support.host.runs import Run, conditioning, sample
 
 SETTINGS = Run(steps=4)
 OTHER = conditioning(seed=5)
+GRIDS = (Grid(8, 12), Grid(4, 6), Grid(2, 3), Grid(1, 2))
 
 
 class Held(RegionTrack):
@@ -58,6 +61,85 @@ def test_a_region_gates_as_the_hosts_own_masks_do(sd15: Any) -> None:
     left, right = half(), 1 - half()
     masked = prompt(mask=right) + conditioning(seed=5, mask=left)
     assert apart(gating(sd15, half()), run(sd15, SETTINGS, positive=masked)) < 1e-5
+
+
+def in_one_pass(model: Any, mask: torch.Tensor, settings: Run = SETTINGS, other: Any = OTHER) -> torch.Tensor:
+    """The same with the inside prompt mixed into the base's attention."""
+    track = Held(mask)
+    model = with_region(model, GatingRegion("circle", track, freeze=0.0, by_attention=True), None)
+    return run(model, settings, positive=gated(prompt(), other, track, 1.0))
+
+
+@pytest.mark.parametrize("tokens", [77, 154])
+def test_in_one_pass_a_region_of_everything_or_nothing_is_one_prompt_alone(sd15: Any, tokens: int) -> None:
+    """Oracle: each prompt alone; the inside prompt may be longer than the base's."""
+    other = conditioning(tokens, seed=5)
+    inside, base = run(sd15, SETTINGS, positive=other), run(sd15, SETTINGS)
+    assert apart(in_one_pass(sd15, torch.ones(1, 8, 12), other=other), inside) < 1e-4
+    assert apart(in_one_pass(sd15, torch.zeros(1, 8, 12), other=other), base) < 1e-5
+
+
+def test_in_one_pass_each_cell_attends_to_its_own_prompt(sd15: Any) -> None:
+    """Oracle: an owner of every block that computes both prompts and puts halves together; calls are counted."""
+    calls: list[int] = []
+
+    def wrapper(apply_model: Any, options: dict[str, Any]) -> Any:
+        calls.append(len(options["cond_or_uncond"]))
+        return apply_model(options["input"], options["timestep"], **options["c"])
+
+    model = sd15.clone()
+    model.set_model_unet_function_wrapper(wrapper)
+    latent = in_one_pass(model, half())
+    assert calls == [2] * SETTINGS.steps  # the negative and the base: no third row
+    wanted = run(by_halves(sd15, OTHER[0][0]), SETTINGS)
+    assert apart(latent, wanted) < 1e-4
+    assert apart(latent, run(sd15, SETTINGS)) > 0.01
+
+
+def by_halves(model: Any, text: torch.Tensor) -> Any:
+    """The host's own replace slot on every block: the left half of the positive's cells looks at another prompt."""
+    owner = model.clone()
+    unet = owner.model.diffusion_model
+    blocks = {("middle", 0): unet.middle_block}
+    blocks |= {("input", number): unet.input_blocks[number] for number in (1, 2, 4, 5, 7, 8)}
+    blocks |= {("output", number): unet.output_blocks[number] for number in range(3, 12)}
+    for (section, number), block in blocks.items():
+        (layer,) = (part.attn2 for part in block.modules() if hasattr(part, "attn2"))
+
+        def replaced(q: Any, k: Any, v: Any, extra: dict[str, Any], layer: Any = layer) -> Any:
+            own = attention_pytorch(q, k, v, extra["n_heads"])
+            there = attention_pytorch(q[1:], layer.to_k(text), layer.to_v(text), extra["n_heads"])
+            grid = next(grid for grid in GRIDS if grid.cells == q.shape[1])
+            left = resize(half(), grid).flatten(1)[..., None]
+            return torch.cat([own[:1], torch.lerp(own[1:], there, left)])  # the negative is first
+
+        owner.set_model_attn2_replace(replaced, section, number)
+    return owner
+
+
+def test_a_prompt_that_needs_a_pass_of_its_own_gets_it_and_the_node_says_why(sd15: Any, monkeypatch: Any) -> None:
+    """Oracle: the run that mixes predictions, bit for bit; the sentence."""
+    said: list[str] = []
+    monkeypatch.setattr("pack.host.acting.run.say_on_node", lambda node, text: said.append(text))
+    other = conditioning(seed=5, strength=0.5)
+    latents = []
+    for by_attention in (True, False):
+        track = Held(half())
+        model = with_region(sd15, GatingRegion("circle", track, freeze=0.0, by_attention=by_attention), None)
+        latents.append(run(model, SETTINGS, positive=gated(prompt(), other, track, 1.0)))
+    assert torch.equal(*latents)
+    assert ["has a pass of its own: it has a strength" in text for text in said] == [True, False]
+
+
+def test_two_regions_in_one_pass_share_the_picture(sd15: Any) -> None:
+    """Oracle: the second prompt alone where its region is everything, whatever the first one's is."""
+    tracks = Held(half()), Held(torch.ones(1, 8, 12))
+    model, positive = sd15, prompt()
+    for track, seed in zip(tracks, (5, 6), strict=True):
+        model = with_region(model, GatingRegion("circle", track, freeze=0.0, by_attention=True), None)
+        positive = gated(positive, conditioning(seed=seed), track, 1.0)
+    wanted = run(sd15, SETTINGS, positive=conditioning(seed=6))
+    assert apart(run(model, SETTINGS, positive=positive), wanted) < 1e-4
 
 
 def test_before_there_is_a_region_the_base_has_all_of_the_picture(sd15: Any) -> None:

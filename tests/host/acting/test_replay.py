@@ -7,14 +7,20 @@ from typing import Any
 
 import pytest
 import torch
+from comfy.ldm.modules.attention import optimized_attention
+from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+from comfy_extras.nodes_sag import SelfAttentionGuidance
 from pack.host.acting.run import with_act
 from pack.host.prompts.text import TOKENS_KEY
 from pack.host.recording.unet import record_attention
+from pack.scenescope.attention.act.align import align_columns
+from pack.scenescope.attention.act.blend import region_of_words
 from pack.scenescope.attention.act.replay import Playing, Replay
 from pack.scenescope.attention.record.recording import Recording
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.attention.words.tokens import Token, TokenTable
 from pack.scenescope.errors import InputError, RecordingError
+from pack.tests.host.acting.test_steering import replaced
 from pack.tests.support.host.runs import Run, conditioning, sample
 
 pytestmark = pytest.mark.filterwarnings("ignore:Should have t:UserWarning:torchsde")
@@ -52,10 +58,25 @@ def replaying(model: Any, recording: Recording, playing: Playing = WHOLE) -> Any
     return with_act(model, Replay(recording, playing))
 
 
-@pytest.mark.parametrize("sampler", ["euler", "heun", "dpm_2", "dpmpp_2m", "euler_ancestral", "dpmpp_sde"])
-def test_a_run_replayed_onto_itself_is_the_same_bit_for_bit(sd15, sampler: str):
+SAMPLERS = (
+    "euler",
+    "heun",
+    "dpm_2",
+    "dpmpp_2m",
+    "euler_ancestral",
+    "dpmpp_sde",
+    "lcm",
+    "uni_pc",
+    "ddim",
+    "res_multistep",
+)
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, "dpmpp_3m_sde", "heunpp2", "ipndm"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_run_replayed_onto_itself_is_the_same_bit_for_bit(sd15, sampler: str, steps: int):
     """Oracle: the recorded run's own latent."""
-    settings = Run(sampler=sampler, steps=3)
+    settings = Run(sampler=sampler, steps=steps, size=(8, 8))
     recording, latent = recorded(sd15, settings)
     assert torch.equal(run(replaying(sd15, recording), settings), latent)
 
@@ -121,7 +142,7 @@ def test_nothing_is_left_behind_also_after_an_error(sd15):
     plain = run(sd15, settings)
     recording, _ = recorded(sd15, settings)
     run(replaying(sd15, recording), settings)
-    with pytest.raises(InputError, match="expected 8x8"):
+    with pytest.raises(InputError, match="has 8x12 latent cells, and this run has 8x8"):
         run(replaying(sd15, recording), replace(settings, size=(8, 8)))
 
     def stop(*_: Any) -> None:
@@ -142,3 +163,108 @@ def test_a_recording_without_queries_is_refused_before_anything_is_sampled(sd15)
     with pytest.raises(RecordingError, match="Switch on keep_queries"):
         run(replaying(sd15, recording, Playing()), settings, callback=lambda step, *_: steps.append(step))
     assert steps == []
+
+
+def beside_an_override(model: Any) -> Any:
+    """A node that owns the override slot, and turns attention's output down."""
+    owner = model.clone()
+
+    def override(function: Any, *args: Any, **kwargs: Any) -> Any:
+        return 0.9 * function(*args, **kwargs)
+
+    owner.model_options.setdefault("transformer_options", {})["optimized_attention_override"] = override
+    return owner
+
+
+BESIDE = {
+    "sag": lambda model: SelfAttentionGuidance.execute(model, 0.5, 2.0)[0],
+    "pag": lambda model: PerturbedAttentionGuidance.execute(model, 3.0)[0],
+    "owner": replaced,
+    "override": beside_an_override,
+}
+
+
+@pytest.mark.parametrize("name", list(BESIDE))
+def test_beside_other_patches_a_run_replayed_onto_itself_is_the_same_bit_for_bit(sd15, name: str):
+    """Oracle: the recorded run's own latent, with the other patch put on before the replay, or after it."""
+    settings, patched = Run(size=(16, 16), steps=3), BESIDE[name]
+    recording, latent = recorded(patched(sd15), settings)
+    assert torch.equal(run(replaying(patched(sd15), recording), settings), latent)
+    assert torch.equal(run(patched(replaying(sd15, recording)), settings), latent)
+
+
+def test_an_owner_of_a_slot_is_handed_the_recorded_queries(sd15):
+    """Oracle: the recording, for an owner that keeps what it is given, while another prompt is sampled."""
+    settings, given = Run(steps=2), []
+    recording, _ = recorded(sd15, settings)
+    owner = sd15.clone()
+
+    def keeping(q: Any, k: Any, v: Any, extra: dict[str, Any]) -> Any:
+        given.append(q.clone())
+        return optimized_attention(q, k, v, extra["n_heads"])
+
+    owner.set_model_attn2_replace(keeping, "output", 9)
+    run(replaying(owner, recording, replace(WHOLE, branches=("positive",))), settings, prompt("a blue circle", seed=3))
+    wanted = [
+        pair.query
+        for at, pair in sorted(recording.projections.items(), key=lambda item: item[0].step)
+        if (at.branch, at.kind, at.block) == ("positive", "cross", "output 9")
+    ]
+    assert len(given) == len(wanted) == 2
+    assert all(torch.equal(whole[1:], row) for whole, row in zip(given, wanted, strict=True))  # the negative is first
+
+
+def test_a_longer_prompt_and_a_batch_play_what_one_picture_of_a_short_prompt_recorded(sd15):
+    """Oracle: the recorded queries in each picture, which a recorder sees; nothing is skipped."""
+    settings = Run(steps=2)
+    recording, _ = recorded(sd15, settings)
+    model = replaying(sd15, recording, replace(WHOLE, branches=("positive",)))
+    watched, book = record_attention(model, EVERYTHING)
+    long = prompt(" ".join(["a big red circle", *(f"word{at}" for at in range(80))]), 154, seed=3)
+    latent = run(watched, replace(settings, batch=2), long)
+    seen = book.find(latent)[0]
+    assert latent.isfinite().all()
+    assert not seen.skipped
+    for at, pair in recording.projections.items():
+        if at.branch == "positive":
+            assert torch.equal(seen.projections[at].query, pair.query.expand(2, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("steps", "changes", "said"),
+    [
+        (20, {}, ""),
+        (20, {"seed": 5}, "The seed is 5, the recorded run's was 0"),
+        (20, {"steps": 40, "sampler": "dpmpp_2m"}, ""),
+        (4, {"steps": 20}, "The schedules differ"),
+    ],
+)
+def test_another_seed_or_a_schedule_that_is_far_is_told(sd15, monkeypatch, steps: int, changes: dict, said: str):
+    """Oracle: the sentences, and none where there is nothing to say: forty steps have near ones on a tape of twenty."""
+    told: list[str] = []
+    monkeypatch.setattr("pack.host.acting.run.say_on_node", lambda node, text: told.append(text))
+    settings = Run(steps=steps, scheduler="karras", size=(8, 8), cfg=1.0)
+    few = replace(EVERYTHING, keep_self_queries=False, blocks="middle 0")
+    recording, _ = recorded(sd15, settings, few)
+    run(replaying(sd15, recording, Playing()), replace(settings, **changes))
+    assert said in told[-1]
+    assert ("The schedules differ" in told[-1], "The seed is" in told[-1]) == ("schedules" in said, "seed" in said)
+
+
+def test_around_free_words_the_recorded_queries_are_played_to_the_end(sd15):
+    """Oracle: the recorded queries, cell by cell, at the last step, which cross_until leaves free."""
+    settings = Run(steps=4)
+    recording, _ = recorded(sd15, settings)
+    entry = recording.entry("positive", 0)
+    free = region_of_words(recording, entry, entry, align_columns(77, 77), "circle")[0].flatten() > 0
+    assert 0 < free.sum() < free.numel()
+    playing = Playing(cross=0.25, free_words="circle")
+    watched, book = record_attention(replaying(sd15, recording, playing), EVERYTHING)
+    seen = book.find(run(watched, settings, prompt("a blue circle", seed=3)))[0]
+    (at,) = (
+        at
+        for at in recording.projections
+        if (at.branch, at.kind, at.block, at.step) == ("positive", "cross", "input 1", 3)
+    )
+    own, theirs = seen.projections[at].query[0], recording.projections[at].query[0]
+    assert torch.equal((own == theirs).all(dim=-1), ~free)

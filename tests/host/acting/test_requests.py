@@ -43,11 +43,25 @@ def test_a_batch_of_masks_is_one_for_each_line_or_one_for_each_picture():
     assert [tuple(place.mask.shape) for place in apart] == [(1, 6, 6), (1, 3, 5)]
 
 
+def test_each_colour_of_a_painted_picture_is_a_lines_place_between_masks_and_boxes():
+    """Oracle: by hand: blue lies above red, black is nothing."""
+    painted = torch.zeros(1, 8, 8, 3)
+    painted[0, :2, :4, 2], painted[0, 4:, 4:, 0] = 1.0, 1.0
+    box = {"x": 8, "y": 16, "width": 24, "height": 40}
+    mask, blue, red, last = places_of("a\nb\nc\nd", [torch.ones(8, 8)], [box], painted)
+    assert torch.equal(blue.mask[0], painted[0, ..., 2])
+    assert torch.equal(red.mask[0], painted[0, ..., 0])
+    assert (mask.mask.sum(), last.boxes) == (64, ((1.0, 2.0, 3.0, 5.0),))
+
+
 @pytest.mark.parametrize(
     ("masks", "said"),
     [
-        ([torch.ones(3, 6, 6)], "3 places for 2 lines"),
-        ([torch.ones(6, 6), torch.ones(3, 5), torch.ones(6, 6), torch.ones(6, 6)], "masks of different sizes"),
+        ([torch.ones(3, 6, 6)], "there are 3 places but only 2 lines of words"),
+        (
+            [torch.ones(6, 6), torch.ones(3, 5), torch.ones(6, 6), torch.ones(6, 6)],
+            "4 masks of different sizes can't be a batch for 2 lines",
+        ),
     ],
 )
 def test_masks_that_do_not_fit_the_lines_are_refused(masks: list[torch.Tensor], said: str):
@@ -67,7 +81,7 @@ def test_what_is_lifted_gets_free_space_and_the_others_are_held_where_they_were(
     with pytest.raises(WordError, match="dog"):
         keeping_others(recording, "dog", Odds())
     wordless, _ = recording_of(sd15, EACH, positive=conditioning(seed=1))
-    with pytest.raises(WordError, match="carries no words"):
+    with pytest.raises(WordError, match="doesn't carry the words of the positive prompt"):
         keeping_others(wordless, "circle", Odds())
 
 

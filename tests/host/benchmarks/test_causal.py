@@ -7,10 +7,11 @@ import argparse
 import numpy as np
 import pytest
 import torch
-from pack.benchmarks.causal import ALL, CONTROL, Subject, covered, measure, table
+from pack.benchmarks.causal import ALL, CONTROL, Subject, measure, table
 from pack.benchmarks.replay import edit_of
 from pack.demo.measure import layouts
 from pack.host.demo import load_demo_model
+from pack.scenescope.attention.doctor.proof import covered
 
 
 @pytest.fixture(scope="module")
