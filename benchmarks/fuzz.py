@@ -239,13 +239,15 @@ def sound_graph(info: dict[str, Any]) -> dict[str, Any]:
         "sampler": one("KSampler", model=["record", 0], latent_image=["size", 0], steps=2, **pair),
         "frozen": one("SceneScope_AttentionMaps", recorder=["record", 1], result=["sampler", 0]),
         "sampled": one(
-            "SceneScope_SampleAndRecord", model=model, latent_image=["size", 0], steps=2, keep_queries=True, **pair
+            "SceneScope_SampleAndRecord", model=model, latent_image=["size", 0], steps=2, keep_queries=True,
+            attention="cross and self", **pair,
         ),
         "decoded": one("VAEDecode", samples=["sampled", 0], vae=vae),
         "shapes": one("SceneScope_BlockShapes", model=model),
         "heatmap": one("SceneScope_TokenHeatmap", attention_maps=maps, words="circle"),
         "overlay": one("SceneScope_HeatmapOverlay", image=["decoded", 0], mask=["heatmap", 1]),
         "mask": one("SceneScope_MapToMask", mask=["heatmap", 1], attention_maps=maps),
+        "self": one("SceneScope_SelfAttention", attention_maps=maps, mask=["heatmap", 1], picture=["decoded", 0]),
         "ask": one("SceneScope_AskAgain", model=model, attention_maps=maps, conditioning=["text", 0]),
         "compare": one("SceneScope_CompareMaps", before=maps, after=maps),
         "save_maps": one("SceneScope_SaveMaps", maps=maps),

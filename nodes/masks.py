@@ -1,4 +1,4 @@
-"""From maps to masks that other nodes can use."""
+"""From maps to masks that other nodes can use, and what belongs together in a picture."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..host.editor.messages import say_on_node
-from ..scenescope.attention.read.masks import CUTS, cut_masks, refine_by
+from ..host.prompts.words import picture_size
+from ..scenescope.attention.draw.affinity import draw_components, draw_seen
+from ..scenescope.attention.draw.render import Style
+from ..scenescope.attention.read.affinity import GRID_CHOICES
+from ..scenescope.attention.read.masks import CUTS, cut_masks, refine_by, self_attention
 from .widgets.declare import choice, number, whole
 from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
+from .widgets.view import BRANCHES, COLOURS, COLOURS_TIP
 
 
 class MapToMask(io.ComfyNode):
@@ -69,4 +74,66 @@ class MapToMask(io.ComfyNode):
         return io.NodeOutput(found.masks, found.mean_iou, ui=ui.PreviewMask(found.masks, cls=cls))
 
 
-NODES: list[Any] = [MapToMask]
+class SelfAttentionMap(io.ComfyNode):
+    """Recorded self-attention in; what a place looks at, or what belongs together, out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs: the maps, from where to look, and how to draw it."""
+        return io.Schema(
+            node_id="SceneScope_SelfAttention",
+            display_name="Self-Attention Map",
+            category=CATEGORY,
+            description="Shows what belongs together in the picture: where a point or a mask looks when it looks at "
+            "the picture itself, or the leading components of all places.",
+            search_aliases=["self attention", "is_cross", "affinity", "pca", "principal components", "segmentation"],
+            inputs=[
+                AttentionMaps.Input("attention_maps", tooltip="A run recorded with attention `cross and self`."),
+                choice("show", ("components", "point", "mask"))(
+                    "components: the patterns by which places differ most in what they look at; the default, because "
+                    "it needs no place. point: where one place looks. mask: the mean over the places of a mask."
+                ),
+                number("x", 0.5, 0.0, 1.0, 0.01)("For point: the share of the width, from the left."),
+                number("y", 0.5, 0.0, 1.0, 0.01)("For point: the share of the height, from the top."),
+                whole("count", 3, 1, 12)(
+                    "For components: how many; each says how much of the differences it explains."
+                ),
+                choice("grid", GRID_CHOICES)(
+                    "Which of the recorded grids: auto is the one nearest to 16x16 cells. The components of a grid of "
+                    "4096 cells take half a minute."
+                ),
+                choice("branch", BRANCHES)("Which prompt's half of the run."),
+                choice("colours", COLOURS)(COLOURS_TIP),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="For mask: where to look from; a map for each of a batch."
+                ),
+                io.Image.Input("picture", optional=True, tooltip="The decoded picture; MASK takes its size in pixels."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="IMAGE", tooltip="The maps on one sheet, a row for each picture."),
+                io.Mask.Output(
+                    display_name="MASK",
+                    tooltip="The maps, 0 to 1, for each map one per picture. In components 0.5 is neither side.",
+                ),
+                io.String.Output(display_name="REPORT", tooltip="The numbers as JSON."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @takes_pictures
+    def execute(
+        cls, attention_maps, show, count, grid, branch, colours, mask=None, picture=None, **at
+    ) -> io.NodeOutput:
+        """Average, look, draw."""
+        attention = self_attention(attention_maps, branch)
+        style = Style(picture_size(attention_maps, picture), colours)
+        if show == "components":
+            figure = draw_components(attention, count, grid, style)
+        else:
+            figure = draw_seen(attention, (at["x"], at["y"]) if show == "point" else mask, grid, style)
+        shown = ui.PreviewImage(figure.images, cls=cls)
+        return io.NodeOutput(figure.images, figure.masks, figure.report, ui=shown)
+
+
+NODES: list[Any] = [MapToMask, SelfAttentionMap]

@@ -31,14 +31,14 @@ title => {{
 
 
 def put(editor: Editor, name: str) -> None:
-    """Search for a node as a person does, and put the first that is found on the canvas."""
+    """Search for a node as a person does, and put it on the canvas: it hangs on the pointer until a click."""
     editor.page.mouse.dblclick(800, 500)
     editor.page.wait_for_function("() => document.activeElement.matches('input')")
     editor.page.keyboard.type(name)
-    editor.page.get_by_text(name, exact=True).first.wait_for()
-    editor.page.keyboard.press("Enter")
-    editor.page.mouse.click(700, 200)
+    editor.page.get_by_text(name, exact=True).first.click()
     editor.page.wait_for_function("title => app.graph.nodes.some(node => node.title === title)", arg=name)
+    editor.page.mouse.move(600, 250)
+    editor.page.mouse.click(700, 200)
     editor.drawn()
 
 

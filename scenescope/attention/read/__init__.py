@@ -1,6 +1,7 @@
 """Reading a recording: one map for each word, how far to trust it, and what follows from it.
 
 Reading order: `view` (which maps), `heatmap` (their mean on one grid), `normalise` (scales), `cautions` (how far to
-trust them), `masks` (from a map to a mask), `ask` (words that were not in the prompt), `compare` (two runs), `join`
-(several runs as one), `live` (maps that grow while a run is sampled).
+trust them), `masks` (from a map to a mask), `affinity` (what belongs together, by self-attention), `ask` (words that
+were not in the prompt), `compare` (two runs), `join` (several runs as one), `live` (maps that grow while a run is
+sampled).
 """

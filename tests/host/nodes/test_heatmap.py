@@ -15,9 +15,10 @@ from pack.host.recording.ask import question_of
 from pack.host.recording.unet import record_attention
 from pack.nodes.ask import AskAgain, CompareMaps
 from pack.nodes.heatmap import HeatmapOverlay, TokenHeatmap
-from pack.nodes.masks import MapToMask
+from pack.nodes.masks import MapToMask, SelfAttentionMap
 from pack.scenescope.attention.read.ask import ask
 from pack.scenescope.attention.read.heatmap import heatmaps
+from pack.scenescope.attention.read.masks import self_attention
 from pack.scenescope.attention.read.view import View
 from pack.scenescope.attention.record.recording import Recording
 from pack.scenescope.attention.record.selection import Selection
@@ -192,6 +193,27 @@ def test_a_mask_is_cut_refined_and_measured(sd15):
         call(MapToMask, mask=maps, refine=1)
     with pytest.raises(RecordingError, match="cross and self"):
         call(MapToMask, mask=maps, refine=1, attention_maps=recorded(sd15, selection=Selection()))
+
+
+def test_self_attention_is_seen_from_a_point_from_a_mask_and_as_components(sd15):
+    """Oracle: the recording's own aggregate: a mask of all places sees the mean of its rows; the sentences."""
+    recording = recorded(sd15)
+    attention = self_attention(recording)
+    picture = torch.rand(1, *(8 * side for side in recording.latent), 3)
+    _, parts, report = call(SelfAttentionMap, attention_maps=recording, picture=picture, count=2).result
+    assert parts.shape == (2, *picture.shape[1:3])
+    assert sum(json.loads(report)["shares of the differences"][0]) <= 1
+    sheet, point, _ = call(SelfAttentionMap, attention_maps=recording, show="point", grid="coarsest").result
+    assert sheet.min() < sheet.max()
+    assert point.amax() == pytest.approx(1, abs=0.05)
+    white = torch.ones(1, 8, 8)
+    _, _, report = call(SelfAttentionMap, attention_maps=recording, show="mask", mask=white, grid="finest").result
+    finest = attention[max(attention, key=lambda grid: grid.cells)]
+    assert json.loads(report)["largest share"] == pytest.approx(float(finest.mean(dim=1).amax()), rel=1e-4)
+    with pytest.raises(InputError, match="no mask is connected"):
+        call(SelfAttentionMap, attention_maps=recording, show="mask")
+    with pytest.raises(RecordingError, match="cross and self"):
+        call(SelfAttentionMap, attention_maps=recorded(sd15, selection=Selection()))
 
 
 @pytest.mark.parametrize("name", ["sd15", "sd2", "sdxl"])
