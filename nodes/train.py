@@ -32,9 +32,9 @@ class TrainSettings(io.ComfyNode):
                     "preset",
                     options=options,
                     tooltip="lora: the new tokens and small additions to U-Net and text encoder; a state of some 110 "
-                    "MB on disk, and the default. full: the reference, which trains all weights: for SD1.5 about 15 GB "
-                    "of memory, 16 bytes for each weight, and a state of 12 GB on disk. Choosing one sets all settings "
-                    "below to its values.",
+                    "MB on disk, and the default. full: the reference, which trains all weights: for SD1.5 about 10 GB "
+                    "of memory in half precision and a state of 8 GB on disk, in float32 18 and 12. Choosing one sets "
+                    "all settings below to its values.",
                 )
             ],
             outputs=[Settings.Output(display_name="SETTINGS", tooltip="For Train Concepts.")],
@@ -105,7 +105,7 @@ def _keeping_inputs() -> list[io.Input]:
         ),
         whole("save_every", 50, 1, 100_000, advanced=True)(
             "How often the state is saved, in steps. A cancelled run saves its last step anyway; this is for "
-            "crashes. The state of lora takes about 110 MB at rank 16, that of full 12 GB."
+            "crashes. The state of lora takes about 110 MB at rank 16, that of full 8 GB, or 12 in float32."
         ),
         switch("checkpointing", advanced=True)(
             "Compute blocks twice instead of keeping what they computed: less memory, about a third more time, "

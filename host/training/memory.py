@@ -20,7 +20,11 @@ from .text_encoder import encoder_of
 HELD = {("half", False): 1024, ("half", True): 213, ("single", False): 1507, ("single", True): 369}
 """Bytes that a step of phase 2 holds beyond what stays, for each latent cell and channel of the first level, by
 precision and checkpointing: counted from shapes at 512x512."""
-SINGLE_BYTES = 4
+SINGLE_BYTES, HALF_BYTES = 4, 2
+MOMENTS_BYTES = 2 + 8 / 256
+"""Of both small moments of a weight: a byte each, and of each 256 their exponent, four bytes."""
+GROUP_BYTES = 2**28
+"""What the small optimiser computes with at a time."""
 
 
 def with_precision(settings: Settings, device: torch.device) -> Settings:
@@ -52,8 +56,22 @@ def memory_wanted(model: Any, clip: Any, scene: Scene, settings: Settings, *, ch
     trained = _trained(unet, settings) + (_trained(encoder.text_model, settings) if settings.text_encoder else 0)
     if settings.mode == "lora" or not settings.phase2_steps:
         return weights + step + 4 * SINGLE_BYTES * trained
-    # A copy, two moments, and the gradients, which come as what the step holds goes.
-    return weights + max(4 * SINGLE_BYTES * trained, 3 * SINGLE_BYTES * trained + step)
+    return weights + _of_full(trained, step, settings, checkpointing)
+
+
+def _of_full(trained: int, step: int, settings: Settings, checkpointing: bool) -> int:
+    """Bytes beside the weights: their copy, two moments, and gradients, which come as what the step holds goes.
+
+    The class pictures' pass runs while the gradients of the step's own are kept. In half precision a pass holds a half
+    copy of each weight that it has met, unless blocks are computed twice.
+    """
+    earlier = settings.prior == "class"
+    if settings.precision == "float32":
+        gradients = SINGLE_BYTES * trained
+        return 3 * SINGLE_BYTES * trained + (gradients + step if earlier else max(gradients, step))
+    stays, gradients = int((SINGLE_BYTES + MOMENTS_BYTES) * trained), HALF_BYTES * trained
+    copies = 0 if checkpointing else HALF_BYTES * trained
+    return stays + max(gradients + GROUP_BYTES, copies + step + (gradients if earlier else 0))
 
 
 def _bytes(module: torch.nn.Module, settings: Settings) -> int:
@@ -85,8 +103,9 @@ def is_short(model: Any, clip: Any, scene: Scene, settings: Settings) -> bool:
 
 
 def _helps(settings: Settings) -> bool:
-    """Whether checkpointing lowers the peak; that of `full` is gradients and moments."""
-    return settings.mode == "lora" or not settings.phase2_steps
+    """Whether checkpointing lowers the peak; that of `full` in single precision is gradients and moments."""
+    small = settings.mode == "lora" or not settings.phase2_steps
+    return small or settings.precision != "float32" or settings.prior == "class"
 
 
 @contextmanager

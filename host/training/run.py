@@ -207,13 +207,14 @@ def automatic_name(parts: tuple[Any, Any, Any], scene: Scene, settings: Settings
 
 
 def _room_for_state(model: Any, clip: Any, settings: Settings, folder: Path) -> None:
-    """Refuse at once what would fail at the first writing: the state of `full` is twelve bytes for each weight."""
+    """Refuse at once what would fail at the first writing: the state of `full` is eight or twelve bytes a weight."""
     if settings.mode != "full" or not settings.phase2_steps:
         return
     trained = [model.model.diffusion_model]
     if settings.text_encoder:
         trained.append(encoder_of(clip.cond_stage_model).transformer.text_model.encoder)
-    wanted = 12 * sum(weight.numel() for module in trained for weight in module.parameters())
+    bytes_each = 12 if settings.precision == "float32" else 8
+    wanted = bytes_each * sum(weight.numel() for module in trained for weight in module.parameters())
     free = shutil.disk_usage(folder).free
     if free < wanted:
         raise FileError(

@@ -12,7 +12,7 @@ from pack.host.concepts.apply import apply_concepts
 from pack.host.training.models import training_ports
 from pack.host.training.samples import Sampling, decoded, first_noise, sampled
 from pack.scenescope.training.learned.concepts import Concepts, load_concepts, save_concepts
-from pack.scenescope.training.run import trainer
+from pack.scenescope.training.run import optimiser
 from pack.scenescope.training.run.trainer import StateStore, StepReport, train
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
 from pack.tests.rehearsal.counts import Counts, counting
@@ -69,7 +69,7 @@ class Learner:
 @pytest.fixture(autouse=True)
 def one_kernel_for_all_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pretended device steps many parameters at once, as CUDA does."""
-    monkeypatch.setattr(trainer, "FUSED", {NAME})
+    monkeypatch.setattr(optimiser, "FUSED", {NAME})
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from types import TracebackType
 
 import torch
 from torch import Tensor, nn
-from torch.amp.grad_scaler import GradScaler
 
 from ...errors import InputError
 from ..learned.concepts import Concepts
@@ -26,11 +25,8 @@ from ..weights.contract import Weights, frozen
 from ..weights.embeddings import WITHOUT_A_WORD, first_embeddings, guard_norm
 from ..weights.full import FullWeights
 from ..weights.lora import UNET_LAYERS, Lora, layers_of
+from .optimiser import EMBEDDINGS, Optimiser
 from .state import Origin, State, StateStore, check_same_run, check_shapes, load_state, shapes_of
-
-FUSED = {"cuda", "xpu", "mps"}
-"""Devices with a kernel of torch's that steps many parameters at once."""
-EMBEDDINGS, MOMENTS = "rows", ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -167,17 +163,15 @@ class Run:
         costs = self._objective.costs(
             self.step,
             self._by_handle(self._embeddings),
-            lambda loss: self._scaler.scale(loss).backward(),
+            self._optimiser.backward,
             None if phase == 1 else Frozen(self._by_handle(self._first), self._off),
         )
-        self._scaler.unscale_(self._optimiser)
-        norm = nn.utils.clip_grad_norm_(list(self._trained().values()), settings.clip or float("inf"))
-        measured, (*totals, length) = costs.read(norm)  # the one wait of a step
-        self._check_finite(totals if self._scaler.is_enabled() else [*totals, length])  # a scaler leaves a step out
+        measured, (*totals, length) = costs.read(self._optimiser.norm())  # the one wait of a step
+        scaled = self._optimiser.scale is not None  # then a step that is not finite is left out
+        self._check_finite(totals if scaled else [*totals, length])
         self.between_steps = False
-        self._scaler.step(self._optimiser)
-        self._scaler.update()
-        self._optimiser.zero_grad(set_to_none=True)  # now: saving and sampling come before the next step
+        self._optimiser.step(length)
+        self._optimiser.forget_gradients()  # now: saving and sampling come before the next step
         if settings.norm_guard is not None:
             guard_norm(self._embeddings, self._first, settings.norm_guard)
         self.step += 1
@@ -188,7 +182,7 @@ class Run:
     def forget_gradients(self) -> None:
         """Give the memory of a step that failed back."""
         if self._phase:
-            self._optimiser.zero_grad(set_to_none=True)
+            self._optimiser.forget_gradients()
 
     def embeddings(self) -> Mapping[str, Tensor]:
         """The embedding (channel) float32 of each handle, the run's own."""
@@ -201,19 +195,17 @@ class Run:
     def state(self) -> State:
         """What the run needs to go on; its tensors are the run's own, to be written at once."""
         begun = self.step > 0 and self._phase == phase_at(self.step - 1, self._settings)
-        trained = (
-            self._trained() if begun else {EMBEDDINGS: self._embeddings}
-        )  # a phase without a step yet has nothing to keep
+        trained = self._trained() if begun else {EMBEDDINGS: self._embeddings}  # a phase without a step keeps nothing
         embeddings = trained.pop(EMBEDDINGS)
-        scale, origin = self._scaler.state_dict() if begun else {}, self._origin
+        scale, origin = self._optimiser.scale if begun else None, self._origin
         return State(
             self.step,
             self._settings,
             *(origin.base, origin.scene, origin.class_pictures),
             embeddings.detach(),
             {name: parameter.detach() for name, parameter in trained.items()},
-            self._moments() if begun else {},
-            (float(scale["scale"]), int(scale["_growth_tracker"])) if scale else None,
+            self._optimiser.moments() if begun else {},
+            (scale.scale, scale.good) if scale is not None else None,
             origin.others,
         )
 
@@ -234,13 +226,12 @@ class Run:
         self._begin(phase_at(state.step - 1, self._settings))  # of the last step: its optimiser is in the state
         saved, trained = {EMBEDDINGS: state.embeddings, **state.weights}, self._trained()
         check_shapes(shapes_of(saved), shapes_of(trained))
-        self._put_moments_back(state.moments)
+        self._optimiser.restore(state.moments, trained)
         with torch.no_grad():
             for name, parameter in trained.items():
                 parameter.copy_(saved[name])
-        if state.scale is not None:
-            scale, good = state.scale
-            self._scaler.load_state_dict(self._scaler.state_dict() | {"scale": scale, "_growth_tracker": good})
+        if state.scale is not None and self._optimiser.scale is not None:
+            self._optimiser.scale.scale, self._optimiser.scale.good = state.scale
 
     def _begin(self, phase: Phase) -> None:
         """Enter a phase, with an optimiser and a scaler of its own: the code leaves the first one's in use."""
@@ -252,22 +243,9 @@ class Run:
             self._stack.enter_context(weights)
             self._weights = weights
         self._phase = phase
-        trained = self._trained()
-        embeddings = trained.pop(EMBEDDINGS)
-        groups = [
-            {"params": [embeddings], "lr": settings.phase1_rows_rate if phase == 1 else settings.phase2_rows_rate}
-        ]
-        if trained:
-            groups.append({"params": list(trained.values()), "lr": settings.weights_rate})
-        self._optimiser = torch.optim.AdamW(
-            groups,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.adam_epsilon,
-            weight_decay=settings.weight_decay,
-            foreach=False,  # all parameters at once would need as much memory again
-            fused=self._device.type in FUSED,  # there one kernel for each is slow
-        )
-        self._scaler = GradScaler(self._device.type, enabled=settings.precision == "float16")
+        trained = self._weights.trained if self._weights is not None else {}
+        self._optimiser = Optimiser(self._embeddings, trained, settings, phase)
+        self._stack.callback(self._optimiser.close)
 
     def _make_weights(self) -> Weights:
         unet, text, settings = self._ports.denoiser.unet, self._ports.text.module, self._settings
@@ -295,23 +273,6 @@ class Run:
 
     def _off(self) -> AbstractContextManager[None]:
         return self._weights.disabled() if self._weights is not None else nullcontext()
-
-    def _moments(self) -> dict[str, Tensor]:
-        return {
-            f"{name} {kind}": value
-            for name, parameter in self._trained().items()
-            for kind, value in self._optimiser.state.get(parameter, {}).items()
-        }
-
-    def _put_moments_back(self, moments: Mapping[str, Tensor]) -> None:
-        """As if the optimiser had taken the steps; on the CPU it continues with the state's own tensors."""
-        stepped = {name: item for name, item in self._trained().items() if f"{name} step" in moments}
-        wanted = {f"{name} {kind}": tuple(item.shape) for name, item in stepped.items() for kind in MOMENTS}
-        check_shapes(shapes_of(moments), wanted | {f"{name} step": () for name in stepped})
-        counts = self._device if self._optimiser.defaults["fused"] else "cpu"
-        for name, parameter in stepped.items():
-            own = {kind: moments[f"{name} {kind}"].to(parameter.device, torch.float32) for kind in MOMENTS}
-            self._optimiser.state[parameter] = {"step": moments[f"{name} step"].to(counts, torch.float32), **own}
 
     def _check_finite(self, values: Sequence[float]) -> None:
         for value in values:

@@ -253,8 +253,10 @@ class Objective:
         return prior_loss(predicted, noise)
 
     def _arithmetic(self) -> torch.autocast:
+        """Nothing is cached: a pass needs each weight once, and blocks computed twice would keep all copies."""
         dtype = self._settings.dtype
-        return torch.autocast(self._latents.device.type, dtype=dtype, enabled=dtype != torch.float32)
+        kind, on = self._latents.device.type, dtype != torch.float32
+        return torch.autocast(kind, dtype=dtype, enabled=on, cache_enabled=False)
 
     def _concept_maps(self, maps: Tensor, item: Item, encoded: Encoded, index: int) -> Tensor:
         places, handles = encoded.columns[index], [self._scene.handles[concept] for concept in item.drawn]

@@ -25,8 +25,15 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.mark.parametrize(
     "settings",
-    [LORA, FULL, replace(LORA, precision="float16"), replace(LORA, batch=2, outside_noise=0.3)],
-    ids=["lora", "full", "float16", "batch"],
+    [
+        LORA,
+        FULL,
+        replace(LORA, precision="float16"),
+        replace(FULL, precision="float16"),
+        replace(FULL, precision="bfloat16", prior="frozen"),
+        replace(LORA, batch=2, outside_noise=0.3),
+    ],
+    ids=["lora", "full", "float16", "full float16", "full bfloat16", "batch"],
 )
 def test_a_run_that_was_broken_off_ends_with_the_same_bits(settings, tmp_path):
     """Oracle: the run that was not broken off; broken off at random steps, the ends of both phases among them."""
