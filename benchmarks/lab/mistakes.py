@@ -11,6 +11,7 @@ COPIES, REDUCERS = "scenescope/host_copies.py", "scenescope/attention/record/red
 RECORDER, SCORES = "scenescope/attention/record/recorder.py", "scenescope/attention/record/scores.py"
 REGION, STEER = "scenescope/attention/act/region.py", "scenescope/attention/act/steer.py"
 OBJECTIVE, TRAINER = "scenescope/training/step/objective.py", "scenescope/training/run/trainer.py"
+OPTIMISER, SMALL = "scenescope/training/run/optimiser.py", "scenescope/training/run/small_moments.py"
 LORA, TEXT = "scenescope/training/weights/lora.py", "host/training/text_encoder.py"
 MODELS, SAMPLES = "host/training/models.py", "host/training/samples.py"
 
@@ -21,7 +22,8 @@ LIVE = ("test_acting.py", "live_region")
 STEERED = ("test_acting.py", "steered")
 TRAINED = ("test_training.py", "twice_at_most and float32")
 HALF = ("test_training.py", "twice_at_most and lora and float16")
-RESUMED = ("test_training.py", "broken_off and 1")
+RESUMED = ("test_training.py", "broken_off and lora and 1")
+WHOLE, WHOLE_RESUMED = ("test_training.py", "twice_at_most and full"), ("test_training.py", "broken_off and full")
 USED = ("test_training.py", "(twice_at_most and float32) or samples_saves")
 ENTRANCE = ("test_gpu_only.py", "overlay")
 FOUND_RUN = ("test_gpu_only.py", "found_by_its_latent")
@@ -107,8 +109,10 @@ MISTAKES = (
         "        backward(totals[0])\n        [float(row[0].detach()) for one in embeddings.values()]\n", TRAINED,
     ),
     Mistake(
-        "the gradient's length is read apart", TRAINER, "        measured, (*totals, length) = costs.read(norm)",
-        "        float(norm), float(norm)\n        measured, (*totals, length) = costs.read(norm)", TRAINED,
+        "the gradient's length is read apart", TRAINER,
+        "        measured, (*totals, length) = costs.read(self._optimiser.norm())",
+        "        float(self._optimiser.norm()), float(self._optimiser.norm())\n"
+        "        measured, (*totals, length) = costs.read(self._optimiser.norm())", TRAINED,
     ),
     Mistake(
         "the CPU's autocast", OBJECTIVE, "torch.autocast(self._latents.device.type,", 'torch.autocast("cpu",', HALF
@@ -119,16 +123,14 @@ MISTAKES = (
         "self._embeddings.detach().clone()", TRAINED,
     ),
     Mistake(
-        "restored moments stay on the CPU", TRAINER, ".to(parameter.device, torch.float32) for kind in MOMENTS",
+        "restored moments stay on the CPU", OPTIMISER, ".to(parameter.device, torch.float32) for kind in MOMENTS",
         ".to(torch.float32) for kind in MOMENTS", RESUMED,
     ),
     Mistake(
-        "restored counts stay on the CPU", TRAINER, "counts = self._device if", 'counts = "cpu" if', RESUMED,
-        "numbers without dimensions may lie on the CPU; only CUDA's own fused kernel objects, so tests/gpu resumes too",
+        "restored counts stay on the CPU", OPTIMISER, "place = parameter.device if", 'place = "cpu" if', RESUMED,
     ),
     Mistake(
-        "one kernel for each parameter", TRAINER, "fused=self._device.type in FUSED,", "fused=False,", TRAINED,
-        "the demo model's low rank has so few parameters that the budget of launches holds them",
+        "one kernel for each parameter", OPTIMISER, "fused=self._fused,", "fused=False,", TRAINED,
     ),
     Mistake("additions are made on the CPU", LORA, "*shape[2:]), device=device)", "*shape[2:]))", TRAINED),
     Mistake(
@@ -156,5 +158,20 @@ MISTAKES = (
     Mistake(
         "a run's latent stays on the device", "host/recording/runs.py", "output.detach().cpu().clone()",
         "output.detach().clone()", FOUND_RUN,
+    ),
+    Mistake(
+        "one more launch in each layer", RECORDER, "        images = self._run.images\n",
+        "        images = self._run.images\n        query = query + 0\n", CROSS,
+    ),
+    Mistake("the rounding of small moments is made on the CPU", SMALL, "torch.arange(BLOCK, device=device,",
+            "torch.arange(BLOCK,", WHOLE),
+    Mistake("the row of gradients is filled up on the CPU", SMALL, "torch.zeros(room, device=self.device)",
+            "torch.zeros(room)", WHOLE),
+    Mistake("restored small moments stay on the CPU", SMALL, '[f"{name} {kind}"].to(group.device)',
+            '[f"{name} {kind}"]', WHOLE_RESUMED),
+    Mistake(
+        "each weight's gradient is measured by itself", SMALL,
+        "        self._gradients[name] = gradient.to(self._dtype)",
+        "        float(gradient.norm())\n        self._gradients[name] = gradient.to(self._dtype)", WHOLE,
     ),
 )  # fmt: skip

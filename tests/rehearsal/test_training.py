@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,16 @@ from pack.tests.support.host.learning import small_scene
 
 WAITS_A_STEP = 2
 """One upload, one reading: what is drawn goes over in pinned memory, so that often it is one."""
-LAUNCHES_A_STEP = {1: 7000, 2: 12000}
 LORA = {"phase1_steps": 2, "phase2_steps": 2, "rank": 2, "seed": 4, "outside_noise": 0.1}
 FULL = {"phase1_steps": 1, "phase2_steps": 2, "seed": 4, "prior": "off"}
+RUNS = {
+    "lora float32": (lora_settings(**LORA), False, {1: 2300, 2: 5250}),
+    "lora float16": (lora_settings(**LORA, precision="float16"), False, {1: 2920, 2: 7280}),
+    "lora bfloat16": (lora_settings(**LORA, precision="bfloat16"), True, {1: 3920, 2: 9540}),
+    "full float16": (full_settings(**FULL, precision="float16"), False, {2: 5850}),
+}
+"""Runs by name: settings, checkpointing, and launches of a step by phase: 1 % over what was counted (2,282 and 5,225;
+2,901 and 7,242; 3,896 and 9,485; 5,812), so that one more in each layer is too many."""
 
 
 class BreakOff(Exception):
@@ -72,45 +80,47 @@ def one_kernel_for_all_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimiser, "FUSED", {NAME})
 
 
+Learned = Callable[[str], tuple[Concepts, list[Counts]]]
+
+
 @pytest.fixture(scope="module")
-def learned(demo: tuple[Any, ...]) -> dict[str, Concepts]:
-    """What was learned, by the name of the run."""
-    return {}
+def learned(demo: tuple[Any, ...]) -> Learned:
+    """What a run learned and what its steps cost, by its name; each is run once, by the first test that asks."""
+    kept: dict[str, tuple[Concepts, list[Counts]]] = {}
+
+    def of(name: str) -> tuple[Concepts, list[Counts]]:
+        if name not in kept:
+            settings, checkpointing, _ = RUNS[name]
+            learner = Learner(demo, settings, checkpointing)
+            kept[name] = learner.learn(), learner.steps
+        return kept[name]
+
+    return of
 
 
-@pytest.mark.parametrize(
-    ("name", "settings", "checkpointing"),
-    [
-        ("lora float32", lora_settings(**LORA), False),
-        ("lora float16", lora_settings(**LORA, precision="float16"), False),
-        ("lora bfloat16", lora_settings(**LORA, precision="bfloat16"), True),
-        ("full float16", full_settings(**FULL, precision="float16"), False),
-    ],
-)
-def test_a_step_waits_for_the_device_twice_at_most(
-    name: str, settings: Settings, checkpointing: bool, demo: tuple[Any, ...], learned: dict[str, Concepts]
-):
+@pytest.mark.parametrize("name", RUNS)
+def test_a_step_waits_for_the_device_twice_at_most(name: str, learned: Learned):
     """Oracle: the budgets, counted in the second step of each phase; the first makes what is kept."""
-    learner = Learner(demo, settings, checkpointing)
-    learned[name] = learner.learn()
-    for step, counts in enumerate(learner.steps):
+    settings, _, launches = RUNS[name]
+    for step, counts in enumerate(learned(name)[1]):
         if step and step != settings.phase1_steps:
             phase = 1 if step < settings.phase1_steps else 2
             assert counts.waited <= WAITS_A_STEP, f"step {step}: {counts.most()}"
-            assert counts.launches <= LAUNCHES_A_STEP[phase], counts.operations.most_common(5)
+            assert counts.launches <= launches[phase], counts.operations.most_common(5)
 
 
-def test_half_precision_learns_the_same(learned: dict[str, Concepts]):
+def test_half_precision_learns_the_same(learned: Learned):
     """Oracle: the run in single precision."""
     for name in ("lora float16", "lora bfloat16"):
-        assert (learned[name].embeddings - learned["lora float32"].embeddings).abs().max() < 4e-3
+        assert (learned(name)[0].embeddings - learned("lora float32")[0].embeddings).abs().max() < 4e-3
 
 
-@pytest.mark.parametrize("until", [1, 3])
-def test_a_run_that_was_broken_off_in_a_phase_goes_on(until: int, demo: tuple[Any, ...], tmp_path: Path):
+@pytest.mark.parametrize(("name", "until"), [("lora float16", 1), ("lora float16", 3), ("full float16", 2)])
+def test_a_run_that_was_broken_off_in_a_phase_goes_on(
+    name: str, until: int, demo: tuple[Any, ...], learned: Learned, tmp_path: Path
+):
     """Oracle: the run that was not broken off; moments, embeddings and weights come back to the device."""
-    settings = lora_settings(**LORA, precision="float16")
-    whole = Learner(demo, settings).learn()
+    settings, whole = RUNS[name][0], learned(name)[0]
     store = StateStore(tmp_path / "state.safetensors", 99)
     with pytest.raises(BreakOff):
         Learner(demo, settings).learn(store, until)
@@ -118,14 +128,16 @@ def test_a_run_that_was_broken_off_in_a_phase_goes_on(until: int, demo: tuple[An
     assert torch.equal(again.embeddings, whole.embeddings)
     for name, pair in whole.low_rank.items():
         assert torch.equal(pair.up, again.low_rank[name].up)
+    for name, difference in whole.differences.items():
+        assert torch.equal(difference, again.differences[name])
 
 
 def test_what_was_learned_samples_saves_and_applies(
-    demo: tuple[Any, ...], plain: Sampled, learned: dict[str, Concepts], tmp_path: Path
+    demo: tuple[Any, ...], plain: Sampled, learned: Learned, tmp_path: Path
 ):
     """Oracle: pictures and latents are on the host and finite."""
     model, clip, vae = demo
-    concepts, scene, settings = learned["lora float32"], small_scene(), lora_settings(**LORA)
+    concepts, scene, settings = learned("lora float32")[0], small_scene(), lora_settings(**LORA)
     with training_ports(model, clip, vae, scene, settings) as ports:
         embeddings = {handle: concepts.embedding(handle).to(DEVICE) for handle in scene.handles}
         how = Sampling("a photo of <asset0>", 1, 5.0, scene.latent, settings.dtype)

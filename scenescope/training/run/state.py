@@ -13,6 +13,7 @@ from ...dims import counted
 from ...errors import FileError, InputError
 from ...files.dataclass_file import read_value, write_value
 from ...files.dataclass_json import MisfitError
+from ...host_copies import to_host
 from ..settings import Settings
 
 FORMAT = "scenescope-training 1"
@@ -50,7 +51,8 @@ class State:
         if not 0 <= self.step <= self.settings.steps:
             raise MisfitError(f"step is {self.step}, but the run has only {self.settings.steps}")
         tensors = (self.embeddings, *self.weights.values(), *self.moments.values())
-        if not bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all()):  # read once
+        finite = to_host([tensor.isfinite().all() for tensor in tensors])  # read once; small moments are on the CPU
+        if not bool(torch.stack(finite).all()):
             raise MisfitError("a number is not finite")
 
 

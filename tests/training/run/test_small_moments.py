@@ -87,7 +87,7 @@ def stepped(trained: dict[str, nn.Parameter], optimiser: SmallAdamW, given: list
 
 
 def test_it_steps_as_adamw_does():
-    """Oracle: torch's AdamW in single precision, 300 steps: the cosine of both ways is 0.99, their lengths agree to 2 %."""
+    """Oracle: torch's AdamW in single precision, 300 steps: a cosine of 0.99, and lengths that agree to 2 %."""
     mine, theirs, begun = weights(), weights(), weights()
     stepped(mine, SmallAdamW(mine, torch.bfloat16, RULE), gradients(300))
     adam = torch.optim.AdamW(list(theirs.values()), lr=RULE.rate, weight_decay=RULE.decay)
