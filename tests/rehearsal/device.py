@@ -162,10 +162,8 @@ _INDEXING = {
     aten._index_put_impl_.default,
     aten._unsafe_index.Tensor,
 }
-_STRICT = {
-    *(aten.cat.default, aten.stack.default, aten.mm.default, aten.bmm.default, aten.addmm.default),
-    aten._fused_adamw_.default,
-}
+_PRODUCTS = {aten.mm.default, aten.bmm.default, aten.addmm.default}
+_STRICT = _PRODUCTS | {aten.cat.default, aten.stack.default, aten._fused_adamw_.default}
 _COPIES = {aten._to_copy.default, aten.copy_.default, aten.copy.default}
 _UNWRITTEN = {
     aten.empty.memory_format,

@@ -124,7 +124,8 @@ class _Group:
         self.second = pack(second, signed=False, dither=dither)
         root = second.sqrt_().div_((1 - rule.beta2**taken) ** 0.5).add_(rule.epsilon)
         change = first.div_(root).mul_(-rule.rate / (1 - rule.beta1**taken))
-        parameters, changes = [self.trained[name] for name in moved], self.pieces(change)
+        parameters: list[Tensor] = [self.trained[name] for name in moved]
+        changes = self.pieces(change)
         if moved:
             torch._foreach_mul_(parameters, 1 - rule.rate * rule.decay)
             torch._foreach_add_(parameters, [changes[name] for name in moved])
