@@ -202,7 +202,7 @@ def broken(way: tuple[Learn, Any], kind: str, mode: str, share: float, whole: Wh
         found = {path.name for path in state.parent.iterdir()}
         found -= {name for name in found if parts is None and name.endswith(".tmp")}  # the host's part sweeps them
     wrong = "" if again.digest == whole.digest else "other weights"
-    odd = found - {"state.safetensors", "curves.safetensors"}
+    odd = found - {"state.safetensors", "curves.safetensors", "dashboard.json"}
     return Broken(kind, mode, kept, wrong or (f"left over: {', '.join(sorted(odd))}" if odd else ""))
 
 

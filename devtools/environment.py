@@ -17,7 +17,7 @@ import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .trouble import TroubleError, reason_in
+from .trouble import ADVICE, TroubleError, reason_in
 
 
 def cache_folder() -> Path:
@@ -39,18 +39,26 @@ def install(home: Path, requirements: list[Path]) -> None:
     """
     try:
         venv.create(home, with_pip=True, clear=True)
-    except subprocess.CalledProcessError as error:  # Debian ships venv apart
-        raise TroubleError(
-            f"{sys.executable} cannot make a virtual environment. Install its venv module (Debian: apt install "
-            "python3-venv), and run it again."
-        ) from error
+    except subprocess.CalledProcessError as error:
+        raise TroubleError(no_environment(error.output)) from error
     wanted = [word for file in requirements for word in ("-r", str(file))]
     words = [str(python_of(home)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         reason = reason_in(done.stdout)
-        advice = "Free some space" if "disk" in reason else "Connect to a network once"
+        advice = ADVICE.get(reason, "Mend that")
         raise TroubleError(f"The packages could not be installed: {reason}. {advice}, and run it again.")
+
+
+def no_environment(output: bytes) -> str:
+    """Say why Python could not put pip into a new environment: no room, or Debian's Python, which ships venv apart."""
+    reason = reason_in(output.decode(errors="replace"))
+    if reason in ADVICE:
+        return f"An environment could not be made: {reason}. {ADVICE[reason]}, and run it again."
+    return (
+        f"{sys.executable} cannot make a virtual environment. Install its venv module (Debian: apt install "
+        "python3-venv), and run it again."
+    )
 
 
 def python_of(home: Path) -> Path:

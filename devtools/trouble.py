@@ -20,6 +20,11 @@ NO_NETWORK = (
 """How pip and git say that they reached nobody; pip without a network knows no version of a package."""
 
 
+DISK_FULL, OFFLINE = "the disk is full", "there is no network"
+ADVICE = {DISK_FULL: "Free some space", OFFLINE: "Connect to a network once"}
+"""What helps against a reason."""
+
+
 class TroubleError(RuntimeError):
     """A command cannot go on for a reason that lies in the machine; the message is one sentence or two, and all that
     is shown."""
@@ -43,10 +48,10 @@ def reason_in(output: str) -> str:
     """
     lowered = output.lower()
     if "no space left" in lowered or "disk quota exceeded" in lowered or "not enough space" in lowered:
-        return "the disk is full"
+        return DISK_FULL
     if any(words in lowered for words in NO_NETWORK):
-        return "there is no network"
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+        return OFFLINE
+    lines = [line.strip() for line in output.splitlines() if line.strip() and "ResolutionImpossible" not in line]
     told = [line for line in lines if re.match(r"(error|fatal)\b", line, re.IGNORECASE)] or lines or ["it did not say"]
     return re.sub(r"^(error|fatal):\s*", "", told[-1], flags=re.IGNORECASE).rstrip(".")
 
@@ -56,10 +61,12 @@ def sentence_of(error: OSError) -> str | None:
 
     >>> sentence_of(OSError(errno.ENOSPC, "No space left on device", "there"))
     'The disk is full: there could not be written. Free some space, and run it again.'
+    >>> sentence_of(OSError(errno.ENOSPC, "No space left on device", "here", None, "there"))
+    'The disk is full: there could not be written. Free some space, and run it again.'
     >>> sentence_of(OSError(errno.EIO, "broken"))
     """
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", -1)):
-        what = error.filename or "a file"
+        what = error.filename2 or error.filename or "a file"  # the second is where a copy was to go
         return f"The disk is full: {what} could not be written. Free some space, and run it again."
     if error.errno in (errno.EROFS, errno.EACCES) and error.filename:
         return f"{error.filename} may not be written. Set SCENESCOPE_CACHE to a folder that may, and run it again."

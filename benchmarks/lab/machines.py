@@ -231,7 +231,7 @@ class _Run:
         wrong = [what for kind, what in self.ends if kind == "failed"]
         wrong += ["other weights" for kind, what in self.ends if kind == "done" and what != digest]
         left = {path.name for path in (self.root / "shared" / "training" / "run").iterdir()}
-        odd = sorted(left - {"state.safetensors", "curves.safetensors"})
+        odd = sorted(left - {"state.safetensors", "curves.safetensors", "dashboard.json"})
         return wrong + ([f"left over: {', '.join(odd)}"] if odd else [])
 
 

@@ -83,6 +83,7 @@ if os.name == "posix":  # where a script can stand in for a program
         [
             ("fatal: unable to access 'https://x/': Could not resolve host: x", "there is no network"),
             ("fatal: write error: No space left on device", "the disk is full"),
+            ("ERROR: Cannot install a and b\nERROR: ResolutionImpossible: for help visit x", "Cannot install a and b"),
         ],
     )
     def test_a_comfyui_that_cannot_be_got_says_why_in_a_sentence(home, monkeypatch, said, reason):

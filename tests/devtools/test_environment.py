@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from pack.devtools.environment import cache_folder, environment, one_at_a_time
+from pack.devtools.environment import cache_folder, environment, no_environment, one_at_a_time
 from pack.devtools.trouble import TroubleError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,3 +113,18 @@ def test_packages_that_cannot_be_installed_are_told_in_a_sentence(tmp_path, monk
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     with pytest.raises(TroubleError, match="^The packages could not be installed: there is no network. Connect"):
         environment([wanted])
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        (
+            b"OSError: [Errno 28] No space left on device: '/x/pip'",
+            "An environment could not be made: the disk is full.",
+        ),
+        (b"No module named ensurepip", "Install its venv module"),
+    ],
+)
+def test_an_environment_that_python_cannot_make_is_told_with_its_reason(output, told):
+    """Oracle: by hand: what ensurepip printed on a full disk, and in Debian's Python."""
+    assert told in no_environment(output)
