@@ -14,7 +14,7 @@ from ..scenescope.training.learned.concepts import Concepts as Learned
 from ..scenescope.training.learned.concepts import load_concepts, save_concepts
 from .widgets.declare import choice, number, switch, text
 from .widgets.files import FileKind, FileLoader, saved
-from .widgets.sockets import CATEGORY, Concepts
+from .widgets.sockets import CATEGORY, Concepts, takes_pictures
 
 ALIASES = ["learned tokens", "textual inversion", "embedding", "dreambooth", "lora"]
 EXPORTS = ("own file", "own file and exports")
@@ -74,6 +74,13 @@ class SaveConcepts(io.ComfyNode):
                 Concepts.Input("concepts", tooltip="From Train Concepts or Load Concepts."),
                 CONCEPTS.prefix_input(),
                 *_export_inputs(),
+                io.Image.Input(
+                    "thumbnail",
+                    optional=True,
+                    tooltip="A picture that was made with these concepts. Managers of LoRAs show it beside the "
+                    "exports, with its size as the resolution to use; it is kept in the files, at most 256 pixels a "
+                    "side.",
+                ),
             ],
             outputs=[
                 Concepts.Output(display_name="CONCEPTS", tooltip="The input, passed on."),
@@ -90,11 +97,20 @@ class SaveConcepts(io.ComfyNode):
         )
 
     @classmethod
+    @takes_pictures
     def execute(
-        cls, concepts: Learned, filename_prefix: str, write: str, export_name: str, overwrite_exports: bool
+        cls,
+        concepts: Learned,
+        filename_prefix: str,
+        write: str,
+        export_name: str,
+        overwrite_exports: bool,
+        thumbnail=None,
     ) -> io.NodeOutput:
         """Save, and say what to type, which comes first because a node shows two lines, and where the file is."""
-        export = plan_export(concepts, export_name, overwrite=overwrite_exports) if write == EXPORTS[1] else None
+        export = None
+        if write == EXPORTS[1]:
+            export = plan_export(concepts, export_name, overwrite=overwrite_exports, picture=thumbnail)
         path = save_concepts(concepts, CONCEPTS.names(filename_prefix))
         report, lora = saved(path), ""
         if export:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import comfy.sd1_clip
 import comfy.utils
 import folder_paths
+from torch import Tensor
 
 from ...host import core_nodes
 from ...scenescope.errors import InputError
 from ...scenescope.files.atomic import Where
-from ...scenescope.training.learned.concepts import Concepts, save_embedding, save_weights
+from ...scenescope.training.learned.concepts import Concepts, cover_of, save_embedding, save_weights
 from ..paths import Widget, check_name, model_file, numbered, without_ending
 from .apply import place_of
 
@@ -78,11 +79,13 @@ class Export:
         concepts: learned.
         places: of the embedding file of each handle.
         lora: the place of the changes of weights, should there be any.
+        cover: a picture and its size, for managers of LoRAs.
     """
 
     concepts: Concepts
     places: dict[str, Where]
     lora: Where
+    cover: Mapping[str, str]
 
     def write(self) -> Exported:
         """Write all files, the largest first, so that what fails has most likely changed nothing.
@@ -92,15 +95,15 @@ class Export:
         """
         concepts, loras = self.concepts, []
         if concepts.low_rank or concepts.differences:
-            loras = [save_weights(concepts, lora_keys(concepts), self.lora)]
+            loras = [save_weights(concepts, lora_keys(concepts), self.lora, self.cover)]
             _forget(loras[0])
-        paths = {handle: save_embedding(concepts, handle, place) for handle, place in self.places.items()}
+        paths = {handle: save_embedding(concepts, handle, place, self.cover) for handle, place in self.places.items()}
         typed = {handle: f"embedding:{_name_of(path)}" for handle, path in paths.items()}
         old = self.lora if isinstance(self.lora, Path) and not loras and self.lora.exists() else None
         return Exported(typed, (*paths.values(), *loras), old.name if old else "")
 
 
-def plan_export(concepts: Concepts, name: str, *, overwrite: bool = False) -> Export:
+def plan_export(concepts: Concepts, name: str, *, overwrite: bool = False, picture: Tensor | None = None) -> Export:
     """Settle the names of an embedding file for each token, and of a LoRA; nothing is written.
 
     Args:
@@ -108,6 +111,7 @@ def plan_export(concepts: Concepts, name: str, *, overwrite: bool = False) -> Ex
         name: `toys` is `embeddings/toys-asset0.safetensors` and `loras/toys.safetensors`; may have sub-folders.
             `.safetensors` at its end is taken off.
         overwrite: whether files of these names may be replaced; if not, numbers are added.
+        picture: (image height width channel) float, 0..1; its first image is shown by managers of LoRAs.
 
     Raises:
         InputError: the name is not one that prompts and every system can have, or a prompt could take another file of
@@ -125,7 +129,8 @@ def plan_export(concepts: Concepts, name: str, *, overwrite: bool = False) -> Ex
         for handle, stem in zip(concepts.handles, _stems(concepts), strict=True)
     }
     lora = model_file("loras", name, SUFFIX, _NAME)
-    return Export(concepts, places, lora if overwrite else numbered(lora, SUFFIX))
+    cover = {} if picture is None else cover_of(picture[0])
+    return Export(concepts, places, lora if overwrite else numbered(lora, SUFFIX), cover)
 
 
 def lora_keys(concepts: Concepts) -> dict[str, str]:

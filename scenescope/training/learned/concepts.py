@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ...errors import InputError
@@ -22,6 +26,10 @@ from ..weights.contract import LowRank
 FORMAT = "scenescope-concepts 1"
 EMBEDDING_KEY = "clip_l"
 """Host contract, ComfyUI 0.33 `sd1_clip.load_embed`: the tensor (token 768) that `embedding:` names in a prompt."""
+
+
+NO_COVER: Mapping[str, str] = MappingProxyType({})
+THUMBNAIL = 256  # pixels
 
 
 @dataclass(frozen=True)
@@ -99,10 +107,16 @@ def load_concepts(path: Path, bounds: Bounds = ANY_SIZE) -> Concepts:
     return read_value(Concepts, path, FORMAT, f"Load Concepts: {path.name}", bounds)
 
 
-def save_embedding(concepts: Concepts, handle: str, where: Where) -> Path:
+def save_embedding(concepts: Concepts, handle: str, where: Where, cover: Mapping[str, str] = NO_COVER) -> Path:
     """Write an embedding as a file that prompts use as `embedding:name` without the pack; returns its path.
 
     The embedding fits the base model; what was learned in the weights is not in it.
+
+    Args:
+        concepts: with it.
+        handle: whose it is.
+        where: the file's place.
+        cover: of `cover_of`.
 
     Raises:
         InputError: there is no such handle.
@@ -110,16 +124,19 @@ def save_embedding(concepts: Concepts, handle: str, where: Where) -> Path:
     """
     embedding = concepts.embedding(handle)[None].float()  # (token channel)
     about = {"handle": handle, "base": concepts.base, **model_spec(concepts, (handle,), "textual-inversion")}
-    return write_tensors({EMBEDDING_KEY: embedding}, where, about, "Save Concepts")
+    return write_tensors({EMBEDDING_KEY: embedding}, where, about | dict(cover), "Save Concepts")
 
 
-def save_weights(concepts: Concepts, keys: Mapping[str, str], where: Where) -> Path:
+def save_weights(
+    concepts: Concepts, keys: Mapping[str, str], where: Where, cover: Mapping[str, str] = NO_COVER
+) -> Path:
     """Write the changes of weights as a file that stock loaders of LoRAs read.
 
     Args:
         concepts: with changes of weights.
         keys: the file's name for each layer, such as `lora_unet_down_blocks_0_attentions_0_proj_in`.
         where: the file's place.
+        cover: of `cover_of`.
 
     Returns:
         The file's path.
@@ -135,7 +152,29 @@ def save_weights(concepts: Concepts, keys: Mapping[str, str], where: Where) -> P
             "only, or train with steps in phase 2."
         )
     about = {"base": concepts.base, "ss_network_dim": str(concepts.settings.rank)}
-    return write_tensors(tensors, where, about | model_spec(concepts, concepts.handles, "lora"), "Save Concepts")
+    about |= model_spec(concepts, concepts.handles, "lora") | dict(cover)
+    return write_tensors(tensors, where, about, "Save Concepts")
+
+
+def cover_of(picture: Tensor) -> dict[str, str]:
+    """Put a picture that was made with the concepts, and its size, where managers of LoRAs look for them.
+
+    Source: the Model Metadata Standard 1.0.1: `modelspec.thumbnail` is a data URL of at most 256 pixels a side,
+    `modelspec.resolution` is `widthxheight`.
+
+    Args:
+        picture: (height width channel) float, 0..1; of more than three channels the first three.
+
+    Returns:
+        Texts by key.
+    """
+    height, width = picture.shape[:2]
+    pixels = (picture[..., :3].float().clamp(0, 1) * 255).round().byte().cpu().numpy()
+    small, file = Image.fromarray(pixels), BytesIO()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    small.save(file, "JPEG", quality=85)
+    url = f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
+    return {"modelspec.thumbnail": url, "modelspec.resolution": f"{width}x{height}"}
 
 
 def model_spec(concepts: Concepts, handles: tuple[str, ...], kind: str) -> dict[str, str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from pack.nodes.concepts import SaveConcepts
 from pack.scenescope.errors import FileError, InputError
 from pack.scenescope.training.scene.scene import Concept
 from pack.tests.support.host.learned import PROMPT, call, made_up, picture, with_handles
+from PIL import Image
 from safetensors.torch import load_file
 
 import nodes as host_nodes
@@ -198,3 +202,22 @@ def test_a_name_that_no_prompt_can_hold_is_refused(demo, folders, name):
             export_name=name, overwrite_exports=False,
         )  # fmt: skip
     assert sorted(folders.rglob("*")) == before
+
+
+def test_a_manager_of_loras_finds_the_thumbnail_and_its_size_in_each_export(demo, folders):
+    """Oracle: as such programs read them: the file's header alone, and the JPEG in it; the picture is red, by hand."""
+    red = torch.tensor([1.0, 0.0, 0.0]).expand(2, 96, 512, 3)
+    inputs = {"filename_prefix": "kept/a", "export_name": "shown", "overwrite_exports": False}
+    call(SaveConcepts, concepts=made_up(demo, "lora"), write="own file and exports", thumbnail=red, **inputs)
+    exports = sorted(folders.rglob("shown*.safetensors"))
+    assert len(exports) >= 2
+    for path in exports:
+        content = path.read_bytes()
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        about = header["__metadata__"]
+        assert about["modelspec.resolution"] == "512x96"
+        kind, _, picture = about["modelspec.thumbnail"].partition(",")
+        assert kind == "data:image/jpeg;base64"
+        with Image.open(BytesIO(b64decode(picture))) as shown:
+            assert shown.size == (256, 48)
+            assert shown.getpixel((128, 24)) == pytest.approx((254, 0, 0), abs=3)
