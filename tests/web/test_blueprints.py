@@ -32,7 +32,7 @@ title => {{
 
 def put(editor: Editor, name: str) -> None:
     """Search for a node as a person does, and put it on the canvas: it hangs on the pointer until a click."""
-    editor.page.mouse.dblclick(800, 500)
+    editor.page.mouse.dblclick(900, 850)
     editor.page.wait_for_function("() => document.activeElement.matches('input')")
     editor.page.keyboard.type(name)
     editor.page.get_by_text(name, exact=True).first.click()
