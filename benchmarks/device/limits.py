@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from pack.benchmarks.device.bench import GIB, Bench, error_text
-from pack.benchmarks.device.training import a_scene
+from pack.benchmarks.lab.plain_loop import two_things
 
 CAPS = (("lora", 6), ("lora", 8), ("full", 12))
 MODES = {
@@ -57,7 +57,7 @@ def _run(bench: Bench, models: tuple[Any, ...], mode: str, cancel_at: int | None
     from pack.scenescope.training.settings import full_settings, lora_settings
 
     preset = {"lora": lora_settings, "full": full_settings}[mode]
-    scene, settings = a_scene(bench.side), preset(phase1_steps=2, phase2_steps=2, prior="frozen")
+    scene, settings = two_things(bench.side), preset(phase1_steps=2, phase2_steps=2, prior="frozen")
     bench.forget_peaks()
     with tempfile.TemporaryDirectory() as place:
         store = StateStore(Path(place) / "state.safetensors", 99)

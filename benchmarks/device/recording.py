@@ -79,7 +79,7 @@ def _is_there(package: str) -> bool:
 def compiled(bench: Bench) -> None:
     """A compiled model: it has to be refused when recording; what training does with it is noted."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
-    from pack.benchmarks.device.training import a_scene
+    from pack.benchmarks.lab.plain_loop import two_things
     from pack.host.recording.unet import record_attention
     from pack.host.training.models import training_ports
     from pack.scenescope.attention.record.selection import Selection
@@ -100,7 +100,7 @@ def compiled(bench: Bench) -> None:
         return {"error": "it was recorded; expected a refusal"}
 
     def learned() -> dict[str, Any]:
-        scene, settings = a_scene(bench.side), lora_settings(phase1_steps=1, phase2_steps=1, prior="off")
+        scene, settings = two_things(bench.side), lora_settings(phase1_steps=1, phase2_steps=1, prior="off")
         with training_ports(fast, clip, vae, scene, settings) as ports:
             concepts = train(scene, ports, settings)
         return {"outcome": f"trained, {len(concepts.low_rank)} layers"}

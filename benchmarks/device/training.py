@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from pack.benchmarks.device.bench import Bench
+from pack.benchmarks.lab.plain_loop import straightforward, two_things
 
 WARM, MEASURED = 3, 8
-
-
-def a_scene(side: int) -> Any:
-    """Two things of noise, one left and one right."""
-    from pack.scenescope.training.scene.scene import Concept, build_scene
-
-    picture = torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(1))
-    masks = torch.zeros(2, side, side)
-    masks[0, side // 4 : -side // 4, : side // 2] = 1
-    masks[1, side // 4 : -side // 4, side // 2 :] = 1
-    return build_scene(picture, list(masks), [Concept("<asset0>", "circle"), Concept("<asset1>", "star")])
 
 
 def training(bench: Bench) -> None:
@@ -57,7 +45,7 @@ def _measured(
 
     mode, precision, twice = way
     warm, count = (1, 1) if bench.rehearse else (WARM, MEASURED)
-    scene, settings, found = a_scene(bench.side), _settings(mode, precision, warm + count), {}
+    scene, settings, found = two_things(bench.side), _settings(mode, precision, warm + count), {}
     with training_ports(*models, scene, settings, checkpointing=twice) as ports, Run(scene, ports, settings) as run:
         for phase in (1, 2):
             for _ in range(warm):
@@ -84,7 +72,7 @@ def _profiled(bench: Bench, models: tuple[Any, ...]) -> dict[str, Any]:
     activities = [torch.profiler.ProfilerActivity.CPU]
     activities += [] if bench.rehearse else [torch.profiler.ProfilerActivity.CUDA]
     precision = "float16" if bench.rehearse else "bfloat16"  # which a CPU cannot mix with tables in float16
-    scene, settings = a_scene(bench.side), _settings("lora", precision, 2)
+    scene, settings = two_things(bench.side), _settings("lora", precision, 2)
     with training_ports(*models, scene, settings) as ports, Run(scene, ports, settings) as run:
         for _ in range(3):
             run.advance()
@@ -97,14 +85,13 @@ def _profiled(bench: Bench, models: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _straightforward(bench: Bench, models: tuple[Any, ...], everything: bool) -> dict[str, Any]:
-    """Steps of the loop that does as the reference does, of the benchmark `training_cost`."""
+    """Steps of the loop that does as the reference does."""
     from pack.host.training.models import training_ports
 
-    loop = runpy.run_path(str(Path(__file__).parent.parent / "training_cost.py"))["straightforward"]
     warm, count = (1, 1) if bench.rehearse else (WARM, MEASURED)
     settings = _settings("lora", "float32", 1)
-    with training_ports(*models, a_scene(bench.side), settings) as ports:
-        for step in loop(ports, everything=everything):
+    with training_ports(*models, two_things(bench.side), settings) as ports:
+        for step in straightforward(ports, everything=everything):
             return _timed(bench, step, warm, count)
     raise RuntimeError("the straightforward loop has no step")
 
