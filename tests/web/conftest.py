@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,9 @@ from pack.tests.web.painter import GRAPH, HEIGHT, WIDTH, Painter
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-ARTIFACTS = ROOT / "artifacts" / "web"  # screenshots; git ignores the folder
+ARTIFACTS = ROOT / "artifacts" / "web"  # screenshots of what failed; git ignores the folder
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-proxy-server"]
+PASSED = pytest.StashKey[bool]()
 RENDERERS = {"classic": False, "vue": True}  # the setting Comfy.VueNodes.Enabled
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
@@ -64,14 +65,25 @@ def opened(served: Server, browser: Browser, request: pytest.FixtureRequest) -> 
     context.close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note how a test's call went, for `editor`."""
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
 @pytest.fixture
 def editor(opened: Editor, request: pytest.FixtureRequest) -> Iterator[Editor]:
-    """The editor; what stands on its screen at the end is kept, and an error in its console fails the test."""
+    """The editor; what stands on its screen when a test fails is kept, and an error in its console fails the test."""
     opened.errors.clear()
     yield opened
-    ARTIFACTS.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^\w-]+", "_", request.node.name.removeprefix("test_")).strip("_")
-    opened.page.screenshot(path=ARTIFACTS / f"{name}.png")
+    opened.drawn()  # what the test did last, with the errors that come of it
+    if opened.errors or not request.node.stash.get(PASSED, False):
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"[^\w-]+", "_", request.node.name.removeprefix("test_")).strip("_")
+        opened.page.screenshot(path=ARTIFACTS / f"{name}.png")
     assert opened.errors == []
 
 
