@@ -106,7 +106,7 @@ MISTAKES = (
     ),
     Mistake(
         "rows are printed in each step", OBJECTIVE, "        backward(totals[0])\n",
-        "        backward(totals[0])\n        [float(row[0].detach()) for one in embeddings.values()]\n", TRAINED,
+        "        backward(totals[0])\n        [float(one[0].detach()) for one in embeddings.values()]\n", TRAINED,
     ),
     Mistake(
         "the gradient's length is read apart", TRAINER,
@@ -115,7 +115,7 @@ MISTAKES = (
         "        measured, (*totals, length) = costs.read(self._optimiser.norm())", TRAINED,
     ),
     Mistake(
-        "the CPU's autocast", OBJECTIVE, "torch.autocast(self._latents.device.type,", 'torch.autocast("cpu",', HALF
+        "the CPU's autocast", OBJECTIVE, "torch.autocast(kind,", 'torch.autocast("cpu",', HALF
     ),
     Mistake("rows stay on the CPU", TRAINER, "return embeddings.to(self._device)", "return embeddings", TRAINED),
     Mistake(
