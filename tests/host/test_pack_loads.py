@@ -90,7 +90,8 @@ def test_a_pack_that_cannot_load_says_why(monkeypatch, caplog):
 def test_an_older_host_is_refused_at_loading_in_one_sentence(version, monkeypatch, caplog):
     """Oracle: the message, which the host logs as it is (0.25.0 to 0.33.0, nodes.load_custom_node); no traceback."""
     monkeypatch.setattr("comfyui_version.__version__", version)
-    with pytest.raises(HostError, match=f"^SceneScope: this ComfyUI is {version}; expected 0.28.0 or newer. Update"):
+    said = f"^SceneScope: this ComfyUI is {version}, and the pack needs 0.28.0 or newer. Update"
+    with pytest.raises(HostError, match=said):
         comfy_entrypoint().send(None)
     assert not caplog.text
 
