@@ -196,15 +196,21 @@ class _Run:
 
 
 def refuse_compiled(unet: nn.Module) -> None:
-    """Refuse a compiled U-Net: its code does not run the hooks that see queries and keys.
+    """Refuse a U-Net that is compiled or fused: it does not run the hooks that see queries and keys.
 
     Raises:
-        HostError: it is compiled.
+        HostError: it is.
     """
     if any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in unet.modules()):
         raise HostError(
             f"{_WHO}: the U-Net is compiled with torch.compile, and compiled code does not run the hooks that see "
             "queries and keys. Record before you compile."
+        )
+    # diffusers leaves `fused_projections` set after unfusing, and only the processors tell.
+    if any(type(getattr(part, "processor", None)).__name__.startswith("Fused") for part in unet.modules()):
+        raise HostError(
+            f"{_WHO}: the U-Net's projections are fused, so its layers for queries and keys are never called. Call "
+            "pipe.unfuse_qkv_projections() before you record."
         )
 
 

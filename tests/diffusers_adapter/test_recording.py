@@ -200,3 +200,16 @@ def test_a_compiled_u_net_is_refused():
             Scope(pipe).record()
     finally:
         pipe.unet.mid_block._compiled_call_impl = None
+
+
+def test_fused_projections_are_refused():
+    """Oracle: diffusers' own switch, on and off; fused layers for queries and keys are never called."""
+    scope = Scope(small_pipeline())
+    scope.pipe.fuse_qkv_projections()
+    try:
+        with pytest.raises(HostError, match=r"fused.*unfuse_qkv_projections"), scope.record():
+            pass
+    finally:
+        scope.pipe.unfuse_qkv_projections()
+    with scope.record():
+        pass
