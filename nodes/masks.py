@@ -89,7 +89,7 @@ class SelfAttentionMap(io.ComfyNode):
             search_aliases=["self attention", "is_cross", "affinity", "pca", "principal components", "segmentation"],
             inputs=[
                 AttentionMaps.Input("attention_maps", tooltip="A run recorded with attention `cross and self`."),
-                choice("show", ("components", "point", "mask"))(
+                choice("show", ("components", "point", "mask"), "components")(
                     "components: the patterns by which places differ most in what they look at; the default, because "
                     "it needs no place. point: where one place looks. mask: the mean over the places of a mask."
                 ),
@@ -98,12 +98,12 @@ class SelfAttentionMap(io.ComfyNode):
                 whole("count", 3, 1, 12)(
                     "For components: how many; each says how much of the differences it explains."
                 ),
-                choice("grid", GRID_CHOICES)(
+                choice("grid", GRID_CHOICES, "auto")(
                     "Which of the recorded grids: auto is the one nearest to 16x16 cells. The components of a grid of "
                     "4096 cells take half a minute."
                 ),
-                choice("branch", BRANCHES)("Which prompt's half of the run."),
-                choice("colours", COLOURS)(COLOURS_TIP),
+                choice("branch", BRANCHES, "positive")("Which prompt's half of the run."),
+                choice("colours", COLOURS, "inferno")(COLOURS_TIP),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="For mask: where to look from; a map for each of a batch."
                 ),
