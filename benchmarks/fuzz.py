@@ -105,13 +105,18 @@ class Fuzz:
             if time.monotonic() - began < options.seconds:
                 self.send(prompt)
 
-        one()
-        done = sum(self.ends.values())
-        print(f"\n{done} prompts in {time.monotonic() - began:.0f} s: {dict(self.ends)}")
+        try:
+            one()
+        finally:  # what was found is told, however the run ends
+            self.report(time.monotonic() - began)
+        return self.foreign
+
+    def report(self, seconds: float) -> None:
+        """Print how the prompts ended, and each distinct foreign error with what was odd in its first prompt."""
+        print(f"\n{sum(self.ends.values())} prompts in {seconds:.0f} s: {dict(self.ends)}")
         print(f"distinct foreign errors: {len(self.foreign)}")
         for error, count in self.foreign.most_common():
             print(f"{count:5} {error}\n      first with {self.first[error][:400]}")
-        return self.foreign
 
     def mutant(self, data: st.DataObject, name: str) -> dict[str, Any]:
         """The sound graph as far as one node needs it, with some of that node's inputs changed."""

@@ -20,7 +20,7 @@ from ..scenescope.training.scene.cautions import cautions, colour_cautions, pain
 from ..scenescope.training.scene.masks import MaskSources, collect_masks, lines_of, name_things
 from ..scenescope.training.scene.preview import describe, facts, preview
 from ..scenescope.training.scene.scene import Scene, build_scene
-from .files.pictures import opened_png
+from .files.pictures import opened_png, shown_turned
 from .paths import chosen_file, version_of
 
 STROKES = ".png"
@@ -58,7 +58,9 @@ class SceneResult:
         return "\n".join(warning["message"] for warning in self.facts["warnings"]) or "No warnings."
 
 
-def built_scene(pictures: Tensor, marks: MaskSources, naming: Naming, resolution: int) -> SceneResult:
+def built_scene(
+    pictures: Tensor, marks: MaskSources, naming: Naming, resolution: int, file: Path | None = None
+) -> SceneResult:
     """Build a scene and say what to doubt about it.
 
     Args:
@@ -66,6 +68,7 @@ def built_scene(pictures: Tensor, marks: MaskSources, naming: Naming, resolution
         marks: where the things are.
         naming: what they are called.
         resolution: side of a square with as many pixels; 0 keeps the pictures' size.
+        file: what the first picture was loaded from; None where that is not known.
 
     Raises:
         InputError: pictures, masks and texts do not fit.
@@ -75,9 +78,31 @@ def built_scene(pictures: Tensor, marks: MaskSources, naming: Naming, resolution
     scene = build_scene(pictures, masks, concepts, resolution=resolution or None, background=background)
     of_colours = colour_cautions(marks, len(masks), len(lines_of(naming.handles)))
     size = Grid(*pictures.shape[1:3])
-    of_sizes = (*size_cautions(masks, size), *painting_cautions(marks.strokes, size))
+    turned = marks.strokes is not None and file is not None and shown_turned(file, pictures[0, ..., :3])
+    of_sizes = (*size_cautions(masks, size), *painting_cautions(marks.strokes, size, turned))
     found = (*of_sizes, *of_colours, *cautions(scene, pieces, background))
     return SceneResult(scene, preview(scene, found), describe(scene, found), facts(scene, found))
+
+
+def loaded_file(prompt: Any, node: str | None, name: str = "image") -> Path | None:
+    """The file that the node behind an input loads, which the editor shows before anything has run; None where none is.
+
+    Args:
+        prompt: the whole prompt, as nodes get it.
+        node: whose input it is.
+        name: of the input, and of the loader's widget (host contract, ComfyUI 0.33 `nodes.LoadImage`).
+    """
+    nodes = prompt if isinstance(prompt, dict) else {}
+    link = nodes.get(str(node), {}).get("inputs", {}).get(name)
+    source = nodes.get(str(link[0]), {}) if isinstance(link, list) and link else {}
+    file = source.get("inputs", {}).get(name)
+    if not isinstance(file, str):
+        return None
+    try:
+        path = Path(folder_paths.get_annotated_filepath(file))
+        return path if path.is_file() else None
+    except ValueError:  # a name that leads out of the folder, or holds a null character
+        return None
 
 
 def _over(pictures: Tensor, marks: MaskSources) -> MaskSources:

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..host.editor.messages import say_and_keep, tell_front_end
-from ..host.scene import Naming, built_scene, painted_strokes, strokes_version
+from ..host.scene import Naming, built_scene, loaded_file, painted_strokes, strokes_version
 from ..scenescope.training.scene.masks import MaskSources
 from ..scenescope.training.scene.preview import with_given
 from ..scenescope.training.scene.scene import MOST_CONCEPTS
@@ -43,7 +43,7 @@ class BuildScene(io.ComfyNode):
                     display_name="REPORT", tooltip="Sizes, one line for each handle, and one for each warning."
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             is_output_node=True,
         )
 
@@ -63,7 +63,9 @@ class BuildScene(io.ComfyNode):
         resolution = texts.pop("resolution")
         under = ui.PreviewImage(image[:1, ..., :3], cls=cls).as_dict()["images"][0]
         tell_front_end(PICTURE_EVENT, cls.hidden.unique_id, {"picture": under})  # to paint on, where masks still lack
-        built = built_scene(image, marks, Naming(**texts), resolution)
+        built = built_scene(
+            image, marks, Naming(**texts), resolution, loaded_file(cls.hidden.prompt, cls.hidden.unique_id)
+        )
         said = say_and_keep(cls.hidden.unique_id, built.warnings)
         payload = built.facts | {"picture": under}
         if (given := with_given(image[..., :3], marks)) is not None:

@@ -1,4 +1,4 @@
-"""Pictures of which it is known that they are PNG: opened as nothing else, and not larger than can be paid for."""
+"""Picture files: PNGs opened as nothing else and not larger than can be paid for, and files that a camera turned."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import warnings
 import zlib
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+from torch import Tensor
 
 from ...scenescope.errors import FileError
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what Pillow raises for spoilt PNGs
+_TURNED_BY_BROWSERS = ("JPEG", "MPO", "PNG", "WEBP")
+_THUMB = (32, 32)
 MOST_PIXELS = 36_000_000
 """A camera's 6000x6000; each pixel of a painting costs about 40 bytes while it is read."""
 
@@ -38,3 +42,28 @@ def opened_png(path: Path) -> Image.Image:
                 return picture
     except (*_BROKEN, Image.DecompressionBombError) as error:
         raise FileError(f"Picture: {path.name} is not a sound PNG ({error}). Save it as a PNG again.") from error
+
+
+def shown_turned(path: Path, loaded: Tensor) -> bool:
+    """Whether browsers turn a file as its camera says, while the loader that made a picture of it did not.
+
+    Args:
+        path: a picture's file; what cannot be read as one that browsers turn is not turned.
+        loaded: (height width 3) float, 0..1.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_TURNED_BY_BROWSERS) as file:
+                turned = file.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+                if not turned or file.width * file.height > MOST_PIXELS:
+                    return False
+                as_stored, as_shown = _thumb(file), _thumb(ImageOps.exif_transpose(file))
+    except (*_BROKEN, Image.DecompressionBombError):
+        return False
+    own = _thumb(Image.fromarray((loaded.clamp(0, 1) * 255).round().byte().cpu().numpy()))
+    return bool(np.abs(own - as_stored).mean() < np.abs(own - as_shown).mean())
+
+
+def _thumb(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture.convert("RGB").resize(_THUMB, Image.Resampling.BOX), dtype=np.float32)

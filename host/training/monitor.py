@@ -166,6 +166,7 @@ class Monitor:
             "run": self._folder.relative_to(root / "training").as_posix(),
             "status": status,
             "message": message,
+            "caution": self._progress.caution,
             "step": step,
             "steps": self._settings.steps,
             "phase": 2 if step > self._settings.phase1_steps else 1,

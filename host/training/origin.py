@@ -22,14 +22,20 @@ from typing import Any
 
 import comfy.model_sampling
 import torch
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...scenescope.errors import HostError
 from ...scenescope.training.scene.scene import Scene
 from ...scenescope.training.settings import Settings
+from ..acting.run import KEY as ACTS
+from ..recording.calls import RECORDER_KEY
 from .copies import BYPASS, digest_value, encoder_layer
 
 SAMPLING = "the model's sampling"
+_CALLS = (WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL)
+_HARMLESS = (RECORDER_KEY, ACTS, "torch.compile")
+"""Wrappers that watch, that are named otherwise here, or that only change the speed."""
 
 
 def learned_from(model: Any, clip: Any, vae: Any, scene: Scene, settings: Settings) -> dict[str, str]:
@@ -117,6 +123,33 @@ def refuse_what_cannot_be_learned_from(model: Any, clip: Any) -> None:
                 f"Train Concepts: another node has changed {odd[0]!r} in {what}, and the copy that is trained on would "
                 f"not have that change. Connect {what} from before that node; LoRAs are fine."
             )
+
+
+def left_out(model: Any) -> str:
+    """Say what acts on MODEL while a picture is sampled and is no part of what is trained on; "" where nothing does.
+
+    Source: host contract, ComfyUI 0.33 `model_patcher`: patches of attention and blocks are functions in
+    `transformer_options`, which a training step does not call. What only changes how predictions are combined (CFG),
+    and what only watches or compiles, is not meant.
+    """
+    options = model.model_options.get("transformer_options", {})
+    patches = [name for name, functions in options.get("patches", {}).items() if functions]
+    replaced = [name for name, functions in options.get("patches_replace", {}).items() if functions]
+    of_attention = any(name.startswith("attn") for name in (*patches, *replaced))
+    wrappers = [key for kind in _CALLS for key in model.wrappers.get(kind, {}) if not str(key).startswith(_HARMLESS)]
+    found = {
+        "attention patches (a hypernetwork, IPAdapter)": of_attention or "optimized_attention_override" in options,
+        "patches of blocks (FreeU, Deep Shrink)": any(not name.startswith("attn") for name in patches),
+        "words that are steered": bool(model.get_attachment(ACTS)),
+        "wrappers of the model": bool(wrappers) or "model_function_wrapper" in model.model_options,
+    }
+    names = [name for name, there in found.items() if there]
+    if not names:
+        return ""
+    return (
+        f"MODEL carries {' and '.join(names)}, which training leaves out: it learns on the checkpoint and its LoRAs. "
+        "Put them after Apply Concepts."
+    )
 
 
 def refuse_other_sampling(model: Any) -> None:

@@ -12,6 +12,7 @@ The websocket event `scenescope.training`, and the ui output `scenescope_trainin
     curves        steps: list of int; masked, attention, prior: lists as long, running means over 25 steps, null for
                   none; ious: the same by handle (IoU of map and mask); iou, iou_first: by handle, the mean of the last
                   and of the first 25 drawings, or null. At most 100 places.
+    caution       what the run leaves out or should be known of it, "" for nothing
     images        sample pictures so far, as the host names files: {filename, subfolder, type}
 
 Events come at most twice a second; the first and the last are always sent.
@@ -73,17 +74,18 @@ class NodeProgress:
     Args:
         node: its execution id; None outside of a prompt.
         settings: the steps of the phases.
+        caution: what to say with every line; "" for nothing.
     """
 
-    def __init__(self, node: str | None, settings: Settings) -> None:
-        self._node, self._total = node, settings.steps
+    def __init__(self, node: str | None, settings: Settings, caution: str = "") -> None:
+        self._node, self._total, self.caution = node, settings.steps, caution
         self._bar = comfy.utils.ProgressBar(settings.steps, node_id=node)
         self._pace = EtaEstimator(settings.phase1_steps, settings.steps)
         self._event_at = self._picture_at = float("-inf")
 
     def say(self, text: str) -> None:
         """A line on the node."""
-        say_on_node(self._node, text)
+        say_on_node(self._node, "\n".join(filter(None, (text, self.caution))))
 
     def wants_picture(self) -> bool:
         """Whether it is time for another picture."""

@@ -32,7 +32,7 @@ from .copies import release
 from .memory import memory_errors, with_precision
 from .models import base_name, check_trainable, training_ports
 from .monitor import Monitor
-from .origin import learned_from, vectors_name
+from .origin import learned_from, left_out, vectors_name
 from .plan import Plan
 from .progress import NodeProgress
 from .text_encoder import encoder_of
@@ -80,7 +80,7 @@ def train_concepts(
     """
     model, clip, _ = parts
     settings = with_precision(settings, model.load_device)
-    progress = NodeProgress(node, settings)
+    progress = NodeProgress(node, settings, left_out(model))
     check_trainable(model, clip)
     refuse_own_folder(plan.run_name)
     folder = run_folder(plan.run_name or automatic_name(parts, scene, settings, plan))

@@ -27,6 +27,7 @@ CautionKind = Literal[
     "colour without a row",
     "thing without a handle",
     "painting of another shape",
+    "picture shown turned",
     "inside out",
 ]
 
@@ -44,6 +45,12 @@ FRAMED = 0.7
 
 OVERLAP = 0.05
 """Share of the smaller mask, without soft edges that add up to 1; the method's examples stay below 0.005."""
+
+
+_TURNED = (
+    "The browser turns the picture's file as its camera says, and the loader does not: what was painted before the "
+    "first run lies turned on it. Check the preview; if so, save the picture upright, and paint again."
+)
 
 
 @dataclass(frozen=True)
@@ -107,16 +114,17 @@ def size_cautions(masks: Sequence[Tensor], size: Grid) -> tuple[SceneCaution, ..
     )
 
 
-def painting_cautions(strokes: Tensor | None, size: Grid) -> tuple[SceneCaution, ...]:
-    """Say where a painting was made on a picture of another shape.
+def painting_cautions(strokes: Tensor | None, size: Grid, turned: bool = False) -> tuple[SceneCaution, ...]:
+    """Say where a painting was made on a picture of another shape, or on one that the browser had turned.
 
     Args:
         strokes: (height width 4) as they were painted, not stretched; None where nothing was.
         size: the picture's.
+        turned: whether browsers turn the picture's file, and its loader did not.
     """
     own = size if strokes is None else Grid(*strokes.shape[:2])
     if abs(own.height * size.width - own.width * size.height) <= max(own) * max(size) * SHAPES_ALIKE:
-        return ()
+        return (SceneCaution("picture shown turned", None, _TURNED),) if turned else ()
     message = f"The painting was made on a picture of {own}, and this one is {size}: it was stretched. "
     if (own.height - own.width) * (size.height - size.width) < 0:
         message += (

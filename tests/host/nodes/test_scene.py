@@ -20,7 +20,9 @@ from pack.scenescope.dims import Grid
 from pack.scenescope.errors import FileError, InputError
 from pack.scenescope.training.scene.masks import PALETTE
 from pack.scenescope.training.scene.scene import Concept
-from PIL import Image
+from PIL import ExifTags, Image
+
+from nodes import LoadImage
 
 WIDGETS: dict[str, Any] = {"handles": "", "words": "", "background": "", "resolution": 512}
 
@@ -213,6 +215,28 @@ def test_a_painting_outside_the_input_folder_is_refused(name):
     """Oracle: the contained folder."""
     with pytest.raises(InputError):
         build(image=torch.rand(1, 64, 64, 3), mask=name, **WIDGETS)
+
+
+@pytest.mark.parametrize(("kind", "orientation"), [("webp", 6), ("webp", 3), ("jpeg", 8), ("png", 2), ("webp", 1)])
+def test_paint_on_a_square_picture_that_the_browser_turns_is_doubted(kind, orientation):
+    """Oracle: the host's own loader: whether its picture is the file's pixels as they are stored."""
+    stored = np.zeros((128, 128, 3), np.uint8)
+    stored[:40, :, 0], stored[:, :20, 1] = 255, 255
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    file = Path(folder_paths.get_input_directory(), f"photo.{kind}")
+    Image.fromarray(stored).save(file, kind.upper(), exif=exif)
+    paint("strokes.png", (PALETTE[0], (slice(40, 90), slice(40, 90))))
+    image = LoadImage().load_image(file.name)[0]
+    as_stored = bool((image[0] - torch.from_numpy(stored) / 255).abs().mean() < 0.05)
+    prompt = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": file.name}},
+        "2": {"class_type": "SceneScope_BuildScene", "inputs": {"image": ["1", 0]}},
+    }
+    node = BuildScene.PREPARE_CLASS_CLONE({"hidden_inputs": {"UNIQUE_ID": "2", "PROMPT": prompt}})
+    report = node.execute(image=image, mask="strokes.png [input]", **WIDGETS).result[2]
+    assert ("The browser turns the picture's file" in report) == (orientation != 1 and as_stored)
+    assert "The browser" not in build(image=image, mask="strokes.png [input]", **WIDGETS).result[2]
 
 
 def test_a_scene_without_masks_is_refused_in_plain_words():

@@ -16,22 +16,30 @@ import folder_paths
 import pytest
 import safetensors.torch
 import torch
+from comfy_extras.nodes_freelunch import FreeU
 from comfy_extras.nodes_hooks import CreateHookLora, SetClipHooks
+from comfy_extras.nodes_hypertile import HyperTile
 from comfy_extras.nodes_model_advanced import (
     ModelComputeDtype,
     ModelSamplingContinuousEDM,
     ModelSamplingContinuousV,
     ModelSamplingDiscrete,
 )
+from pack.host.acting.steer import Odds, steered, steerings_of
 from pack.host.concepts.apply import apply_concepts
 from pack.host.demo import load_demo_model
+from pack.host.recording.unet import record_attention
 from pack.host.training.models import base_name, check_trainable, training_ports
+from pack.host.training.origin import left_out
 from pack.host.training.plan import Plan
 from pack.host.training.run import automatic_name, train_concepts
+from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.errors import HostError, InputError
 from pack.scenescope.training.scene.scene import Concept, Scene
 from pack.tests.support.host.learned import made_up
 from pack.tests.support.host.learning import SHORT, hosts_noise, learned_bits, small_scene
+from pack.tests.support.host.listening import Listening
+from server import PromptServer
 
 QUICK = Plan(sample_count=0, save_every=100)
 Parts = tuple[Any, Any, Any]
@@ -241,6 +249,62 @@ def test_a_sampling_that_is_taken_is_the_one_that_is_learned_with(demo: Parts, z
             noisy = ports.noise.add(ports.latents[:1], noise, torch.tensor([place]))
             wanted = hosts_noise(model, noisy, place, context)
             assert torch.allclose(ports.denoiser(noisy, torch.tensor([place]), context), wanted, atol=5e-3)
+
+
+def hypernetwork(model: Any) -> Any:
+    """What the stock Hypernetwork Loader puts on a model."""
+    clone = model.clone()
+    clone.set_model_attn1_patch(lambda query, context, value, options: (query, context, value))
+    return clone
+
+
+def wrapped(model: Any) -> Any:
+    """A wrapper of whole model calls, as tiled diffusion has one."""
+    clone = model.clone()
+    clone.set_model_unet_function_wrapper(lambda apply, given: apply(given["input"], given["timestep"], **given["c"]))
+    return clone
+
+
+def steering(model: Any) -> Any:
+    """Steer Words on a model."""
+    return steered(model, steerings_of("star", (), Odds()))
+
+
+ATTENTION, BLOCKS = "attention patches (a hypernetwork, IPAdapter)", "patches of blocks (FreeU, Deep Shrink)"
+LEFT_OUT = [
+    (hypernetwork, ATTENTION),
+    (lambda model: HyperTile.execute(model, 64, 2, 0, False).args[0], ATTENTION),
+    (lambda model: FreeU.execute(model, 1.1, 1.2, 0.9, 0.2).args[0], BLOCKS),
+    (lambda model: FreeU.execute(hypernetwork(model), 1.1, 1.2, 0.9, 0.2).args[0], f"{ATTENTION} and {BLOCKS}"),
+    (wrapped, "wrappers of the model"),
+    (steering, "words that are steered"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), LEFT_OUT)
+def test_what_acts_on_a_model_and_is_left_out_of_training_is_named(demo: Parts, change: Any, said: str) -> None:
+    """Oracle: the sentence, for each kind of the host's own patches, a wrapper, and the pack's own steering."""
+    assert left_out(change(demo[0])).startswith(f"MODEL carries {said}, which training leaves out")
+
+
+def test_a_run_says_what_it_leaves_out(demo: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the sentence, in the last line on the node, in every event, and in the summary."""
+    server, model = Listening("me"), hypernetwork(demo[0])
+    monkeypatch.setattr(PromptServer, "instance", server, raising=False)
+    done = train_concepts((model, *demo[1:]), small_scene(), SHORT, QUICK, "7")
+    said = left_out(model)
+    assert server.events("progress_text")[-1]["text"].endswith(said)
+    assert {event["caution"] for event in server.events("scenescope.training")} == {said}
+    assert done.payload["caution"] == said
+
+
+def test_nothing_is_said_of_a_model_that_is_only_watched_or_guided(demo: Parts) -> None:
+    """Oracle: by hand: LoRAs and samplings are learned on, a recorder watches, and guidance comes after the model."""
+    watched, _ = record_attention(demo[0], Selection(), None)
+    guided = demo[0].clone()
+    guided.set_model_sampler_cfg_function(lambda given: given["cond"])
+    for model in (demo[0], watched, guided, with_sampling(demo, True)[0], bypassed(demo)[0]):
+        assert left_out(model) == ""
 
 
 @pytest.mark.parametrize(("learned", "applied"), [(-2, -1), (-1, -2), (-2, -3)])

@@ -58,6 +58,7 @@ export class Dashboard {
      */
     this.plots = [];
     this.state = element("p", { class: "ss-state", role: "status" });
+    this.caution = element("p", { class: "ss-advice", role: "note" });
     this.done = element("div", { class: "ss-done" });
     this.bar = element("div", { class: "ss-progress", role: "progressbar", "aria-valuemin": 0 }, [this.done]);
     this.charts = element("div", {
@@ -80,7 +81,7 @@ export class Dashboard {
       this.samples,
     ]);
     this.spoken = element("p", { class: "ss-spoken", "aria-live": "polite" });
-    root.append(this.state, this.body, this.spoken);
+    root.append(this.state, this.caution, this.body, this.spoken);
     root.setAttribute("role", "region");
     root.setAttribute("aria-label", say("Training dashboard"));
     this.refresh = eachFrame(() => this.draw());
@@ -107,6 +108,7 @@ export class Dashboard {
     this.body.hidden = !told?.curves;
     this.state.className = `ss-state ss-${told?.status ?? "none"}`;
     this.state.textContent = stateText(told);
+    this.caution.textContent = told?.caution ?? "";
     if (!told) return;
     this.state.title = told.message;
     this.progress();
