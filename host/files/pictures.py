@@ -14,7 +14,7 @@ from torch import Tensor
 from ...scenescope.errors import FileError
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what Pillow raises for spoilt PNGs
-_TURNED_BY_BROWSERS = ("JPEG", "MPO", "PNG", "WEBP")
+_TURNED_BY_BROWSERS = ("JPEG", "PNG", "WEBP")
 _THUMB = (32, 32)
 MOST_PIXELS = 36_000_000
 """A camera's 6000x6000; each pixel of a painting costs about 40 bytes while it is read."""

@@ -273,7 +273,7 @@ def steering(model: Any) -> Any:
 ATTENTION, BLOCKS = "attention patches (a hypernetwork, IPAdapter)", "patches of blocks (FreeU, Deep Shrink)"
 LEFT_OUT = [
     (hypernetwork, ATTENTION),
-    (lambda model: HyperTile.execute(model, 64, 2, 0, False).args[0], ATTENTION),
+    (lambda model: HyperTile.execute(model, 64, 2, 0, False)[0], ATTENTION),
     (lambda model: FreeU.execute(model, 1.1, 1.2, 0.9, 0.2).args[0], BLOCKS),
     (lambda model: FreeU.execute(hypernetwork(model), 1.1, 1.2, 0.9, 0.2).args[0], f"{ATTENTION} and {BLOCKS}"),
     (wrapped, "wrappers of the model"),
