@@ -85,7 +85,7 @@ def train_denoiser(job: Job, known: list[int], ids_of: Callable[[str], list[int]
         start_from(model, job.start, NEW_ROWS)
     model = model.to(job.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    average, path = Averaged(model, 0.995), job.folder / "denoiser.safetensors"
+    average, path = Averaged(model, 0.999), job.folder / "denoiser.safetensors"
     first = step = int(load_state(path, model, optimiser, average).get("step", 0))
     pools = [Pool(job.seed, size.side, step * 3, round(POOL * size.share) + 40) for size in SIZES]
     progress, signal = Progress("denoiser", job.minutes), noise_levels()

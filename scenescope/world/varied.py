@@ -50,11 +50,11 @@ def varied_layout(rng: np.random.Generator) -> Layout:
     return Layout(tuple(things), str(rng.choice(list(BACKGROUNDS))), int(rng.integers(2**31)))
 
 
-COUNTS = (0.3, 0.45, 0.25)
+COUNTS = (0.25, 0.42, 0.33)
 """Odds of one, two and three things in a picture with words."""
-LATER, LATER_PLACE = 0.12, 0.15
+LATER, LATER_PLACE = 0.22, 0.2
 """Shares of named things and of backgrounds that the world's second version added: the first ones are to stay known."""
-INVENTED_OUTLINE, INVENTED_SKIN, TWO_COLOURS, TWINS, CLOSE = 0.18, 0.1, 0.04, 0.05, 0.1
+INVENTED_OUTLINE, INVENTED_SKIN, TWO_COLOURS, TWINS, CLOSE = 0.28, 0.2, 0.05, 0.05, 0.08
 """Of such pictures' things: shares of invented outlines and skins, and of two colours; of pictures: two of a kind, and
 things that may touch or overlap."""
 
