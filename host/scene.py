@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from ..scenescope.training.scene.masks import MaskSources, collect_masks, lines_
 from ..scenescope.training.scene.preview import describe, facts, preview
 from ..scenescope.training.scene.scene import Scene, build_scene
 from .files.pictures import opened_png, shown_turned
-from .paths import chosen_file, version_of
+from .paths import chosen_file
 
 STROKES = ".png"
 """How the painter's files end; they lie in the host's input folder."""
@@ -143,10 +144,12 @@ def painted_strokes(name: str, copied: str = "") -> Tensor | None:
 
 
 def strokes_version(name: str, copied: str = "") -> str:
-    """What changes when the painted file does; empty where there is none."""
+    """What changes when what the painted file holds does; empty where there is none."""
     try:
-        return version_of(_strokes_file(name.strip(), copied.strip())) if name.strip() or copied.strip() else ""
-    except SceneScopeError:
+        if not (name.strip() or copied.strip()):
+            return ""
+        return hashlib.blake2b(_strokes_file(name.strip(), copied.strip()).read_bytes()).hexdigest()
+    except (SceneScopeError, OSError):
         return ""
 
 

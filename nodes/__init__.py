@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from comfy_api.latest import ComfyAPI, ComfyExtension, io
 
 from ..host.editor.messages import name_errors_for_people
+from ..host.editor.painting import serve_paintings
 from ..host.entrance import guard
 from ..nodes import (
     ask,
@@ -50,8 +51,9 @@ class SceneScope(ComfyExtension):
     """The pack, as ComfyUI loads it."""
 
     async def on_load(self) -> None:
-        """Say what became of nodes that were renamed."""
+        """Say what became of nodes that were renamed, and let the painter ask for its files."""
         await register(REPLACEMENTS)
+        serve_paintings()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return every node class of the pack."""

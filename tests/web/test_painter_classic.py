@@ -133,6 +133,20 @@ def test_masks_from_sockets_leave_it_closed_until_it_is_asked_for(classic, edito
     assert classic.panel.query_selector(".ss-paint-stage").is_visible()
 
 
+def test_equal_paintings_are_one_file_and_a_lost_one_is_sent_again(classic, editor):
+    """Oracle: the files in the input folder, and the run of one that was deleted while the page showed its paint."""
+    classic.stroke((60, 60))
+    first = classic.saved()
+    classic.stroke((60, 160))
+    second = classic.saved()
+    classic.press("clear")
+    classic.stroke((60, 60))
+    assert classic.saved() == first != second
+    (editor.server.place.base / "input" / first.removesuffix(" [input]")).unlink()
+    editor.run()
+    assert classic.last_run()[0]["mask"] == first == classic.saved()
+
+
 def test_that_a_painting_is_gone_is_said_however_often_the_node_is_looked_at(classic, editor):
     """Oracle: the sentence, after the workflow came back with a spoilt file, and after two changes of its picture."""
     classic.stroke((60, 60), (140, 60))

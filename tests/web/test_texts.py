@@ -38,7 +38,9 @@ SAID = f"() => ({TEXT})().includes('training map; aim for')"
 
 
 def test_a_warning_is_there_again_after_a_reload_and_after_a_run_that_changes_nothing(editor: Editor):
-    """Oracle: the text that was shown while the node ran; a page that was loaded anew, before and after a queue."""
+    """Oracle: the text that was shown while the node ran; a page that was loaded anew, before and after a queue. Before
+    it, the text says that it is an earlier run's.
+    """
     editor.page.evaluate(BUILD)
     editor.run()
     editor.page.wait_for_function(SAID)
@@ -47,6 +49,8 @@ def test_a_warning_is_there_again_after_a_reload_and_after_a_run_that_changes_no
     editor.open()
     editor.load(workflow)
     editor.page.wait_for_function(SAID)
+    assert editor.page.evaluate(TEXT) == f"Earlier run: {said}"
+    editor.run()
     assert editor.page.evaluate(TEXT) == said
     fresh = "() => app.loadGraphData({ ...app.graph.serialize(), id: crypto.randomUUID() })"
     editor.page.evaluate(fresh)

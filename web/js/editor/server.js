@@ -24,11 +24,12 @@ export function onMessage(event, on) {
  * Call something with what nodes' runs return under a key, whether the nodes have a panel or not; when a workflow is
  * opened,
  * with what the server's history of it holds.
- * @param {string} key @param {(output: any, id: string) => void} then  With the node's execution id.
+ * @param {string} key @param {(output: any, id: string, earlier: boolean) => void} then  With the node's execution id,
+ * and whether it comes from the history.
  */
 export function onOutput(key, then) {
   onMessage("executed", (_node, { output, display_node: shown, node }) => {
-    if (output?.[key]?.length) then(output[key][0], String(shown ?? node));
+    if (output?.[key]?.length) then(output[key][0], String(shown ?? node), false);
   });
   app.registerExtension({
     name: `SceneScope.outputs.${key}`,
@@ -38,7 +39,7 @@ export function onOutput(key, then) {
         if (prompt?.[3]?.extra_pnginfo?.workflow?.id !== workflowId()) continue;
         for (const [id, output] of Object.entries(outputs ?? {})) {
           const same = nodeOf(id)?.comfyClass === prompt[2][id]?.class_type;
-          if (output?.[key]?.length && same && !told.has(id)) then(output[key][0], id);
+          if (output?.[key]?.length && same && !told.has(id)) then(output[key][0], id, true);
           told.add(id);
         }
       }

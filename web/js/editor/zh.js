@@ -3,5 +3,6 @@
 import { addChinese } from "../shared/i18n.js";
 
 addChinese({
+  "Earlier run": "先前的运行",
   "The last run did not get here: this is from an earlier one.": "上次运行未到达此处：所示为更早一次运行的结果。",
 });

@@ -14,6 +14,8 @@ const MOST_STEPS = 200;
  * @type {Map<string, {blob: Promise<Blob>, sent: Promise<void> | null}>}
  */
 const onTheWay = new Map();
+/** Names whose pictures this page has brought to the server. @type {Set<string>} */
+const arrived = new Set();
 
 /** A picture that the server may not have yet. @param {string} value @returns {Promise<Blob> | undefined} */
 export function waiting(value) {
@@ -24,8 +26,9 @@ export function waiting(value) {
  * @typedef {object} Keeper
  * @property {() => string} read  The value that stands in the node.
  * @property {(value: string) => void} write
- * @property {() => string} fresh  A name for a new file.
+ * @property {(canvas: HTMLCanvasElement) => string} name  A name for the file of what is painted.
  * @property {(blob: Blob, value: string) => Promise<void>} send  Put a file on the server.
+ * @property {(value: string) => Promise<boolean>} lost  Whether the server has a file no longer.
  * @property {(error: unknown) => void} failed
  * @property {() => void} changed  Something can be undone, or no longer.
  */
@@ -136,8 +139,9 @@ export class Painting {
     if (!this.#unsaved || !this.#canvas) return;
     this.#unsaved = false;
     const known = this.#reach ? null : this.#files[this.#at];
-    const value = known ?? (empty(this.#canvas) ? "" : this.keeper.fresh());
-    if (known === null && value) onTheWay.set(value, { blob: picture(this.#canvas), sent: null });
+    const value = known ?? (empty(this.#canvas) ? "" : this.keeper.name(this.#canvas));
+    if (known === null && value && !arrived.has(value))
+      onTheWay.set(value, { blob: picture(this.#canvas), sent: null });
     if (this.#reach)
       this.#unsaved = true; // a stroke goes on
     else this.#files[this.#at] = value;
@@ -145,12 +149,17 @@ export class Painting {
     this.#deliver(value).catch(this.keeper.failed);
   }
 
-  /** The value, when the server has its file; what is painted meanwhile gets another, which is not waited for. */
+  /**
+   * The value, when the server has its file, which is sent again where it was lost and is still shown here; what is
+   * painted meanwhile gets another, which is not waited for.
+   */
   async settle() {
     if (this.#reach) this.#unsaved = true;
     this.commit();
     const value = this.keeper.read();
     await this.#deliver(value);
+    const shown = this.#canvas && value === this.#files[this.#at] && !empty(this.#canvas) ? this.#canvas : null;
+    if (value && shown && (await this.keeper.lost(value))) await this.keeper.send(await picture(shown), value);
     return value;
   }
 
@@ -192,6 +201,7 @@ export class Painting {
     try {
       await entry.sent;
       onTheWay.delete(value);
+      arrived.add(value);
     } catch (error) {
       entry.sent = null; // it is tried again when the graph is queued
       throw error;

@@ -13,7 +13,7 @@ import { context, Painting, redraw, waiting } from "./history.js";
 import { HostStrokes, hostCanvas, takeInHost, takePlace } from "./host.js";
 import { firstThatLoads, loaded } from "./loading.js";
 import { PALETTE, Rows, widget } from "./rows.js";
-import { failed, freshName, send } from "./sending.js";
+import { files } from "./sending.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
 import "./zh.js";
@@ -52,9 +52,7 @@ class Painter {
     this.painting = new Painting({
       read: () => this.value,
       write: (value) => this.write(value),
-      fresh: () => freshName(node),
-      send,
-      failed,
+      ...files,
       changed: () => this.tools && this.tell(),
     });
     this.stage = new Stage(this.painting, {

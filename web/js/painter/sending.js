@@ -1,21 +1,40 @@
 // @ts-check
 /** How a painting gets to the server: its name, its way, and what is said where it does not arrive. */
 import { putFile, warn } from "../editor/pictures.js";
+import { fetchJson } from "../editor/server.js";
 import { say } from "../shared/i18n.js";
+import { context } from "./history.js";
 
 const FOLDER = "scenescope";
 
-/** A name that no painting has. @param {any} node */
-export function freshName(node) {
-  return `${FOLDER}/painter-${node.id}-${Date.now()}-${Math.random().toString(36).slice(2, 6)}.png [input]`;
+/** A name by what is painted, so that equal paintings are one file. @param {HTMLCanvasElement} canvas */
+function nameOf(canvas) {
+  const { width, height } = canvas;
+  const pixels = new Uint32Array(context(canvas).getImageData(0, 0, width, height).data.buffer);
+  let [one, other] = [width, height];
+  for (const pixel of pixels) {
+    one = Math.imul((one << 13) | (one >>> 19), 2654435761) ^ pixel;
+    other = Math.imul(((other << 7) | (other >>> 25)) ^ pixel, 1597334677);
+  }
+  const digits = [one, other].map((part) => (part >>> 0).toString(16).padStart(8, "0"));
+  return `${FOLDER}/painter-${digits.join("")}.png [input]`;
+}
+
+/** Whether the server has a painting no longer; no answer is none. @param {string} value */
+async function lost(value) {
+  const answer = await fetchJson(`/scenescope/painting?${new URLSearchParams({ name: value })}`);
+  return answer?.there === false;
 }
 
 /** @param {Blob} blob @param {string} value  What the widget calls it. */
-export async function send(blob, value) {
+async function send(blob, value) {
   await putFile(blob, value.slice(FOLDER.length + 1, value.lastIndexOf(" [")), FOLDER);
 }
 
 /** @param {unknown} error */
-export function failed(error) {
+function failed(error) {
   warn(say("The painting could not be saved ({why}). It is tried again when you queue.", { why: String(error) }));
 }
+
+/** What a painting asks of the server. */
+export const files = { name: nameOf, send, lost, failed };
