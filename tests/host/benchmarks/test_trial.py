@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import comfy.utils
 import pytest
 import torch
-from pack.benchmarks.lab.probe import look
+from pack.benchmarks.lab.probe import Looked, look
 from pack.benchmarks.lab.progress import Progress
 from pack.benchmarks.lab.trial import Course, Manner, Studio, learn
 from pack.host.demo import load_demo_model
 from pack.host.recording.sampling import SamplerSettings
 from pack.host.training.models import training_ports
+from pack.scenescope.training.learned.concepts import Concepts
 from pack.scenescope.training.run.trainer import Run, StateStore, StepReport
 from pack.scenescope.training.settings import lora_settings
 from pack.scenescope.training.step.objective import StepResult
@@ -33,33 +37,56 @@ class BreakOff:
             raise BrokenOffError
 
 
+@pytest.fixture(scope="module")
+def demo() -> Any:
+    """MODEL, CLIP and VAE, loaded once for this file."""
+    with torch.inference_mode():
+        return load_demo_model()
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run that was not broken off: its looks before and after, and what it learned."""
+
+    first: Looked
+    last: Looked
+    wanted: Concepts
+
+
+@pytest.fixture(scope="module")
+def whole(demo: Any) -> Whole:
+    """The run step by step, without the lab."""
+    scene = small_scene()
+
+    def seen(ports: Any, concepts: Concepts) -> Looked:
+        return look(ports, scene, dict(zip(concepts.handles, concepts.embeddings, strict=True)))
+
+    with torch.inference_mode(), training_ports(*demo, scene, SHORT) as ports, Run(scene, ports, SHORT) as run:
+        first = seen(ports, run.concepts())
+        for _ in range(SHORT.steps):
+            run.advance()
+        return Whole(first, seen(ports, run.concepts()), run.concepts())
+
+
 @pytest.mark.parametrize("at", [2, 5, 6])
-def test_a_way_that_was_broken_off_ends_with_the_same_bits(tmp_path, at):
+def test_a_way_that_was_broken_off_ends_with_the_same_bits(tmp_path, at, demo, whole):
     """Oracle: a run step by step without all that; broken off in each phase and after the last step."""
-    demo, scene = load_demo_model(), small_scene()
-    breaking, file = BreakOff(at), tmp_path / "kept.state"
+    scene, breaking, file = small_scene(), BreakOff(at), tmp_path / "kept.state"
     course = Course(on_begin=breaking.begun.append, on_step=breaking, keeping=StateStore(file, 50))
     with training_ports(*demo, scene, SHORT) as ports:
-        with Run(scene, ports, SHORT) as run:
-            embeddings = run.concepts()
-            first = look(ports, scene, dict(zip(embeddings.handles, embeddings.embeddings, strict=True)))
-            for _ in range(SHORT.steps):
-                run.advance()
-            wanted = run.concepts()
-            last = look(ports, scene, dict(zip(wanted.handles, wanted.embeddings, strict=True)))
         with pytest.raises(BrokenOffError):
             learn(ports, scene, SHORT, course)
         before, after, concepts, _ = learn(ports, scene, SHORT, course)
     assert breaking.begun == [0, at]
-    assert learned_bits(concepts) == learned_bits(wanted)
-    assert torch.equal(before.maps, first.maps)
-    assert torch.equal(after.maps, last.maps)
-    assert (before.masked, after.masked) == (first.masked, last.masked)
+    assert learned_bits(concepts) == learned_bits(whole.wanted)
+    assert torch.equal(before.maps, whole.first.maps)
+    assert torch.equal(after.maps, whole.last.maps)
+    assert (before.masked, after.masked) == (whole.first.masked, whole.last.masked)
 
 
-def test_class_pictures_are_made_once_for_all_runs(tmp_path):
+def test_class_pictures_are_made_once_for_all_runs(tmp_path, demo):
     """Oracle: the pictures of the first run, bit for bit; the second has nothing to make them with."""
-    demo, scene, file = load_demo_model(), small_scene(), tmp_path / "class.safetensors"
+    scene, file = small_scene(), tmp_path / "class.safetensors"
     sampling = SamplerSettings(0, 1, cfg=1.0, sampler_name="euler", scheduler="normal")
     manner = Manner(scene.latent, sampling, "a photo", 2)
     with training_ports(*demo, scene, SHORT) as ports:
