@@ -107,7 +107,8 @@ class Session:
 
     def _before(self, unet: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._run is not None:
-            self._run.evaluate(args[0] if args else kwargs["sample"])
+            sample, timestep = (*args, *(kwargs[name] for name in ("sample", "timestep")[len(args) :]))[:2]
+            self._run.evaluate(sample, timestep)
 
     def _after(self, unet: nn.Module, args: Any, output: Any) -> None:
         if self._run is not None:
@@ -137,6 +138,7 @@ class _Run:
             self._entry(branch, text, context) for branch, text in (*prompts, (POSITIVE, given.get("prompt")))
         )
         self._images, self._step = len(context), 0
+        self._sigmas: tuple[float, ...] = ()
         self._probe: ShapeProbe | None = None
         self._logged = False
 
@@ -146,14 +148,14 @@ class _Run:
         about: dict[str, str | int | float] = {"sampler": type(pipe.scheduler).__name__, "model": type(pipe).__name__}
         return about | {"cfg": float(pipe.guidance_scale)}
 
-    def evaluate(self, sample: Tensor) -> None:
+    def evaluate(self, sample: Tensor, timestep: Tensor | float) -> None:
         """The pipeline asks the U-Net."""
-        sigmas = _sigmas(self._pipe.scheduler)
         if self.recorder is None:
+            self._sigmas = _sigmas(self._pipe.scheduler, float(timestep))
             layers = tuple(item.layer for item in self._found)
-            shape = RunSpec(layers, Grid(*sample.shape[-2:]), self._images, sigmas, self._entries)
+            shape = RunSpec(layers, Grid(*sample.shape[-2:]), self._images, self._sigmas, self._entries)
             self.recorder = Recorder(shape, self._selection)
-        self.recorder.evaluate(sigmas[min(self._step, len(sigmas) - 1)])
+        self.recorder.evaluate(self._sigmas[min(self._step, len(self._sigmas) - 1)])
         if not self.recorder.has_shapes:
             self._probe = ShapeProbe(self._found).__enter__()
 
@@ -220,11 +222,18 @@ def _wrap(stack: ExitStack, owner: Any, name: str, wrap: Callable[[Callable[...,
     stack.callback(delattr, owner, name)
 
 
-def _sigmas(scheduler: Any) -> tuple[float, ...]:
-    """Noise over signal at each call of the U-Net, and 0 at the end."""
+def _sigmas(scheduler: Any, first: float) -> tuple[float, ...]:
+    """Noise over signal at each call of the U-Net from the timestep `first` on, and 0 at the end.
+
+    A pipeline that changes a given picture begins in the middle of its scheduler's timesteps, and most schedulers know
+    where: Heun's has each timestep twice.
+    """
     steps: Sequence[float] = scheduler.timesteps.tolist()
+    begin = getattr(scheduler, "begin_index", None)
+    if begin is None:
+        begin = steps.index(first) if first in steps else 0
     sigmas = getattr(scheduler, "sigmas", None)
     if sigmas is not None and len(sigmas) == len(steps) + 1:
-        return tuple(float(sigma) for sigma in sigmas)
-    kept = [float(scheduler.alphas_cumprod[int(step)]) for step in steps]
+        return tuple(float(sigma) for sigma in sigmas[begin:])
+    kept = [float(scheduler.alphas_cumprod[int(step)]) for step in steps[begin:]]
     return (*(((1 - part) / part) ** 0.5 for part in kept), 0.0)

@@ -12,8 +12,14 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     HeunDiscreteScheduler,
     PNDMScheduler,
+    StableDiffusionImg2ImgPipeline,
 )
-from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor
+from diffusers.models.attention_processor import (
+    AttnProcessor,
+    AttnProcessor2_0,
+    FusedAttnProcessor2_0,
+    SlicedAttnProcessor,
+)
 from pack.diffusers_adapter import Scope
 from pack.scenescope.attention.read.view import View
 from pack.scenescope.attention.record.selection import Selection
@@ -101,6 +107,22 @@ def test_each_call_of_the_u_net_is_a_step_of_its_own(scheduler, evaluations):
     assert recording.about["sampler"] == scheduler.__name__
 
 
+@pytest.mark.parametrize("scheduler", [DDIMScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler])
+def test_maps_of_a_changed_picture_have_the_noise_that_they_were_made_at(scheduler):
+    """Oracle: the timesteps that the U-Net is called with, read by a hook of the test's own, and the model's signal."""
+    pipe, called = StableDiffusionImg2ImgPipeline(**small_pipeline(scheduler_of(scheduler)).components), []
+    pipe.set_progress_bar_config(disable=True)
+    hook = pipe.unet.register_forward_pre_hook(lambda module, args: called.append(int(args[1])))
+    with Scope(pipe).record() as session:
+        painted(pipe, image=torch.rand(1, 3, 64, 64), strength=0.5, num_inference_steps=6)
+    hook.remove()
+    signal = pipe.scheduler.alphas_cumprod[called]
+    wanted = [*((1 - signal) / signal).sqrt().tolist(), 0.0]
+    assert len(called) == len(wanted) - 1 > 2
+    assert session.recording.sigmas == pytest.approx(wanted, rel=0.01)
+    assert sorted({item.address.step for item in session.recording.maps}) == list(range(len(called)))
+
+
 def test_pictures_of_a_batch_are_told_apart():
     """Oracle: the same picture alone."""
     pipe = small_pipeline()
@@ -147,6 +169,7 @@ def test_what_cannot_be_recorded_is_counted_with_its_reason():
     """Oracle: fused projections, which never call the layers that show queries and keys."""
     pipe = small_pipeline()
     pipe.unet.fuse_qkv_projections()
+    pipe.unet.set_attn_processor(type("OfSomebody", (FusedAttnProcessor2_0,), {})())  # nothing tells that it is fused
     try:
         with pytest.raises(RecordingError, match="nothing was recorded"), Scope(pipe).record(Selection()):
             painted(pipe)
