@@ -43,6 +43,13 @@ CANVAS = {
 }
 # A painting is named 700 ms after its last stroke, by a timer that began before this one.
 PAUSED = "() => new Promise(done => setTimeout(done, 800))"
+# The node is taller than the window in the Vue renderer: what is under the picture comes into view.
+UP = """
+panel => {
+  app.canvas.ds.offset[1] -= Math.max(0, panel.getBoundingClientRect().bottom + 10 - innerHeight);
+  app.canvas.setDirty(true, true);
+}
+"""
 PIXEL = "(canvas, [x, y]) => [...canvas.getContext('2d').getImageData(x, y, 1, 1).data]"
 
 
@@ -68,6 +75,8 @@ class Painter:
         """Bring the painter into view."""
         self.editor.look_at(BUILD)
         self.page.wait_for_timeout(700)
+        self.page.evaluate(UP, self.panel)
+        self.editor.drawn()
 
     def stroke(self, *points: tuple[float, float]) -> None:
         """Draw through points with the mouse."""
