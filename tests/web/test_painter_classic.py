@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from pack.scenescope.training.scene.masks import PALETTE
-from pack.tests.web.editor import Editor
+from pack.tests.web.editor import Editor, eventually
 from pack.tests.web.painter import HEIGHT, WIDTH, Painter
 
 BLUE = PALETTE[0]
@@ -135,11 +135,13 @@ def test_masks_from_sockets_leave_it_closed_until_it_is_asked_for(classic, edito
 
 def test_equal_paintings_are_one_file_and_a_lost_one_is_sent_again(classic, editor):
     """Oracle: the files in the input folder, and the run of one that was deleted while the page showed its paint."""
+    classic.look()  # the canvas has its place, so that equal points are equal pixels
     classic.stroke((60, 60))
     first = classic.saved()
     classic.stroke((60, 160))
     second = classic.saved()
     classic.press("clear")
+    classic.look()
     classic.stroke((60, 60))
     assert classic.saved() == first != second
     (editor.server.place.base / "input" / first.removesuffix(" [input]")).unlink()
@@ -158,7 +160,7 @@ def test_that_a_painting_is_gone_is_said_however_often_the_node_is_looked_at(cla
         if not connected:
             editor.page.evaluate("() => app.graph.nodes[1].disconnectInput(0)")
         classic.look()
-        assert "is gone. Clear, and paint again." in classic.panel.inner_text()
+        assert eventually(lambda: "is gone. Clear, and paint again." in classic.panel.inner_text(), True)
     classic.press("clear")
     classic.look()
     assert "is gone" not in classic.panel.inner_text()

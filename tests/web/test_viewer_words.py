@@ -39,6 +39,8 @@ panel => {
 }
 """
 NARROW = "([type, wide]) => app.graph.nodes.filter(n => n.type === type).at(-1).setSize([wide, 1000])"
+# The classic renderer gives a panel its width when it next draws the canvas.
+AS_WIDE = "([panel, wide]) => Math.abs(panel.getBoundingClientRect().width - wide) < 50"
 
 
 def ran(editor: Editor, prompt: str, words: str = "") -> None:
@@ -127,6 +129,7 @@ def test_every_button_is_reached_at_every_width(editor, locale):
             shown_at = "panel => { app.canvas.ds.offset[1] -= panel.getBoundingClientRect().top - 100; }"
             editor.page.evaluate(shown_at, panel)
             editor.page.evaluate("() => app.canvas.setDirty(true, true)")
+            editor.page.wait_for_function(AS_WIDE, arg=[panel, wide])
             editor.drawn()
             assert panel.query_selector(".ss-export").is_visible()
             assert editor.page.evaluate(LOST, panel) == [], wide

@@ -231,7 +231,9 @@ def test_out_of_memory_says_what_to_change(demo, monkeypatch):
     parts = ("cuda:0 is used up", "mode lora", "batch from 2 to 1", "precision to auto", "resolution from 64")
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
-    assert "checkpointing" not in text  # it does not lower this peak, and where it is on it cannot be switched on
+    assert "switch on checkpointing" in text  # the class pictures' pass runs while gradients are kept
+    without = full_settings(batch=2, prior="off")  # its peak is gradients and moments, which checkpointing leaves
+    assert "checkpointing" not in out_of_memory_text(torch.device("cuda:0"), room, scene, without)
     assert "checkpointing" in out_of_memory_text(torch.device("cuda:0"), room, scene, SHORT)
     assert "checkpointing" not in out_of_memory_text(torch.device("cuda:0"), room, scene, SHORT, checkpointing=True)
     assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"))
