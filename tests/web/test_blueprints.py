@@ -28,8 +28,8 @@ title => {{
     node.widgets.find(widget => widget.name === name).value = value;
 }}
 """
-# The editor still builds the blueprint's node when it shows what was found.
-IDLE = "() => new Promise(done => requestIdleCallback(() => setTimeout(() => requestIdleCallback(done), 250)))"
+# A node that still hangs on the pointer takes the next one of its number away from the graph.
+PLACED = "() => app.canvas.state.ghostNodeId === null"
 
 
 def put(editor: Editor, name: str) -> None:
@@ -40,11 +40,12 @@ def put(editor: Editor, name: str) -> None:
     editor.page.wait_for_function("() => document.activeElement.matches('input')")
     editor.page.keyboard.type(name)
     editor.page.get_by_role("heading", name=name, exact=True).wait_for()  # of the first that was found: it is chosen
-    editor.page.evaluate(IDLE)
     editor.page.keyboard.press("Enter")
     editor.page.wait_for_function("title => app.graph.nodes.some(node => node.title === title)", arg=name)
-    editor.page.mouse.move(600, 250)
+    editor.page.mouse.move(700, 200, steps=5)
+    editor.drawn()  # the node has followed: its fields no longer lie under the pointer
     editor.page.mouse.click(700, 200)
+    editor.page.wait_for_function(PLACED)
     editor.drawn()
 
 
