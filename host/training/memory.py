@@ -148,7 +148,7 @@ def out_of_memory_text(
     if _helps(settings) and not checkpointing:
         advice.append("switch on checkpointing")
     side = round((scene.size.height * scene.size.width) ** 0.5)
-    advice.append(f"lower Build Scene's resolution from {side} to {max(128, side * 3 // 4 // 8 * 8)}, about half")
+    advice.append(f"lower Build Scene's resolution from {side} to {side * 3 // 4 // 8 * 8}, about half")
     return (
         f"Train Concepts: the memory of {device} is used up: it has {bytes_text(total)} in all, and about "
         f"{bytes_text(wanted)} are needed. In this order: {'; '.join(advice)}. The run goes on from its last saved "

@@ -4,8 +4,7 @@ Source: torch 2.11, a private-use back-end set up from Python (an experimental i
 strict where CUDA is:
 
 - an operation over tensors of two devices raises (a CPU tensor without dimensions is let through, CPU indices too);
-- such a tensor gives no numpy array;
-- memory that was not written holds NaN;
+- such a tensor gives no numpy array, and memory that was not written holds NaN;
 - a copy to the host with `non_blocking=True` holds NaN until somebody waited for it;
 - what one stream writes may be read on another only after that one waited;
 - autocast follows CUDA's table (norms in single precision), not the CPU's;

@@ -228,7 +228,7 @@ def test_out_of_memory_says_what_to_change(demo, monkeypatch):
     settings = full_settings(batch=2)
     room = (16 * 2**30, 8 * 2**30)
     text = out_of_memory_text(torch.device("cuda:0"), room, scene, settings)
-    parts = ("cuda:0 is used up", "mode lora", "batch from 2 to 1", "precision to auto", "resolution from 64")
+    parts = ("cuda:0 is used up", "mode lora", "batch from 2 to 1", "precision to auto", "resolution from 64 to 48")
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert "switch on checkpointing" in text  # the class pictures' pass runs while gradients are kept
