@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..scenescope.world.captions import training_caption
 from ..scenescope.world.latent import CELL, latent_of
 from ..scenescope.world.scene import Layout, draw
-from ..scenescope.world.varied import training_layout
+from .captions import training_caption
+from .layouts import training_layout
 
 LENGTH, BEGIN, END = 77, 49406, 49407
 """Of SD1's tokenizer: tokens per prompt, and the ids that start and end one."""

@@ -11,8 +11,8 @@ from comfy.taesd.taesd import Decoder
 
 from ..scenescope.world.latent import CELL, DEVIATION, MEAN, MIX, latent_of
 from ..scenescope.world.scene import draw
-from ..scenescope.world.varied import varied_layout
 from .initial import set_first_weights
+from .layouts import varied_layout
 from .state import Averaged, Job, Progress, load_part, load_state, load_weights, save_state
 
 CROP, SIDES = 64, (96, 128, 128, 160, 192)

@@ -21,10 +21,11 @@ from ..scenescope.attention.read.view import View
 from ..scenescope.attention.record.recording import Recording
 from ..scenescope.attention.record.selection import Selection
 from ..scenescope.attention.words.find import find_words
-from ..scenescope.world.scene import FIRST_WORDS, Drawing, Layout, Words, draw, full_caption, random_layout
+from ..scenescope.world.scene import Drawing, Layout, draw, full_caption
 from ..scenescope.world.unseen import unseen_layout
 from .judge.checker import Verdict, find_things, judge
 from .judge.likeness import Truth, score
+from .layouts import random_layout
 
 SETTINGS = SamplerSettings(seed=0, steps=20, cfg=2.0, sampler_name="dpmpp_2m", scheduler="karras")
 """How the figures' pictures are sampled."""
@@ -68,10 +69,10 @@ class Looking:
         return cls(len(ious), round(float(own), 3), round(float(shuffled), 3))
 
 
-def layouts(seed: int, number: int, count: int, words: Words = FIRST_WORDS) -> list[Layout]:
+def layouts(seed: int, number: int, count: int) -> list[Layout]:
     """Invent layouts of held-out combinations, `count` things each."""
     chances = (np.random.default_rng([seed, count, i]) for i in range(number))
-    return [random_layout(chance, count=count, held_out=True, words=words) for chance in chances]
+    return [random_layout(chance, count=count, held_out=True) for chance in chances]
 
 
 class Sitter:

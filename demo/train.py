@@ -42,7 +42,7 @@ def captions_tokens() -> tuple[list[int], Any]:
     """Find the token ids that captions use, and return them with the function from a word to its ids."""
     from comfy.sd1_clip import SDTokenizer
 
-    vocabulary = importlib.import_module("pack.scenescope.world.vocabulary")
+    captions = importlib.import_module("pack.demo.captions")
     tokenizer = SDTokenizer().tokenizer
 
     @functools.cache
@@ -50,7 +50,7 @@ def captions_tokens() -> tuple[list[int], Any]:
         ids: list[int] = tokenizer(word)["input_ids"][1:-1]
         return ids
 
-    return sorted({i for word in vocabulary.vocabulary() for i in ids_of(word)} | {49406, 49407}), ids_of
+    return sorted({i for word in captions.vocabulary() for i in ids_of(word)} | {49406, 49407}), ids_of
 
 
 def export(options: argparse.Namespace, out: Path) -> str:

@@ -14,13 +14,14 @@ import torch
 from pack.benchmarks.acting.cases import Figures, Result
 from pack.benchmarks.acting.studio import Studio, box_of, overlap, phrase, present
 from pack.demo.judge.checker import find_things, judge
+from pack.demo.layouts import random_layout
 from pack.demo.measure import SIDE
 from pack.host.acting.region import GatingRegion, gated, region_mask, with_region
 from pack.host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of
 from pack.scenescope.attention.act.region import RegionTrack
 from pack.scenescope.attention.act.steer import Steering
 from pack.scenescope.dims import Grid
-from pack.scenescope.world.scene import Layout, caption, draw, full_caption, noun_phrase, random_layout
+from pack.scenescope.world.scene import Layout, caption, draw, full_caption, noun_phrase
 
 SEED = 160_000
 """Of layouts and noise: used for nothing else."""

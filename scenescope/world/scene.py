@@ -9,17 +9,7 @@ import numpy as np
 from .outlines import FAMILIES
 from .shapes import coverage
 from .surfaces import PITCH, SHADE, background, texture
-from .vocabulary import (
-    BACKGROUNDS,
-    COLOURS,
-    FIRST_BACKGROUNDS,
-    FIRST_SHAPES,
-    GENERAL,
-    PATTERNED,
-    SHAPES,
-    TEXTURES,
-    is_held_out,
-)
+from .vocabulary import BACKGROUNDS, COLOURS, GENERAL, PATTERNED
 from .weaves import WEAVES, invented_weave
 
 SIZES = {1: (0.42, 0.62), 2: (0.36, 0.48), 3: (0.3, 0.4)}
@@ -61,19 +51,6 @@ class Layout:
     things: tuple[Thing, ...]
     background: str
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Words:
-    """Some of the world's shapes and background keys."""
-
-    shapes: tuple[str, ...]
-    backgrounds: tuple[str, ...]
-
-
-ALL_WORDS = Words(SHAPES, tuple(BACKGROUNDS))
-FIRST_WORDS = Words(FIRST_SHAPES, FIRST_BACKGROUNDS)
-"""Of the world's first version: what has been seen longest."""
 
 
 @dataclass(frozen=True)
@@ -157,33 +134,6 @@ def place(count: int, rng: np.random.Generator) -> list[tuple[tuple[float, float
         if clear:
             return sorted(spots)
         shrink = max(0.8, shrink * 0.998)
-
-
-def random_layout(
-    rng: np.random.Generator, *, count: int, held_out: bool = False, words: Words = FIRST_WORDS
-) -> Layout:
-    """Invent a layout of known words, as the figures ask for it.
-
-    Args:
-        rng: source of everything.
-        count: 1 to 3 things, no two of the same shape or colour.
-        held_out: take only combinations that training never saw; otherwise only those that it did.
-        words: shapes and backgrounds to take; by default those that the shipped model knows.
-
-    Returns:
-        The layout, its things ordered from left to right.
-    """
-    spots = place(count, rng)
-    while True:
-        shapes = rng.choice(words.shapes, count, replace=False)
-        colours = rng.choice(list(COLOURS), count, replace=False)
-        # A plain skin is as common as the three textures together.
-        skins = ["plain" if rng.random() < 0.5 else str(rng.choice(TEXTURES[1:])) for _ in range(count)]
-        kinds = [(str(s), str(c), t) for s, c, t in zip(shapes, colours, skins, strict=True)]
-        if all(is_held_out(*kind) == held_out for kind in kinds):
-            break
-    things = tuple(Thing(*kind, centre=centre, size=size) for kind, (centre, size) in zip(kinds, spots, strict=True))
-    return Layout(things, str(rng.choice(words.backgrounds)), int(rng.integers(2**31)))
 
 
 def noun_phrase(words: list[str]) -> str:

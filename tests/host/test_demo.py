@@ -15,17 +15,18 @@ import comfy.utils
 import numpy as np
 import pytest
 import torch
+from pack.demo.captions import vocabulary
 from pack.demo.data import END, collate, shown
 from pack.demo.export import LIMIT
 from pack.demo.judge.checker import judge
+from pack.demo.layouts import random_layout
 from pack.demo.measure import Sitter, following, layouts, looking_at_drawings
 from pack.devtools.comfyui import ROOT
 from pack.host.demo import DEMO_FILE, SCALE, load_demo_model, size_hint
 from pack.nodes.demo import DemoModel, DemoScene
 from pack.scenescope.errors import FileError
 from pack.scenescope.world.latent import latent_of
-from pack.scenescope.world.scene import draw, full_caption, random_layout
-from pack.scenescope.world.vocabulary import vocabulary
+from pack.scenescope.world.scene import draw, full_caption
 
 import nodes as host_nodes
 

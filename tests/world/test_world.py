@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pack.demo.captions import vocabulary
 from pack.demo.judge.checker import find_background, find_things, judge
+from pack.demo.layouts import is_held_out, partners, random_layout
 from pack.scenescope.world.latent import DEVIATION, MATTE_FROM, MEAN, latent_of
-from pack.scenescope.world.scene import ALL_WORDS, Layout, Thing, draw, full_caption, place, random_layout
+from pack.scenescope.world.scene import Layout, Thing, draw, full_caption, place
 from pack.scenescope.world.surfaces import SHADE, background, texture
 from pack.scenescope.world.unseen import STARTING_WORDS, loosened, unseen_layout
 from pack.scenescope.world.vocabulary import (
@@ -21,9 +23,6 @@ from pack.scenescope.world.vocabulary import (
     TEST_SHAPES,
     TEST_TEXTURES,
     TEXTURES,
-    is_held_out,
-    partners,
-    vocabulary,
 )
 
 RED_SQUARE = Thing("square", "red", "plain", centre=(0.5, 0.5), size=0.5)
@@ -34,7 +33,7 @@ def layouts(number: int, *, seed: int = 0) -> list[Layout]:
     kinds = itertools.cycle(itertools.product((1, 2, 3), (False, True)))
     chances = (np.random.default_rng([seed, i]) for i in range(number))
     return [
-        random_layout(chance, count=n, held_out=held, words=ALL_WORDS)
+        random_layout(chance, count=n, held_out=held, shapes=SHAPES, places=tuple(BACKGROUNDS))
         for chance, (n, held) in zip(chances, kinds, strict=False)
     ]
 

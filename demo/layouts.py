@@ -1,26 +1,91 @@
-"""Layouts of the whole space of outlines and skins, named and invented: what the demo model is trained on."""
+"""Layouts of random things: those that the demo model is trained on, and those that its figures ask for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from .outlines import FAMILIES
-from .scene import Layout, Thing, place
-from .vocabulary import (
+from ..scenescope.world.outlines import FAMILIES
+from ..scenescope.world.scene import Layout, Thing, place
+from ..scenescope.world.vocabulary import (
     BACKGROUNDS,
     COLOURS,
     FIRST_BACKGROUNDS,
     FIRST_SHAPES,
     LATER_BACKGROUNDS,
     LATER_SHAPES,
+    LEAST_CHROMA,
     SHAPES,
     TEXTURES,
-    is_held_out,
-    partners,
 )
-from .weaves import WEAVES
+from ..scenescope.world.weaves import WEAVES
+
+
+def random_layout(
+    rng: np.random.Generator,
+    *,
+    count: int,
+    held_out: bool = False,
+    shapes: Sequence[str] = FIRST_SHAPES,
+    places: Sequence[str] = FIRST_BACKGROUNDS,
+) -> Layout:
+    """Invent a layout of known words, as the figures ask for it.
+
+    Args:
+        rng: source of everything.
+        count: 1 to 3 things, no two of the same shape or colour.
+        held_out: take only combinations that training never saw; otherwise only those that it did.
+        shapes: to choose from; by default those that the shipped model has seen longest.
+        places: keys of backgrounds to choose from.
+
+    Returns:
+        The layout, its things ordered from left to right.
+    """
+    spots = place(count, rng)
+    while True:
+        named = rng.choice(shapes, count, replace=False)
+        colours = rng.choice(list(COLOURS), count, replace=False)
+        # A plain skin is as common as the three textures together.
+        skins = ["plain" if rng.random() < 0.5 else str(rng.choice(TEXTURES[1:])) for _ in range(count)]
+        kinds = [(str(s), str(c), t) for s, c, t in zip(named, colours, skins, strict=True)]
+        if all(is_held_out(*kind) == held_out for kind in kinds):
+            break
+    things = tuple(Thing(*kind, centre=centre, size=size) for kind, (centre, size) in zip(kinds, spots, strict=True))
+    return Layout(things, str(rng.choice(places)), int(rng.integers(2**31)))
+
+
+def is_held_out(shape: str, colour: str, texture: str) -> bool:
+    """Tell whether this combination of known words is kept back from training.
+
+    One combination in eight is, spread so that each shape, colour and texture stays in training.
+
+    Args:
+        shape: one of SHAPES.
+        colour: one of COLOURS.
+        texture: one of TEXTURES.
+
+    Returns:
+        True for the combinations that only the checks may use.
+
+    >>> is_held_out("circle", "red", "plain"), is_held_out("square", "red", "plain")
+    (True, False)
+    """
+    shape_index, colour_index = SHAPES.index(shape), list(COLOURS).index(colour)
+    return (shape_index + 3 * colour_index + 2 * TEXTURES.index(texture)) % 8 == 0
+
+
+def partners(colour: str) -> list[str]:
+    """List the colours that can stand beside one on the same thing: half-way between them it is still colourful.
+
+    >>> "yellow" in partners("red"), "cyan" in partners("red")
+    (True, False)
+    """
+    own = np.array(COLOURS[colour], dtype=float)
+    between = {name: (own + np.array(other)) / 510 for name, other in COLOURS.items() if name != colour}
+    return [name for name, mixed in between.items() if 2 * (mixed.max() - mixed.min()) > LEAST_CHROMA]
+
 
 INVENTED = 0.65
 """Share of outlines that are invented, and of skins."""

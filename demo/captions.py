@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from .scene import Layout, Thing
-from .vocabulary import BACKGROUNDS, GENERIC, OPENINGS, PLURALS
+from ..scenescope.world.scene import Layout, Thing, noun_phrase
+from ..scenescope.world.vocabulary import BACKGROUNDS, COLOURS, GENERAL, PATTERNED, SHAPES, TEXTURES
+
+GENERIC = "thing"
+"""The word for any shape; training captions use it now and then, so it is a fair starting word for a new one."""
+PLURALS = {
+    **{shape: shape + "s" for shape in SHAPES},
+    "cross": "crosses",
+    "hourglass": "hourglasses",
+}
+"""Of the shapes, for two of a kind."""
+OPENINGS = ("a photo of", "a picture of", "a drawing of", "")
+"""How captions begin, the usual way first."""
 
 BACKGROUND_FIRST, ANY_ORDER = 0.1, 0.15
 """Shares of captions that name the background first, and the things in any order."""
@@ -41,7 +52,7 @@ def _phrases(layout: Layout, rng: np.random.Generator) -> list[str]:
             done.add(kind)
         else:
             words = _thing_words(thing, rng)
-            phrases.append(("an " if words[0][0] in "aeiou" else "a ") + " ".join(words))
+            phrases.append(noun_phrase(words))
     return phrases
 
 
@@ -65,3 +76,15 @@ def training_caption(layout: Layout, rng: np.random.Generator) -> str:
     if luck < 0.04:
         return named
     return f"{place}, {named}" if luck < 0.04 + BACKGROUND_FIRST else f"{named} {place}"
+
+
+def vocabulary() -> list[str]:
+    """List every word that a caption of this world can hold, sorted.
+
+    >>> "striped" in vocabulary(), "crescent" in vocabulary()
+    (True, False)
+    """
+    words = {"a", "an", "and", "two", ",", PATTERNED, *GENERAL, *SHAPES, *PLURALS.values(), *COLOURS, *TEXTURES}
+    for phrase in (*BACKGROUNDS.values(), *OPENINGS):
+        words.update(phrase.split())
+    return sorted(words)

@@ -6,17 +6,15 @@ import itertools
 
 import numpy as np
 import pytest
-from pack.scenescope.world.captions import training_caption
+from pack.demo.captions import training_caption, vocabulary
+from pack.demo.layouts import is_held_out, training_layout, varied_layout
 from pack.scenescope.world.outlines import FAMILIES, invented_outline
 from pack.scenescope.world.scene import Layout, Thing, draw
-from pack.scenescope.world.varied import training_layout, varied_layout
 from pack.scenescope.world.vocabulary import (
     HELD_OUT_SHAPES,
     HELD_OUT_TEXTURES,
     TEST_SHAPES,
     TEST_TEXTURES,
-    is_held_out,
-    vocabulary,
 )
 from pack.scenescope.world.weaves import WEAVES, invented_weave
 
