@@ -31,8 +31,8 @@ from pack.scenescope import errors
 from pack.tests.support.host.prompts import choosing, node
 
 OURS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
-SLOW = 60.0
-"""Seconds after which a prompt is interrupted, and counted as a foreign error."""
+PATIENCE = 600.0
+"""Seconds for the sound graph, which trains, samples and saves all that the others use."""
 
 LITERALS = st.sampled_from(
     [
@@ -63,6 +63,7 @@ def arguments() -> argparse.Namespace:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--prompts", type=int, default=300, help="how many")
     reader.add_argument("--seconds", type=float, default=1e9, help="when to stop at the latest")
+    reader.add_argument("--slow", type=float, default=60.0, help="seconds after which a prompt counts as foreign")
     reader.add_argument("--node", default="", help="only nodes whose id holds this")
     reader.add_argument("--seed", type=int, default=0, help="of the random prompts")
     return reader.parse_args()
@@ -86,7 +87,7 @@ class Fuzz:
 
     def run(self, options: argparse.Namespace) -> Counter[str]:
         """Send prompts and count; returns the distinct foreign errors."""
-        self.send(self.graph)  # all that the prompts share is computed once, and cached by the server
+        self.send(self.graph, PATIENCE)  # all that the prompts share is computed once, and cached by the server
         if not self.ends["ran"]:
             raise SystemExit(f"Fuzz: the sound graph does not run: {dict(self.ends)}, {list(self.foreign)}")
         names = [name for name, one in self.graph.items() if one["class_type"].startswith("SceneScope_")]
@@ -103,7 +104,7 @@ class Fuzz:
         def one(data: st.DataObject) -> None:
             prompt = self.mutant(data, data.draw(st.sampled_from(names)))
             if time.monotonic() - began < options.seconds:
-                self.send(prompt)
+                self.send(prompt, options.slow)
 
         try:
             one()
@@ -159,20 +160,20 @@ class Fuzz:
         """How many outputs a node has."""
         return len(self.info[one["class_type"]]["output"])
 
-    def send(self, prompt: dict[str, Any]) -> None:
-        """Run one prompt and note how it ended."""
+    def send(self, prompt: dict[str, Any], slow: float) -> None:
+        """Run one prompt and note how it ended; after so many seconds it is interrupted."""
         try:
             prompt_id = self.server.post("/prompt", {"prompt": prompt, "client_id": self.server.client})["prompt_id"]
         except urllib.error.HTTPError as error:
             self.note_refusal(error)
             return
         began = time.monotonic()
-        while time.monotonic() - began < SLOW:
+        while time.monotonic() - began < slow:
             history = self.server.get_json(f"/history/{prompt_id}")
             if prompt_id in history:
                 self.note_end(history[prompt_id]["status"])
                 return
-            time.sleep(0.02)
+            time.sleep(0.05)
         self.server.post("/interrupt", {})
         kinds = sorted({one["class_type"] for one in prompt.values() if one["class_type"].startswith("SceneScope_")})
         self.ends["slow"] += 1
@@ -208,7 +209,9 @@ class Fuzz:
         self.note(f"{failed['node_type']}: {kind}: {message} | {place[-90:]}")
 
     def note(self, error: str) -> None:
-        """Count a foreign error."""
+        """Count a foreign error; the first of a kind is told at once, for a long run is watched."""
+        if error not in self.foreign:
+            print(f"after {sum(self.ends.values())} prompts: {error}\n      with {self.last[:400]}", flush=True)
         self.foreign[error] += 1
         self.first.setdefault(error, self.last)
 

@@ -12,6 +12,7 @@ from ..host.recording.ask import question_of
 from ..scenescope.attention.doctor.examine import REPAIRS, examine
 from ..scenescope.attention.draw.figure import draw_comparison
 from ..scenescope.attention.read.ask import ask
+from .widgets import bounds
 from .widgets.declare import choice, share, text, whole
 from .widgets.sockets import CATEGORY, AttentionMaps, Steering, takes_pictures
 from .widgets.view import (
@@ -177,7 +178,7 @@ def _doctor_inputs() -> list[io.Input]:
             "Also give the verdicts after this share of the steps, which shows how early you could stop a "
             "run. 0 leaves it out."
         ),
-        whole("image_index", 0, 0, 4095, advanced=True)("Which picture of a batch is examined, from 0."),
+        whole("image_index", 0, bounds.IMAGE, advanced=True)("Which picture of a batch is examined, from 0."),
     ]
 
 

@@ -12,6 +12,7 @@ from ..host.editor.messages import say_and_keep, say_on_node, withheld
 from ..host.files.bounds import reading_bounds
 from ..scenescope.training.learned.concepts import Concepts as Learned
 from ..scenescope.training.learned.concepts import load_concepts, save_concepts
+from .widgets import bounds
 from .widgets.declare import choice, number, switch, text
 from .widgets.files import FileKind, FileLoader, saved
 from .widgets.sockets import CATEGORY, Concepts, takes_pictures
@@ -151,7 +152,7 @@ class LoadConcepts(FileLoader):
 def applying_inputs() -> list[io.Input]:
     """How concepts meet a model: the strength of the changed weights, and the check of the base model."""
     return [
-        number("strength", 1.0, -4.0, 4.0, 0.05)(
+        number("strength", 1.0, bounds.STRENGTH, 0.05)(
             "How much of the learned weight changes to apply: 1 applies them as trained, 0 leaves only the "
             "tokens' vectors. To weight the tokens themselves, write (<asset0>:1.2) in the prompt."
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..host.demo import demo_scene, load_demo_model
+from .widgets import bounds
 from .widgets.declare import choice, whole
 from .widgets.sockets import CATEGORY
 
@@ -75,7 +76,7 @@ class DemoScene(io.ComfyNode):
 
 def _scene_inputs() -> list[io.Input]:
     return [
-        whole("seed", 0, 0, 2**32 - 1, control_after_generate=True)(
+        whole("seed", 0, bounds.SMALL_SEED, control_after_generate=True)(
             "Which scene. The same number draws the same picture everywhere."
         ),
         choice("things", ["2", "3"], "2")(
@@ -85,10 +86,10 @@ def _scene_inputs() -> list[io.Input]:
             "loose: a few pixels too wide, like a mask drawn by hand, which is what the method is made for. "
             "exact: the true outline, for measuring."
         ),
-        whole("width", 128, 64, 2048, step=8)(
+        whole("width", 128, bounds.SCENE_SIDE, step=8)(
             "Width in pixels, a multiple of 8; 128 is what the Demo Model was trained at."
         ),
-        whole("height", 128, 64, 2048, step=8)(
+        whole("height", 128, bounds.SCENE_SIDE, step=8)(
             "Height in pixels, a multiple of 8; 128 is what the Demo Model was trained at."
         ),
     ]

@@ -13,11 +13,13 @@ from ..host.editor.messages import say_and_keep, withheld
 from ..host.editor.viewer import viewer_ui
 from ..host.recording.sampling import SamplerSettings
 from ..scenescope.attention.record.selection import POSITIVE, Selection
+from ..scenescope.cost import MOST_PICTURES
 from ..scenescope.errors import SceneScopeError
 from ..scenescope.training.learned.concepts import Concepts as Learned
-from ..scenescope.training.learned.prompts import MOST_PICTURES, WHICH
+from ..scenescope.training.learned.prompts import WHICH
 from .concepts import applying_inputs
 from .record import sampler_inputs
+from .widgets import bounds
 from .widgets.declare import choice, text, whole
 from .widgets.sockets import CATEGORY, AttentionMaps, Concepts
 
@@ -127,7 +129,7 @@ def _prompt_inputs() -> list[io.Input]:
             "What {tokens} stands for: all subsets, small ones first (3 prompts for two tokens, 7 for three, "
             "15 for four), each token alone, or all of them together. No effect without {tokens}."
         ),
-        whole("seeds", 2, 1, MOST_PICTURES)(
+        whole("seeds", 2, bounds.SEEDS)(
             "How many seeds each prompt has: the seed below and those after it. 2 shows at a glance what is "
             f"learned and what is chance. Prompts times seeds are at most {MOST_PICTURES}."
         ),
@@ -136,7 +138,7 @@ def _prompt_inputs() -> list[io.Input]:
 
 def _size_inputs() -> list[io.Input]:
     return [
-        whole(name, 512, 64, 4096, step=8)(
+        whole(name, 512, bounds.SIDE, step=8)(
             f"{name.capitalize()} of the pictures in pixels, a multiple of 8; 512 is SD1.5's own, 128 the Demo "
             "Model's. Not used where a latent is connected."
         )
@@ -147,7 +149,7 @@ def _size_inputs() -> list[io.Input]:
 def _last_inputs() -> list[io.Input]:
     return [
         *applying_inputs(),
-        whole("maps_of", -1, -MOST_PICTURES, MOST_PICTURES)(
+        whole("maps_of", -1, bounds.PROMPT_ROW)(
             "Which prompt's attention maps to give: 1 is the grid's first row, -1 the last, which for all "
             "subsets names every token."
         ),

@@ -13,6 +13,7 @@ from ..scenescope.attention.draw.figure import LAYOUTS, draw, names_in
 from ..scenescope.attention.draw.render import overlay
 from ..scenescope.attention.read.normalise import NORMALISATIONS
 from ..scenescope.drawing.named import named
+from .widgets import bounds
 from .widgets.declare import choice, share, text, whole
 from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
 from .widgets.view import (
@@ -135,7 +136,7 @@ def _drawing_inputs() -> list[io.Input]:
             "text. animation: a sheet for each step, on one scale, as a batch for any video node."
         ),
         choice("colours", COLOURS, "inferno")(COLOURS_TIP),
-        whole("image_index", -1, -1, 4095)("Which picture of a batch, from 0; -1 shows each."),
+        whole("image_index", -1, bounds.IMAGE_OR_EACH)("Which picture of a batch, from 0; -1 shows each."),
     ]
 
 

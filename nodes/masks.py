@@ -12,6 +12,7 @@ from ..scenescope.attention.draw.affinity import draw_components, draw_seen
 from ..scenescope.attention.draw.render import Style
 from ..scenescope.attention.read.affinity import GRID_CHOICES
 from ..scenescope.attention.read.masks import CUTS, cut_masks, refine_by, self_attention
+from .widgets import bounds
 from .widgets.declare import choice, number, whole
 from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
 from .widgets.view import BRANCHES, COLOURS, COLOURS_TIP
@@ -39,11 +40,11 @@ class MapToMask(io.ComfyNode):
                     "because you can tune it. otsu finds the threshold that best splits each map in two, with nothing "
                     "to tune."
                 ),
-                number("threshold", 0.5, 0.0, 1.0, 0.01)(
+                number("threshold", 0.5, bounds.SHARE, 0.01)(
                     "For fraction: the share of each map's maximum, 0 to 1. Half the maximum is where a "
                     "blurred edge was."
                 ),
-                whole("refine", 0, 0, 20)(
+                whole("refine", 0, bounds.REFINE)(
                     "How many times self-attention spreads the map over what belongs together before it is "
                     "cut. 0, the default, is off: refining can make masks worse, as it did on the demo model, so "
                     "compare with and without. Needs attention_maps recorded with `cross and self`."
@@ -93,9 +94,9 @@ class SelfAttentionMap(io.ComfyNode):
                     "components: the patterns by which places differ most in what they look at; the default, because "
                     "it needs no place. point: where one place looks. mask: the mean over the places of a mask."
                 ),
-                number("x", 0.5, 0.0, 1.0, 0.01)("For point: the share of the width, from the left."),
-                number("y", 0.5, 0.0, 1.0, 0.01)("For point: the share of the height, from the top."),
-                whole("count", 3, 1, 12)(
+                number("x", 0.5, bounds.SHARE, 0.01)("For point: the share of the width, from the left."),
+                number("y", 0.5, bounds.SHARE, 0.01)("For point: the share of the height, from the top."),
+                whole("count", 3, bounds.COMPONENTS)(
                     "For components: how many; each says how much of the differences it explains."
                 ),
                 choice("grid", GRID_CHOICES, "auto")(

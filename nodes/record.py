@@ -13,6 +13,7 @@ from ..host.recording.runs import RecordedRuns
 from ..host.recording.sampling import SamplerSettings, sample
 from ..host.recording.unet import record_attention
 from ..scenescope.errors import RecordingError
+from .widgets import bounds
 from .widgets.declare import choice, number, whole
 from .widgets.selection import selection_inputs, selection_of
 from .widgets.sockets import CATEGORY, AttentionMaps, Recorder, takes_pictures
@@ -76,7 +77,7 @@ class GetAttentionMaps(io.ComfyNode):
                     tooltip="The sampler's LATENT, or the IMAGE decoded from it. It makes this node wait for the "
                     "sampler; a LATENT also says which run is meant.",
                 ),
-                whole("run", 0, -64, 64)(
+                whole("run", 0, bounds.RUN)(
                     "0 finds the run that made the latent (the last run for an image). 1 is the first run, 2 "
                     "the second (hires fix: the second pass), -1 the last."
                 ),
@@ -151,18 +152,18 @@ class SampleAndRecord(io.ComfyNode):
 def sampler_inputs() -> list[io.Input]:
     """The stock KSampler's widgets, under the stock ids."""
     return [
-        whole("seed", 0, 0, 2**64 - 1, control_after_generate=True)(
+        whole("seed", 0, bounds.SEED, control_after_generate=True)(
             "Seed of the starting noise; the same seed gives the same picture and the same maps."
         ),
-        whole("steps", 20, 1, 10000)("Sampler steps; more are finer and slower."),
-        number("cfg", 7.0, 0.0, 100.0, 0.1)(
+        whole("steps", 20, bounds.STEPS)("Sampler steps; more are finer and slower."),
+        number("cfg", 7.0, bounds.CFG, 0.1)(
             "Classifier-free guidance; 7 suits SD1.5. At 1 the negative prompt is not evaluated and has no maps."
         ),
         choice("sampler_name", SamplerSettings.samplers())(
             "The sampler. Second-order ones ask the model several times a step; the maps tell these apart."
         ),
         choice("scheduler", SamplerSettings.schedulers())("How the noise falls from step to step."),
-        number("denoise", 1.0, 0.0, 1.0, 0.01)(
+        number("denoise", 1.0, bounds.SHARE, 0.01)(
             "1 starts from pure noise; less keeps more of the latent you connect (image to image)."
         ),
     ]

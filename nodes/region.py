@@ -10,6 +10,7 @@ from ..host.acting.region import GatingRegion, gated, region_mask, with_region
 from ..host.shapes import PIXELS
 from ..scenescope.attention.act.region import RegionTrack
 from ..scenescope.dims import Grid
+from .widgets import bounds
 from .widgets.declare import choice, number, share, text, whole
 from .widgets.sockets import CATEGORY, Region
 
@@ -69,11 +70,11 @@ def _region_inputs() -> list[io.Input]:
             "decide: a colour named here is not replaced.",
         ),
         text("words")("The words of the base prompt whose region to use: `circle`. Several are averaged."),
-        number("cut", 0.4, 0.05, 0.95, 0.05)(
+        number("cut", 0.4, bounds.CUT, 0.05)(
             "A place belongs to the region if it reaches this share of the map's maximum. 0.4 is a little "
             "wide, which works best for prompts; 0.6 fits the finished thing best."
         ),
-        whole("grow", 0, -4, 16)(
+        whole("grow", 0, bounds.GROW)(
             "How many latent cells (8 pixels each) to widen the region by; negative numbers narrow it."
         ),
         share("start", 0.05)(
@@ -127,7 +128,9 @@ class GetRegionMask(io.ComfyNode):
             inputs=[
                 Region.Input("region", tooltip="From Word Region."),
                 io.Latent.Input("latent", tooltip="The sampler's LATENT: this node waits for it, and takes its size."),
-                whole("step", -1, -2, 9999)("Sampler step from 0; -1 is the last one, -2 every step as a batch."),
+                whole("step", -1, bounds.STEP_OR_EACH)(
+                    "Sampler step from 0; -1 is the last one, -2 every step as a batch."
+                ),
             ],
             outputs=[io.Mask.Output(display_name="MASK", tooltip="The region, 0 to 1, at full picture size.")],
         )

@@ -8,9 +8,10 @@ from comfy_api.latest import io, ui
 
 from ..host.editor.messages import say_and_keep, tell_front_end
 from ..host.scene import Naming, built_scene, loaded_file, painted_strokes, strokes_version
+from ..scenescope.cost import MOST_CONCEPTS
 from ..scenescope.training.scene.masks import MaskSources
 from ..scenescope.training.scene.preview import with_given
-from ..scenescope.training.scene.scene import MOST_CONCEPTS
+from .widgets import bounds
 from .widgets.declare import switch, text, whole
 from .widgets.sockets import CATEGORY, Scene, takes_pictures
 
@@ -129,7 +130,7 @@ def _name_inputs() -> list[io.Input]:
             "A handle such as <background> for everything that no mask covers, learned as one more thing, as "
             "in the paper. Empty, the default: the background isn't learned."
         ),
-        whole("resolution", 512, 0, 2048, step=8)(
+        whole("resolution", 512, bounds.TRAINING_SIDE, step=8)(
             "Size of the training picture in pixels: the side of a square with as many pixels. The aspect is "
             "kept, and less than 8 pixels of a side are cut off. 512 is what SD1.5 was trained at; the Demo Model "
             "wants 128. 0 keeps the picture's size."

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..host.editor.shapes import shapes_ui
 from ..host.shapes import shape_log
+from .widgets import bounds
 from .widgets.declare import whole
 from .widgets.sockets import CATEGORY, AttentionMaps
 
@@ -69,17 +70,17 @@ class BlockShapes(io.ComfyNode):
 
 def _size_inputs() -> list[io.Input]:
     return [
-        whole("width", 512, 16, 16384, step=8)(
+        whole("width", 512, bounds.SHAPE_SIDE, step=8)(
             "Width of the picture in pixels, a multiple of 8; 512 is what SD1.5 was trained at."
         ),
-        whole("height", 512, 16, 16384, step=8)(
+        whole("height", 512, bounds.SHAPE_SIDE, step=8)(
             "Height of the picture in pixels, a multiple of 8; 512 is what SD1.5 was trained at."
         ),
-        whole("batch_size", 1, 1, 4096)(
+        whole("batch_size", 1, bounds.SHAPE_BATCH)(
             "Rows of one model call. 1 shows the bytes of one picture; sampling with a negative prompt runs "
             "two rows for each picture."
         ),
-        whole("tokens", 77, 77, 77 * 64, step=77)(
+        whole("tokens", 77, bounds.SHAPE_TOKENS, step=77)(
             "Tokens of the prompt: 77 for each chunk, so 154 for a long prompt. A short prompt has 77 too."
         ),
     ]

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of
+from .widgets import bounds
 from .widgets.declare import TakesTooltip, choice, number, share, text, whole
 from .widgets.sockets import CATEGORY, AttentionMaps, Steering, takes_pictures
 
@@ -84,7 +85,7 @@ def _word_inputs() -> list[io.Input]:
 
 
 def _log_odds(name: str, default: float, **more: Any) -> TakesTooltip:
-    return number(name, default, -12.0, 12.0, 0.25, **more)
+    return number(name, default, bounds.ODDS, 0.25, **more)
 
 
 def _odds_inputs() -> list[io.Input]:
@@ -111,7 +112,7 @@ def _odds_inputs() -> list[io.Input]:
             "Which blocks: all, down, mid, up, or names such as `input 7, output 3`. All works best."
         ),
         text("heads", "all", advanced=True)("Which attention heads: all, or numbers and ranges from 0: `0, 3-5`."),
-        whole("entry", -1, -1, 99, advanced=True)(
+        whole("entry", -1, bounds.ENTRY_OR_EACH, advanced=True)(
             "Which conditioning of the branch, from 0, where there are several (Combine, areas); -1 steers "
             "each that has the words."
         ),

@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..host.training.plan import Plan
 from ..host.training.run import train_concepts
+from .widgets import bounds
 from .widgets.declare import number, switch, text, whole
 from .widgets.settings import PRESETS, setting_inputs, settings_of
 from .widgets.sockets import CATEGORY, Concepts, Scene, Settings
@@ -103,7 +104,7 @@ def _keeping_inputs() -> list[io.Input]:
             "the default, names it after everything it learns from: if you change anything, a new run begins; if you "
             "change nothing, the run resumes or, once finished, returns at once."
         ),
-        whole("save_every", 50, 1, 100_000, advanced=True)(
+        whole("save_every", 50, bounds.SAVE_EVERY, advanced=True)(
             "How often the state is saved, in steps. A cancelled run saves its last step anyway; this is for "
             "crashes. The state of lora takes about 110 MB at rank 16, that of full 8 GB, or 12 in float32."
         ),
@@ -119,18 +120,18 @@ def _sample_inputs() -> list[io.Input]:
         text("sample_prompt", "a photo of {}")(
             "What the sample pictures show. {} stands for all handles, joined by `and`; or write the handles yourself."
         ),
-        whole("sample_every", 100, 0, 100_000)(
+        whole("sample_every", 100, bounds.SAMPLE_EVERY)(
             "How often sample pictures are made, in steps; 0 makes one set at the end only. The noise is the "
             "same each time, so you can compare them."
         ),
-        whole("sample_count", 2, 0, 16)("Pictures in a set; 0 makes none."),
-        whole("sample_seed", 0, 0, 2**32 - 1, advanced=True)(
+        whole("sample_count", 2, bounds.SAMPLE_COUNT)("Pictures in a set; 0 makes none."),
+        whole("sample_seed", 0, bounds.SMALL_SEED, advanced=True)(
             "Seed of the sample pictures' noise. Fixed, so that sets can be compared."
         ),
-        whole("sample_steps", 20, 1, 1000, advanced=True)(
+        whole("sample_steps", 20, bounds.SAMPLE_STEPS, advanced=True)(
             "Sampler steps (DDIM) of sample and class pictures. 20 is enough to judge; the reference takes 50."
         ),
-        number("sample_cfg", 5.0, 1.0, 30.0, 0.5, advanced=True)(
+        number("sample_cfg", 5.0, bounds.SAMPLE_CFG, 0.5, advanced=True)(
             "Guidance (CFG) of sample and class pictures. The reference uses 7.5, which is too strong for the "
             "demo model."
         ),
@@ -143,7 +144,7 @@ def _class_inputs() -> list[io.Input]:
             "Only for the prior `class`: the prompt of the class pictures, which hold the model to what it "
             "knew. The reference's."
         ),
-        whole("class_count", 100, 1, 10_000, advanced=True)(
+        whole("class_count", 100, bounds.CLASS_COUNT, advanced=True)(
             "Only for the prior `class`: how many pictures the base model makes, once. The reference makes 100."
         ),
     ]

@@ -17,8 +17,8 @@ CORE_MAY_IMPORT = {"torch", "einops", "numpy", "safetensors", "PIL"} | set(sys.s
 # The rooms, from the ground up: a module may import from its own room and from those before it. A room is a folder, or
 # a file that stands alone in a ring.
 ROOMS = (
-    "scenescope/errors", "scenescope/dims", "scenescope/resample", "scenescope/host_copies", "scenescope/files",
-    "scenescope/drawing", "scenescope/world",
+    "scenescope/errors", "scenescope/dims", "scenescope/cost", "scenescope/resample", "scenescope/host_copies",
+    "scenescope/files", "scenescope/drawing", "scenescope/world",
     "scenescope/attention/words", "scenescope/attention/record", "scenescope/attention/read",
     "scenescope/attention/draw", "scenescope/attention/act", "scenescope/attention/doctor",
     "scenescope/attention/shapes", "scenescope/attention/files",

@@ -20,6 +20,7 @@ from ...scenescope.attention.act.region import RegionAct, RegionTrack, WordRegio
 from ...scenescope.attention.record.budget import RunSpec
 from ...scenescope.attention.record.layers import AttentionLayer
 from ...scenescope.attention.record.recording import Entry
+from ...scenescope.cost import MASK, refuse_costly
 from ...scenescope.dims import Grid
 from ...scenescope.resample import resize
 from ..recording.entries import Calling
@@ -234,4 +235,6 @@ def region_mask(track: RegionTrack, size: Grid, step: int) -> torch.Tensor:
     """The region of the last run at a size in pixels: (image height width), for step -2 those of all steps in turn."""
     track.mask()  # there is one
     chosen = [track.steps[at] for at in sorted(track.steps)] if step == -2 else [track.mask(step)]
+    count = sum(len(each) for each in chosen)
+    refuse_costly("Region Mask: the masks", count, size, MASK, "Take one step, or -1 for the last.")
     return resize(torch.cat(chosen), size).clamp(0, 1)

@@ -94,7 +94,7 @@ def places_of(
     painted = () if coloured is None else masks_by_colour(coloured[0])[1]
     return (
         *(Place(torch.stack(group)) for group in groups),
-        *(Place(mask[None]) for mask in painted),
+        *(Place(mask[None].float()) for mask in painted),
         *(Place(boxes=(box,)) for box in _boxes(boxes)),
     )
 

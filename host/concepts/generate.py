@@ -19,7 +19,8 @@ from ...scenescope.attention.record.recording import Recording
 from ...scenescope.attention.record.selection import Selection
 from ...scenescope.attention.words.find import WordMatch
 from ...scenescope.attention.words.prompt import learned_names
-from ...scenescope.dims import bytes_text
+from ...scenescope.cost import PICTURE, refuse_costly
+from ...scenescope.dims import Grid, bytes_text
 from ...scenescope.drawing.labelled_grid import labelled_grid
 from ...scenescope.errors import BudgetError, InputError, RecordingError, SceneScopeError
 from ...scenescope.training.learned.concepts import Concepts
@@ -30,6 +31,7 @@ from ..prompts.words import words_asked
 from ..recording.runs import RecordedRuns
 from ..recording.sampling import SamplerSettings, sample
 from ..recording.unet import record_attention
+from ..shapes import PIXELS
 from .apply import BaseCheck, apply_concepts
 
 _MOST_SEEDS = 2**64
@@ -111,6 +113,9 @@ def generate(models: tuple[Any, Any, Any], concepts: Concepts, request: Request,
     refuse_template(request.negative)
     prompts = prompts_of(request.prompt, concepts.handles, request.which, request.seeds)
     chosen = _row(request.row, len(prompts))
+    size = Grid(*(PIXELS * side for side in request.latent["samples"].shape[-2:]))
+    advice = "Lower the seeds, the size, or the subsets."
+    refuse_costly(f"{_WHO}: the pictures", len(prompts) * request.seeds, size, PICTURE, advice)
     model, clip = apply_concepts(*models[:2], concepts, strength=request.strength, base=request.base, who=_WHO)
     clip = trace_words(clip)
     budget = request.selection.budget // request.seeds

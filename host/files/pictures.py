@@ -11,13 +11,12 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
+from ...scenescope.cost import MOST_PIXELS
 from ...scenescope.errors import FileError
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what Pillow raises for spoilt PNGs
 _TURNED_BY_BROWSERS = ("JPEG", "PNG", "WEBP")
 _THUMB = (32, 32)
-MOST_PIXELS = 36_000_000
-"""A camera's 6000x6000; each pixel of a painting costs about 40 bytes while it is read."""
 
 
 def opened_png(path: Path) -> Image.Image:

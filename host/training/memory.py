@@ -25,6 +25,9 @@ MOMENTS_BYTES = 2 + 8 / 256
 """Of both small moments of a weight: a byte each, and of each 256 their exponent, four bytes."""
 GROUP_BYTES = 2**28
 """What the small optimiser computes with at a time."""
+HOPELESS = 1.5
+"""Times a device's memory from which a run is not even begun: below it, what is swapped out or counted too high may
+still let it through."""
 
 
 def with_precision(settings: Settings, device: torch.device) -> Settings:
@@ -138,9 +141,35 @@ def out_of_memory_text(
 ) -> str:
     """What is used up, and what to change; only what helps is named. The room is (bytes wanted, bytes there are)."""
     wanted, total = room
+    return (
+        f"Train Concepts: the memory of {device} is used up: it has {bytes_text(total)} in all, and about "
+        f"{bytes_text(wanted)} are needed. In this order: {_advice(device, scene, settings, checkpointing)}. The run "
+        "goes on from its last saved step."
+    )
+
+
+def refuse_hopeless(model: Any, clip: Any, scene: Scene, settings: Settings) -> None:
+    """Refuse a run that wants far more memory than there is, computed the sparing way, before anything is copied.
+
+    Raises:
+        HostError: it wants more than `HOPELESS` times what the device has in all.
+    """
+    wanted = memory_wanted(model, clip, scene, settings, checkpointing=True)
+    total = comfy.model_management.get_total_memory(model.load_device)
+    if wanted > HOPELESS * total:
+        raise HostError(
+            f"Train Concepts: this run needs about {bytes_text(wanted)} of memory, and {model.load_device} has "
+            f"{bytes_text(total)} in all. In this order: {_advice(model.load_device, scene, settings, True)}."
+        )
+
+
+def _advice(device: torch.device, scene: Scene, settings: Settings, checkpointing: bool) -> str:
+    """What lowers the memory, in the order in which to do it."""
     advice = []
     if settings.mode == "full":
         advice.append("choose mode lora, which keeps no optimiser for all weights")
+    if settings.mode == "lora" and settings.rank > 64:
+        advice.append(f"lower rank from {settings.rank} to 64 or less")
     if settings.batch > 1:
         advice.append(f"lower batch from {settings.batch} to 1")
     if settings.precision == "float32" and device.type != "cpu":
@@ -149,8 +178,4 @@ def out_of_memory_text(
         advice.append("switch on checkpointing")
     side = round((scene.size.height * scene.size.width) ** 0.5)
     advice.append(f"lower Build Scene's resolution from {side} to {side * 3 // 4 // 8 * 8}, about half")
-    return (
-        f"Train Concepts: the memory of {device} is used up: it has {bytes_text(total)} in all, and about "
-        f"{bytes_text(wanted)} are needed. In this order: {'; '.join(advice)}. The run goes on from its last saved "
-        "step."
-    )
+    return "; ".join(advice)

@@ -22,7 +22,7 @@ from ...scenescope.training.ports import ClassPictures, Ports
 from ...scenescope.training.scene.scene import Scene
 from ...scenescope.training.settings import Settings
 from .copies import bake, base_name, copy_patcher, prepare, release, types_for
-from .memory import is_short, with_precision
+from .memory import is_short, refuse_hopeless, with_precision
 from .origin import learned_from, refuse_other_sampling, refuse_what_cannot_be_learned_from
 from .text_encoder import HostText, encoder_of
 
@@ -87,6 +87,7 @@ def training_ports(
         HostError: the model is not one that can be trained, or cannot be copied.
     """
     check_trainable(model, clip)
+    refuse_hopeless(model, clip, scene, settings)
     manage, before = comfy.model_management, comfy.model_management.in_training
     device, settings = model.load_device, with_precision(settings, model.load_device)
     try:

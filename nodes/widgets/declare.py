@@ -13,6 +13,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from .bounds import SHARE, Bound
+
 TakesTooltip = Callable[[str], io.Input]
 
 
@@ -26,21 +28,22 @@ def text(name: str, default: str = "", **more: Any) -> TakesTooltip:
     return lambda tooltip: io.String.Input(name, default=default, tooltip=tooltip, **more)
 
 
-def whole(name: str, default: int, least: int, most: int, **more: Any) -> TakesTooltip:
+def whole(name: str, default: int, bound: Bound, **more: Any) -> TakesTooltip:
     """A whole number."""
+    least, most = int(bound.least), int(bound.most)
     return lambda tooltip: io.Int.Input(name, default=default, min=least, max=most, tooltip=tooltip, **more)
 
 
-def number(name: str, default: float, least: float, most: float, step: float, **more: Any) -> TakesTooltip:
+def number(name: str, default: float, bound: Bound, step: float, **more: Any) -> TakesTooltip:
     """A number; the editor's arrows change it by the step."""
     return lambda tooltip: io.Float.Input(
-        name, default=default, min=least, max=most, step=step, tooltip=tooltip, **more
+        name, default=default, min=bound.least, max=bound.most, step=step, tooltip=tooltip, **more
     )
 
 
 def share(name: str, default: float, **more: Any) -> TakesTooltip:
     """A number from 0 to 1."""
-    return number(name, default, 0.0, 1.0, 0.05, **more)
+    return number(name, default, SHARE, 0.05, **more)
 
 
 def switch(name: str, default: bool = False, **more: Any) -> TakesTooltip:

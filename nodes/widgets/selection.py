@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ...scenescope.attention.record.layers import Kind
 from ...scenescope.attention.record.selection import NEGATIVE, POSITIVE, QueryPrecision, Selection
+from . import bounds
 from .declare import choice, share, switch, text, whole
 
 _KINDS: dict[str, tuple[Kind, ...]] = {"cross": ("cross",), "self": ("self",), "cross and self": ("cross", "self")}
@@ -36,7 +37,7 @@ def selection_inputs() -> list[io.Input]:
             "Sampler steps to keep, counted from 0: all, first, last, 0-4, `2, 5, -1`, or every 4."
         ),
         choice("branch", _BRANCHES, "both")("Which prompt to record: the positive one, the negative one, or both."),
-        whole("budget", 2000, 1, 1_000_000)(
+        whole("budget", 2000, bounds.BUDGET)(
             "Megabytes of main memory that one run may take. The need is worked out before the run starts; if "
             "it is more, the error says what would fit."
         ),

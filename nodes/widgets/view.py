@@ -14,6 +14,7 @@ from ...scenescope.attention.record.choices import RESOLUTIONS
 from ...scenescope.dims import Grid
 from ...scenescope.drawing.colormap import COLOUR_MAPS
 from ...scenescope.drawing.pixels import ENLARGING
+from . import bounds
 from .declare import choice, text, whole
 
 BRANCHES = ["positive", "negative", "middle", "empty_negative_prompt"]  # the latter two of DualCFG and PerpNeg
@@ -59,10 +60,10 @@ def more_view_inputs() -> list[io.Input]:
         text("heads", "mean", advanced=True)(
             "mean, or numbers and ranges from 0: `0, 3-5`. For single heads, set heads to `each` in Record Attention."
         ),
-        whole("entry", 0, 0, 99, advanced=True)(
+        whole("entry", 0, bounds.ENTRY, advanced=True)(
             "Which conditioning of the branch, from 0: several come from Conditioning (Combine), areas and masks."
         ),
-        whole("evaluation", -1, -1, 99, advanced=True)(
+        whole("evaluation", -1, bounds.ENTRY_OR_EACH, advanced=True)(
             "Which model evaluation inside a step, from 0; -1 averages all that were recorded."
         ),
         choice("merge", MERGES, "mean", advanced=True)(

@@ -13,7 +13,7 @@ from pack.demo.layouts import is_held_out, partners, random_layout
 from pack.scenescope.world.latent import DEVIATION, MATTE_FROM, MEAN, latent_of
 from pack.scenescope.world.scene import Layout, Thing, draw, full_caption, place
 from pack.scenescope.world.surfaces import SHADE, background, texture
-from pack.scenescope.world.unseen import STARTING_WORDS, loosened, unseen_layout
+from pack.scenescope.world.unseen import MARGIN, STARTING_WORDS, loosened, unseen_layout
 from pack.scenescope.world.vocabulary import (
     BACKGROUNDS,
     COLOURS,
@@ -24,6 +24,7 @@ from pack.scenescope.world.vocabulary import (
     TEST_TEXTURES,
     TEXTURES,
 )
+from PIL import Image, ImageFilter
 
 RED_SQUARE = Thing("square", "red", "plain", centre=(0.5, 0.5), size=0.5)
 
@@ -228,3 +229,13 @@ def test_loose_masks_hold_the_exact_ones_with_a_small_margin():
     areas = loose.sum((1, 2)) / exact.sum((1, 2))
     assert (areas > 1.1).all()
     assert (areas < 2).all()
+
+
+@pytest.mark.parametrize("size", [(96, 128), (64, 64), (256, 200)])
+def test_loose_masks_are_a_squares_maximum_blurred_and_cut(size):
+    """Oracle: Pillow's own filters, whose work grows with the square's area."""
+    exact, reach = draw(unseen_layout(3, 3), height=size[0], width=size[1]).masks, max(1, round(MARGIN * min(size)))
+    for mask, loose in zip(exact, loosened(exact), strict=True):
+        wide = Image.fromarray(np.uint8(mask > 0) * np.uint8(255)).filter(ImageFilter.MaxFilter(2 * reach + 1))
+        soft = np.asarray(wide.filter(ImageFilter.GaussianBlur(reach))) / 255
+        assert np.array_equal(loose > 0, (soft > 0.5) | (mask > 0))

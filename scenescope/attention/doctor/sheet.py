@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ...cost import PICTURE, refuse_costly
 from ...dims import Grid
 from ...drawing.labelled_grid import labelled_grid
 from ..draw.render import overlay
@@ -40,6 +41,8 @@ def draw_sheet(
     """
     size = Grid(8 * recording.latent.height, 8 * recording.latent.width)
     under = picture[:1].float() if picture is not None else torch.full((1, *size, 3), 0.5)
+    advice = "Connect a smaller picture, or name fewer things."
+    refuse_costly("Prompt Doctor: the sheet", 4 * len(diagnosis.things), Grid(*under.shape[1:3]), PICTURE, advice)
     maps = _maps(recording, diagnosis, view)  # (thing column height width)
     tiles = []
     for row, item in enumerate(diagnosis.things):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...cost import MASK, refuse_costly
 from ...dims import Grid
 from ...drawing.lettering import Bar, bar_of, number_text
 from ...drawing.pixels import enlarge
@@ -101,6 +102,8 @@ def draw_components(attention: Mapping[Grid, Tensor], count: int, choice: GridCh
 def _figure(
     rows: Sequence[Sequence[Tile]], levels: Tensor, grid: Grid, style: Style, numbers: Mapping[str, object]
 ) -> AffinityFigure:
+    advice = "Take fewer components or masks, or connect a smaller picture."
+    refuse_costly("Self-Attention Map: the maps", levels.shape[0] * levels.shape[1], style.size, MASK, advice)
     report = {"what": "SceneScope self-attention", "format": JSON_FORMAT, "grid": str(grid), **numbers}
     images = sheet(rows, style, footer=f"self-attention {grid}, mean of all recorded steps, layers and heads")
     masks = enlarge(levels.transpose(0, 1).flatten(0, 1), style.size, style.enlarging).clamp(0, 1)

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from ...cost import MASK, PICTURE, refuse_costly
 from ...dims import Grid
 from ...drawing.pixels import joined
 from ...errors import InputError
@@ -80,6 +81,7 @@ def draw(recording: Recording, words: Sequence[WordMatch], view: View, plan: Lay
     if plan.layout not in LAYOUTS:
         raise InputError(f"SheetLayout: {plan.layout!r} is not a layout. Choose {', '.join(LAYOUTS)}.")
     seen = viewed(recording, view)
+    _refuse_too_many(seen, words, plan)
     whole = heatmaps_of(seen, words, merge=plan.merge)
     cautions, style = cautions_of(whole), plan.style
     report = json.dumps(_report(seen, words, whole, plan.how, cautions), indent=2, ensure_ascii=False)
@@ -111,6 +113,7 @@ def draw_comparison(
     """
     shared = shared_words(*words)
     runs = tuple(viewed(recording, view) for recording in recordings)
+    _refuse_too_many(runs[0], shared.first, plan, "Compare Maps")
     first = heatmaps_of(runs[0], shared.first, merge=plan.merge)
     second = heatmaps_of(runs[1], shared.second, merge=plan.merge)
     found = compare(first, replace(second, words=first.words))
@@ -162,6 +165,15 @@ def names_in(report: str) -> tuple[str, ...]:
             "Heatmap Overlay: names is not the report of a heatmap, so there are no names in it. Connect Token "
             "Heatmap's REPORT, or nothing."
         ) from error
+
+
+def _refuse_too_many(seen: Viewed, words: Sequence[WordMatch], plan: Layouting, who: str = "Token Heatmap") -> None:
+    """Refuse masks, and pictures as large, that take more than can be paid for."""
+    images = 1 if seen.view.image is not None else max((len(item.maps) for item in seen.maps), default=1)
+    frames = len(seen.steps) if plan.layout == "animation" else 1
+    each = MASK + (PICTURE if plan.layout == "plain" else 0)
+    advice = "Name fewer words, choose fewer steps or one picture of the batch, or connect a smaller picture."
+    refuse_costly(f"{who}: the maps", len(words) * images * frames, plan.style.size, each, advice)
 
 
 def _animation(seen: Viewed, words: Sequence[WordMatch], plan: Layouting) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ...cost import MASK, PICTURE, refuse_costly
 from ...dims import Grid, counted
 from ...drawing.colormap import ColourMap, colour
 from ...drawing.lettering import AMBER, FAINT, INK, PAPER, Bar, bar_of, draw_bar, fitting, font, number_text
@@ -150,9 +151,11 @@ def overlay(images: Tensor, masks: Tensor, *, opacity: float, colours: ColourMap
             f"Heatmap Overlay: {counted(len(images), 'picture')} and {counted(len(masks), 'map')} can't be matched up; "
             "one number has to be a multiple of the other. Connect pictures and maps of the same run."
         )
+    size = Grid(*images.shape[1:3])
+    refuse_costly("Heatmap Overlay: the pictures", count, size, PICTURE + MASK, "Give fewer maps, or smaller pictures.")
     pick = torch.arange(count)
     pictures = images[pick % len(images), ..., :3].float()
-    levels = enlarge(masks.float(), Grid(*images.shape[1:3]), "smooth").clamp(0, 1)[pick % len(masks)]
+    levels = enlarge(masks.float(), size, "smooth").clamp(0, 1)[pick % len(masks)]
     alpha = opacity * (0.5 + 0.5 * levels[..., None])
     return torch.lerp(pictures, colour(levels, colours), alpha)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ...cost import MOST_CELLS
 from ...dims import Grid, grid_of
 from ...errors import InputError, SelectionError
 from .layers import AttentionLayer
@@ -156,8 +157,6 @@ def _range_of(word: str) -> tuple[int, int | None, int]:
     )
 
 
-MOST_CELLS = 2**20
-"""Cells of a grid that maps are resampled to: 1024x1024, which is 4 MB for each word and picture."""
 RESOLUTIONS = ("auto", "latent", "latent/2", "latent/4", "latent/8", "all")
 
 

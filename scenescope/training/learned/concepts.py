@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...cost import MOST_CONCEPTS
 from ...errors import InputError
 from ...files.atomic import Where
 from ...files.dataclass_file import read_value, write_tensors, write_value
 from ...files.dataclass_json import MisfitError
 from ...files.safetensors_file import ANY_SIZE, Bounds
-from ..scene.scene import MOST_CONCEPTS, Concept, check_handles
+from ..scene.scene import Concept, check_handles
 from ..settings import Settings
 from ..weights.contract import LowRank
 

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from itertools import chain, combinations
 from typing import Literal, get_args
 
+from ...cost import MOST_PICTURES
 from ...dims import counted
 from ...errors import InputError
 from ..step.prompts import sentence
 
 TOKENS = "{tokens}"
-MOST_PICTURES = 128
-"""Rows times seeds; all subsets of seven tokens are 127 rows. The paper sees four concepts as the most that work."""
-
 _MEANT = re.compile(r"\{\s*(?:tokens?)?\s*\}", re.IGNORECASE)  # `{}` is how Train Concepts' sample prompt writes it
 
 Which = Literal["all", "each alone", "all together"]

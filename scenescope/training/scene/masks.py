@@ -68,7 +68,7 @@ def collect_masks(marks: MaskSources, images: int) -> list[Tensor]:
         images: how many pictures there are.
 
     Returns:
-        For each thing (image height width) float32, 0..1.
+        For each thing (image height width) float32 0..1, or bool.
 
     Raises:
         InputError: there is no mask, all are empty, or their number does not fit the pictures.
@@ -145,7 +145,7 @@ def given_masks(marks: MaskSources, images: int) -> list[Tensor]:
         images: how many pictures there are.
 
     Returns:
-        For each thing (image height width) float32, 0..1, each of its own size.
+        For each thing (image height width) float32 0..1, or bool, each of its own size.
 
     Raises:
         InputError: their number does not fit the pictures.
@@ -182,10 +182,10 @@ def _with_strokes(found: list[Tensor], strokes: Tensor, images: int) -> list[Ten
     places = [in_palette(colour) for colour in colours]
     found = list(found)
     for index in sorted(range(len(colours)), key=lambda index: (places[index], index)):
-        mask = torch.cat([masks[index][None], torch.zeros(images - 1, *masks.shape[1:])])
+        mask = torch.cat([masks[index][None], masks.new_zeros(images - 1, *masks.shape[1:])])
         if places[index] < len(found):
-            own = found[places[index]]
-            found[places[index]] = torch.maximum(own, resize(mask, Grid(*own.shape[1:])).clamp(0, 1))
+            own = found[places[index]].float()
+            found[places[index]] = torch.maximum(own, resize(mask.float(), Grid(*own.shape[1:])).clamp(0, 1))
         else:
             found.append(mask)
     return found

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...cost import MOST_CONCEPTS
 from ...errors import InputError
-from .scene import MOST_CONCEPTS
 
 LEAST_SHARE = 0.01
 """Share of the picture below which a colour is the soft edge between two others; so small a thing could not be learned:
@@ -58,14 +58,14 @@ def masks_by_colour(
 
     Returns:
         colours: in the order in which reading the picture row by row meets them.
-        masks: (colour height width) float32, 0 or 1.
+        masks: (colour height width) bool, a byte each: a large painting has many.
 
     Raises:
         InputError: the shape is another, there is no colour but the ground, or there are more than a scene's things.
 
     >>> colours, masks = masks_by_colour(torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 0, 1]]]))
     >>> colours, masks.tolist()
-    (((255, 0, 0), (0, 0, 255)), [[[0.0, 1.0, 0.0]], [[0.0, 0.0, 1.0]]])
+    (((255, 0, 0), (0, 0, 255)), [[[False, True, False]], [[False, False, True]]])
     """
     if painted.ndim != 3 or painted.shape[-1] not in (3, 4) or not painted.numel():
         raise InputError(
@@ -94,7 +94,7 @@ def masks_by_colour(
             "Paint each thing in one flat colour on black; a photo isn't a painting."
         )
     order = sorted(first, key=lambda index: first[index])
-    return tuple(_triple(meant.mains[index]) for index in order), torch.stack([(things == i).float() for i in order])
+    return tuple(_triple(meant.mains[index]) for index in order), torch.stack([things == i for i in order])
 
 
 def main_colours(

@@ -65,7 +65,7 @@ def with_given(pictures: Tensor, marks: MaskSources) -> Tensor | None:
     masks = given_masks(marks, len(pictures))
     shown = pictures[0].float()
     for thing, mask in enumerate(masks):
-        share = _GIVEN * F.interpolate(mask[None, :1], shown.shape[:2], mode="nearest-exact")[0, 0, :, :, None]
+        share = _GIVEN * F.interpolate(mask[None, :1].float(), shown.shape[:2], mode="nearest-exact")[0, 0, :, :, None]
         shown = shown + share * (torch.tensor(colour_of(thing)) / 255 - shown)
     return shown if masks else None
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...cost import MOST_CONCEPTS, refuse_costly
 from ...dims import Grid, counted
 from ...errors import InputError
 from ...resample import resize
@@ -17,7 +18,6 @@ from ...resample import resize
 PIXELS, CELLS = 8, 4
 """A latent cell's side in pixels, and a cell of the supervised maps in latent cells (SD1.5)."""
 
-MOST_CONCEPTS = 64
 _HANDLE = re.compile(r"[^\s,:()\[\]{}\\]+")
 
 
@@ -136,6 +136,9 @@ def build_scene(
     Raises:
         InputError: shapes, values, counts or handles do not fit.
     """
+    if pictures.ndim == 4:
+        advice = "Make the picture smaller before this node, or give fewer things; training scales it anyway."
+        refuse_costly("Build Scene: masks", len(masks) * len(pictures), Grid(*pictures.shape[1:3]), 1, advice)
     pictures = _checked_pictures(pictures)
     if not masks or len(masks) != len(concepts) or len(masks) > MOST_CONCEPTS:
         raise InputError(
@@ -145,13 +148,26 @@ def build_scene(
     every = (*concepts, background) if background else tuple(concepts)
     check_handles([concept.handle for concept in every])
     size = Grid(*pictures.shape[1:3])
-    stacked = torch.stack([resize(soft_mask(mask, len(pictures)), size) for mask in masks], dim=1)
-    whole, wanted = stacked.clamp(0, 1), working_size(size, resolution)
-    if background is not None:
-        whole = torch.cat([whole, 1 - whole.amax(dim=1, keepdim=True)], dim=1)  # before anything is scaled
-    fine = None if size == wanted else (whole * 255).round().to(torch.uint8)
+    wanted = working_size(size, resolution)
     shown = _fitted(pictures.movedim(-1, 1), wanted).movedim(1, -1).contiguous()
-    return Scene(shown, _fitted(whole, wanted), every, fine)
+    scaled, fine = _scaled_masks(masks, size, wanted, pictures=len(pictures), background=background is not None)
+    return Scene(shown, scaled, every, fine)
+
+
+def _scaled_masks(
+    masks: Sequence[Tensor], size: Grid, wanted: Grid, *, pictures: int, background: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Masks at the training's size and, where that is another, at the picture's in bytes; one after the other."""
+    scaled, fine, covered = [], [], torch.zeros(())
+    for at in range(len(masks) + background):
+        if at < len(masks):
+            whole = resize(soft_mask(masks[at], pictures), size).clamp(0, 1)  # (image height width)
+            covered = torch.maximum(covered, whole)
+        else:
+            whole = 1 - covered  # before anything is scaled
+        scaled.append(_fitted(whole, wanted))
+        fine += [] if size == wanted else [(whole * 255).round().to(torch.uint8)]
+    return torch.stack(scaled, dim=1), torch.stack(fine, dim=1) if fine else None
 
 
 def soft_mask(mask: Tensor, images: int) -> Tensor:

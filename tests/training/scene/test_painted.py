@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from pack.scenescope.cost import MOST_CONCEPTS
 from pack.scenescope.errors import InputError
 from pack.scenescope.training.scene.painted import main_colours, masks_by_colour, stray_colours
-from pack.scenescope.training.scene.scene import MOST_CONCEPTS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
