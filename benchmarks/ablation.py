@@ -20,10 +20,8 @@ import hashlib
 import itertools
 import json
 import os
-import queue
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -35,7 +33,7 @@ from pack.benchmarks.lab.files import write, write_picture
 from pack.benchmarks.lab.scatter import Axes, draw_scatter
 from pack.benchmarks.lab.tables import differences, markdown, spots, summary
 from pack.benchmarks.lab.variants import DEFAULT, TITLES, UNTRAINED, WITHOUT_TRAINING, Length, settings_of
-from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui, use_comfyui
+from pack.devtools.comfyui import ROOT, need_comfyui, use_comfyui
 from pack.devtools.environment import cache_folder
 from pack.scenescope.errors import InputError
 from pack.scenescope.world.vocabulary import WORLD_VERSION
@@ -110,10 +108,7 @@ def planned(options: argparse.Namespace) -> list[tuple[tuple[str, int, int, int]
 
 def work(options: argparse.Namespace) -> None:
     """Run the trials of one process, each written whole or not at all."""
-    path = find_comfyui()
-    if path is None:
-        raise SystemExit(f"bench ablation: no ComfyUI was found; expected one to train in. {HOW_TO_GET_ONE}")
-    use_comfyui(path)
+    use_comfyui(need_comfyui("bench ablation"))
     torch.set_num_threads(1)
     from pack.benchmarks.lab.trial import Protocol, Studio, Trial, run_trial
     from pack.host.demo import load_demo_model
@@ -123,45 +118,31 @@ def work(options: argparse.Namespace) -> None:
     for trial, file in planned(options)[options.worker :: options.processes]:
         if file.exists():
             continue
-        sheet = file.with_suffix(".png")
         tried = Trial(*trial, options.family == "test")
-        result = run_trial(studio, tried, protocol, lambda pictures, sheet=sheet: save_sheet(pictures, sheet))
+        result, pictures = run_trial(studio, tried, protocol)
+        write_picture(file.with_suffix(".png"), np.concatenate(pictures, axis=1))  # the scene, then prompt by prompt
         write(file, json.dumps(result))
         print(f"done {trial[0]}, {trial[1]} things, scene {trial[2]}, seed {trial[3]}", flush=True)
-
-
-def save_sheet(pictures: Sequence[np.ndarray], file: Path) -> None:
-    """Save a trial's pictures side by side: the scene, then what was generated, prompt by prompt."""
-    write_picture(file, np.concatenate(pictures, axis=1))
 
 
 def run_all(options: argparse.Namespace, missing: int) -> bool:
     """Start the processes, show what they finish, and say whether all went well."""
     words = [sys.executable, ROOT / "devtools" / "as_pack.py", __file__, *sys.argv[1:]]
-    said: queue.Queue[str | None] = queue.Queue()
-
-    def follow(process: subprocess.Popen[str]) -> None:
-        for line in process.stdout or ():
-            said.put(line)
-        said.put(None)
-
+    said, says = os.pipe()
     started = []
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for number in range(options.processes):
         with (options.folder / f"process-{number}.log").open("w", encoding="utf-8") as log:
             own = [*map(str, words), "--worker", str(number), "--processes", str(options.processes)]
-            started.append(subprocess.Popen(own, stdout=subprocess.PIPE, stderr=log, text=True, env=environment))
-        threading.Thread(target=follow, args=(started[-1],), daemon=True).start()
-    began, done, ended = time.monotonic(), 0, 0
+            started.append(subprocess.Popen(own, stdout=says, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}))
+    os.close(says)
+    began, done = time.monotonic(), 0
     try:
-        while ended < len(started):
-            line = said.get()
-            if line is None:
-                ended += 1
-            elif line.startswith("done "):
-                done += 1
-                left = (time.monotonic() - began) / done * (missing - done) / 60
-                print(f"{done}/{missing} {line[5:].strip()}; {left:.0f} min left", flush=True)
+        with os.fdopen(said, encoding="utf-8") as lines:  # ends with the last process
+            for line in lines:
+                if line.startswith("done "):
+                    done += 1
+                    left = (time.monotonic() - began) / done * (missing - done) / 60
+                    print(f"{done}/{missing} {line[5:].strip()}; {left:.0f} min left", flush=True)
     finally:
         for process in started:
             process.terminate()

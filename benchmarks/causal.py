@@ -27,13 +27,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
-from safetensors import safe_open
+from pack.devtools.comfyui import need_comfyui, use_comfyui
 
-COMFYUI = find_comfyui()
-if COMFYUI is None:
-    raise SystemExit(f"Causal: no ComfyUI was found; the figures need one. {HOW_TO_GET_ONE}")
-use_comfyui(COMFYUI)
+use_comfyui(need_comfyui("bench causal"))
 
 import comfy.sd  # noqa: E402
 from pack.benchmarks.acting.cases import cases_of, shared_arguments  # noqa: E402
@@ -52,6 +48,7 @@ from pack.scenescope.attention.read.view import View  # noqa: E402
 from pack.scenescope.attention.record.recording import Recording  # noqa: E402
 from pack.scenescope.attention.record.selection import Selection  # noqa: E402
 from pack.scenescope.attention.words.find import WordMatch  # noqa: E402
+from pack.scenescope.world.demo_file import is_demo_file  # noqa: E402
 from pack.scenescope.world.scene import full_caption  # noqa: E402
 
 SEED, OFF, PART = 81, -12.0, 0.2
@@ -164,14 +161,6 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--sampler", default="dpmpp_2m")
     reader.add_argument("--scheduler", default="karras")
     return reader.parse_args()
-
-
-def is_demo_file(file: Path) -> bool:
-    """Whether a file is a demo model's rather than a checkpoint."""
-    if file.suffix != ".safetensors":
-        return False
-    with safe_open(file, "pt") as opened:
-        return "scenescope_demo" in (opened.metadata() or {})
 
 
 def load(file: Path) -> tuple[Any, Any, Any]:

@@ -37,9 +37,9 @@ from pack.benchmarks.lab.variants import (
     settings_of,
     title_of,
 )
-from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+from pack.devtools.comfyui import need_comfyui, use_comfyui
 from pack.scenescope.errors import FileError, InputError, SceneScopeError
-from safetensors import safe_open
+from pack.scenescope.world.demo_file import is_demo_file
 
 WAYS = (UNTRAINED, "lora", *(way for way in DEFAULT if way not in (*WITHOUT_TRAINING, "lora")))
 KNOWN = [name for name in TITLES if name == UNTRAINED or name not in WITHOUT_TRAINING]
@@ -110,7 +110,7 @@ def load(file: Path) -> tuple[Any, Any, Any]:
     from pack.host.training.models import check_trainable
 
     try:
-        if is_demo_model(file):
+        if is_demo_file(file):
             return load_demo_model(file)
         model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(file), output_vae=True, output_clip=True)
     except SceneScopeError:
@@ -127,14 +127,6 @@ def load(file: Path) -> tuple[Any, Any, Any]:
         )
     check_trainable(model, clip)
     return model, clip, vae
-
-
-def is_demo_model(file: Path) -> bool:
-    """Whether a file says that it holds the demo model."""
-    if file.suffix != ".safetensors":
-        return False
-    with safe_open(str(file), "pt") as opened:
-        return "scenescope_demo" in (opened.metadata() or {})
 
 
 def key_of(options: argparse.Namespace, settings: object) -> str:
@@ -226,9 +218,7 @@ def line_of(studio: Any, scene: Any, settings: Any, options: argparse.Namespace,
         sheet, colours = draw_all(studio, stand, scene, options.seed)
     picture = f"{key}.png"
     write_picture(options.folder / picture, sheet[0].numpy())
-    looks = (stand.before, stand.after) if stand.before and stand.after else None
-    iou = (looks[0].iou, looks[1].iou) if looks else None
-    masked = (looks[0].masked, looks[1].masked) if looks else None
+    iou, masked = zip(*((look.iou, look.masked) for look in stand.looks), strict=True) if stand.looks else (None, None)
     return Line(key, variant, iou, masked, colours, picture)
 
 
@@ -281,10 +271,7 @@ def studio_of(options: argparse.Namespace, scene: Any) -> Any:
 
 def bench(options: argparse.Namespace) -> None:
     """Read the model and the scene, measure what is missing, and show the report."""
-    path = find_comfyui()
-    if path is None:
-        raise FileError(f"no ComfyUI was found; expected one to train in. {HOW_TO_GET_ONE}")
-    use_comfyui(path, cpu=options.cpu or not torch.cuda.is_available())
+    use_comfyui(need_comfyui("bench checkpoint"), cpu=options.cpu or not torch.cuda.is_available())
     from pack.benchmarks.lab.photo import read_photo
     from pack.scenescope.training.scene.preview import describe, preview
 

@@ -12,12 +12,9 @@ import time
 from dataclasses import asdict
 
 import torch
-from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui, use_comfyui
+from pack.devtools.comfyui import ROOT, need_comfyui, use_comfyui
 
-COMFYUI = find_comfyui()
-if COMFYUI is None:
-    raise SystemExit(f"Demo model: no ComfyUI was found; the figures need one. {HOW_TO_GET_ONE}")
-use_comfyui(COMFYUI)
+use_comfyui(need_comfyui("bench demo_model"))
 
 from pack.demo.measure import (  # noqa: E402
     SIDE,

@@ -16,12 +16,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+from pack.devtools.comfyui import need_comfyui, use_comfyui
 
-COMFYUI = find_comfyui()
-if COMFYUI is None:
-    raise SystemExit(f"Doctor: no ComfyUI was found; the figures need one. {HOW_TO_GET_ONE}")
-use_comfyui(COMFYUI)
+use_comfyui(need_comfyui("bench doctor"))
 
 from pack.benchmarks.acting.cases import cases_of, shared_arguments  # noqa: E402
 from pack.demo.judge.checker import find_things  # noqa: E402

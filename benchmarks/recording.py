@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+from pack.devtools.comfyui import need_comfyui, use_comfyui
 
 BACKENDS = ("attention_sub_quad", "attention_split", "attention_pytorch")
 
@@ -160,10 +160,7 @@ def peak_during(run: Any) -> int:
 def main() -> None:
     """Measure and print."""
     options = arguments()
-    path = find_comfyui()
-    if path is None:
-        sys.exit(f"bench recording: no ComfyUI was found; expected one to measure. {HOW_TO_GET_ONE}")
-    use_comfyui(path, cpu=not torch.cuda.is_available())
+    use_comfyui(need_comfyui("bench recording"), cpu=not torch.cuda.is_available())
     torch.set_num_threads(1)  # on a CPU: threads that wait for each other burn time of their own
     with torch.inference_mode():
         if options.added_by:

@@ -19,12 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+from pack.devtools.comfyui import need_comfyui, use_comfyui
 
-COMFYUI = find_comfyui()
-if COMFYUI is None:
-    raise SystemExit(f"Replay: no ComfyUI was found; the figures need one. {HOW_TO_GET_ONE}")
-use_comfyui(COMFYUI)
+use_comfyui(need_comfyui("bench replay"))
 
 from pack.benchmarks.acting.cases import Result, cases_of, shared_arguments, table  # noqa: E402
 from pack.demo.judge.checker import Found, find_background, find_things  # noqa: E402

@@ -14,12 +14,9 @@ import argparse
 import os
 
 import torch
-from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+from pack.devtools.comfyui import need_comfyui, use_comfyui
 
-COMFYUI = find_comfyui()
-if COMFYUI is None:
-    raise SystemExit(f"Steering: no ComfyUI was found; the figures need one. {HOW_TO_GET_ONE}")
-use_comfyui(COMFYUI)
+use_comfyui(need_comfyui("bench steering"))
 
 from pack.benchmarks.acting.cases import cases_of, shared_arguments, table  # noqa: E402 - ComfyUI comes first
 from pack.benchmarks.acting.steering import PARTS  # noqa: E402

@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 from pack.benchmarks.lab.plain_loop import straightforward, two_things
-from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+from pack.devtools.comfyui import need_comfyui, use_comfyui
 
 OURS = {
     "phase 1": {"phase1_steps": 99, "phase2_steps": 0, "prior": "off"},
@@ -198,9 +198,7 @@ def room() -> bool:
 def main() -> int:
     """Measure one variant in this process, or all of them, each in its own."""
     options = arguments()
-    comfyui = find_comfyui()
-    if comfyui is None:
-        raise SystemExit(f"Training: no ComfyUI was found; the figures need one. {HOW_TO_GET_ONE}")
+    comfyui = need_comfyui("bench training")
     if options.variant:
         use_comfyui(comfyui)
         (take_room if options.variant in ROOM else measure)(options)

@@ -38,6 +38,21 @@ def find_comfyui(root: Path = ROOT) -> Path | None:
     return next((path.resolve() for path in around + usual + got if is_comfyui(path)), None)
 
 
+def need_comfyui(who: str) -> Path:
+    """Find a ComfyUI, or end with a sentence that says how to get one.
+
+    Args:
+        who: what needs it
+
+    Returns:
+        path: as `find_comfyui` gives it
+    """
+    path = find_comfyui()
+    if path is None:
+        raise SystemExit(f"{who}: no ComfyUI was found. {HOW_TO_GET_ONE}")
+    return path
+
+
 def got_comfyui(release: str) -> Path:
     """Where `dev.py` keeps a release that it got by itself."""
     return cache_folder() / f"comfyui-{release}"

@@ -8,10 +8,8 @@ when the lease has been silent long enough, or the same one comes back first.
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
 import random
-import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,14 +18,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from pack.scenescope.errors import InputError, SceneScopeError
+from pack.benchmarks.lab.broken_run import RUN, SAVE_EVERY, Child, kept_step, left_over
+from pack.scenescope.errors import InputError
 from pack.scenescope.training.run.lease import Lease
-from pack.scenescope.training.run.state import load_state
 
 HOURS = {"north": 0.0, "south": -7.0}
 """The machines, and how far their clocks are off."""
 BEAT, PATIENCE = 0.5, 6.0  # seconds; a tenth and a fifth of what the node takes, so that takeovers are soon
-SAVE_EVERY = 3  # steps
 SILENT = 600.0  # seconds without a word from either machine are a fault
 TURNED_AWAY = ("is being trained by", "has taken this run over")
 
@@ -42,38 +39,16 @@ class Kill:
     wrong: str
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What came of the runs: the kills, who went on after them, how often one was turned away, and faults at the end.
-
-    Args:
-        kills: in order.
-        moved: how many were gone on with by the other machine.
-        refused: how often a machine was turned away while the other worked.
-        faults: of finished runs; empty where all ended with the undisturbed run's weights and nothing left over.
-    """
-
-    kills: tuple[Kill, ...]
-    moved: int
-    refused: int
-    faults: tuple[str, ...]
-
-
-class Machine:
+class Machine(Child):
     """A process that asks for the run until it has finished it."""
 
     def __init__(self, name: str, root: Path, learn: Callable[[Path], str]) -> None:
         self.name, self.reached = name, 0
-        fork = multiprocessing.get_context("fork")
-        self.heard, there = fork.Pipe(duplex=False)
-        self._process = fork.Process(target=_work, args=(name, _mounted(name, root), learn, there))
-        self._process.start()
-        there.close()
+        super().__init__(functools.partial(_work, name, _mounted(name, root), learn))
 
     def kill(self) -> None:
-        """End it by a signal that it cannot catch, and hear its last words."""
-        os.kill(self._process.pid or 0, signal.SIGKILL)
-        self._process.join()
+        """End it, and hear its last words."""
+        super().kill()
         while self.heard.poll():
             try:
                 kind, what = self.heard.recv()
@@ -81,10 +56,6 @@ class Machine:
                 return
             if kind == "step":
                 self.reached = what
-
-    def end(self) -> None:
-        """Wait for its end."""
-        self._process.join()
 
 
 def _mounted(name: str, root: Path) -> Path:
@@ -116,39 +87,42 @@ def _work(name: str, folder: Path, learn: Callable[[Path], str], there: Connecti
     while True:
         try:
             there.send(("done", learn(folder)))
-            break
-        except InputError as error:
+            return
+        except InputError as error:  # noqa: PERF203  the machine asks again
             if not any(words in str(error) for words in TURNED_AWAY):
-                there.send(("failed", str(error)))
-                break
+                raise
             there.send(("refused", str(error)))
-        except BaseException as error:  # noqa: BLE001  # whatever it is, it is told
-            there.send(("failed", f"{type(error).__name__}: {error}"[:300]))
-            break
-    there.close()
-    os._exit(0)
 
 
-def shared_runs(learn: Callable[[Path], str], digest: str, kills: int, chance: random.Random) -> Shared:
-    """Kill until there were enough kills, in as many runs as that takes, and let each run end.
+def two_machines(learn: Callable[[Path], str], digest: str, kills: int, chance: random.Random) -> bool:
+    """Kill until there were enough kills, in as many runs as that takes, let each run end, and say what that cost.
 
     Args:
-        learn: trains the run named `run` below an output folder, saving every `SAVE_EVERY` steps; gives a digest of
-            what was learned.
+        learn: trains the run below an output folder; gives a digest of what was learned.
         digest: the undisturbed run's.
         kills: how many in all.
         chance: when, and who goes on.
+
+    Returns:
+        Whether every run ended as the undisturbed one, and nothing was wrong on the way.
     """
     done: list[Kill] = []
     moved = refused = 0
-    faults: list[str] = []
-    while len(done) < kills and not faults:
+    wrong: list[str] = []
+    while len(done) < kills and not wrong:
         with tempfile.TemporaryDirectory() as place:
             run = _Run(Path(place), learn, chance)
             run.go(done, kills)
-            moved, refused = moved + run.moved, refused + run.refused
-            faults += run.faults(digest)
-    return Shared(tuple(done), moved, refused, tuple(faults))
+            moved, refused, wrong = moved + run.moved, refused + run.refused, run.faults(digest)
+    lost = [kill.reached - kill.kept for kill in done]
+    wrong = [kill.wrong for kill in done if kill.wrong] + wrong
+    print(
+        f"{len(done)} kills of two machines on one folder; {moved} gone on with by the other machine, {refused} times "
+        f"one was turned away while the other worked. A kill cost {max(lost)} steps at most (saved every "
+        f"{SAVE_EVERY}), {sum(lost) / len(lost):.1f} in the mean. "
+        + ("Wrong: " + "; ".join(wrong) if wrong else "Every run ended with the undisturbed run's weights.")
+    )
+    return not wrong
 
 
 class _Run:
@@ -187,8 +161,7 @@ class _Run:
             machine.reached = what
             self.moved += self._killed not in (None, machine.name)
             self._killed = None
-            if self._away is not None and self._away not in self.machines:
-                self._start(self._away)
+            self._come_back()
             self._due -= 1
             if self._due <= 0 and len(done) < kills:
                 time.sleep(self.chance.random() * 0.5)  # into the next step, or a save
@@ -198,21 +171,20 @@ class _Run:
             self.ends.append((kind, what))
             machine.end()
             del self.machines[machine.name]
-            if self._away is not None and self._away not in self.machines:
-                self._start(self._away)
+            self._come_back()
+
+    def _come_back(self) -> None:
+        if self._away is not None and self._away not in self.machines:
+            self._start(self._away)
 
     def _start(self, name: str) -> None:
         self.machines[name], self._away = Machine(name, self.root, self.learn), None
 
     def _kill(self, machine: Machine) -> Kill:
         machine.kill()
-        wrong, kept = "", 0
-        state = self.root / "shared" / "training" / "run" / "state.safetensors"
-        try:
-            kept = load_state(state).step if state.exists() else 0
-        except SceneScopeError as error:
-            wrong = f"the state is broken: {error}"
-        for path in state.parent.iterdir():  # as the other machine's clock would have written them
+        folder = self.root / "shared"
+        kept, wrong = kept_step(folder)
+        for path in (folder / RUN).iterdir():  # as the other machine's clock would have written them
             shift = 3600 * self.chance.choice(tuple(HOURS.values()))
             os.utime(path, (time.time() + shift, time.time() + shift))
         if machine.reached - kept > SAVE_EVERY:
@@ -230,18 +202,4 @@ class _Run:
         """What was wrong with the run's end."""
         wrong = [what for kind, what in self.ends if kind == "failed"]
         wrong += ["other weights" for kind, what in self.ends if kind == "done" and what != digest]
-        left = {path.name for path in (self.root / "shared" / "training" / "run").iterdir()}
-        odd = sorted(left - {"state.safetensors", "curves.safetensors", "dashboard.json"})
-        return wrong + ([f"left over: {', '.join(odd)}"] if odd else [])
-
-
-def summary(shared: Shared) -> str:
-    """The runs in a sentence or two."""
-    lost = [kill.reached - kill.kept for kill in shared.kills]
-    wrong = [kill.wrong for kill in shared.kills if kill.wrong] + list(shared.faults)
-    return (
-        f"{len(shared.kills)} kills of two machines on one folder; {shared.moved} gone on with by the other machine, "
-        f"{shared.refused} times one was turned away while the other worked. A kill cost {max(lost)} steps at most "
-        f"(saved every {SAVE_EVERY}), {sum(lost) / len(lost):.1f} in the mean. "
-        + ("Wrong: " + "; ".join(wrong) if wrong else "Every run ended with the undisturbed run's weights.")
-    )
+        return [*wrong, *filter(None, [left_over(self.root / "shared")])]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pack.benchmarks.lab.files import write
+from pack.benchmarks.lab.markdown import table
 from pack.benchmarks.lab.variants import title_of
 
 Pair = tuple[float, float]
@@ -84,14 +85,13 @@ def markdown(report: Report) -> str:
     | full | - | - | - | - | - |
     full did not fit in memory
     """
-    text = [f"# {report.title}", "", f"{report.protocol}", EXPLAINED, ""]
-    text += ["| | IoU before | IoU after | masked loss before | masked loss after | colours |"]
-    text += ["| --- | --- | --- | --- | --- | --- |"]
+    rows = []
     for line in report.lines:
-        pairs = (*(line.fit or (None, None)), *(line.masked or (None, None)), line.colours)
-        numbers = ["-" if value is None else f"{value:.3f}" for value in pairs]
-        text.append("| " + " | ".join([title_of(line.variant), *numbers]) + " |")
-    text += ["| " + " | ".join([title_of(variant), *["-"] * 5]) + " |" for variant in report.failed]
+        numbers = (*(line.fit or (None, None)), *(line.masked or (None, None)), line.colours)
+        rows.append([title_of(line.variant), *("-" if value is None else f"{value:.3f}" for value in numbers)])
+    rows += [[title_of(variant), *["-"] * 5] for variant in report.failed]
+    titles = ["", "IoU before", "IoU after", "masked loss before", "masked loss after", "colours"]
+    text = [f"# {report.title}", "", report.protocol, EXPLAINED, "", table(titles, rows)]
     for variant, why in report.failed.items():
         text += ["", f"{title_of(variant)} {why}"]
     if report.lines:

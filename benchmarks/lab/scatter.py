@@ -19,15 +19,16 @@ COLOURS = ("#c4461f", "#2f6f9f", "#64852f", "#7a569f", "#b07a00", "#2a8c82", "#8
 DOT, LETTERS = 7, 15
 
 
-@dataclass(frozen=True)
-class Spot:
-    """One point: its name, its place, and the interval in which it lies along each axis."""
+Range = tuple[float, float, float]
+"""A number between the ends of its interval."""
+
+
+class Spot(NamedTuple):
+    """One point: its name, and its number with its interval along each axis."""
 
     name: str
-    across: float
-    up: float
-    across_range: tuple[float, float]
-    up_range: tuple[float, float]
+    across: Range
+    up: Range
 
 
 @dataclass(frozen=True)
@@ -83,22 +84,21 @@ def draw_scatter(spots: Sequence[Spot], axes: Axes) -> Image.Image:
     Raises:
         InputError: there are no points, or a number is not finite.
     """
-    numbers = [value for spot in spots for value in (*spot.across_range, *spot.up_range, spot.across, spot.up)]
-    if not spots or not all(map(math.isfinite, numbers)):
+    across, up = [value for spot in spots for value in spot.across], [value for spot in spots for value in spot.up]
+    if not spots or not all(map(math.isfinite, (*across, *up))):
         raise InputError(
             f"Scatter: there are {len(spots)} points, not all of finite numbers; expected at least one, all finite. "
             "Leave out what was not measured."
         )
-    across = span_of([value for spot in spots for value in (*spot.across_range, spot.across)])
-    up = span_of([value for spot in spots for value in (*spot.up_range, spot.up)])
+    spans = span_of(across), span_of(up)
     sheet = Image.new("RGB", (WIDTH * SHARPER, HEIGHT * SHARPER), PAPER)
     draw = ImageDraw.Draw(sheet)
-    _draw_axes(sheet, draw, axes, across, up)
-    taken = [box for spot in spots for box in _boxes(spot, across, up)]
+    _draw_axes(sheet, draw, axes, *spans)
+    taken = [box for spot in spots for box in _boxes(spot, *spans)]
     for index, spot in enumerate(spots):
-        _draw_spot(draw, spot, (across, up), COLOURS[index % len(COLOURS)])
+        _draw_spot(draw, spot, spans, COLOURS[index % len(COLOURS)])
     for index, spot in enumerate(spots):
-        box = label_box(spot.name, place_of(spot, across, up), taken)
+        box = label_box(spot.name, place_of(spot, *spans), taken)
         taken.append(box)
         _write(draw, (box[0], (box[1] + box[3]) / 2), spot.name, LETTERS, COLOURS[index % len(COLOURS)], "lm")
     return sheet.reduce(SHARPER)
@@ -106,7 +106,7 @@ def draw_scatter(spots: Sequence[Spot], axes: Axes) -> Image.Image:
 
 def place_of(spot: Spot, across: Span, up: Span) -> tuple[float, float]:
     """Where a point stands: (column, row) in the finished picture's pixels."""
-    return _column(across.share(spot.across)), _row(up.share(spot.up))
+    return _column(across.share(spot.across[1])), _row(up.share(spot.up[1]))
 
 
 def label_box(
@@ -141,9 +141,8 @@ def label_box(
 
 def _boxes(spot: Spot, across: Span, up: Span) -> list[tuple[float, float, float, float]]:
     """What a point and its two intervals cover."""
-    column, row = place_of(spot, across, up)
-    left, right = (_column(across.share(value)) for value in spot.across_range)
-    bottom, top = (_row(up.share(value)) for value in spot.up_range)
+    left, column, right = (_column(across.share(value)) for value in spot.across)
+    bottom, row, top = (_row(up.share(value)) for value in spot.up)
     point = (column - DOT, row - DOT, column + DOT, row + DOT)
     return [point, (left, row - 1, right, row + 1), (column - 1, top, column + 1, bottom)]
 
@@ -163,13 +162,11 @@ def _row(share: float) -> float:
 
 
 def _draw_spot(draw: ImageDraw.ImageDraw, spot: Spot, spans: tuple[Span, Span], ink: str) -> None:
-    across, up = spans
-    column, row = place_of(spot, across, up)
-    ends = [(_column(across.share(value)), row) for value in spot.across_range]
-    tops = [(column, _row(up.share(value))) for value in spot.up_range]
-    for line in (ends, tops):
+    point, (left, _, right, _), (_, top, _, bottom) = _boxes(spot, *spans)
+    column, row = place_of(spot, *spans)
+    for line in ([(left, row), (right, row)], [(column, bottom), (column, top)]):
         draw.line([(x * SHARPER, y * SHARPER) for x, y in line], ink, SHARPER + 1)
-    draw.ellipse([SHARPER * value for value in (column - DOT, row - DOT, column + DOT, row + DOT)], ink, PAPER)
+    draw.ellipse([SHARPER * value for value in point], ink, PAPER)
 
 
 def _draw_axes(sheet: Image.Image, draw: ImageDraw.ImageDraw, axes: Axes, across: Span, up: Span) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pack.benchmarks.lab.markdown import table
 from pack.benchmarks.lab.scatter import Spot
 from pack.benchmarks.lab.variants import title_of
 from scipy import stats
@@ -34,42 +35,32 @@ class Figure:
         """Half of the interval's length."""
         return (self.high - self.low) / 2
 
-    def text(self) -> str:
+    def text(self, digits: int = 2) -> str:
         """Write it as a table holds it.
 
         >>> Figure(0.5, 0.44, 0.58, 8).text()
         '0.50 ± 0.07'
         """
-        return f"{self.mean:.2f} ± {self.half:.2f}"
+        return f"{self.mean:.{digits}f} ± {self.half:.{digits}f}"
 
 
-MEASURES: dict[str, tuple[str, Callable[[Mapping[str, Any]], float | None]]] = {
-    "retrieved": (
-        "found among 16, one token",
-        lambda picture: picture["retrieved"] if len(picture["asked"]) == 1 else None,
-    ),
-    "prompt": ("prompt similarity", lambda picture: picture["prompt"]),
-    "identity": ("identity similarity", lambda picture: picture["identity"]),
-    "several": (
-        "identity, two and more",
-        lambda picture: picture["identity"] if len(picture["asked"]) > 1 else None,
-    ),
-    "leakage": ("leakage", lambda picture: picture["leakage"]),
-    "identity alone": (
-        "identity, one token",
-        lambda picture: picture["identity"] if len(picture["asked"]) == 1 else None,
-    ),
-    "leakage alone": (
-        "leakage, one token",
-        lambda picture: picture["leakage"] if len(picture["asked"]) == 1 else None,
-    ),
-    "background": ("background", lambda picture: picture["background"]),
-    "count": ("count", lambda picture: picture["count"]),
-    "recognised": ("recognised", lambda picture: picture["recognised"]),
-    "shape": ("shape", lambda picture: picture["shape"]),
-    "colour": ("colour", lambda picture: picture["colour"]),
-    "texture": ("texture", lambda picture: picture["texture"]),
-}
+Tell = Callable[[Mapping[str, Any]], float | None]
+
+
+def _told(name: str, fewest: int = 1, most: int = 3) -> Tell:
+    """A picture's own number, where the prompt asks for so many things."""
+    return lambda picture: picture[name] if fewest <= len(picture["asked"]) <= most else None
+
+
+MEASURES: dict[str, tuple[str, Tell]] = {
+    "retrieved": ("found among 16, one token", _told("retrieved", most=1)),
+    "prompt": ("prompt similarity", _told("prompt")),
+    "identity": ("identity similarity", _told("identity")),
+    "several": ("identity, two and more", _told("identity", fewest=2)),
+    "leakage": ("leakage", _told("leakage")),
+    "identity alone": ("identity, one token", _told("identity", most=1)),
+    "leakage alone": ("leakage, one token", _told("leakage", most=1)),
+} | {name: (name, _told(name)) for name in ("background", "count", "recognised", "shape", "colour", "texture")}
 """Measure -> its title, and how a picture tells it; None where a picture cannot."""
 FIRST = ("retrieved", "prompt", "identity", "several", "leakage")
 ALONE = ("identity alone", "leakage alone")
@@ -162,47 +153,39 @@ def markdown(results: Sequence[Result], variants: Sequence[str]) -> str:
     apart = differences(results, variants, "full")
     compared = {(variant, name): apart[variant][name].chance for variant in apart for name in apart[variant]}
     stars = holm({pair: chance for pair, chance in compared.items() if pair[1] in (*FIRST, "fit after")})
-    columns = [*FIRST, "fit after"]
-    titles = [*(MEASURES[name][0] for name in FIRST), "map-against-mask IoU", "scenes"]
-    lines = [_row(["", *titles]), _row(["---"] * (len(titles) + 1))]
-    for variant, own in figures.items():
-        cells = [_cell(own, name) + (" *" if (variant, name) in stars else "") for name in columns]
-        lines.append(_row([title_of(variant), *cells, str(own["prompt"].scenes)]))
-    lines += ["", "Mean over scenes ± half of Student's 95 % interval over scenes; * differs from full, scene by scene"]
+    titles = ["", *(MEASURES[name][0] for name in FIRST), "map-against-mask IoU", "scenes"]
+    rows = [
+        [title_of(variant)]
+        + [_cell(own, name) + (" *" if (variant, name) in stars else "") for name in (*FIRST, "fit after")]
+        + [str(own["prompt"].scenes)]
+        for variant, own in figures.items()
+    ]
+    lines = [table(titles, rows), ""]
+    lines += ["Mean over scenes ± half of Student's 95 % interval over scenes; * differs from full, scene by scene"]
     lines += ["(Student's t, all of the table's comparisons together at 5 % after Holm). Leakage: less is better.", ""]
     parts = [name for name in MEASURES if name not in (*FIRST, *ALONE)]
-    lines += [_row(["", *parts, "seconds"]), _row(["---"] * (len(parts) + 2))]
-    for variant, own in figures.items():
-        cells = [_cell(own, name) for name in parts] + [f"{own['seconds'].mean:.0f}"]
-        lines.append(_row([title_of(variant), *cells]))
-    learned = [name for name in figures if "fit after" in figures[name]]
-    lines += ["", _row(["", "IoU before", "IoU after", "masked loss before", "masked loss after"])]
-    lines.append(_row(["---"] * 5))
-    for variant in learned:
-        names = ("fit before", "fit after", "masked before", "masked after")
-        lines.append(_row([title_of(variant), *(_cell(figures[variant], name, 3) for name in names)]))
+    rows = [
+        [title_of(variant), *(_cell(own, name) for name in parts), f"{own['seconds'].mean:.0f}"]
+        for variant, own in figures.items()
+    ]
+    lines += [table(["", *parts, "seconds"], rows), ""]
+    looks = ("fit before", "fit after", "masked before", "masked after")
+    rows = [
+        [title_of(variant), *(_cell(own, name, 3) for name in looks)]
+        for variant, own in figures.items()
+        if "fit after" in own
+    ]
+    lines += [table(["", "IoU before", "IoU after", "masked loss before", "masked loss after"], rows)]
     return "\n".join(lines) + "\n"
 
 
 def spots(results: Sequence[Result], variants: Sequence[str]) -> list[Spot]:
     """Each variant as a point: prompt similarity across, identity similarity up."""
     return [
-        Spot(
-            title_of(variant),
-            own["prompt"].mean,
-            own["identity"].mean,
-            (own["prompt"].low, own["prompt"].high),
-            (own["identity"].low, own["identity"].high),
-        )
+        Spot(title_of(variant), *((own[name].low, own[name].mean, own[name].high) for name in ("prompt", "identity")))
         for variant, own in summary(results, variants).items()
     ]
 
 
 def _cell(own: Mapping[str, Figure], name: str, digits: int = 2) -> str:
-    if name not in own:
-        return "-"
-    return own[name].text() if digits == 2 else f"{own[name].mean:.{digits}f} ± {own[name].half:.{digits}f}"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return own[name].text(digits) if name in own else "-"

@@ -78,13 +78,12 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Stand:
-    """A model before or after training: what the prompts call the things, and what the look found."""
+    """A model before or after training: what the prompts call the things, and what was seen before and afterwards."""
 
     model: Any
     clip: Any
     names: tuple[str, ...]
-    before: Looked | None = None
-    after: Looked | None = None
+    looks: tuple[Looked, Looked] | None = None
     seconds_per_step: tuple[float, float] = (0.0, 0.0)
 
 
@@ -165,39 +164,33 @@ class Studio:
         return latents
 
 
-Keep = Callable[[list[np.ndarray]], None]
-
-
-def run_trial(studio: Studio, trial: Trial, protocol: Protocol, keep: Keep = lambda pictures: None) -> dict[str, Any]:
+def run_trial(studio: Studio, trial: Trial, protocol: Protocol) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Train, look, generate and score.
 
     Args:
         studio: the model.
         trial: what is tried.
         protocol: how much is trained and drawn.
-        keep: is handed the scene's picture and all that were generated, each (height width 3) float.
 
     Returns:
-        What JSON can hold: the trial, and what was measured.
+        What JSON can hold: the trial, and what was measured; and the scene's picture and all that were generated, each
+        (height width 3) float.
     """
     drawing = draw(unseen_layout(trial.scene, trial.things, test=trial.test), height=SIDE, width=SIDE)
-    began = time.perf_counter()
-    untrained = trial.variant in WITHOUT_TRAINING
-    stand = _untrained(studio, drawing) if untrained else _learned(studio, drawing, trial, protocol)
+    began, scene = time.perf_counter(), scene_of(drawing)
+    if trial.variant in WITHOUT_TRAINING:
+        stand = Stand(studio.model, studio.clip, tuple(f"a {concept.word}" for concept in scene.concepts))
+    else:
+        stand = trained(studio, scene, settings_of(trial.variant, protocol.length, trial.seed))
     drawing_began = time.perf_counter()
     with torch.inference_mode():
-        pictures = _scores(studio, stand, drawing, trial, protocol, keep)
+        scores, pictures = _scores(studio, stand, drawing, trial, protocol)
     ended = time.perf_counter()
-    looked = (
-        {}
-        if stand.before is None or stand.after is None
-        else {
-            "fit": [stand.before.iou, stand.after.iou],
-            "masked": [stand.before.masked, stand.after.masked],
-        }
-    )
+    looked: dict[str, Any] = {}
+    if looks := stand.looks:
+        looked = {"fit": [look.iou for look in looks], "masked": [look.masked for look in looks]}
     times = {"train": drawing_began - began, "draw": ended - drawing_began, "step": stand.seconds_per_step}
-    return {**asdict(trial), **looked, "seconds": times, "pictures": pictures}
+    return {**asdict(trial), **looked, "seconds": times, "pictures": scores}, pictures
 
 
 def scene_of(drawing: Drawing) -> Scene:
@@ -223,15 +216,6 @@ def backgrounds(drawing: Drawing, scene: int, number: int) -> list[str]:
     return [str(name) for name in np.random.default_rng([77, scene]).permutation(others)[:number]]
 
 
-def _untrained(studio: Studio, drawing: Drawing) -> Stand:
-    names = tuple(f"a {STARTING_WORDS[thing.shape]}" for thing in drawing.layout.things)
-    return Stand(studio.model, studio.clip, names)
-
-
-def _learned(studio: Studio, drawing: Drawing, trial: Trial, protocol: Protocol) -> Stand:
-    return trained(studio, scene_of(drawing), settings_of(trial.variant, protocol.length, trial.seed))
-
-
 def trained(studio: Studio, scene: Scene, settings: Settings, course: Course = UNWATCHED) -> Stand:
     """Learn a scene and apply what was learned.
 
@@ -252,7 +236,7 @@ def trained(studio: Studio, scene: Scene, settings: Settings, course: Course = U
     ) as ports:
         before, after, concepts, times = learn(ports, scene, settings, course)
     model, clip = apply_concepts(studio.model, studio.clip, concepts)
-    return Stand(model, clip, scene.handles, before, after, times)
+    return Stand(model, clip, scene.handles, (before, after), times)
 
 
 def learn(
@@ -265,7 +249,8 @@ def learn(
         state is kept its writing is among them, and of a run that goes on only its own steps are).
     """
     with Run(scene, ports, settings) as run:
-        before = look(ports, scene, _embeddings(run.concepts()))
+        fresh = run.concepts()
+        before = look(ports, scene, dict(zip(fresh.handles, fresh.embeddings, strict=True)))
     follower = _Follower(ports, scene, settings, course)
     concepts = train(scene, ports, settings, on_begin=follower.begin, on_step=follower.follow, keeping=course.keeping)
     return before, follower.looks[-1], concepts, follower.seconds_per_step()
@@ -304,13 +289,9 @@ class _Follower:
             self.looks.append(look(self.ports, self.scene, copies))
 
 
-def _embeddings(concepts: Concepts) -> dict[str, torch.Tensor]:
-    return dict(zip(concepts.handles, concepts.embeddings, strict=True))
-
-
 def _scores(
-    studio: Studio, stand: Stand, drawing: Drawing, trial: Trial, protocol: Protocol, keep: Keep
-) -> list[dict[str, Any]]:
+    studio: Studio, stand: Stand, drawing: Drawing, trial: Trial, protocol: Protocol
+) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     truth, rows, all_pictures = Truth.of(drawing), [], [drawing.picture]
     for place in backgrounds(drawing, trial.scene, protocol.templates):
         for asked in subsets(trial.things):
@@ -323,11 +304,9 @@ def _scores(
             for picture in made:
                 all_pictures.append(picture.clip(0, 1))
                 seen = score(all_pictures[-1], truth, asked, place)
-                rows.append(
-                    {**asdict(seen), "prompt": seen.prompt, "identity": seen.identity, "asked": asked, "place": place}
-                )
-    keep(all_pictures)
-    return rows
+                about = {"prompt": seen.prompt, "identity": seen.identity, "asked": asked, "place": place}
+                rows.append(asdict(seen) | about)
+    return rows, all_pictures
 
 
 def encode(clip: Any, prompt: str) -> Any:

@@ -170,7 +170,7 @@ def test_the_table_marks_what_differs_and_leaves_out_what_was_not_measured():
 def test_each_way_is_one_point_of_the_plot():
     """Oracle: by hand."""
     results = [trial("full", scene, 0.5) for scene in range(3)]
-    assert spots(results, ["full"]) == [Spot("full", 0.5, 0.5, (0.5, 0.5), (0.5, 0.5))]
+    assert spots(results, ["full"]) == [Spot("full", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))]
 
 
 def test_a_trial_has_a_file_of_its_own_which_a_change_of_settings_leaves_alone(tmp_path):

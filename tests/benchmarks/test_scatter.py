@@ -13,7 +13,7 @@ AXES = Axes("Title", "prompt similarity", "identity similarity")
 
 def spot(name: str, across: float, up: float, half: float = 0.02) -> Spot:
     """A point with even intervals."""
-    return Spot(name, across, up, (across - half, across + half), (up - half, up + half))
+    return Spot(name, (across - half, across, across + half), (up - half, up, up + half))
 
 
 def test_each_point_is_drawn_where_its_numbers_say():

@@ -18,7 +18,8 @@ from pack.scenescope.training.learned.concepts import Concepts
 from pack.scenescope.training.run.trainer import Run, StateStore, StepReport
 from pack.scenescope.training.settings import lora_settings
 from pack.scenescope.training.step.objective import StepResult
-from pack.tests.support.host.learning import SHORT, learned_bits, small_scene
+from pack.tests.support.host.learning import SHORT, small_scene
+from pack.tests.support.toy_runs import bits
 
 
 class BrokenOffError(Exception):
@@ -78,7 +79,7 @@ def test_a_way_that_was_broken_off_ends_with_the_same_bits(tmp_path, at, demo, w
             learn(ports, scene, SHORT, course)
         before, after, concepts, _ = learn(ports, scene, SHORT, course)
     assert breaking.begun == [0, at]
-    assert learned_bits(concepts) == learned_bits(whole.wanted)
+    assert bits(concepts) == bits(whole.wanted)
     assert torch.equal(before.maps, whole.first.maps)
     assert torch.equal(after.maps, whole.last.maps)
     assert (before.masked, after.masked) == (whole.first.masked, whole.last.masked)

@@ -37,8 +37,9 @@ from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.errors import HostError, InputError
 from pack.scenescope.training.scene.scene import Concept, Scene
 from pack.tests.support.host.learned import made_up
-from pack.tests.support.host.learning import SHORT, hosts_noise, learned_bits, small_scene
+from pack.tests.support.host.learning import SHORT, hosts_noise, small_scene
 from pack.tests.support.host.listening import Listening
+from pack.tests.support.toy_runs import bits
 from server import PromptServer
 
 QUICK = Plan(sample_count=0, save_every=100)
@@ -118,13 +119,13 @@ def test_another_part_makes_another_run_and_is_told_by_name(demo: Parts, output:
     first = train_concepts(demo, scene, SHORT, QUICK, None)
     second = train_concepts(other, scene, SHORT, QUICK, None)
     assert first.payload["run"] != second.payload["run"]
-    assert learned_bits(first.concepts) != learned_bits(second.concepts)
+    assert bits(first.concepts) != bits(second.concepts)
     named = replace(QUICK, run_name="mine")
     train_concepts(demo, scene, SHORT, named, None)
     with pytest.raises(InputError, match=change):
         train_concepts(other, scene, SHORT, named, None)
     again = train_concepts(demo, scene, SHORT, named, None)
-    assert learned_bits(again.concepts) == learned_bits(first.concepts)
+    assert bits(again.concepts) == bits(first.concepts)
 
 
 def test_a_run_broken_off_never_goes_on_with_another_layer(demo: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +143,7 @@ def test_a_run_broken_off_never_goes_on_with_another_layer(demo: Parts, monkeypa
     monkeypatch.undo()
     other = at_layer(demo, -2)
     whole = train_concepts(other, scene, SHORT, replace(QUICK, run_name="whole"), None)
-    assert learned_bits(train_concepts(other, scene, SHORT, QUICK, None).concepts) == learned_bits(whole.concepts)
+    assert bits(train_concepts(other, scene, SHORT, QUICK, None).concepts) == bits(whole.concepts)
 
 
 @pytest.mark.parametrize(

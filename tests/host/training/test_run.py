@@ -21,8 +21,9 @@ from pack.nodes.train import TrainConcepts, TrainSettings
 from pack.nodes.widgets.settings import PRESETS, setting_inputs, settings_of
 from pack.scenescope.errors import FileError, HostError, InputError
 from pack.scenescope.training.settings import full_settings
-from pack.tests.support.host.learning import SHORT, bits_of, learned_bits, small_scene
+from pack.tests.support.host.learning import SHORT, bits_of, small_scene
 from pack.tests.support.host.runs import Run, sample
+from pack.tests.support.toy_runs import bits
 
 import nodes as host_nodes
 
@@ -86,7 +87,7 @@ def test_a_cancelled_run_that_is_queued_again_ends_with_the_same_bits(demo, sett
         assert bits_of(*demo) == before
     monkeypatch.undo()
     done = train_concepts(demo, scene, settings, QUICK, None)
-    assert learned_bits(done.concepts) == learned_bits(whole.concepts)
+    assert bits(done.concepts) == bits(whole.concepts)
     assert done.losses == whole.losses
     assert len(done.losses) == settings.steps
     assert bits_of(*demo) == before
@@ -97,7 +98,7 @@ def test_a_finished_run_is_returned_and_a_changed_one_is_told(demo):
     scene = small_scene()
     first = train_concepts(demo, scene, SHORT, QUICK, None)
     again = train_concepts(demo, scene, SHORT, QUICK, None)
-    assert learned_bits(again.concepts) == learned_bits(first.concepts)
+    assert bits(again.concepts) == bits(first.concepts)
     assert again.losses == first.losses
     changed = replace(SHORT, seed=5)
     with pytest.raises(InputError, match="seed is 5 now and was 4"):
@@ -158,7 +159,7 @@ def test_a_damaged_state_is_named(demo):
     scene = small_scene()
     done = train_concepts(demo, scene, SHORT, QUICK, None)
     (run_folder("run") / "curves.safetensors").write_bytes(b"nothing")
-    assert learned_bits(train_concepts(demo, scene, SHORT, QUICK, None).concepts) == learned_bits(done.concepts)
+    assert bits(train_concepts(demo, scene, SHORT, QUICK, None).concepts) == bits(done.concepts)
     (run_folder("run") / "state.safetensors").write_bytes(b"nothing")
     with pytest.raises(FileError, match=r"state\.safetensors"):
         train_concepts(demo, scene, SHORT, QUICK, None)

@@ -16,8 +16,8 @@ import pytest
 from pack.devtools.server import Place, Server
 from pack.scenescope.training.learned.concepts import load_concepts
 from pack.scenescope.training.run.state import load_state
-from pack.tests.support.host.learning import learned_bits
 from pack.tests.support.host.prompts import choosing, node
+from pack.tests.support.toy_runs import bits
 
 STEPS = (12, 8)
 
@@ -87,7 +87,7 @@ def folder_of(server: Server, name: str) -> Path:
 def saved_bits(server: Server, name: str) -> dict[str, bytes]:
     """What the prompt saved at its end."""
     (path,) = (server.place.base / "output" / "concepts").glob(f"{name}_*.concepts.safetensors")
-    return learned_bits(load_concepts(path))
+    return bits(load_concepts(path))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from typing import Any
 import comfy.model_management
 import torch
 from pack.host.demo import demo_scene
-from pack.scenescope.training.learned.concepts import Concepts
 from pack.scenescope.training.scene.scene import Concept, Scene, build_scene
 from pack.scenescope.training.settings import lora_settings
 
@@ -32,14 +31,6 @@ def bits_of(*parts: Any) -> str:
             digest.update(item.detach().cpu().numpy().tobytes())
         digest.update(str(sum(len(part._forward_hooks) for part in module.modules())).encode())
     return digest.hexdigest()
-
-
-def learned_bits(concepts: Concepts) -> dict[str, bytes]:
-    """All that was learned, as bytes."""
-    tensors = {"rows": concepts.embeddings, **concepts.differences}
-    for name, pair in concepts.low_rank.items():
-        tensors |= {f"{name} down": pair.down, f"{name} up": pair.up}
-    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
 
 
 def hosts_noise(model: Any, noisy: torch.Tensor, place: int, context: torch.Tensor) -> torch.Tensor:
