@@ -1,72 +1,21 @@
 // @ts-check
 /** Colour maps and map layers: the core's `colormap` and `overlay`, in the browser. */
 
-/**
- * Ten colours, evenly spaced, of the public-domain (CC0) maps by S. van der Walt and N. Smith.
- * @type {Record<string, number[]>}
- */
-const ANCHORS = {
-  inferno: [0x000004, 0x1b0c42, 0x4b0c6b, 0x781c6d, 0xa52c60, 0xcf4446, 0xed6925, 0xfb9a06, 0xf7d03c, 0xfcffa4],
-  viridis: [0x440154, 0x482878, 0x3e4a89, 0x31688e, 0x26828e, 0x1f9e89, 0x35b779, 0x6dcd59, 0xb4de2c, 0xfde725],
-};
 export const COLOURS = ["inferno", "viridis", "grey"];
 
-// Source: B. Ottosson, "A perceptual color space for image processing" (Oklab), 2020: the matrices and their inverses.
-const TO_CONES = [
-  0.4122214708, 0.5363325363, 0.0514459929, 0.2119034982, 0.6806995451, 0.1073969566, 0.0883024619, 0.2817188376,
-  0.6299787005,
-];
-const TO_LAB = [
-  0.2104542553, 0.793617785, -0.0040720468, 1.9779984951, -2.428592205, 0.4505937099, 0.0259040371, 0.7827717662,
-  -0.808675766,
-];
-const FROM_LAB = [1, 0.3963377774, 0.2158037573, 1, -0.1055613458, -0.0638541728, 1, -0.0894841775, -1.291485548];
-const FROM_CONES = [
-  4.0767416621, -3.3077115913, 0.2309699292, -1.2684380046, 2.6097574011, -0.3413193965, -0.0041960863, -0.7034186147,
-  1.707614701,
-];
-
-/** @param {number[]} matrix @param {number[]} v */
-const times = (matrix, v) =>
-  [0, 3, 6].map((row) => matrix[row] * v[0] + matrix[row + 1] * v[1] + matrix[row + 2] * v[2]);
-
-/** @param {number} hexa */
-function toLab(hexa) {
-  const linear = [16, 8, 0]
-    .map((shift) => ((hexa >> shift) & 255) / 255)
-    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-  return times(TO_LAB, times(TO_CONES, linear).map(Math.cbrt));
-}
-
-/** @param {number[]} lab */
-function fromLab(lab) {
-  const linear = times(
-    FROM_CONES,
-    times(FROM_LAB, lab).map((cone) => cone ** 3),
-  ).map((c) => Math.min(1, Math.max(0, c)));
-  return linear.map((c) => Math.round(255 * (c <= 0.0031308 ? c * 12.92 : 1.055 * c ** (1 / 2.4) - 0.055)));
-}
-
-/** @type {Map<string, Uint8Array>} */
-const tables = new Map();
+/** The core's colour maps at 256 even steps: red, green and blue in base64. @type {Record<string, string>} */
+const TABLES = {
+  inferno:
+    "AAAEAAAFAAAHAAAIAAAKAQAMAQEOAQEQAgESAgEUAwEXAwIZBAIbBQIdBgMfBwMiCAMkCgQmCwQpDQUrDgUtEAYwEQcyEwc1FAg3Fgk5Fwo8GQs+GgxBHAxDHgxEHw1GIQ1HIw1IJA1KJg1LKA1NKQ1OKw1PLQ5RLg5SMA5UMg5VNA5XNQ5YNw5aOQ5bOg5dPA5ePg1gQA1hQQ1jQw1kRQ1mRw1nSAxpSgxqTAxrTQ1rTw5rUA9rUhBrUxFsVRFsVhJsWBNsWRNsWxRsXBVsXhVsYBZsYRZsYxdsZBdsZhhtaBhtaRltaxltbBltbhptcBptcRttcxttdRttdhxteBxteh1tex5sfR5sfh9sgCBrgSBrgyFqhCJqhiJqhyNpiSRpiyRojCVojiVnjyZnkSZmkidmlCdllihllyhlmSlkmylknCpjnipinytioSthoythpCxgpi1gpy5fqS5eqi9erDBdrTFcrjJbsDNbsTRaszVZtDZYtjdXtzdXuThWuzlVvDpUvjtTvzxSwT1Rwj1QxD5PxT9Ox0BNyEBLykFKy0JJzUNIzkRHz0VG0EZF0kdE00lE1EpD1UtC1k1B105A2E8/2VE/2lI+21M93FU83VY73lc631k54Fo34Vs24lw141405V8y5mAx52Iw6GMu6WQs6mUr62cp7Ggn7Wkl7msl7m0k724j73Aj8HIi8HQi8XYh8Xcg8nkg8nsf830e834d9IAd9IIc9YMb9YUa9ocZ9okY94oX94wW+I4U+I8T+ZER+ZMQ+ZQO+pYM+pgK+5kH+5sI+50M+58P+6ES+6MV+6UX+6cZ+6kb+6sd+60f+68h+rAj+rIl+rQm+rco+rkq+ros+rwt+b4v+cAw+cIy+cQz+MY0+Mc2+Mk3+Ms59806988799E+99JD+NRI+NZN+NdR+NlV+dta+dxe+d5h+eBl+eFp+uNt+uVw+uZ0+uh3+up7+ut+++2B+++E+/CI+/KL+/SO+/WR+/eV/PiY/Pqb/Pye/P2h/P+k",
+  viridis:
+    "RAFURANVRARWRQZYRQhZRQpaRQtbRg1dRg9eRhBfRhJgRhNiRhRjRxZkRxdlRxhnRxpoRxtpRxxrRx1sRx9tSCBuSCFwSCJxSCNySCR0SCV1SCZ2SCh3SCl4SCp5SCt6Ry16Ry57Ry97RzF8RjJ9RjN9RjR+RjV+RTd/RTiARTmARDuBRDyBRD2CQz6DQz+DQkCEQkGEQUOFQUSGQUWGQEaHP0eHP0iIPkmJPkqJPkyJPU2JPU6KPU+KPFCKPFGKPFKKO1OLO1SLO1WLOlaLOleLOViMOVmMOFuMOFyMOF2MN16MN1+NNmCNNWGNNWKNNGONNGSNM2WOMmaOMmeOMWiOMWmOMGqOMGuOMGyOMG2OL26OL26OL2+OLnCOLnGOLnKOLXOOLXSOLXWOLHaOLHeOK3iOK3mOK3mOKnqOKnuOKXyOKX2OKH6OKH+OJ4COJ4GOJoKOJoOOJoSOJYWOJYaOJYeNJYiNJYmNJImNJIqNJIuNJIyMJI2MI46MI4+MI5GMIpKMIpOLIpSLIpWLIZaLIZeLIZiKIZmKIJmKIJqKIJuKH5yJH52JH56JIJ+IIaCIIqGHI6KHI6OGJKSGJaWFJqWFJqaEJ6eEKKiDKamDKqqCKquCK6yBLKyALa2ALa5/Lq9/L7B+MLF9MLJ9MbN8MrN8M7R7M7V6NLZ6Nbd5OLh4Orl3PLl2P7p1Qbt0Q7xzRbxzR71ySr5xTL9wTsBvUMBtUsFsU8JrVcNqV8NpWcRoW8VnXcZmX8dkYMdjYshiZMlhZspfZ8peactca8xbbM1ab81Ycs5XdM9Wd89VetBUfdBTf9FSgtJRhdJPh9NOitNNjNRMj9VKkdVJlNZHl9dFmddEm9hCnthBoNk/o9o9pdo7p9s5qts3rNw1rt0zsN0ws94utd4suN8su98svd8rwOArw+ArxeAryOEry+EqzeEq0OIq0uIq1eIp2OMp2uMp3eMp3+Qo4uQo5OQo5+Qo6eUn7OUn7uUn8eYn8+Ym9uYm+OYm++cl/ecl",
+};
 
 /** 256 colours, red green blue one after the other. @param {string} name @returns {Uint8Array} */
 export function colourTable(name) {
-  let table = tables.get(name);
-  if (!table) {
-    table = new Uint8Array(768);
-    const anchors = ANCHORS[name]?.map(toLab);
-    for (let level = 0; level < 256; level++) {
-      const position = (level / 255) * 9;
-      const below = Math.min(8, Math.floor(position));
-      const mixed = anchors
-        ? anchors[below].map((part, i) => part + (anchors[below + 1][i] - part) * (position - below))
-        : [];
-      table.set(anchors ? fromLab(mixed) : [level, level, level], level * 3);
-    }
-    tables.set(name, table);
-  }
-  return table;
+  const table = TABLES[name];
+  if (table) return Uint8Array.from(atob(table), (byte) => byte.charCodeAt(0));
+  return Uint8Array.from({ length: 768 }, (_, at) => Math.floor(at / 3));
 }
 
 /**
