@@ -100,18 +100,17 @@ def numbered(path: Path, suffix: str) -> Iterator[Path]:
     return _free(path.parent, (f"{stem}{'' if number == 1 else f'_{number}'}{suffix}" for number in count(1)))
 
 
-def input_choices(suffix: str, folders: Sequence[str] = FOLDERS) -> list[str]:
-    """List the files that a loader offers.
+def input_choices(suffix: str) -> list[str]:
+    """List the files that a loader offers; links that lead out of the folders are passed over.
 
     Args:
         suffix: how their names end.
-        folders: the host's words for the folders to look in; links that lead out of them are passed over.
 
     Returns:
         `maps/SceneScope_00001_.maps.safetensors [output]`, as the host writes a file of a named folder; newest first.
     """
     found: list[tuple[float, str]] = []
-    for folder in folders:
+    for folder in FOLDERS:
         root = Path(_root(folder))
         for path, changed in _files(root, suffix):
             name = path.relative_to(root).as_posix()

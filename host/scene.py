@@ -85,18 +85,18 @@ def built_scene(
     return SceneResult(scene, preview(scene, found), describe(scene, found), facts(scene, found))
 
 
-def loaded_file(prompt: Any, node: str | None, name: str = "image") -> Path | None:
-    """The file that the node behind an input loads, which the editor shows before anything has run; None where none is.
+def loaded_file(prompt: Any, node: str | None) -> Path | None:
+    """The file that the node behind the input `image` loads, which the editor shows before a run; None for none.
 
     Args:
         prompt: the whole prompt, as nodes get it.
         node: whose input it is.
-        name: of the input, and of the loader's widget (host contract, ComfyUI 0.33 `nodes.LoadImage`).
     """
+    # Host contract, ComfyUI 0.33 `nodes.LoadImage`: the widget of the file is called `image` too.
     nodes = prompt if isinstance(prompt, dict) else {}
-    link = nodes.get(str(node), {}).get("inputs", {}).get(name)
+    link = nodes.get(str(node), {}).get("inputs", {}).get("image")
     source = nodes.get(str(link[0]), {}) if isinstance(link, list) and link else {}
-    file = source.get("inputs", {}).get(name)
+    file = source.get("inputs", {}).get("image")
     if not isinstance(file, str):
         return None
     try:

@@ -149,20 +149,3 @@ def resize(maps: Tensor, grid: Grid) -> Tensor:
     [[3.0]]
     """
     return Placement(Grid(*maps.shape[-2:])).place(maps, grid)
-
-
-def resize_sums(maps: Tensor, grid: Grid) -> Tensor:
-    """Bring shares of the whole picture to a coarser grid: each cell is the sum of what falls into it.
-
-    Args:
-        maps: (... height width) float.
-        grid: the grid wanted, no finer than the maps' own.
-
-    Returns:
-        (... height width) of the grid, same type; the sum over the picture is kept.
-
-    >>> resize_sums(torch.tensor([[0., 2.], [4., 6.]]), Grid(1, 2)).tolist()
-    [[4.0, 8.0]]
-    """
-    own = Grid(*maps.shape[-2:])
-    return maps if own == grid else resize(maps, grid) * (own.cells / grid.cells)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack.scenescope.dims import Grid
-from pack.scenescope.resample import Span, axis_weights, resize, resize_sums
+from pack.scenescope.resample import Span, axis_weights, resize
 
 cells = st.integers(1, 24)
 grids = st.builds(Grid, st.integers(1, 12), st.integers(1, 12))
@@ -45,20 +45,17 @@ def _coarser(one: Grid, other: Grid) -> Grid:
 def test_three_rows_become_two_and_two_columns_one():
     """Oracle: by hand; the middle row is shared."""
     maps = torch.tensor([[1.0, 3.0], [2.0, 6.0], [5.0, 7.0]])
-    assert resize_sums(maps, Grid(2, 1)).tolist() == [[8.0], [16.0]]
     assert resize(maps, Grid(2, 1)).flatten().tolist() == pytest.approx([8 / 3, 16 / 3])
 
 
 @settings(deadline=None, max_examples=30)
 @given(source=grids, target=grids)
-def test_the_mean_keeps_means_and_the_sum_keeps_sums(source: Grid, target: Grid):
+def test_the_mean_keeps_means(source: Grid, target: Grid):
     """Oracle: invariants, for any grid and any coarser one."""
     source, target = _finer(source, target), _coarser(source, target)
     maps = picture(source)
     assert resize(maps, target).shape == (2, 1, *target)
     assert torch.allclose(resize(maps, target).mean(dim=(-2, -1)), maps.mean(dim=(-2, -1)))
-    assert torch.allclose(resize_sums(maps, target).sum(dim=(-2, -1)), maps.sum(dim=(-2, -1)))
-    assert torch.allclose(resize(maps, target) * source.cells / target.cells, resize_sums(maps, target))
 
 
 def test_height_and_width_are_not_confused():
@@ -80,14 +77,13 @@ def test_the_same_grid_is_passed_on_as_it_is():
     """Oracle: identity."""
     maps = picture(Grid(4, 6))
     assert resize(maps, Grid(4, 6)) is maps
-    assert resize_sums(maps, Grid(4, 6)) is maps
 
 
 def test_weights_made_while_sampling_serve_training_too():
     """Oracle: the gradient by hand; the host samples in inference mode, and the weights are remembered."""
     axis_weights.cache_clear()
     with torch.inference_mode():
-        resize_sums(torch.rand(2, 4, 6), Grid(3, 4))
+        resize(torch.rand(2, 4, 6), Grid(3, 4))
     maps = torch.rand(2, 4, 6, dtype=torch.float64, requires_grad=True)  # the weights' own type: no copy is made
-    (3 * resize_sums(maps, Grid(3, 4))).sum().backward()
-    assert torch.allclose(maps.grad, torch.full((2, 4, 6), 3.0, dtype=torch.float64))
+    (4 * resize(maps, Grid(3, 4))).sum().backward()
+    assert torch.allclose(maps.grad, torch.full((2, 4, 6), 2.0, dtype=torch.float64))

@@ -12,7 +12,6 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ...host import core_nodes
 from ...scenescope.attention.read.join import join_images
 from ...scenescope.attention.read.view import View
 from ...scenescope.attention.record.recording import Recording
@@ -25,6 +24,7 @@ from ...scenescope.drawing.labelled_grid import labelled_grid
 from ...scenescope.errors import BudgetError, InputError, RecordingError, SceneScopeError
 from ...scenescope.training.learned.concepts import Concepts
 from ...scenescope.training.learned.prompts import Which, prompts_of, refuse_template
+from .. import core_nodes
 from ..editor.messages import say_on_node
 from ..prompts.text import trace_words
 from ..prompts.words import words_asked

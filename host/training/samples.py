@@ -86,10 +86,9 @@ def sampled(
     return latents.float()
 
 
-def first_noise(seed: int, names: list[str], size: Grid, channels: int = 4) -> Tensor:
-    """The noise that pictures begin with, a function of the seed and each picture's name: (image channel h w)."""
-    shape = (channels, *size)
-    return torch.stack([torch.randn(shape, generator=generator_at(seed, name)) for name in names])
+def first_noise(seed: int, names: list[str], size: Grid) -> Tensor:
+    """The noise that pictures begin with, a function of the seed and each picture's name: (image 4 height width)."""
+    return torch.stack([torch.randn((4, *size), generator=generator_at(seed, name)) for name in names])
 
 
 @torch.no_grad()

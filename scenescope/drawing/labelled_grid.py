@@ -11,7 +11,7 @@ from torch import Tensor
 from ..dims import Grid
 from ..errors import InputError
 from .lettering import FAINT, INK, PAPER, fitting, folded, font
-from .pixels import TILE, to_tensor
+from .pixels import tile_size, to_tensor
 
 _BESIDE = 0.75  # of a picture's width, for the words at the left
 
@@ -36,7 +36,7 @@ def labelled_grid(pictures: Tensor, rows: Sequence[str], columns: Sequence[str])
             f"Labelled grid: {len(pictures)} pictures don't fill {len(rows)} rows of {len(columns)}. Give one picture "
             "for each place."
         )
-    size = _held(Grid(*pictures.shape[1:3]))
+    size = tile_size(Grid(*pictures.shape[1:3]))
     letters = max(13, min(size) // 18)
     gap, beside = letters, round(max(_BESIDE * size.width, 8 * letters))
     left, top = beside + 2 * gap, 2 * gap + letters // 2
@@ -56,9 +56,3 @@ def labelled_grid(pictures: Tensor, rows: Sequence[str], columns: Sequence[str])
         tile = Image.fromarray(values[..., :3]).resize((size.width, size.height), Image.Resampling.BICUBIC)
         sheet.paste(tile, (left + column * (size.width + gap), top + row * (size.height + gap)))
     return to_tensor(sheet)
-
-
-def _held(size: Grid) -> Grid:
-    longer = max(size)
-    factor = min(max(longer, TILE[0]), TILE[1]) / longer
-    return Grid(max(16, round(size.height * factor)), max(16, round(size.width * factor)))

@@ -15,13 +15,16 @@ from ..dims import Grid
 from .lettering import PAPER
 
 Enlarging = Literal["smooth", "cells"]
-
-
 ENLARGING: tuple[Enlarging, ...] = get_args(Enlarging)
-
-
 TILE = (192, 512)
 """Least and most pixels of a tile's longer side on a sheet: room for letters, and a sheet that a screen can show."""
+
+
+def tile_size(size: Grid) -> Grid:
+    """The size of a tile on a sheet: of the picture's shape, its longer side within `TILE`."""
+    longer = max(size)
+    factor = min(max(longer, TILE[0]), TILE[1]) / longer
+    return Grid(max(16, round(size.height * factor)), max(16, round(size.width * factor)))
 
 
 def enlarge(levels: Tensor, size: Grid, enlarging: Enlarging) -> Tensor:

@@ -48,11 +48,6 @@ class Alignment:
     sources: tuple[int | None, ...]
     pairs: tuple[WordPair, ...] = ()
 
-    @property
-    def identical(self) -> bool:
-        """Whether each column stands for itself."""
-        return all(source == column for column, source in enumerate(self.sources))
-
     def only(self, columns: Iterable[int]) -> Alignment:
         """The same for these columns of the new prompt alone; the others have no source."""
         kept = frozenset(columns)

@@ -16,7 +16,7 @@ from ...cost import MASK, PICTURE, refuse_costly
 from ...dims import Grid, counted
 from ...drawing.colormap import ColourMap, colour
 from ...drawing.lettering import AMBER, FAINT, INK, PAPER, Bar, bar_of, draw_bar, fitting, font, number_text
-from ...drawing.pixels import TILE, Enlarging, enlarge, joined, to_tensor
+from ...drawing.pixels import Enlarging, enlarge, joined, tile_size, to_tensor
 from ...errors import InputError
 from ..read.cautions import Caution
 from ..read.normalise import ScaledMaps
@@ -96,7 +96,7 @@ def sheet(rows: Sequence[Sequence[Tile]], style: Style, *, footer: str = "") -> 
     Returns:
         (1 height width 3) float32 0..1.
     """
-    size = _tile_size(style.size)
+    size = tile_size(style.size)
     letters = _letters(size)
     tiles = [tile for row in rows for tile in row]
     across = len(rows[0]) if len(rows) > 1 else _columns(len(tiles))
@@ -178,12 +178,6 @@ def _draw_tile(tile: Tile, size: Grid, style: Style, below: int, bar: Image.Imag
         place = (middle, top + round(letters * (1.3 + 1.2 * row)))
         draw.text(place, fitting(text, size.width, small), fill=ink, font=font(small, text), anchor="mm")
     return picture
-
-
-def _tile_size(size: Grid) -> Grid:
-    longer = max(size)
-    factor = min(max(longer, TILE[0]), TILE[1]) / longer
-    return Grid(max(16, round(size.height * factor)), max(16, round(size.width * factor)))
 
 
 def _letters(size: Grid) -> int:

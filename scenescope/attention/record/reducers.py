@@ -160,7 +160,7 @@ class RegionMean:
 
 
 def _key_sums(maps: Tensor, source: Grid, target: Grid, constants: Constants) -> Tensor:
-    """Sum shares (... key) over the cells of a coarser grid: (... key'), as `resize_sums` does."""
+    """Sum shares (... key) over the cells of a coarser grid: (... key')."""
     if source == target:
         return maps
     rows = constants.like(maps, ("rows", source, target), lambda: _means(source.height, target.height))

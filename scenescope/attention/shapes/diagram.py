@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, pairwise
@@ -73,9 +73,7 @@ class DiagramLayout:
         return *self.down, *self.up, *((self.middle,) if self.middle else ())
 
 
-def draw_unet(
-    rows: Sequence[BlockShape], latent: Grid, *, title: str = "", pen: Callable[[int, int], Pen] | None = None
-) -> Image.Image:
+def draw_unet(rows: Sequence[BlockShape], latent: Grid, *, title: str = "") -> Image.Image:
     """Draw the shape log as a U: down the left arm, through the middle, up the right arm.
 
     A square is a feature map to scale, its planes are its channels; thin lines are the skips. Boxes that the
@@ -85,7 +83,6 @@ def draw_unet(
         rows: the blocks, in forward order.
         latent: the latent's grid.
         title: the headline; made from the latent's grid where it is empty.
-        pen: makes what draws, from a width and a height; our own where it is None.
 
     Returns:
         An RGB picture, 1400 pixels wide, as high as the levels need: near 1000 for SD1.5.
@@ -96,7 +93,7 @@ def draw_unet(
     if not rows:
         raise InputError("Block Shapes: the shape log is empty. Connect a MODEL, or record a run.")
     layout = lay_out(rows)
-    sheet = (pen or Pen)(_WIDTH, layout.height)
+    sheet = Pen(_WIDTH, layout.height)
     _draw_head(sheet, rows, title or f"The U-Net at a latent of {latent}")
     _draw_skips(sheet, layout)
     _draw_flow(sheet, layout, latent)

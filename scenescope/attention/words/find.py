@@ -44,7 +44,7 @@ class WordMatch:
         return tuple(sorted({column for place in self.occurrences for column in place}))
 
 
-def find_words(table: TokenTable, query: str, occurrence: int | None = None) -> tuple[WordMatch, ...]:
+def find_words(table: TokenTable, query: str) -> tuple[WordMatch, ...]:
     """Find words of a prompt as a person types them into a widget.
 
     - Words and phrases are separated by commas or new lines. Empty, or `each`, means every word once.
@@ -58,7 +58,6 @@ def find_words(table: TokenTable, query: str, occurrence: int | None = None) -> 
     Args:
         table: the prompt.
         query: what is asked for.
-        occurrence: which place, from 1, for terms without a `#`, except `each`; None for all.
 
     Returns:
         One match for each term, in the order of the query.
@@ -77,9 +76,9 @@ def find_words(table: TokenTable, query: str, occurrence: int | None = None) -> 
         if term == "each":
             matches += _every_word(table)
         elif term in _KINDS or _without_number(term)[0] in _KINDS:
-            matches.append(_find_kind(table, term, occurrence))
+            matches.append(_find_kind(table, term))
         else:
-            matches.append(_find_term(table, term, occurrence))
+            matches.append(_find_term(table, term))
     return tuple(matches)
 
 
@@ -114,7 +113,7 @@ def _every_word(table: TokenTable) -> list[WordMatch]:
     return [_match([(word,) for word in words]) for words in groups.values()]
 
 
-def _find_kind(table: TokenTable, term: str, occurrence: int | None) -> WordMatch:
+def _find_kind(table: TokenTable, term: str) -> WordMatch:
     name, number = _without_number(term)
     chunks: dict[int, list[int]] = {}
     for token in table.tokens:
@@ -123,16 +122,16 @@ def _find_kind(table: TokenTable, term: str, occurrence: int | None) -> WordMatc
     places = [tuple(columns) for columns in chunks.values()]
     if not places:
         raise WordError(f"Words: this prompt has no {name}. It has {_present(table)}.")
-    return WordMatch(name, tuple(_choose(places, name, occurrence if number is None else number)))
+    return WordMatch(name, tuple(_choose(places, name, number)))
 
 
-def _find_term(table: TokenTable, term: str, occurrence: int | None) -> WordMatch:
+def _find_term(table: TokenTable, term: str) -> WordMatch:
     base, number = _without_number(term)
     text = _plain(base)
     places = _places(table.words(), text)
     if not places:
         raise _not_found(table, text)
-    return _match(_choose(places, text, occurrence if number is None else number))
+    return _match(_choose(places, text, number))
 
 
 def _places(words: Sequence[Word], text: str) -> list[tuple[Word, ...]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...dims import Grid, counted
 from .masks import PALETTE, MaskSources, in_palette, opaque
-from .painted import LEAST_SHARE, Colour, Stray, main_colours, stray_colours
+from .painted import LEAST_SHARE, Colour, Stray, colours_of
 from .scene import Concept, Scene
 
 CautionKind = Literal[
@@ -148,12 +148,12 @@ def colour_cautions(marks: MaskSources, things: int, named: int) -> tuple[SceneC
         return ()
     found = []
     if marks.coloured is not None:
-        found += [_of_stray(stray, hex_of) for stray in stray_colours(marks.coloured.flatten(0, 1))]
+        found += [_of_stray(stray, hex_of) for stray in colours_of(marks.coloured.flatten(0, 1))[1]]
     if marks.strokes is not None:
-        strokes = opaque(marks.strokes)
-        found += [_of_stray(stray, _row_of) for stray in stray_colours(strokes, ground=None, known=PALETTE)]
+        colours, strays = colours_of(opaque(marks.strokes), ground=None, known=PALETTE)
+        found += [_of_stray(stray, _row_of) for stray in strays]
         if named < things:
-            found += _without_a_row(main_colours(strokes, ground=None, known=PALETTE))
+            found += _without_a_row(colours)
     for thing in range(named, things if named else 0):
         message = (
             f"Thing {thing + 1} has no line among the {counted(named, 'handle')} and is called <asset{thing}>. Write a "

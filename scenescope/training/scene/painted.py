@@ -97,10 +97,13 @@ def masks_by_colour(
     return tuple(_triple(meant.mains[index]) for index in order), torch.stack([things == i for i in order])
 
 
-def main_colours(
+def colours_of(
     painted: Tensor, *, ground: Colour | None = (0, 0, 0), known: Sequence[Colour] = ()
-) -> tuple[tuple[Colour, float], ...]:
-    """List the colours that `masks_by_colour` makes masks of, and the share of the picture that is exactly so.
+) -> tuple[tuple[tuple[Colour, float], ...], tuple[Stray, ...]]:
+    """List the colours that `masks_by_colour` makes masks of, and those of which it makes none although they are meant.
+
+    A soft edge is thin: it holds no place in which nine pixels are of one colour, and is not listed. Nor is what is
+    nearer to its mask's colour, or to one that is listed, than half of `NEAR`.
 
     Args:
         painted: as `masks_by_colour` takes it.
@@ -108,36 +111,19 @@ def main_colours(
         known: as there.
 
     Returns:
-        The most frequent first; known ones of which there is too little for others last.
-    """
-    counted = _counted(painted)
-    mains = _meant(counted, ground, known).mains[0 if ground is None else 1 :]
-    shares = [int(counted.counts[(counted.colours == main).all(dim=-1)].sum()) / counted.total for main in mains]
-    return tuple((_triple(main), share) for main, share in zip(mains, shares, strict=True))
-
-
-def stray_colours(
-    painted: Tensor, *, ground: Colour | None = (0, 0, 0), known: Sequence[Colour] = ()
-) -> tuple[Stray, ...]:
-    """List the colours of which `masks_by_colour` makes no mask although somebody meant them.
-
-    A soft edge is thin: it holds no place in which nine pixels are of one colour, and is not listed. Nor is what is
-    nearer to its mask's colour, or to one that is listed, than half of `NEAR`.
-
-    Args:
-        painted: as `masks_by_colour` takes it.
-        ground: as there.
-        known: as there.
-
-    Returns:
-        The most frequent first.
+        The colours of masks with the share of the picture that is exactly so, the most frequent first, known ones of
+        which there is too little for others last; and the others, the most frequent first.
 
     >>> painted = torch.zeros(40, 40, 3)
     >>> painted[:20], painted[30:33, :4, 2] = torch.tensor([1.0, 0, 0]), 1.0
-    >>> stray_colours(painted)
-    (Stray(colour=(0, 0, 255), into=None, share=0.0075),)
+    >>> colours_of(painted)
+    ((((255, 0, 0), 0.5),), (Stray(colour=(0, 0, 255), into=None, share=0.0075),))
     """
-    return _meant(_counted(painted), ground, known).strays
+    counted = _counted(painted)
+    meant = _meant(counted, ground, known)
+    mains = meant.mains[0 if ground is None else 1 :]
+    shares = [int(counted.counts[(counted.colours == main).all(dim=-1)].sum()) / counted.total for main in mains]
+    return tuple((_triple(main), share) for main, share in zip(mains, shares, strict=True)), meant.strays
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ...dims import Grid
+from ...dims import Grid, counted
 from ...drawing.lettering import AMBER, FAINT, INK, PAPER, fitting, folded, font
 from ...drawing.pixels import enlarge, to_tensor
 from ...resample import resize
@@ -72,7 +72,7 @@ def with_given(pictures: Tensor, marks: MaskSources) -> Tensor | None:
 
 def describe(scene: Scene, found: Sequence[SceneCaution]) -> str:
     """Say what the scene is, one line for each concept, and what to doubt."""
-    what = f"{_count(scene.concepts, 'concept')} in {_count(scene.pictures, 'picture')}"
+    what = f"{counted(len(scene.concepts), 'concept')} in {counted(len(scene.pictures), 'picture')}"
     lines = [f"{what} of {scene.size}; latent {scene.latent}, attention loss {scene.loss_grid}"]
     lines += [f"{name}: {note}" for name, note in zip(scene.handles, _notes(scene, None), strict=True)]
     return "\n".join(lines + [f"Warning: {message}" for message in _messages(found)])
@@ -239,10 +239,6 @@ def _legend(scene: Scene, image: int, found: Sequence[SceneCaution], width: int)
     for row, text in enumerate(warnings):
         draw.text((0, top + line * row + line // 2), text, fill=AMBER, font=font(small, text), anchor="lm")
     return legend
-
-
-def _count(things: Sequence[Any] | Tensor, noun: str) -> str:
-    return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
 
 def _messages(found: Sequence[SceneCaution]) -> list[str]:

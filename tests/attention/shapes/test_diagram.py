@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from pack.scenescope.attention.record.block_shapes import AttentionShape, BlockShape
+from pack.scenescope.attention.shapes import diagram
 from pack.scenescope.attention.shapes.diagram import Box, Pen, draw_unet, lay_out
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import InputError
@@ -54,8 +55,11 @@ CASES = {
 class NotingPen(Pen):
     """Draws as the real one and notes where each text stands: (left, top, right, bottom)."""
 
+    last: NotingPen
+
     def __init__(self, width: int, height: int) -> None:
         super().__init__(width, height)
+        NotingPen.last = self
         self.size = (width, height)
         self.texts: dict[str, list[tuple[float, float, float, float]]] = {}
         self.boxes: list[Box] = []
@@ -75,14 +79,10 @@ class NotingPen(Pen):
 
 def noted(rows, latent: Grid) -> NotingPen:
     """Draw, and return the pen with its notes."""
-    pens: list[NotingPen] = []
-
-    def make(width, height):
-        pens.append(NotingPen(width, height))
-        return pens[0]
-
-    draw_unet(rows, latent, pen=make)
-    return pens[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diagram, "Pen", NotingPen)
+        draw_unet(rows, latent)
+    return NotingPen.last
 
 
 def drawn(case: str) -> NotingPen:

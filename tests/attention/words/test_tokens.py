@@ -24,9 +24,9 @@ def table(*texts: str, **kinds: str) -> TokenTable:
     return TokenTable(" ".join(texts), tuple(tokens))
 
 
-def columns(found: TokenTable, query: str, occurrence: int | None = None) -> list[tuple[int, ...]]:
+def columns(found: TokenTable, query: str) -> list[tuple[int, ...]]:
     """The columns of each term."""
-    return [match.columns for match in find_words(found, query, occurrence)]
+    return [match.columns for match in find_words(found, query)]
 
 
 @settings(deadline=None)
@@ -41,7 +41,7 @@ def test_every_word_however_written_is_found_at_its_columns(made: Written):
             assert columns(found, f"{name.upper()}#{number}") == [place]
         times = {1: "once", 2: "twice"}.get(len(places), f"{len(places)} times")
         with pytest.raises(WordError, match=rf"#{len(places) + 1}`: the prompt contains .* only {times}\.$"):
-            find_words(found, name, len(places) + 1)
+            find_words(found, f"{name}#{len(places) + 1}")
 
 
 def test_an_embedding_that_is_not_there_leaves_its_neighbours_their_vectors():
@@ -187,8 +187,8 @@ def test_phrases_pass_over_case_weights_and_punctuation():
         (2, 4), (2, 4), (2, 4, 5), (4, 5, 7),
     ]  # fmt: skip
     assert columns(found, "cat") == [(5, 8)]
-    assert columns(found, "cat", 2) == [(8,)]
-    assert columns(found, "cat#1, red", 1) == [(5,), (7,)]
+    assert columns(found, "cat#2") == [(8,)]
+    assert columns(found, "cat#1, red") == [(5,), (7,)]
     assert columns(table("Éclair"), "e\u0301clair") == [(1,)]
     for absent in ("blue cat", "cat eyed", "cat red cat cat", "lue"):
         with pytest.raises(WordError):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pack.scenescope.cost import MOST_CONCEPTS
 from pack.scenescope.errors import InputError
-from pack.scenescope.training.scene.painted import main_colours, masks_by_colour, stray_colours
+from pack.scenescope.training.scene.painted import colours_of, masks_by_colour
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
@@ -36,7 +36,7 @@ def blocks(side: int) -> torch.Tensor:
 def test_the_work_grows_with_the_number_of_colours_and_not_with_its_square():
     """Oracle: calls by hand, some twenty for each of 576 colours; comparing each with each took 400,000."""
     with Counted() as counted:
-        strays = stray_colours(blocks(24))
+        strays = colours_of(blocks(24))[1]
     assert len(strays) > 300
     assert counted.calls < 30 * 24 * 24
 
@@ -57,6 +57,6 @@ def test_more_colours_than_a_scene_can_have_things_are_refused_before_their_mask
     steps = torch.tensor([0.0, 0.2, 0.4, 0.6, 0.8])
     cube = torch.cartesian_prod(steps, steps, steps)[:81].reshape(9, 9, 3)
     painted = cube.repeat_interleave(8, 0).repeat_interleave(8, 1)
-    assert len(main_colours(painted, ground=None)) == 81 > MOST_CONCEPTS
+    assert len(colours_of(painted, ground=None)[0]) == 81 > MOST_CONCEPTS
     with pytest.raises(InputError, match="has 81 colours, and a scene has at most 64 things"):
         masks_by_colour(painted, ground=None)

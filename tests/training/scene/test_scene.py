@@ -12,7 +12,7 @@ from pack.scenescope.dims import Grid
 from pack.scenescope.errors import InputError
 from pack.scenescope.training.scene.cautions import cautions, colour_cautions, size_cautions
 from pack.scenescope.training.scene.masks import PALETTE, MaskSources, collect_masks
-from pack.scenescope.training.scene.painted import Stray, main_colours, masks_by_colour, stray_colours
+from pack.scenescope.training.scene.painted import Stray, colours_of, masks_by_colour
 from pack.scenescope.training.scene.scene import Concept, Scene, build_scene, soft_mask, working_size
 
 CAT, DOG = Concept("<cat0>", "cat"), Concept("<dog0>", "dog")
@@ -227,23 +227,23 @@ def strokes_of(*dots: tuple[tuple[int, int, int], int, int, int], side: int = 20
 def test_a_dot_in_another_colour_is_told_of_and_an_edge_is_not():
     """Oracle: by hand: 36 of 40000 pixels are 0.09 %; an edge two pixels wide and 80 long has more of them."""
     strokes = strokes_of((PALETTE[0], 10, 10, 80), ((255, 0, 255), 30, 30, 6))
-    assert stray_colours(strokes, ground=None) == (Stray((255, 0, 255), None, 36 / 40000),)
-    assert main_colours(strokes, ground=None) == ((PALETTE[0], (6400 - 36) / 40000),)
+    assert colours_of(strokes, ground=None)[1] == (Stray((255, 0, 255), None, 36 / 40000),)
+    assert colours_of(strokes, ground=None)[0] == ((PALETTE[0], (6400 - 36) / 40000),)
     edge = strokes_of((PALETTE[0], 10, 10, 80))
     edge[10:90, 88:90, :3] = torch.tensor([0.6, 0.7, 0.8])
     edge[10:90, 90] = torch.tensor([0.2, 0.2, 0.2, 1.0])
-    assert stray_colours(edge, ground=None) == ()
-    assert stray_colours(strokes_of((PALETTE[0], 10, 10, 80), ((255, 0, 255), 30, 30, 4)), ground=None) == ()
-    assert stray_colours(torch.zeros(8, 8, 4), ground=None) == main_colours(torch.zeros(8, 8, 4)) == ()
+    assert colours_of(edge, ground=None)[1] == ()
+    assert colours_of(strokes_of((PALETTE[0], 10, 10, 80), ((255, 0, 255), 30, 30, 4)), ground=None)[1] == ()
+    assert colours_of(torch.zeros(8, 8, 4), ground=None)[1] == colours_of(torch.zeros(8, 8, 4))[0] == ()
 
 
 def test_a_colour_that_is_too_near_to_another_is_told_of_however_large():
     """Oracle: by hand: 40 steps of red lie between 24 and 48; 20 steps are one colour that a file has blurred."""
     red, green, blue = PALETTE[0]
     near = strokes_of((PALETTE[0], 0, 0, 100), ((red + 40, green, blue), 120, 120, 60))
-    assert stray_colours(near, ground=None) == (Stray((red + 40, green, blue), PALETTE[0], 3600 / 40000),)
+    assert colours_of(near, ground=None)[1] == (Stray((red + 40, green, blue), PALETTE[0], 3600 / 40000),)
     assert (
-        stray_colours(strokes_of((PALETTE[0], 0, 0, 100), ((red + 20, green, blue), 120, 120, 60)), ground=None) == ()
+        colours_of(strokes_of((PALETTE[0], 0, 0, 100), ((red + 20, green, blue), 120, 120, 60)), ground=None)[1] == ()
     )
 
 
