@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pack.benchmarks.lab.broken_run import (
+from pack.benchmarks.breaks.machines import two_machines
+from pack.benchmarks.breaks.run import (
     Train,
     Whole,
     in_child,
@@ -33,7 +34,6 @@ from pack.benchmarks.lab.broken_run import (
     node_training,
     toy_training,
 )
-from pack.benchmarks.lab.machines import two_machines
 from pack.benchmarks.lab.markdown import table
 from pack.devtools.comfyui import need_comfyui, use_comfyui
 

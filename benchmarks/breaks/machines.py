@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from pack.benchmarks.lab.broken_run import RUN, SAVE_EVERY, Child, kept_step, left_over
+from pack.benchmarks.breaks.run import RUN, SAVE_EVERY, Child, kept_step, left_over
 from pack.scenescope.errors import InputError
 from pack.scenescope.training.run.lease import Lease
 
