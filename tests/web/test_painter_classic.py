@@ -58,12 +58,12 @@ def test_everything_can_be_done_with_keys(classic, editor):
     """Oracle: what has the focus after each Tab, and the paint after Space, arrows, and Ctrl+Z."""
     classic.panel.query_selector("[data-tool=open]").focus()
     seen = []
-    for _ in range(7):
+    for _ in range(8):
         editor.page.keyboard.press("Tab")
         seen.append(
             editor.page.evaluate("() => document.activeElement.dataset.tool ?? document.activeElement.className")
         )
-    assert seen[:2] == ["brush", "eraser"]
+    assert seen[:3] == ["brush", "eraser", "fill"]
     assert seen[-3:] == ["opacity", "ss-paint-stage", "ss-swatch"]
     editor.page.keyboard.press("Shift+Tab")
     assert classic.at(WIDTH // 2, HEIGHT // 2)[3] == 0
@@ -75,6 +75,13 @@ def test_everything_can_be_done_with_keys(classic, editor):
     for _ in range(13):
         editor.page.keyboard.press("Control+z")
     assert classic.at(WIDTH // 2, HEIGHT // 2)[3] == 0
+    classic.panel.query_selector("[data-tool=fill]").focus()
+    editor.page.keyboard.press("Enter")
+    classic.panel.query_selector(".ss-paint-stage").focus()
+    editor.page.keyboard.press("Space")
+    assert [classic.at(x, y)[3] for x, y in ((0, 0), (WIDTH - 1, HEIGHT - 1))] == [255, 255]
+    editor.page.keyboard.press("Control+z")
+    assert classic.at(0, 0)[3] == 0
     unnamed = "panel => [...panel.querySelectorAll('button, input, .ss-paint-stage')].filter(e => !e.ariaLabel).length"
     assert editor.page.evaluate(unnamed, classic.panel) == 0
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...dims import Grid, counted
+from ..weights.embeddings import WITHOUT_A_WORD
 from .masks import PALETTE, MaskSources, in_palette, opaque
 from .painted import LEAST_SHARE, Colour, Stray, colours_of
 from .scene import Concept, Scene
@@ -22,6 +23,7 @@ CautionKind = Literal[
     "mask of another size",
     "ordinary word",
     "long word",
+    "no word",
     "unknown word",
     "stray colour",
     "colour without a row",
@@ -261,6 +263,13 @@ def _of_words(scene: Scene, pieces: Callable[[str], int]) -> list[SceneCaution]:
                 f"<{concept.handle}>."
             )
             found.append(SceneCaution("ordinary word", index, message))
+        if not concept.word:
+            message = (
+                f"{concept.handle} has no starting word, so its training starts near {WITHOUT_A_WORD!r}. Write what it "
+                f"is, in one ordinary word such as cup: beside {concept.handle} on Build Scene, or on line {index + 1} "
+                "of its words."
+            )
+            found.append(SceneCaution("no word", index, message))
         count = pieces(concept.word) if concept.word else 1
         if count == 0:
             message = (

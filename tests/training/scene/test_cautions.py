@@ -43,6 +43,21 @@ def test_one_mask_of_the_ground_among_several_pictures_is_doubted():
     assert "covers 86% of picture 2" in caution.message
 
 
+def test_a_thing_without_a_starting_word_is_named_with_what_to_type_and_where():
+    """Oracle: the sentence, by hand; nothing is said where words are not questioned."""
+    cup, thing = Concept("<cup>", "cup"), Concept("<thing>")
+    masks = [torch.zeros(256, 256) for _ in range(2)]
+    masks[0][32:96, 32:96] = masks[1][128:224, 128:224] = 1
+    scene = build_scene(torch.zeros(1, 256, 256, 3), masks, [cup, thing])
+    (caution,) = cautions(scene, pieces=lambda text: 2 - (text == "cup"))
+    assert (caution.kind, caution.concept) == ("no word", 1)
+    assert caution.message == (
+        "<thing> has no starting word, so its training starts near 'object'. Write what it is, in one ordinary word "
+        "such as cup: beside <thing> on Build Scene, or on line 2 of its words."
+    )
+    assert cautions(scene) == ()
+
+
 @pytest.mark.parametrize(
     ("painted", "size", "said"),
     [

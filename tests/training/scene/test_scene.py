@@ -178,7 +178,14 @@ def test_many_concepts_words_and_sizes_are_named():
     concepts = [Concept("cat"), Concept("<1>", "cat"), Concept("<2>", "dog"), Concept("<3>"), Concept("<4>")]
     scene = build_scene(picture(size), masks, concepts)
     found = kinds(scene, pieces=lambda text: 1 if text == "cat" else len(text))
-    assert found == [("ordinary word", 0), ("long word", 2), ("many concepts", None)]
+    assert found == [
+        ("ordinary word", 0),
+        ("no word", 0),
+        ("long word", 2),
+        ("no word", 3),
+        ("no word", 4),
+        ("many concepts", None),
+    ]
     assert kinds(scene) == [("many concepts", None)]
     sizes = size_cautions([torch.ones(128, 320), torch.ones(1, 64, 128), torch.ones(1, 64, 64, 3)], size)
     assert [(caution.kind, caution.concept) for caution in sizes] == [

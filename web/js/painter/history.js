@@ -133,6 +133,23 @@ export class Painting {
     this.end();
   }
 
+  /**
+   * Change a part of it at once.
+   * @param {() => import("./fill.js").Box | null} work  Returns what it has changed.
+   */
+  region(work) {
+    if (!this.#canvas) return;
+    this.begin();
+    const box = work();
+    if (box)
+      for (const [x, y] of [
+        [box.left, box.top],
+        [box.right, box.bottom],
+      ])
+        this.touch(x, y, 0);
+    this.end();
+  }
+
   /** Give what is painted a name, write the name into the node, and send it off. */
   commit() {
     clearTimeout(this.#timer);

@@ -3,6 +3,7 @@
 
 const CANVAS = "[data-testid=painter-canvas]";
 const COLOUR_INPUT = "[data-testid=painter-color-row] input[type=color]";
+const CONTAINER = "[data-testid=painter-canvas-container]";
 const CLEAR_BUTTON = "[data-testid=painter-clear-button]";
 const WIDEST = 1.6; // a soft brush reaches further than its size says
 
@@ -11,6 +12,16 @@ const WIDEST = 1.6; // a soft brush reaches further than its size says
 /** The canvas of the host's painter beside a panel. @param {HTMLElement} root @returns {HTMLCanvasElement | null} */
 export function hostCanvas(root) {
   return root.closest("[data-node-id]")?.querySelector(CANVAS) ?? null;
+}
+
+/**
+ * Say on the host's empty canvas what it lacks; the sheet of styles shows it where there is no picture.
+ * @param {HTMLElement} root @param {string} text
+ */
+export function hintInHost(root, text) {
+  /** @type {HTMLElement | null | undefined} */
+  const container = root.closest("[data-node-id]")?.querySelector(CONTAINER);
+  if (container && container.dataset.scenescopeHint !== text) container.dataset.scenescopeHint = text;
 }
 
 /**
@@ -42,6 +53,13 @@ export async function takeInHost(root, colour) {
 }
 
 /**
+ * @typedef {object} HostTools
+ * @property {() => number} size  Of the host's brush.
+ * @property {(canvas: HTMLCanvasElement, at: {x: number, y: number}) => boolean} fill  Fill, if that is the tool.
+ * @property {() => void} chosen  One of the host's own tools was taken.
+ */
+
+/**
  * Follows what is painted with the host's painter. Everything is heard on its way down, before the host paints, and a
  * stroke's end is looked at after it.
  */
@@ -49,16 +67,16 @@ export class HostStrokes {
   #down = false;
   #ended = new AbortController();
 
-  /** @param {HTMLElement} root @param {Painting} painting @param {() => number} size  The host's brush. */
-  constructor(root, painting, size) {
+  /** @param {HTMLElement} root @param {Painting} painting @param {HostTools} tools */
+  constructor(root, painting, tools) {
     this.root = root;
     this.painting = painting;
-    this.size = size;
+    this.tools = tools;
     this.#hear("pointerdown", (event) => this.#begin(event));
     this.#hear("pointermove", (event) => this.#follow(event));
     this.#hear("pointerup", (event) => this.#end(event));
     this.#hear("pointerleave", (event) => this.#end(event));
-    this.#hear("click", (event) => this.#clear(event));
+    this.#hear("click", (event) => this.#press(event));
   }
 
   dispose() {
@@ -75,13 +93,18 @@ export class HostStrokes {
     return event.target instanceof HTMLCanvasElement && event.target === hostCanvas(this.root) ? event.target : null;
   }
 
-  /** @param {PointerEvent} event */
-  #touch(event) {
-    const canvas = /** @type {HTMLCanvasElement} */ (event.target);
+  /** Where an event is, in pixels of the painting. @param {PointerEvent} event */
+  #place({ target, clientX, clientY }) {
+    const canvas = /** @type {HTMLCanvasElement} */ (target);
     const box = canvas.getBoundingClientRect();
     const [across, down] = [canvas.width / box.width, canvas.height / box.height];
-    const size = this.size() * WIDEST;
-    this.painting.touch((event.clientX - box.left) * across, (event.clientY - box.top) * down, size);
+    return { x: (clientX - box.left) * across, y: (clientY - box.top) * down };
+  }
+
+  /** @param {PointerEvent} event */
+  #touch(event) {
+    const { x, y } = this.#place(event);
+    this.painting.touch(x, y, this.tools.size() * WIDEST);
   }
 
   /** @param {PointerEvent} event */
@@ -89,6 +112,11 @@ export class HostStrokes {
     const canvas = event.button === 0 ? this.#mine(event) : null;
     if (!canvas) return;
     this.painting.use(canvas);
+    if (this.tools.fill(canvas, this.#place(event))) {
+      event.stopPropagation(); // the host would paint
+      this.root.focus({ preventScroll: true });
+      return;
+    }
     this.painting.begin();
     this.#touch(event);
     this.#down = true;
@@ -113,11 +141,13 @@ export class HostStrokes {
     });
   }
 
-  /** @param {MouseEvent} event */
-  #clear(event) {
+  /** A button of the host's painter. @param {MouseEvent} event */
+  #press(event) {
     const canvas = hostCanvas(this.root);
-    const button = event.target instanceof Element && event.target.closest(CLEAR_BUTTON);
-    if (!canvas || !button || button.closest("[data-node-id]") !== this.root.closest("[data-node-id]")) return;
+    const button = event.target instanceof Element && event.target.closest("button");
+    const controls = canvas?.closest(".widget-expands");
+    if (!canvas || !button || !controls?.contains(button)) return;
+    if (!button.matches(CLEAR_BUTTON)) return this.tools.chosen();
     this.painting.use(canvas);
     this.painting.begin();
     this.painting.touch(canvas.width / 2, canvas.height / 2, Math.max(canvas.width, canvas.height));

@@ -6,14 +6,16 @@
  */
 import { chain, keep, loadStyle, viewAddress } from "../editor/nodes.js";
 import { registerPanel } from "../editor/panel.js";
-import { asOneChange, fileAddress, inVue, ownQueueing, ownUndo, pictureBefore, showAgain } from "../editor/pictures.js";
+import { asOneChange, fileAddress, inVue, ownUndo, pictureBefore, showAgain } from "../editor/pictures.js";
 import { element } from "../shared/dom.js";
 import { say } from "../shared/i18n.js";
+import { Chosen, FILLS } from "./chosen.js";
+import { fillRegion } from "./fill.js";
 import { context, Painting, redraw, waiting } from "./history.js";
-import { HostStrokes, hostCanvas, takeInHost, takePlace } from "./host.js";
+import { HostStrokes, hintInHost, hostCanvas, takeInHost, takePlace } from "./host.js";
 import { firstThatLoads, loaded } from "./loading.js";
 import { PALETTE, Rows, widget } from "./rows.js";
-import { files } from "./sending.js";
+import { files, ownFiles } from "./sending.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
 import "./zh.js";
@@ -32,11 +34,10 @@ registerPanel({
   create: (node, root) => new Painter(node, root),
 });
 
-class Painter {
+class Painter extends Chosen {
   /** @param {any} node @param {HTMLElement} root */
   constructor(node, root) {
-    /** @type {any} */
-    this.node = node;
+    super(node);
     this.root = root;
     /** What the last run found. @type {any} */
     this.scene = null;
@@ -57,6 +58,7 @@ class Painter {
     });
     this.stage = new Stage(this.painting, {
       erase: () => this.erases,
+      fills: () => this.fills,
       size: () => this.size,
       colour: () => this.colour,
       resize: (factor) =>
@@ -69,8 +71,9 @@ class Painter {
     this.tools = new Tools(
       {
         open: () => this.keep("scenescope_paint", !this.open),
-        brush: () => this.keep("painterTool", "brush"),
-        eraser: () => this.keep("painterTool", "eraser"),
+        brush: () => this.choose("brush"),
+        eraser: () => this.choose("eraser"),
+        fill: () => this.keep(FILLS, !this.fills),
         undo: () => this.walk("undo"),
         redo: () => this.walk("redo"),
         clear: () => this.clear(),
@@ -91,21 +94,7 @@ class Painter {
   /** Everything that the painter hears of. */
   listen() {
     const { node, root, painting } = this;
-    const mask = widget(node, "mask");
-    mask.hidden = true; // in the classic renderer, where it only says that it is of the other one
-    let settled = Promise.resolve("");
-    ownQueueing(
-      mask,
-      () => painting.commit(),
-      () => (settled = painting.settle()),
-    );
-    const copied = widget(node, "file"); // the same again, after it, under a name by which farms find files to copy
-    copied.hidden = true;
-    ownQueueing(
-      copied,
-      () => {},
-      () => settled,
-    );
+    ownFiles(node, painting);
     ownUndo(
       root,
       () => this.walk("undo"),
@@ -120,7 +109,14 @@ class Painter {
       if (kind === 1 && slot === 0 && on && inVue()) requestAnimationFrame(() => showAgain(node, 0));
       void this.sync();
     });
-    const strokes = new HostStrokes(root, painting, () => Number(this.property("painterBrushSize", 20)));
+    const strokes = new HostStrokes(root, painting, {
+      size: () => Number(this.property("painterBrushSize", 20)),
+      fill: (canvas, at) => {
+        if (this.fills) painting.region(() => fillRegion(canvas, at, this.colour));
+        return this.fills;
+      },
+      chosen: () => this.fills && this.keep(FILLS, false),
+    });
     const room = new ResizeObserver(() => void this.sync());
     room.observe(root); // it changes its place when the renderer does
     this.dispose = () => {
@@ -136,14 +132,6 @@ class Painter {
     this.scene = output && !output.concepts ? { ...this.scene, picture: output.picture, given: null } : output;
     this.seen = undefined;
     void this.sync();
-  }
-
-  get value() {
-    return String(widget(this.node, "mask")?.value ?? "");
-  }
-
-  get erases() {
-    return this.property("painterTool", "brush") === "eraser";
   }
 
   /** In pixels of the picture. */
@@ -164,23 +152,16 @@ class Painter {
     return inVue() || colours.includes(kept) ? kept : (colours[0] ?? PALETTE[0]);
   }
 
-  /** Whether there is a place to paint; without a choice, there is where nothing else gives masks. */
-  get open() {
-    const linked = this.node.inputs?.some(
-      (/** @type {any} */ input) => /^(masks\.|coloured$)/.test(input.name) && (input.link ?? null) !== null,
-    );
-    return Boolean(this.property("scenescope_paint", this.value !== "" || !linked));
-  }
-
-  /** @param {string} name @param {any} other */
-  property(name, other) {
-    return this.node.properties?.[name] ?? other;
-  }
-
   /** @param {string} name @param {any} value */
   keep(name, value) {
     keep(this.node, name, value);
     this.tell();
+  }
+
+  /** @param {"brush" | "eraser"} tool */
+  choose(tool) {
+    keep(this.node, FILLS, false);
+    this.keep("painterTool", tool);
   }
 
   /** @param {string} value */
@@ -229,14 +210,27 @@ class Painter {
   tell() {
     const { tools, root } = this;
     const [vue, open, colour] = [inVue(), this.open, this.colour];
+    if (vue) hintInHost(root, this.lacking);
     root.classList.toggle("ss-vue", vue);
     root.classList.toggle("ss-closed", !vue && !open);
     root.style.minHeight = `${!vue && open ? HIGH : LOW}px`;
     for (const swatch of this.rows.swatches)
-      swatch.setAttribute("aria-pressed", String(swatch.dataset.colour === colour && (vue || !this.erases)));
+      swatch.setAttribute(
+        "aria-pressed",
+        String(swatch.dataset.colour === colour && (vue || this.fills || !this.erases)),
+      );
     const opacity = Number(this.property("scenescope_paint_opacity", 0.7));
     const { canUndo, canRedo } = this.painting;
-    tools.fill({ open, erases: this.erases, canUndo, canRedo, size: this.size, largest: this.largest, opacity });
+    tools.fill({
+      open,
+      erases: this.erases,
+      fills: this.fills,
+      canUndo,
+      canRedo,
+      size: this.size,
+      largest: this.largest,
+      opacity,
+    });
     root.style.setProperty("--paint", String(opacity));
   }
 
@@ -266,12 +260,11 @@ class Painter {
     }
     this.shown = value;
     const name = value.replace(/ \[\w+\]$/, "");
-    const lacking = connected ? say("Run once to see the picture.") : say("Connect a picture to paint on it.");
     this.status.textContent = this.gone
       ? say("The painting {name} is gone. Clear, and paint again.", { name })
       : under
         ? ""
-        : lacking;
+        : this.lacking;
     this.status.hidden = !this.status.textContent;
     this.stage.fit();
     this.tell();

@@ -27,7 +27,7 @@ export class Rows {
   fill(scene) {
     const focus = document.activeElement;
     const things = thingsOf(this.node, scene);
-    const text = JSON.stringify(things);
+    const text = JSON.stringify([things, linked(this.node, "handles"), linked(this.node, "words")]);
     if (text === this.#filled || (focus instanceof HTMLInputElement && this.root.contains(focus))) return false;
     this.#filled = text;
     this.root.replaceChildren(...things.map((thing, index) => makeRow(this.node, thing, index, this.take)));
@@ -42,7 +42,11 @@ export class Rows {
 function thingsOf(node, scene) {
   const ground = text(node, "background").trim();
   const found = (scene?.concepts ?? []).filter((/** @type {any} */ concept) => concept.handle !== ground);
-  const [handles, words] = [lines(node, "handles"), lines(node, "words")];
+  const [handles, words] = ["handles", "words"].map((name) =>
+    linked(node, name)
+      ? found.map((/** @type {any} */ concept) => concept[name === "words" ? "word" : "handle"] ?? "")
+      : lines(node, name),
+  );
   const named = Math.max(found.length, handles.length, words.length - (ground ? 1 : 0));
   const count = Math.max(named, Math.min(Math.max(named + 1, 3), PALETTE.length));
   return Array.from({ length: count }, (_, at) => ({
@@ -71,6 +75,13 @@ function makeRow(node, thing, index, take) {
   name.addEventListener("change", () => write(node, "handles", index, name.value));
   const word = field(say("Starting word of {handle}", { handle }), thing.word, say("starting word"));
   word.addEventListener("change", () => write(node, "words", index, word.value));
+  for (const [input, from] of /** @type {const} */ ([
+    [name, "handles"],
+    [word, "words"],
+  ])) {
+    input.disabled = linked(node, from);
+    if (input.disabled) input.title = say("Comes through the link to {name}", { name: from });
+  }
   return element("div", { class: "ss-thing" }, [swatch, name, word]);
 }
 
@@ -84,6 +95,11 @@ function field(label, value, placeholder) {
 /** @param {any} node @param {string} name */
 export function widget(node, name) {
   return node.widgets?.find((/** @type {any} */ one) => one.name === name);
+}
+
+/** Whether a text comes from another node. @param {any} node @param {string} name @returns {boolean} */
+function linked(node, name) {
+  return node.inputs?.some((/** @type {any} */ input) => input.name === name && (input.link ?? null) !== null) ?? false;
 }
 
 /** @param {any} node @param {string} name */

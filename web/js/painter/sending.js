@@ -1,9 +1,10 @@
 // @ts-check
 /** How a painting gets to the server: its name, its way, and what is said where it does not arrive. */
-import { putFile, warn } from "../editor/pictures.js";
+import { ownQueueing, putFile, warn } from "../editor/pictures.js";
 import { fetchJson } from "../editor/server.js";
 import { say } from "../shared/i18n.js";
 import { context } from "./history.js";
+import { widget } from "./rows.js";
 
 const FOLDER = "scenescope";
 
@@ -38,3 +39,25 @@ function failed(error) {
 
 /** What a painting asks of the server. */
 export const files = { name: nameOf, send, lost, failed };
+
+/**
+ * Have a node's painting on the server when it is queued.
+ * @param {any} node @param {import("./history.js").Painting} painting
+ */
+export function ownFiles(node, painting) {
+  const mask = widget(node, "mask");
+  mask.hidden = true; // in the classic renderer, where it only says that it is of the other one
+  let settled = Promise.resolve("");
+  ownQueueing(
+    mask,
+    () => painting.commit(),
+    () => (settled = painting.settle()),
+  );
+  const copied = widget(node, "file"); // the same again, after it, under a name by which farms find files to copy
+  copied.hidden = true;
+  ownQueueing(
+    copied,
+    () => {},
+    () => settled,
+  );
+}

@@ -2,10 +2,12 @@
 /** Where the classic renderer paints: the picture, the paint over it, and the brush. */
 import { eachFrame, element } from "../shared/dom.js";
 import { say } from "../shared/i18n.js";
+import { fillRegion } from "./fill.js";
 import { context } from "./history.js";
 
 /**
- * @typedef {{erase: () => boolean, size: () => number, colour: () => string, resize: (factor: number) => void}} Brush
+ * @typedef {{erase: () => boolean, fills: () => boolean, size: () => number, colour: () => string,
+ * resize: (factor: number) => void}} Brush
  */
 /** @typedef {{x: number, y: number}} Point  In pixels of the picture. */
 
@@ -31,7 +33,7 @@ export class Stage {
     this.canvas = element("canvas");
     this.ring = element("div", { class: "ss-ring", hidden: true });
     this.frame = element("div", { class: "ss-frame ss-paper", hidden: true }, [this.image, this.canvas, this.ring]);
-    const says = say("Painting. Arrow keys move the brush, Space paints, Shift with arrows draws a line.");
+    const says = say("Painting. Arrow keys move the brush, Space paints or fills, Shift with arrows draws a line.");
     this.root = element("div", { class: "ss-paint-stage", tabindex: 0, role: "application", "aria-label": says }, [
       this.frame,
     ]);
@@ -61,7 +63,7 @@ export class Stage {
 
   drawRing() {
     const scale = this.frame.clientWidth / this.canvas.width;
-    const wide = Math.max(3, this.brush.size() * scale);
+    const wide = this.brush.fills() ? 7 : Math.max(3, this.brush.size() * scale);
     const [left, top] = [this.#here.x * scale - wide / 2, this.#here.y * scale - wide / 2];
     this.ring.style.cssText = `width: ${wide}px; height: ${wide}px; left: ${left}px; top: ${top}px;`;
   }
@@ -124,6 +126,7 @@ export class Stage {
     if (event.button !== 0 || this.#down) return;
     event.stopPropagation();
     this.root.focus({ preventScroll: true });
+    if (this.brush.fills()) return this.#fill(this.#place(event));
     try {
       this.canvas.setPointerCapture(event.pointerId);
     } catch {
@@ -209,9 +212,17 @@ export class Stage {
     this.drawRing();
   }
 
+  /** @param {Point} at */
+  #fill(at) {
+    this.#here = at;
+    this.painting.use(this.canvas); // it may have been the host's
+    this.painting.region(() => fillRegion(this.canvas, at, this.brush.colour()));
+  }
+
   /** A short stroke by keys. @param {Point} from @param {Point} to */
   #dab(from, to) {
     if (this.#down) return;
+    if (this.brush.fills()) return this.#fill(to);
     this.#start(from);
     this.#line(from, to);
     this.stop();

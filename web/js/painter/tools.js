@@ -3,10 +3,10 @@
 import { button, element, slider } from "../shared/dom.js";
 import { say } from "../shared/i18n.js";
 
-/** @typedef {"open" | "brush" | "eraser" | "undo" | "redo" | "clear"} Tool */
+/** @typedef {"open" | "brush" | "eraser" | "fill" | "undo" | "redo" | "clear"} Tool */
 /**
  * @typedef {object} State
- * @property {boolean} open @property {boolean} erases @property {boolean} canUndo @property {boolean} canRedo
+ * @property {boolean} open @property {boolean} erases @property {boolean} fills @property {boolean} canUndo @property {boolean} canRedo
  * @property {number} size  of the brush @property {number} largest @property {number} opacity
  */
 
@@ -22,6 +22,7 @@ export class Tools {
     this.open = tool("open", say("Paint"), say("Show or hide the painter"), "ss-open");
     this.brush = tool("brush", say("Brush"), say("Brush"));
     this.eraser = tool("eraser", say("Eraser"), say("Eraser"));
+    this.fillTool = tool("fill", say("Fill"), say("Fill what is closed by paint, with the chosen colour"), "");
     this.undo = tool("undo", say("Undo"), say("Undo (Ctrl+Z)"), "");
     this.redo = tool("redo", say("Redo"), say("Redo (Ctrl+Shift+Z)"), "");
     this.clear = tool("clear", say("Clear"), say("Take all paint off"));
@@ -31,7 +32,15 @@ export class Tools {
     });
     const label = (/** @type {string} */ text) => element("span", { class: "ss-label", text });
     this.root = element("div", { class: "ss-paint-tools" }, [
-      element("div", { class: "ss-row" }, [this.open, this.brush, this.eraser, this.undo, this.redo, this.clear]),
+      element("div", { class: "ss-row" }, [
+        this.open,
+        this.brush,
+        this.eraser,
+        this.fillTool,
+        this.undo,
+        this.redo,
+        this.clear,
+      ]),
       element("div", { class: "ss-row ss-classic" }, [
         label(say("Size")),
         this.size,
@@ -42,10 +51,11 @@ export class Tools {
   }
 
   /** @param {State} state */
-  fill({ open, erases, canUndo, canRedo, size, largest, opacity }) {
+  fill({ open, erases, fills, canUndo, canRedo, size, largest, opacity }) {
     this.open.setAttribute("aria-expanded", String(open));
-    this.brush.setAttribute("aria-pressed", String(!erases));
-    this.eraser.setAttribute("aria-pressed", String(erases));
+    this.brush.setAttribute("aria-pressed", String(!erases && !fills));
+    this.eraser.setAttribute("aria-pressed", String(erases && !fills));
+    this.fillTool.setAttribute("aria-pressed", String(fills));
     this.undo.disabled = !canUndo;
     this.redo.disabled = !canRedo;
     this.size.max = String(largest);
