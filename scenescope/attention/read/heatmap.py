@@ -19,7 +19,7 @@ from ...resample import resize
 from ..record.choices import choose_heads
 from ..record.recording import AttentionMap, Recording
 from ..words.find import WordMatch
-from .view import View, Viewed, viewed
+from .view import View, Viewed, refuse_overflow, viewed
 
 LayerMaps = tuple[Tensor, Grid, int]  # (image head query token), grid of its queries, heads of the layer
 Merge = Literal["mean", "sum", "first"]
@@ -130,7 +130,7 @@ def heatmaps_of(seen: Viewed, words: Sequence[WordMatch], *, merge: Merge = "mea
     """The same of a view that is resolved already.
 
     Raises:
-        RecordingError: single heads are wanted of a mean.
+        RecordingError: single heads are wanted of a mean, or the model's numbers overflowed.
         WordError: no word was given, or a column is not there.
     """
     maps, place = seen.maps, seen.placement
@@ -145,6 +145,7 @@ def heatmaps_of(seen: Viewed, words: Sequence[WordMatch], *, merge: Merge = "mea
             sums[grid] = sums[grid].add_(part) if grid in sums else part
     placed = (place.place((part @ weights).movedim(-1, 1), seen.grid) for part in sums.values())
     values = reduce(torch.add, placed).movedim(1, -1) / len(seen.steps)  # (image height width word)
+    refuse_overflow(values)
     return Heatmaps(
         values=values,
         words=names_of(words),

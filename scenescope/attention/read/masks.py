@@ -16,6 +16,7 @@ from ...resample import resize
 from ..record.recording import AttentionMap, Recording
 from ..record.selection import POSITIVE, Branch
 from .cautions import refining_caution
+from .view import refuse_overflow
 
 Cut = Literal["fraction", "otsu"]
 CUTS: tuple[Cut, ...] = get_args(Cut)
@@ -98,7 +99,7 @@ def self_attention(recording: Recording, branch: Branch = POSITIVE) -> dict[Grid
         For each grid (image query key) float32, each row sums to 1.
 
     Raises:
-        RecordingError: no self-attention over the whole picture was recorded.
+        RecordingError: no self-attention over the whole picture was recorded, or the model's numbers overflowed.
     """
     whole = [item for item in recording.maps if _usable(recording, item, branch)]
     if not whole:
@@ -111,7 +112,10 @@ def self_attention(recording: Recording, branch: Branch = POSITIVE) -> dict[Grid
         for head in item.maps.unbind(dim=1):  # one head at a time: a float32 copy of all would outweigh the recording
             part = head.float() / item.maps.shape[1]
             sums[item.query_grid] = sums[item.query_grid].add_(part) if item.query_grid in sums else part
-    return {grid: total / total.sum(dim=-1, keepdim=True) for grid, total in sums.items()}
+    for total in sums.values():
+        refuse_overflow(total)
+    tiny = torch.finfo(torch.float32).tiny
+    return {grid: total / total.sum(dim=-1, keepdim=True).clamp(min=tiny) for grid, total in sums.items()}
 
 
 def _usable(recording: Recording, item: AttentionMap, branch: Branch) -> bool:

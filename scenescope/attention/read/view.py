@@ -7,6 +7,8 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from torch import Tensor
+
 from ...dims import Grid
 from ...errors import RecordingError, SelectionError
 from ...resample import Placement
@@ -137,6 +139,19 @@ def _levels(recording: Recording) -> dict[int, int]:
 def level_name(level: int) -> str:
     """`latent`, `latent/2`, ...: the grid after so many halvings."""
     return "latent" if level == 0 else f"latent/{2**level}"
+
+
+def refuse_overflow(values: Tensor) -> None:
+    """Refuse maps of a model whose numbers overflowed.
+
+    Raises:
+        RecordingError: a value is no number.
+    """
+    if not bool(values.isfinite().all()):
+        raise RecordingError(
+            "Attention maps: some values are no numbers: the model's own overflowed, as half precision can, and the "
+            "picture is likely black. Start ComfyUI with --force-fp32, or sample with a model that holds."
+        )
 
 
 def _nothing_of(entry: Entry, recording: Recording) -> RecordingError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +21,7 @@ from pack.scenescope.attention.files.maps import load_recording, save_recording
 from pack.scenescope.attention.files.viewer import write_view
 from pack.scenescope.attention.read.ask import Question, ask
 from pack.scenescope.attention.read.join import join_images
-from pack.scenescope.attention.read.masks import refine_by
+from pack.scenescope.attention.read.masks import refine_by, self_attention
 from pack.scenescope.attention.read.view import View
 from pack.scenescope.attention.record.block_shapes import AttentionShape, BlockShape
 from pack.scenescope.attention.record.recording import Recording
@@ -29,7 +30,7 @@ from pack.scenescope.attention.shapes.diagram import draw_unet
 from pack.scenescope.attention.shapes.tables import shape_csv, shape_json, shape_markdown
 from pack.scenescope.attention.words.tokens import Token
 from pack.scenescope.dims import Grid
-from pack.scenescope.errors import FileError, SceneScopeError
+from pack.scenescope.errors import FileError, RecordingError, SceneScopeError
 from pack.scenescope.files.safetensors_file import Bounds
 from pack.tests.support.recordings import HEAD_WIDTH, Run, entry, match, record
 
@@ -185,6 +186,29 @@ def test_a_recording_that_contradicts_itself_is_refused_at_the_door(tmp_path, go
     said = r"^Load Maps: false\.maps\.safetensors: what the file says of its maps is wrong \(`"
     with pytest.raises(FileError, match=said):
         load_recording(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 6e4, 0.0])
+@pytest.mark.parametrize("part", ["maps", "projections"])
+def test_values_of_a_model_that_overflowed_are_told_by_every_reader(tmp_path, part, value):
+    """Oracle: by hand: half precision can give any of these; what is no number is refused, the rest is drawn."""
+    recording = small()
+    if part == "maps":
+        maps = tuple(replace(item, maps=torch.full_like(item.maps, value)) for item in recording.maps)
+        recording = replace(recording, maps=maps)
+    else:
+        kept = {
+            at: replace(item, query=torch.full_like(item.query, value), key=torch.full_like(item.key, value))
+            for at, item in recording.projections.items()
+        }
+        recording = replace(recording, projections=MappingProxyType(kept))
+    loaded = load_recording(save_recording(recording, tmp_path / "odd.maps.safetensors"))
+    read_everywhere(loaded, tmp_path)
+    if part == "maps" and not math.isfinite(value):
+        with pytest.raises(RecordingError, match="some values are no numbers: the model's own overflowed"):
+            draw(loaded, (match("cat", (2,)),), View("all"), Layouting(Style(Grid(32, 48))))
+        with pytest.raises(RecordingError, match="some values are no numbers"):
+            self_attention(loaded)
 
 
 def test_a_tensor_that_nothing_names_is_not_read(tmp_path, good):
