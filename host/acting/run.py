@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,7 +13,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
-from ...scenescope.attention.act.acts import Act, Instruction, LayerWrite, ModelCall
+from ...scenescope.attention.act.acts import SHARES, Act, Effect, Instruction, LayerWrite, ModelCall
 from ...scenescope.attention.act.writer import Writers, WritingState
 from ...scenescope.attention.record.budget import RunSpec
 from ...scenescope.attention.record.clock import StepClock
@@ -74,6 +76,7 @@ class ActingRun:
         self._fresh = self._first = False
         self._evaluation = 0
         self._texts: list[str] | None = None
+        self._effects: list[Effect] = []
 
     def open(self, guider: Any, sigmas: torch.Tensor, noise: torch.Tensor, seed: int | None) -> None:
         """Begin every act, before anything is sampled."""
@@ -103,10 +106,16 @@ class ActingRun:
             say_on_node(node, "\n".join(filter(None, lines)))
 
     def texts(self) -> list[str]:
-        """What each act did, once the sampler is through; a recorder, which may be done earlier, asks too."""
+        """What each act did, once the sampler is through."""
         if self._texts is None:
             self._texts = [act.finish(self.state.skipped) for act, _ in self.acts]
+            self._effects = [effect for act, _ in self.acts for effect in act.effects()]
         return self._texts
+
+    def told(self) -> dict[str, str]:
+        """What a recording of the run says `about` its acts: in words, and the words' shares as JSON."""
+        texts = {"acts": "\n".join(filter(None, self.texts()))}
+        return texts | ({SHARES: json.dumps([asdict(each) for each in self._effects])} if self._effects else {})
 
     def abandon(self) -> None:
         """The run was cancelled, or failed."""
@@ -208,7 +217,7 @@ def _run_of(options: Mapping[str, Any]) -> ActingRun | None:
 def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
     options = executor.class_obj.model_options.setdefault("transformer_options", {})  # the host's copy for this run
     run = options[KEY] = ActingRun()
-    options[ACTS_KEY] = run.texts
+    options[ACTS_KEY] = run.told
     try:
         output = executor(*args, **kwargs)
         run.close()

@@ -35,7 +35,7 @@ from .runs import RecordedRuns
 WRITERS_KEY = "scenescope.writers"
 """Where the options of a model call name the writers at work in it: their biases are part of the attention."""
 ACTS_KEY = "scenescope.acts"
-"""Where the options of a run name what tells, after it, what acts on attention did in it."""
+"""Where the options of a run name what tells, after it, what acts on attention did in it: items for `about`."""
 _COMPILE_KEY = "torch.compile"  # host contract, 0.33 comfy_api/torch_helpers/torch_compile.py: COMPILE_KEY
 
 
@@ -281,8 +281,8 @@ def _outer_sample(key: str, book: RecordedRuns) -> Callable[..., Any]:
         status: Literal["done", "stopped"] = "stopped"
         try:
             output = executor(*args, **kwargs)
-            if acts := options.get(ACTS_KEY):
-                run.about["acts"] = "\n".join(filter(None, acts()))
+            if told := options.get(ACTS_KEY):
+                run.about |= told()
             book.add(run.close(), output)
             status = "done"
             return output

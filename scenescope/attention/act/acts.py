@@ -15,6 +15,9 @@ from ..record.layers import AttentionLayer
 from ..record.recording import Entry
 from ..record.scores import OuterBias
 
+SHARES = "shares"
+"""Key of `Recording.about`: a list of `Effect` as JSON."""
+
 BiasOf = Callable[[int], Tensor | OuterBias | None]
 """Gives (1|image 1|head query token), or factors, for an entry's position in the call; or None."""
 
@@ -92,6 +95,33 @@ class LayerWrite:
     mix: Mix | None = None
 
 
+@dataclass(frozen=True)
+class Effect:
+    """What a strength did: the mean share of attention that words got, without all acts and with them.
+
+    Args:
+        words: as they were asked for.
+        branch: whose prompt.
+        entry: its place among the branch's entries.
+        columns: of these words.
+        strength: log-odds, inside the place where there is one.
+        outside: log-odds outside the place; None without a place.
+        steps: the first and the last steered step, from 0; the shares are of these two.
+        inside: shares before and after, 0..1: in the place, or of the whole picture.
+        elsewhere: the same outside the place; None without a place.
+    """
+
+    words: str
+    branch: str
+    entry: int
+    columns: tuple[int, ...]
+    strength: float
+    outside: float | None
+    steps: tuple[int, int]
+    inside: tuple[float, float]
+    elsewhere: tuple[float, float] | None = None
+
+
 class Act:
     """One instruction at work in one run; what an act does not do it leaves as it is here."""
 
@@ -121,6 +151,10 @@ class Act:
     def finish(self, skipped: Mapping[str, int]) -> str:
         """The run is over: say in a line or a few what was done. `skipped`: what could not be written, counted."""
         return ""
+
+    def effects(self) -> Sequence[Effect]:
+        """The run is over: what the words' shares became, where it was measured."""
+        return ()
 
     def abandon(self) -> None:
         """The run was cancelled or failed: let go of what would outlive it."""

@@ -22,7 +22,7 @@ from ..record.scores import OuterBias, attention_in_chunks
 from ..record.selection import NEGATIVE, POSITIVE
 from ..words.find import find_words
 from ..words.tokens import TokenTable
-from .acts import Act, BiasOf, LayerWrite, ModelCall, steps_between
+from .acts import Act, BiasOf, Effect, LayerWrite, ModelCall, steps_between
 from .place import Place, on_layer
 
 STRONGEST = 12.0
@@ -222,8 +222,7 @@ class SteeringAct(Act):
         """What was asked for, and what it did."""
         steering = self._steering
         lines = [f"{steering.words.strip()}: {self._what()}"]
-        if self._write is not None and self._steps:
-            lines += self._shares.lines(steering.place is not None)
+        lines += _told(self._measured_shares())
         if self._bias.covered is not None and steering.outside and bool((self._bias.covered > 0.999).all()):
             lines.append("The mask covers the whole picture, so there is no outside. Paint where the words should be.")
         if self._write is not None and self._run.controlled:
@@ -231,6 +230,33 @@ class SteeringAct(Act):
         if skipped:
             lines.append(f"not steered: {reasons_text(skipped)}")
         return "\n".join(lines)
+
+    def effects(self) -> Sequence[Effect]:
+        """The words' shares before and after, for each prompt that has them."""
+        steering, shares = self._steering, self._measured_shares()
+        if "inside" not in shares:
+            return ()
+        rounded = {where: (round(before, 5), round(after, 5)) for where, (before, after) in shares.items()}
+        placed = steering.place is not None
+        return [
+            Effect(
+                steering.words.strip(),
+                branch,
+                entry,
+                columns,
+                steering.strength,
+                steering.outside if placed else None,
+                (self._steps[0], self._steps[-1]),
+                rounded["inside"],
+                rounded.get("elsewhere"),
+            )
+            for (branch, entry), columns in self._columns.items()
+        ]
+
+    def _measured_shares(self) -> dict[str, tuple[float, float]]:
+        if self._write is None or not self._steps:
+            return {}
+        return self._shares.means(self._steering.place is not None)
 
     def _what(self) -> str:
         steering = self._steering
@@ -253,18 +279,23 @@ class _Shares:
 
     def add(self, name: str, share: Tensor, inside: Tensor) -> None:
         """Take the shares (image query) of one layer."""
-        for where, weight in (("inside", inside), ("outside", 1 - inside)):
+        for where, weight in (("inside", inside), ("elsewhere", 1 - inside)):
             pair = torch.stack([(share * weight).sum(), weight.sum() * (share.shape[0] / weight.shape[0])])
             self._sums.setdefault((where, name), []).append(pair)
 
-    def lines(self, placed: bool) -> Sequence[str]:
-        """The mean shares before and after, for a person."""
-        told = []
-        for where, words in (("inside", "in the place" if placed else "of all attention"), ("outside", "elsewhere")):
-            if (where, "before") in self._sums and (placed or where == "inside"):
-                before, after = (
-                    float(total[0] / total[1].clamp(min=1e-9))
-                    for total in (torch.stack(self._sums[where, name]).sum(dim=0) for name in ("before", "after"))
-                )
-                told.append(f"{words}: {before:.3f} -> {after:.3f}")
-        return [f"share {', '.join(told)} (first and last steered step)"] if told else []
+    def means(self, placed: bool) -> dict[str, tuple[float, float]]:
+        """The mean shares before and after: inside the place or of the whole picture, and elsewhere."""
+
+        def mean(where: str, name: str) -> float:
+            total = torch.stack(self._sums[where, name]).sum(dim=0)
+            return float(total[0] / total[1].clamp(min=1e-9))
+
+        wheres = [where for where in ("inside", "elsewhere") if (where, "before") in self._sums]
+        return {where: (mean(where, "before"), mean(where, "after")) for where in wheres if placed or where == "inside"}
+
+
+def _told(shares: Mapping[str, tuple[float, float]]) -> list[str]:
+    """The same in a line for a person."""
+    names = {"inside": "in the place" if "elsewhere" in shares else "of all attention", "elsewhere": "elsewhere"}
+    told = [f"{names[where]}: {before:.3f} -> {after:.3f}" for where, (before, after) in shares.items()]
+    return [f"share {', '.join(told)} (first and last steered step)"] if told else []

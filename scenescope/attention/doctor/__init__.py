@@ -1,5 +1,6 @@
 """What became of each word of a prompt: which things it names, how their maps compare, and what may be done.
 
 Reading order: `things` (nouns and their adjectives), `measures` (numbers of their maps), `diagnosis` (verdicts),
-`report` (Markdown and JSON), `sheet` (a picture of it), `repair` (places for what is missing), `examine` (all of it).
+`marks` (at the words on a screen), `report` (Markdown and JSON), `sheet` (a picture of it), `repair` (places for what
+is missing), `examine` (all of it).
 """

@@ -54,6 +54,8 @@ class Finding:
         text: the verdict in a sentence.
         number: what it comes from; None where there is none.
         limit: where it begins; None where there is none.
+        columns: the word that it is shown at: an adjective that leaks, else the noun; empty for a word without any.
+        rival: the other thing that it speaks of; empty where there is none.
     """
 
     kind: VerdictKind
@@ -61,6 +63,8 @@ class Finding:
     text: str
     number: float | None = None
     limit: float | None = None
+    columns: tuple[int, ...] = ()
+    rival: str = ""
 
     @property
     def guess(self) -> bool:
@@ -152,12 +156,29 @@ def diagnose(recording: Recording, things: Sequence[Thing], view: View, early: f
     return Diagnosis(
         prompt=table.prompt,
         things=tuple(replace(item, findings=_with_split(item, table)) for item in found),
-        others=_dropped(table),
+        others=dropped(table),
         start=_start_share(seen, table),
         steps=len(seen.steps),
         grid=view.resolution,
         early=before,
     )
+
+
+def examine_pictures(recording: Recording, things: Sequence[Thing], view: View) -> list[tuple[Examined, ...]]:
+    """Examine the things in each picture of the batch, after the whole run.
+
+    Args:
+        recording: what a run left.
+        things: as `things_of` gives them.
+        view: branch, entry and grid; its picture does not count.
+
+    Raises:
+        RecordingError, SelectionError: the view names what was not recorded.
+    """
+    seen = viewed(recording, replace(view, image=None))
+    table, maps = seen.entry.table or TokenTable("", ()), heatmaps_of(seen, _words(things))
+    pictures = (_examined(maps, things, image=image) for image in range(len(maps.values)))
+    return [tuple(replace(item, findings=_with_split(item, table)) for item in found) for found in pictures]
 
 
 def _words(things: Sequence[Thing]) -> tuple[WordMatch, ...]:
@@ -166,8 +187,8 @@ def _words(things: Sequence[Thing]) -> tuple[WordMatch, ...]:
     return tuple(WordMatch(word.text, (word.columns,), word.weight, (word,)) for word in words)
 
 
-def _examined(maps: Heatmaps, things: Sequence[Thing], kept: float = KEPT) -> list[Examined]:
-    values = maps.values[0].movedim(-1, 0)  # (word height width)
+def _examined(maps: Heatmaps, things: Sequence[Thing], kept: float = KEPT, image: int = 0) -> list[Examined]:
+    values = maps.values[image].movedim(-1, 0)  # (word height width)
     nouns, adjectives = values[: len(things)], iter(values[len(things) :])
     winning, alike = winning_mass(nouns), cosines(nouns, nouns)
     found = []
@@ -180,7 +201,7 @@ def _examined(maps: Heatmaps, things: Sequence[Thing], kept: float = KEPT) -> li
         findings = _of_noun(place, things, float(winning[place]), likest, nouns[place], kept)
         for word in thing.adjectives:
             findings += _of_adjective(word, place, things, cosines(next(adjectives)[None], nouns)[0])
-        fine = Finding("fine", thing.text, f"`{thing.text}` has a place of its own.")
+        fine = Finding("fine", thing.text, f"`{thing.text}` has a place of its own.", columns=thing.noun.columns)
         found.append(Examined(thing, float(winning[place]), likest, tuple(findings) or (fine,)))
     return found
 
@@ -194,21 +215,22 @@ def _of_noun(
     kept: float,
 ) -> list[Finding]:
     thing, found = things[place], []
+    own = thing.noun.columns
     if likest is None:
         text = f"`{thing.text}` is the only thing, so there is no other word to compare it with."
-        found.append(Finding("cannot say", thing.text, text))
+        found.append(Finding("cannot say", thing.text, text, columns=own))
     else:
-        limit = neglected_below(len(things), kept)
+        limit, rival = neglected_below(len(things), kept), likest[0]
         if winning < limit:
             text = f"other things beat `{thing.text}` in too much of where it looks, so it may be missing."
-            found.append(Finding("neglected", thing.text, text, winning, limit))
+            found.append(Finding("neglected", thing.text, text, winning, limit, own))
         if likest[1] >= MERGED:
-            text = f"`{thing.text}` and `{likest[0]}` look at the same places, so they may have become one thing."
-            found.append(Finding("merged", thing.text, text, likest[1], MERGED))
+            text = f"`{thing.text}` and `{rival}` look at the same places, so they may have become one thing."
+            found.append(Finding("merged", thing.text, text, likest[1], MERGED, own, rival))
     in_corner, elsewhere = outside_corners(values)
     if bool(in_corner) and float(elsewhere) < WEAK:
         text = f"`{thing.noun.text}` looks into a corner, as a sink does: where the thing is cannot be seen."
-        found.append(Finding("sink", thing.text, text, float(elsewhere), WEAK))
+        found.append(Finding("sink", thing.text, text, float(elsewhere), WEAK, own))
     return found
 
 
@@ -232,7 +254,7 @@ def _of_adjective(word: Word, place: int, things: Sequence[Thing], alike: Tensor
         return []
     onto = things[int(others.argmax())]
     text = f"`{word.text}` lies on `{onto.noun.text}` rather than on `{things[place].noun.text}`: it may colour both."
-    return [Finding("leaking", word.text, text, gap, LEAKING)]
+    return [Finding("leaking", word.text, text, gap, LEAKING, word.columns, onto.noun.text)]
 
 
 def _with_split(item: Examined, table: TokenTable) -> tuple[Finding, ...]:
@@ -241,11 +263,11 @@ def _with_split(item: Examined, table: TokenTable) -> tuple[Finding, ...]:
         return item.findings
     text = f"`{item.thing.text}` stands on both sides of a border of chunks; its words do not read each other."
     rest = tuple(finding for finding in item.findings if finding.kind != "fine")
-    return (*rest, Finding("split", item.thing.text, text))
+    return (*rest, Finding("split", item.thing.text, text, columns=item.thing.noun.columns))
 
 
-def _dropped(table: TokenTable) -> tuple[Finding, ...]:
-    """Embeddings that the prompt names and the tokens do not have: the host leaves out what it does not find."""
+def dropped(table: TokenTable) -> tuple[Finding, ...]:
+    """Name the embeddings that the prompt has and the tokens do not: the host leaves out what it does not find."""
     known = {re.sub(r"\.(safetensors|pt|bin)$", "", fold(word.text)) for word in table.words() if word.embedding}
     named = dict.fromkeys(_EMBEDDING.findall(table.prompt))
     return tuple(

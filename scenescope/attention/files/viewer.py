@@ -14,7 +14,8 @@ The file, version 1; all numbers little-endian:
 A plane is the map of one column on one grid. Planes are ordered by entry, image, frame, block, column. An entry's
 frames are pairs (step, head), -1 for the mean; the first is the mean of all recorded steps. Everything that the order
 depends on stands in the header's `entries`. A block has one grid in the file; maps of its `others`, made while a patch
-had changed the size of the features, were resampled to it.
+had changed the size of the features, were resampled to it. The first positive prompt also has `verdicts` on its words,
+a list for each picture; the run's `about` has what strengths did under `shares`, as JSON in a string.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ...dims import Grid
 from ...errors import RecordingError
 from ...files.atomic import write_whole
 from ...resample import resize
+from ..doctor.marks import marks_of
 from ..record.recording import AttentionMap, Recording
 from .viewer_plan import MEAN, EntryPlan, plan_view
 
@@ -102,8 +104,13 @@ def _header(recording: Recording, entries: Sequence[EntryPlan], images: int, lef
         "sigmas": [round(float(value), 5) for value in recording.sigmas],
         "about": {name: str(value) for name, value in recording.about.items()},  # a seed is no number of JavaScript's
         "left_out": list(left_out),
-        "entries": [_entry_header(plan) for plan in entries],
+        "entries": [_entry_header(plan) | _verdicts(recording, plan, images) for plan in entries],
     }
+
+
+def _verdicts(recording: Recording, plan: EntryPlan, images: int) -> dict[str, Any]:
+    found = marks_of(recording, plan.entry, images)
+    return {"verdicts": found} if found else {}
 
 
 def _entry_header(plan: EntryPlan) -> dict[str, Any]:

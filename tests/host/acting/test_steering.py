@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from comfy_extras.nodes_sag import SelfAttentionGuidance
 from pack.host.acting.run import with_act
 from pack.host.prompts.text import TOKENS_KEY
 from pack.host.recording.unet import record_attention
+from pack.scenescope.attention.act.acts import SHARES
 from pack.scenescope.attention.act.place import Place
 from pack.scenescope.attention.act.steer import Steering
 from pack.scenescope.attention.record.recording import AttentionMap, Recording
@@ -345,3 +347,22 @@ def test_the_node_is_told_what_a_strength_did(sd15: Any, monkeypatch: Any) -> No
             "(first and last steered step)"
         )
     ]
+    (kept,) = json.loads(str(after.about[SHARES]))
+    assert kept["inside"] == pytest.approx(inside, abs=1e-4)
+    assert kept["elsewhere"] == pytest.approx(outside, abs=1e-4)
+    told = {"words": "red circle", "branch": POSITIVE, "entry": 0, "columns": [2, 3], "strength": 6.0, "outside": -6.0}
+    assert kept.items() >= (told | {"steps": [0, 0]}).items()
+
+
+def test_a_recording_keeps_every_strength_with_its_shares_and_none_where_nothing_was_done(sd15: Any) -> None:
+    """Oracle: by hand: two words lifted have no place, so no share elsewhere; a strength of 0 did nothing."""
+    lifted = Steering("red circle", 2.0), Steering("square", -3.0), Steering("blue", 0.0)
+    after, _ = recording_of(steered(sd15, *lifted))
+    kept = json.loads(str(after.about[SHARES]))
+    assert [(one["words"], one["strength"], one["elsewhere"]) for one in kept] == [
+        ("red circle", 2.0, None),
+        ("square", -3.0, None),
+    ]
+    assert kept[0]["inside"][0] < kept[0]["inside"][1]
+    assert kept[1]["inside"][0] > kept[1]["inside"][1]
+    assert SHARES not in recording_of(steered(sd15, lifted[2]))[0].about

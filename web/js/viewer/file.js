@@ -16,10 +16,15 @@ import { place } from "./resample.js";
  * Block
  */
 /**
+ * @typedef {{kind: string, word: string, columns: number[], rival: string, number: number | null, limit: number | null}}
+ * Verdict
+ */
+/**
  * @typedef {object} Entry
  * @property {string} branch @property {number} index @property {[number, number, number, number] | null} area
  * @property {number} keys @property {string | null} prompt @property {Column[]} columns @property {Block[]} blocks
  * @property {[number, number][]} frames  step and head, -1 for the mean
+ * @property {Verdict[][]} [verdicts]  for each picture
  */
 /**
  * @typedef {{latent: Grid, images: number, steps: number, sigmas: number[], about: Record<string, string>, left_out:

@@ -2,6 +2,7 @@
 /** What mouse and keys do in the viewer. */
 import { say } from "../shared/i18n.js";
 import { largest, number } from "../shared/numbers.js";
+import { knownOf } from "./marks.js";
 
 /** @typedef {import("./viewer.js").Viewer} Viewer */
 
@@ -64,7 +65,8 @@ function walk(viewer, event) {
   if (to !== undefined && group) {
     list[to].focus();
     viewer.look(group.key);
-    viewer.speak(say("{word}: largest share {a}", { word: group.label, a: number(largest(model.map(group))) }));
+    const share = say("{word}: largest share {a}", { word: group.label, a: number(largest(model.map(group))) });
+    viewer.speak([share, ...knownOf(model, group)].join(" "));
   } else if (step) {
     viewer.choose({ step: Math.min(model.steps.length, Math.max(0, model.choices.step + step)) });
     viewer.speak(model.describe());

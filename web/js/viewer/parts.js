@@ -4,6 +4,7 @@ import { colourTable, drawMap } from "../shared/colour.js";
 import { element } from "../shared/dom.js";
 import { say } from "../shared/i18n.js";
 import { largest, number } from "../shared/numbers.js";
+import { knownOf, lostWords, marksOf } from "./marks.js";
 
 /** @typedef {import("./model.js").Model} Model */
 /** @typedef {import("./model.js").Group} Group */
@@ -150,10 +151,12 @@ export function makeChips(root, model) {
   const chips = model.groups.flatMap((group, at) => {
     if (!group.chip) return [];
     const kind = `ss-chip ss-${group.kind}${group.plain ? "" : " ss-faint"}`;
-    const attributes = { type: "button", class: kind, "data-key": group.key, "data-at": at, title: group.note };
-    return [element("button", { ...attributes, tabindex: -1 }, [element("span", { text: group.label || " " })])];
+    const title = [group.note, ...knownOf(model, group)].join("\n");
+    const attributes = { type: "button", class: kind, "data-key": group.key, "data-at": at, title };
+    const label = element("span", { class: "ss-name", text: group.label || " " });
+    return [element("button", { ...attributes, tabindex: -1 }, [label, ...marksOf(model, group)])];
   });
-  root.replaceChildren(...chips);
+  root.replaceChildren(...chips, ...lostWords(model));
 }
 
 /** Show the chips that have a text in them. @param {HTMLElement} root @param {string} text */

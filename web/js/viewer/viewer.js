@@ -181,7 +181,7 @@ export class Viewer {
     if (!this.model) return;
     this.model.choose(changes);
     keep(this.node, CHOICES, { ...this.model.choices, pins: [...this.model.choices.pins] });
-    if ("unit" in changes || "entry" in changes) this.rebuild();
+    if (["unit", "entry", "image"].some((name) => name in changes)) this.rebuild();
     else this.controls.fill(this.model);
     this.refresh();
   }
