@@ -11,110 +11,19 @@ the measure orders rightly; the control gives each thing the number of another o
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-import numpy as np
 import torch
 from pack.devtools.comfyui import need_comfyui, use_comfyui
 
 use_comfyui(need_comfyui("bench doctor"))
 
 from pack.benchmarks.acting.cases import cases_of, shared_arguments  # noqa: E402
-from pack.demo.judge.checker import find_things  # noqa: E402
-from pack.demo.measure import Sitter, layouts  # noqa: E402
-from pack.host.demo import load_demo_model  # noqa: E402
-from pack.scenescope.attention.doctor.diagnosis import diagnose, neglected_below, view_of_words  # noqa: E402
-from pack.scenescope.attention.doctor.things import things_of  # noqa: E402
-from pack.scenescope.world.scene import Layout  # noqa: E402
-
-EARLY = 5
-"""Steps of the early reading: a quarter."""
-FEWEST = 40
-"""Leaks below which nothing is said of the verdict."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """One thing.
-
-    Args:
-        things: how many its prompt has.
-        there: whether it came out, shape and colour.
-        winning: its number after all steps.
-        early: after the first quarter.
-        other: another thing's of the same picture.
-        shaped: whether its shape came out.
-        leaking: whether one of its adjectives is said to leak.
-    """
-
-    things: int
-    there: bool
-    winning: float
-    early: float
-    other: float
-    shaped: bool = False
-    leaking: bool = False
-
-
-def auc(looks: Sequence[Look], number: str) -> float:
-    """The share of pairs (missing, there) in which the missing one's number is lower; ties count half.
-
-    >>> looks = [Look(2, True, 0.9, 0, 0), Look(2, False, 0.2, 0, 0), Look(2, False, 0.9, 0, 0)]
-    >>> auc(looks, "winning")
-    0.75
-    """
-    missing, there = ([getattr(look, number) for look in looks if look.there == is_there] for is_there in (False, True))
-    if not missing or not there:
-        return float("nan")
-    apart = np.subtract.outer(np.array(there), np.array(missing))
-    return float((apart > 0).mean() + (apart == 0).mean() / 2)
-
-
-def looks_of(sitter: Sitter, layout: Layout, index: int) -> Iterator[Look]:
-    """Examine one picture."""
-    picture, recording = sitter.picture(layout, index)
-    found = find_things(picture)
-    (entry,) = (entry for entry in recording.entries if entry.branch == "positive")
-    assert entry.table is not None
-    things = things_of(entry.table, "\n".join(" ".join(thing.words()) for thing in layout.things))
-    view = view_of_words(recording)
-    examined = diagnose(recording, things, view, 0).things
-    numbers = [item.winning for item in examined]
-    first = recording.where(lambda at: at.step < EARLY)
-    early = [item.winning for item in diagnose(first, things, view, 0).things]
-    others = [*numbers[1:], numbers[0]]
-    for at, thing in enumerate(layout.things):
-        there = any((each.shape, each.colour) == (thing.shape, thing.colour) for each in found)
-        shaped = any(each.shape == thing.shape for each in found)
-        leaks = any(finding.kind == "leaking" for finding in examined[at].findings)
-        yield Look(len(layout.things), there, numbers[at], early[at], others[at], shaped, leaks)
-
-
-def table(looks: Sequence[Look]) -> str:
-    """Write the figures as Markdown."""
-    lines = ["| things | missing | AUC, all steps | first quarter | control | limit | kept by nine of ten there |"]
-    lines.append("| --- " * 7 + "|")
-    for counts in ((2,), (3,), (2, 3)):
-        own = [look for look in looks if look.things in counts]
-        there = [look.winning for look in own if look.there]
-        missing = sum(not look.there for look in own)
-        figures = " | ".join(f"{auc(own, name):.2f}" for name in ("winning", "early", "other"))
-        single = len(counts) == 1 and there
-        limit = f"{neglected_below(counts[0]):.2f} | {np.quantile(there, 0.1):.2f}" if single else "|"
-        lines.append(f"| {' and '.join(map(str, counts))} | {missing} of {len(own)} | {figures} | {limit} |")
-    return "\n".join(lines)
-
-
-def leaks(looks: Sequence[Look]) -> str:
-    """Say how well leaking colours are found, where there are enough of them."""
-    wrong = [look for look in looks if look.shaped and not look.there]
-    right = [look for look in looks if look.there]
-    told = f"{len(wrong)} of {len(wrong) + len(right)} shapes that came out have another colour than asked for"
-    if len(wrong) < FEWEST:
-        return f"{told}: too few to measure the verdict `leaking` by (at least {FEWEST} are wanted)."
-    hits, alarms = (np.mean([look.leaking for look in group]) for group in (wrong, right))
-    return f"{told}: `leaking` is said of {hits:.2f} of these, and of {alarms:.2f} of the others."
+from pack.benchmarks.acting.crowd import Pose  # noqa: E402
+from pack.benchmarks.acting.looks import Look, leaks, looks_of, table  # noqa: E402
+from pack.benchmarks.acting.studio import TOGETHER, Studio  # noqa: E402
+from pack.demo.measure import layouts  # noqa: E402
+from pack.scenescope.world.scene import full_caption  # noqa: E402
 
 
 def main() -> None:
@@ -124,13 +33,16 @@ def main() -> None:
     reader.add_argument("--seed", type=int, default=51, help="of the layouts; the limits were set on 51")
     options = reader.parse_args()
     torch.set_num_threads(1)  # where a machine is shared, a second thread waits more than it works
-    cases, sitter = cases_of(f"doctor-{options.seed}", options), None
+    cases, studio = cases_of(f"doctor-{options.seed}", options), None
     names = [f"{count} {index}" for count in (2, 3) for index in range(options.pictures)]
     wanted = {count: layouts(options.seed, options.pictures, count) for count in (2, 3)}
     with torch.inference_mode():
-        for name in cases.missing(names):
-            sitter, (count, index) = sitter or Sitter(load_demo_model(options.model)), map(int, name.split())
-            cases.add(name, [asdict(look) for look in looks_of(sitter, wanted[count][index], index)])
+        for batch in cases.batches(names, TOGETHER):
+            studio = studio or Studio(options.model)
+            own = [(wanted[int(count)][int(index)], int(index)) for count, index in map(str.split, batch)]
+            recorded = studio.recorded([Pose(full_caption(layout), index) for layout, index in own], options.seed)
+            for name, (layout, _), (picture, recording) in zip(batch, own, recorded, strict=True):
+                cases.add(name, [asdict(look) for look in looks_of(picture, recording, layout)])
     looks = [Look(**row) for name in names for row in cases.known[name]]
     print(f"{table(looks)}\n\n{leaks(looks)}\n\nKept in {cases.file}")
 

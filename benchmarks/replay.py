@@ -7,13 +7,16 @@ Each picture shows two things, in combinations that were held back from training
 word of its prompt is changed, and it is sampled again from the same noise, plainly and with replays (`0.4 / 0`:
 cross-attention in the first 0.4 of the steps, no self-attention). In place: the thing is changed as asked, and stands
 where it stood. Outside: the mean change of the rest of the picture, of 1. The world's own checker reads the pictures.
-Each case is kept as soon as it is done; a run that was broken off goes on.
+Many prompts are sampled in one call, and parts share the pictures that they have in common. Cases are kept as soon as
+they are done; a run that was broken off goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,14 +26,13 @@ from pack.devtools.comfyui import need_comfyui, use_comfyui
 
 use_comfyui(need_comfyui("bench replay"))
 
-from pack.benchmarks.acting.cases import Result, cases_of, shared_arguments, table  # noqa: E402
+from pack.benchmarks.acting.cases import Cases, cases_of, shared_arguments, table  # noqa: E402
+from pack.benchmarks.acting.crowd import Pose  # noqa: E402
+from pack.benchmarks.acting.studio import TOGETHER, Studio  # noqa: E402
 from pack.demo.judge.checker import Found, find_background, find_things  # noqa: E402
 from pack.demo.judge.silhouette import grow  # noqa: E402
-from pack.demo.measure import SETTINGS, SIDE, Sitter, layouts  # noqa: E402
-from pack.host.acting.run import with_act  # noqa: E402
-from pack.host.demo import load_demo_model  # noqa: E402
-from pack.host.recording.sampling import SamplerSettings, sample  # noqa: E402
-from pack.host.recording.unet import record_attention  # noqa: E402
+from pack.demo.measure import SETTINGS, layouts  # noqa: E402
+from pack.host.recording.sampling import SamplerSettings  # noqa: E402
 from pack.scenescope.attention.act.replay import Playing, Replay  # noqa: E402
 from pack.scenescope.attention.record.recording import Recording  # noqa: E402
 from pack.scenescope.attention.record.selection import Selection  # noqa: E402
@@ -77,7 +79,7 @@ class Way:
     tape: torch.dtype | None = None
 
 
-FIRST, LONGER = Playing(0.4), Playing(0.8, 0.8)
+FIRST = Playing(0.4)
 KINDS = ("colour", "shape", "texture", "background")
 
 
@@ -88,10 +90,10 @@ def _sampled(**changes: Any) -> Way:
 PARTS: dict[str, tuple[str, dict[str, Way]]] = {
     "colour": (
         "colour",
-        {"none": Way(), "0.4 / 0": Way(FIRST), "0.8 / 0.8": Way(LONGER), "1 / 0.8": Way(Playing(1.0, 0.8))},
+        {"none": Way(), "0.4 / 0": Way(FIRST), "1 / 0.8": Way(Playing(1.0, 0.8))},
     ),
     "shape": ("shape", {"none": Way(), "0.4 / 0": Way(FIRST)}),
-    "texture": ("texture", {"none": Way(), "0.4 / 0": Way(FIRST), "0.4 / 0.4": Way(Playing(0.4, 0.4))}),
+    "texture": ("texture", {"none": Way(), "0.4 / 0": Way(FIRST)}),
     "background": ("background", {"none": Way(), "0.4 / 0": Way(FIRST)}),
     "unequal": ("texture", {"by words": Way(FIRST), "by columns": Way(Playing(0.4, match="columns"))}),
     "sampler": (
@@ -205,47 +207,64 @@ def judge_background(new: str) -> Judge:
     return judge
 
 
-class Studio:
-    """Samples pictures with the demo model."""
+Jobs = dict[tuple[str, Way], list[Judged | None]]
+"""For each kind of edit and each way: a judgement for each source, None where there was no source."""
 
-    def __init__(self, sitter: Sitter) -> None:
-        self.sitter = sitter
 
-    def sample(self, model: Any, layout: Layout, settings: SamplerSettings) -> np.ndarray:
-        """The picture (height width 3) of a layout's caption."""
-        blank = {"samples": torch.zeros(1, 4, SIDE // 8, SIDE // 8)}
-        prompt = self.sitter.encode(full_caption(layout))
-        latent = sample(model, prompt, self.sitter.negative, blank, settings)["samples"]
-        return self.sitter.vae.decode(latent)[0].numpy()
-
-    def source(self, layout: Layout, seed: int) -> Source | None:
-        """Sample and record a layout; None where its first thing did not come out."""
-        watched, runs = record_attention(self.sitter.model, EVERYTHING)
-        picture = self.sample(watched, layout, replace(SETTINGS, seed=seed))
+def sources_of(studio: Studio, wanted: Sequence[Layout], indices: Sequence[int]) -> list[Source | None]:
+    """Sample and record layouts; None where the first thing, which is to be changed, did not come out."""
+    poses = [Pose(full_caption(layout), index) for layout, index in zip(wanted, indices, strict=True)]
+    sources: list[Source | None] = []
+    for layout, index, (picture, recording) in zip(
+        wanted, indices, studio.recorded(poses, SEED, EVERYTHING), strict=True
+    ):
         thing = layout.things[0]
         found = [f for f in find_things(picture) if (f.shape, f.colour) == (thing.shape, thing.colour)]
-        return Source(picture, runs.find(None)[0], layout, seed, found[0]) if found else None
-
-    def changed(self, source: Source, edit: Edit, way: Way) -> Judged:
-        """Sample the changed prompt one way, and judge it."""
-        model, recording = self.sitter.model, source.recording
-        if way.tape is not None:
-            eighth = {at: item.kept_as(way.tape) for at, item in recording.projections.items()}
-            recording = replace(recording, projections=eighth)
-        if way.playing is not None:
-            words = way.playing.free_words.format(noun=source.layout.things[0].shape)
-            model = with_act(model, Replay(recording, replace(way.playing, free_words=words)))
-        picture = self.sample(model, edit.layout, replace(way.settings, seed=source.seed))
-        return {name: float(value) for name, value in edit.judge(picture, source).items()}
+        sources.append(Source(picture, recording, layout, index, found[0]) if found else None)
+    return sources
 
 
-def case(studio: Studio, kind: str, ways: Mapping[str, Way], index: int, layout: Layout) -> Result:
-    """Judge one edit in every way; nothing where the thing that is to be changed did not come out."""
-    source = studio.source(layout, index)
-    if source is None:
-        return []
-    edit = edit_of(kind, layout, np.random.default_rng([SEED, index, KINDS.index(kind)]))
-    return [(name, studio.changed(source, edit, way)) for name, way in ways.items()]
+def pose_of(source: Source, edit: Edit, way: Way) -> Pose:
+    """The changed prompt, sampled one way."""
+    recording = source.recording
+    if way.playing is None:
+        return Pose(full_caption(edit.layout), source.seed)
+    if way.tape is not None:
+        eighth = {at: item.kept_as(way.tape) for at, item in recording.projections.items()}
+        recording = replace(recording, projections=eighth)
+    words = way.playing.free_words.format(noun=source.layout.things[0].shape)
+    return Pose(full_caption(edit.layout), source.seed, (Replay(recording, replace(way.playing, free_words=words)),))
+
+
+def judged(studio: Studio, sources: Sequence[Source | None], wanted: Sequence[tuple[str, Way]]) -> Jobs:
+    """Sample every edit of every source in every way; what has the same settings goes together."""
+    jobs: Jobs = {job: [None] * len(sources) for job in wanted}
+    for settings in dict.fromkeys(way.settings for _, way in wanted):
+        poses, then = [], []
+        for kind, way in (job for job in wanted if job[1].settings == settings):
+            for at, source in enumerate(sources):
+                if source is not None:
+                    chance = np.random.default_rng([SEED, source.seed, KINDS.index(kind)])
+                    edit = edit_of(kind, source.layout, chance)
+                    poses.append(pose_of(source, edit, way))
+                    then.append(((kind, way), at, source, edit))
+        if poses:
+            for (job, at, source, edit), picture in zip(then, studio.crowd(poses, SEED, settings), strict=True):
+                jobs[job][at] = {name: float(value) for name, value in edit.judge(picture, source).items()}
+    return jobs
+
+
+def measure(studio: Studio, cases: Cases, parts: Sequence[str], indices: Sequence[int], wanted: list[Layout]) -> None:
+    """Measure some layouts in all parts that lack one of them; parts that need the same picture share it."""
+    lacking = [part for part in parts if any(f"{part} {index}" not in cases for index in indices)]
+    ways = dict.fromkeys((PARTS[part][0], way) for part in lacking for way in PARTS[part][1].values())
+    sources = sources_of(studio, [wanted[index] for index in indices], indices)
+    jobs = judged(studio, sources, list(ways))
+    for part in lacking:
+        kind, named = PARTS[part]
+        for at, index in enumerate(indices):
+            found = ((name, jobs[kind, way][at]) for name, way in named.items())
+            cases.add(f"{part} {index}", [(name, result) for name, result in found if result is not None])
 
 
 def main() -> None:
@@ -256,15 +275,18 @@ def main() -> None:
     options = reader.parse_args()
     torch.set_num_threads(1)  # where a machine is shared, a second thread waits more than it works
     cases, wanted = cases_of("replay", options), layouts(SEED, options.pictures, 2)
-    names = {part: [f"{part} {index}" for index in range(options.pictures)] for part in options.part}
     studio = None
+    lacking = [at for at in range(options.pictures) if any(f"{part} {at}" not in cases for part in options.part)]
+    start = time.monotonic()
     with torch.inference_mode():
-        for part, own in names.items():
-            for name in cases.missing(own):
-                studio, index = studio or Studio(Sitter(load_demo_model(options.model))), int(name.split()[1])
-                cases.add(name, case(studio, *PARTS[part], index, wanted[index]))
-    for part, own in names.items():
-        print(f"\n{part}, {options.pictures} prompts\n\n{table(cases.arms(own))}")
+        for at in range(0, len(lacking), TOGETHER // 2):
+            studio = studio or Studio(options.model)
+            measure(studio, cases, options.part, lacking[at : at + TOGETHER // 2], wanted)
+            done = f"{min(at + TOGETHER // 2, len(lacking))} of {len(lacking)}"
+            print(f"replay: {done}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    for part in options.part:
+        names = [f"{part} {index}" for index in range(options.pictures)]
+        print(f"\n{part}, {options.pictures} prompts\n\n{table(cases.arms(names))}")
     print(f"\nKept in {cases.file}")
 
 

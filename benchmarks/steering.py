@@ -1,11 +1,14 @@
 """What steering and regions do, on the demo model: things put into places, switched off, brought back, coloured.
 
-    python dev.py bench steering --part masks --pictures 100
-    python dev.py bench steering --part boxes mirror three off back region gate bind bind3 time
+    python dev.py bench steering --part two --pictures 100
+    python dev.py bench steering --part three gate bind bind3 time
 
-Layouts are of held-out combinations, and their seeds are used for nothing else. Every arm of a case has the same prompt
-and noise; the first one is unsteered. Each case is kept as soon as it is done: a run that was broken off goes on, and
-more pictures are added to those that are there. Results of another model (`--model FILE`) are kept apart.
+Part two: two things into masks, mirrored masks and boxes, one switched off, live regions, the Prompt Doctor's numbers.
+Part three: three things into masks, missing ones brought back. gate, bind, bind3: colours by regions, four seeds a
+prompt. Layouts are of held-out combinations, and their seeds are used for nothing else. Every arm of a case has the
+same prompt and noise; pictures of many prompts are sampled in one call. Cases are kept as soon as they are done: a run
+that was broken off goes on, and more pictures are added to those that are there. Results of another model (`--model
+FILE`) are kept apart.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from pack.devtools.comfyui import need_comfyui, use_comfyui
 use_comfyui(need_comfyui("bench steering"))
 
 from pack.benchmarks.acting.cases import cases_of, shared_arguments, table  # noqa: E402 - ComfyUI comes first
-from pack.benchmarks.acting.steering import PARTS  # noqa: E402
+from pack.benchmarks.acting.looks import looks_from  # noqa: E402
+from pack.benchmarks.acting.looks import table as looks_table  # noqa: E402
+from pack.benchmarks.acting.steering import LOOKS, PARTS  # noqa: E402
 from pack.benchmarks.acting.studio import Studio  # noqa: E402
 
 
@@ -31,15 +36,21 @@ def main() -> None:
     options = reader.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     cases = cases_of("steering", options)
-    names = {part: [f"{part} {index}" for index in range(options.pictures)] for part in options.part}
+    names = {part: [f"{part} {at}" for at in range(-(-options.pictures // PARTS[part][1]))] for part in options.part}
     studio = None
     with torch.inference_mode():
         for part, own in names.items():
-            for name in cases.missing(own):
+            measure, _, together = PARTS[part]
+            for batch in cases.batches(own, together):
                 studio = studio or Studio(options.model)
-                cases.add(name, PARTS[part](studio, int(name.split()[1])))
+                for name, result in zip(batch, measure(studio, [int(n.split()[1]) for n in batch]), strict=True):
+                    cases.add(name, result)
     for part, own in names.items():
-        print(f"\n{part}, {options.pictures} prompts\n\n{table(cases.arms(own))}")
+        arms = cases.arms(own)
+        seen = arms.pop(LOOKS, {})
+        print(f"\n{part}, {options.pictures} pictures\n\n{table(arms)}")
+        if seen:
+            print(f"\nPrompt Doctor\n\n{looks_table(looks_from(seen))}")
     print(f"\nKept in {cases.file}")
 
 

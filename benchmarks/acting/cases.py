@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,6 +50,14 @@ class Cases:
             told = f"{name}: {at + 1} of {len(open_ones)}, {time.monotonic() - start:.0f} s"
             print(told, file=sys.stderr, flush=True)
 
+    def batches(self, names: Sequence[str], size: int) -> Iterator[list[str]]:
+        """The names without a result, so many at a time, told on the screen as they are done."""
+        open_ones, start = [name for name in names if name not in self], time.monotonic()
+        for at in range(0, len(open_ones), size):
+            yield open_ones[at : at + size]
+            told = f"{open_ones[at]}: {min(at + size, len(open_ones))} of {len(open_ones)}"
+            print(f"{told}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
     def arms(self, names: Iterable[str]) -> dict[str, dict[str, list[float]]]:
         """The figures of these cases: arm -> figure -> a value for each case or thing."""
         found: dict[str, dict[str, list[float]]] = {}
@@ -60,13 +69,13 @@ class Cases:
 
 
 def table(arms: dict[str, dict[str, list[float]]]) -> str:
-    """Arms as Markdown: the mean of each figure, and of how many.
+    """Arms as Markdown: the mean of each figure, of how many, and its interval.
 
-    >>> print(table({"plain": {"iou": [0.25, 0.75]}, "steered": {"iou": [1.0], "back": [0.0]}}))
+    >>> print(table({"plain": {"iou": [0.25, 0.75]}, "steered": {"iou": [0.5], "back": [0.0]}}))
     | | iou | back |
     | --- | --- | --- |
-    | plain | 0.500 (2) | |
-    | steered | 1.000 (1) | 0.000 (1) |
+    | plain | 0.500 (2: 0.010 to 0.990) | |
+    | steered | 0.500 (1) | 0.000 (1: 0.000 to 0.793) |
     """
     names = list(dict.fromkeys(name for figures in arms.values() for name in figures))
     lines = [f"| | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
@@ -76,7 +85,27 @@ def table(arms: dict[str, dict[str, list[float]]]) -> str:
 
 
 def _cell(values: list[float] | None) -> str:
-    return f" {np.mean(values):.3f} ({len(values)}) |" if values else " |"
+    if not values:
+        return " |"
+    around = " to ".join(f"{end:.3f}" for end in interval(values))
+    return f" {np.mean(values):.3f} ({len(values)}{': ' if around else ''}{around}) |"
+
+
+def interval(values: Sequence[float]) -> tuple[float, ...]:
+    """Where the true mean lies, 95 %: Wilson's interval for shares, the normal one for numbers; none for one number.
+
+    >>> [round(end, 3) for end in interval([1.0] * 9 + [0.0])]
+    [0.596, 0.982]
+    """
+    number, mean = len(values), float(np.mean(values))
+    if set(values) <= {0.0, 1.0}:
+        z = 1.96**2
+        centre, half = mean + z / 2 / number, 1.96 * math.sqrt(mean * (1 - mean) / number + z / 4 / number**2)
+        return (centre - half) / (1 + z / number), (centre + half) / (1 + z / number)
+    if number < 2:
+        return ()
+    half = 1.96 * float(np.std(values, ddof=1)) / math.sqrt(number)
+    return mean - half, mean + half
 
 
 def shared_arguments(reader: argparse.ArgumentParser, pictures: int) -> None:

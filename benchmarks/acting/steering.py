@@ -1,31 +1,40 @@
-"""The parts of `bench steering`: each takes the number of a case, and gives its arms with their figures."""
+"""The parts of `bench steering`: each takes the numbers of cases, and gives for each its arms with their figures."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from pack.benchmarks.acting.cases import Figures, Result
+from pack.benchmarks.acting.crowd import Pose
+from pack.benchmarks.acting.looks import looks_of
 from pack.benchmarks.acting.studio import Studio, box_of, overlap, phrase, present
-from pack.demo.judge.checker import find_things, judge
+from pack.demo.judge.checker import Found, find_things, judge
 from pack.demo.layouts import random_layout
 from pack.demo.measure import SIDE
 from pack.host.acting.region import GatingRegion, gated, region_mask, with_region
 from pack.host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of
-from pack.scenescope.attention.act.region import RegionTrack
+from pack.scenescope.attention.act.region import RegionTrack, WordRegion
 from pack.scenescope.attention.act.steer import Steering
+from pack.scenescope.attention.record.recording import Recording
 from pack.scenescope.dims import Grid
 from pack.scenescope.world.scene import Layout, caption, draw, full_caption, noun_phrase
 
 SEED = 160_000
 """Of layouts and noise: used for nothing else."""
 PLACED, WHOLE = Odds(), Odds(end=1.0)
+OTHER_NOISE = 1000
+"""What is added to a case's noise for another seed."""
+SEEDS = 4
+"""Pictures of a case whose conditionings are gated: a region is one batch's, so they have one prompt."""
+LOOKS = "looks"
+"""The arm whose figures are what the Prompt Doctor sees, a value for each thing."""
 
 
 def layout_of(part: int, count: int, index: int) -> Layout:
@@ -33,86 +42,105 @@ def layout_of(part: int, count: int, index: int) -> Layout:
     return random_layout(np.random.default_rng([SEED + part, count, index]), count=count, held_out=True)
 
 
-def placing(studio: Studio, index: int, *, count: int, where: str) -> Result:
-    """Things into their drawn masks, into boxes around them, or into mirrored masks."""
-    layout = layout_of(0, count, index)
-    prompt, seed, masks = full_caption(layout), SEED + index, draw(layout, height=SIDE, width=SIDE).masks
-    words = "\n".join(phrase(thing) for thing in layout.things)
-    wanted = np.ascontiguousarray(masks[:, :, ::-1]) if where == "mirrored masks" else masks
-    places = places_of(words, list(torch.from_numpy(wanted)), None)
-    if where == "boxes":
-        boxes = [box_of(mask) for mask in masks]
-        wanted, places = np.zeros_like(masks), places_of(words, [], boxes)
-        for area, box in zip(wanted, boxes, strict=True):
-            area[box["y"] : box["y"] + box["height"], box["x"] : box["x"] + box["width"]] = 1
-
-    def arm(steerings: tuple[Steering, ...]) -> Figures:
-        picture = studio.picture(steered(studio.model, steerings), prompt, seed)
-        things, verdict = find_things(picture), judge(picture, layout)
-        ious = [overlap(things, thing, mask) for thing, mask in zip(layout.things, wanted, strict=True)]
-        return {"IoU": float(np.mean(ious)), "follows": verdict.follows, "finds": verdict.finds}
-
-    name = f"{count} things, {where}"
-    arms = {"unsteered": (), "steered": steerings_of(words, places, PLACED)}
-    if where == "masks":
-        arms["steered and held together by 1"] = steerings_of(words, places, replace(PLACED, together=1.0))
-    return [(f"{name}: {told}", arm(steerings)) for told, steerings in arms.items()]
+def lines_of(layout: Layout) -> str:
+    """The things' phrases, one a line."""
+    return "\n".join(phrase(thing) for thing in layout.things)
 
 
-def switching_off(studio: Studio, index: int) -> Result:
-    """The first of two things that are there switched off."""
-    layout = layout_of(1, 2, index)
-    prompt, seed = full_caption(layout), SEED + 1000 + index
-    before = find_things(studio.picture(studio.model, prompt, seed))
-    if not all(present(before, thing) for thing in layout.things):
-        return []
-    result: Result = []
-    for name, odds in (("first half", PLACED), ("all steps", WHOLE)):
-        act = steerings_of(phrase(layout.things[0]), (), replace(odds, strength=-12.0))
-        after = find_things(studio.picture(steered(studio.model, act), prompt, seed))
-        gone, kept = not present(after, layout.things[0]), present(after, layout.things[1])
-        result.append((f"off at -12, {name}", {"gone": gone, "other kept": kept}))
-    return result
+Arm = tuple[str, tuple[Steering, ...], np.ndarray]
+"""A name, what acts, and where things shall be: (thing height width)."""
 
 
-def bringing_back(studio: Studio, index: int) -> Result:
-    """What is missing lifted, lifted with the others held, or drawn again from another seed."""
-    layout = layout_of(2, 3, index)
-    prompt, seed = full_caption(layout), SEED + 2000 + index
-    picture, recording = studio.recorded(prompt, seed)
-    before = find_things(picture)
-    missing = [thing for thing in layout.things if not present(before, thing)]
-    if not missing or len(missing) == len(layout.things):
-        return []
-    words = "\n".join(phrase(thing) for thing in missing)
-    arms: dict[str, Callable[[], tuple[Any, int]]] = {
-        "lifted by 2": lambda: (steered(studio.model, steerings_of(words, (), WHOLE)), seed),
-        "others kept, first half": lambda: (steered(studio.model, keeping_others(recording, words, PLACED)), seed),
-        "others kept, all steps": lambda: (steered(studio.model, keeping_others(recording, words, WHOLE)), seed),
-        "another seed": lambda: (studio.model, seed + 500_000),
-    }
-    result: Result = []
-    for name, make in arms.items():
-        model, own_seed = make()
-        after = find_things(studio.picture(model, prompt, own_seed))
-        result += [(name, {"back" if t in missing else "kept": present(after, t)}) for t in layout.things]
-    return result
+def placements(layout: Layout, *, all_kinds: bool) -> list[Arm]:
+    """Things into their drawn masks; with `all_kinds` also mirrored, into boxes, and held together."""
+    masks, words = draw(layout, height=SIDE, width=SIDE).masks, lines_of(layout)
+
+    def arm(name: str, wanted: np.ndarray, odds: Odds = PLACED) -> Arm:
+        return name, steerings_of(words, places_of(words, list(torch.from_numpy(wanted)), None), odds), wanted
+
+    if not all_kinds:
+        return [arm("masks", masks)]
+    boxes, boxed = [box_of(mask) for mask in masks], np.zeros_like(masks)
+    for area, box in zip(boxed, boxes, strict=True):
+        area[box["y"] : box["y"] + box["height"], box["x"] : box["x"] + box["width"]] = 1
+    return [
+        arm("masks", masks),
+        arm("mirrored masks", np.ascontiguousarray(masks[:, :, ::-1])),
+        ("boxes", steerings_of(words, places_of(words, [], boxes), PLACED), boxed),
+    ]
 
 
-def following(studio: Studio, index: int) -> Result:
-    """How well the live region of a noun fits the finished thing, at a quarter, half and the end of the run."""
-    layout = layout_of(3, 2, index)
+def placed(name: str, picture: np.ndarray, layout: Layout, wanted: np.ndarray) -> tuple[str, Figures]:
+    """How well a picture (height width 3) shows a layout's things where they shall be."""
+    things, verdict = find_things(picture), judge(picture, layout)
+    ious = [overlap(things, thing, mask) for thing, mask in zip(layout.things, wanted, strict=True)]
+    return name, {"IoU": float(np.mean(ious)), "follows": verdict.follows, "finds": verdict.finds}
+
+
+def unsteered(studio: Studio, layouts: Sequence[Layout], indices: Sequence[int], acts: Any = None) -> list[Any]:
+    """Pictures and recordings without steering."""
+    acts = acts or [()] * len(layouts)
+    poses = [Pose(full_caption(layout), at, tuple(own)) for layout, at, own in zip(layouts, indices, acts, strict=True)]
+    return studio.recorded(poses, SEED)
+
+
+def looks(picture: np.ndarray, recording: Recording, layout: Layout) -> Result:
+    """What the Prompt Doctor sees of each thing."""
+    return [(LOOKS, asdict(look)) for look in looks_of(picture, recording, layout)]
+
+
+def two_things(studio: Studio, indices: Sequence[int]) -> list[Result]:
+    """Two things: put into places, the first switched off, their live regions, and the Prompt Doctor's numbers."""
+    layouts = [layout_of(0, 2, index) for index in indices]
+    tracks = [[RegionTrack() for _ in layout.things] for layout in layouts]
+    followed = [followers(layout, own) for layout, own in zip(layouts, tracks, strict=True)]
+    plain = unsteered(studio, layouts, indices, followed)
+    results: list[Result] = []
+    poses: list[Pose] = []
+    then: list[tuple[int, Callable[[np.ndarray], Result]]] = []
+    for at, (layout, index, (picture, recording)) in enumerate(zip(layouts, indices, plain, strict=True)):
+        found = find_things(picture)
+        results.append([*looks(picture, recording, layout), *regions_of(layout, tracks[at], found)])
+        for name, acts, wanted in placements(layout, all_kinds=True):
+            results[at].append(placed(f"{name}, unsteered", picture, layout, wanted))
+            poses.append(Pose(full_caption(layout), index, acts))
+            then.append((at, partial(_placed_alone, name, layout, wanted)))
+        if all(present(found, thing) for thing in layout.things):
+            off = steerings_of(phrase(layout.things[0]), (), replace(WHOLE, strength=-12.0))
+            poses.append(Pose(full_caption(layout), index, off))
+            then.append((at, partial(_switched_off, layout)))
+    for (at, measure), picture in zip(then, studio.crowd(poses, SEED), strict=True):
+        results[at] += measure(picture)
+    return results
+
+
+def _placed_alone(name: str, layout: Layout, wanted: np.ndarray, picture: np.ndarray) -> Result:
+    return [placed(name, picture, layout, wanted)]
+
+
+def _switched_off(layout: Layout, picture: np.ndarray) -> Result:
+    after = find_things(picture)
+    gone, kept = not present(after, layout.things[0]), present(after, layout.things[1])
+    return [("off at -12, all steps", {"gone": gone, "other kept": kept})]
+
+
+def followers(layout: Layout, tracks: Sequence[RegionTrack]) -> list[WordRegion]:
+    """The live regions of two nouns that differ."""
     names = [thing.shape for thing in layout.things]
     if len(set(names)) < len(names):
         return []
-    model, tracks = studio.model, [RegionTrack() for _ in names]
-    for name, rival, track in zip(names, reversed(names), tracks, strict=True):
-        model = with_region(model, GatingRegion(name, track, rival, cut=0.6, start=0.0), None)
-    things = find_things(studio.picture(model, full_caption(layout), SEED + 3000 + index))
+    return [
+        WordRegion(name, track, rival, cut=0.6, start=0.0)
+        for name, rival, track in zip(names, reversed(names), tracks, strict=True)
+    ]
+
+
+def regions_of(layout: Layout, tracks: Sequence[RegionTrack], things: Sequence[Found]) -> Result:
+    """How well the live region of a noun fits the finished thing, at a quarter, half and the end of the run."""
     result: Result = []
     for thing, track in zip(layout.things, tracks, strict=True):
         found = [each.mask for each in things if (each.shape, each.colour) == (thing.shape, thing.colour)]
-        if len(found) == 1:
+        if len(found) == 1 and track.steps:
             ious = {}
             for name, step in (("a quarter", 4), ("half", 9), ("the end", 19)):
                 region = region_mask(track, Grid(SIDE, SIDE), step)[0].numpy() > 0.5
@@ -121,8 +149,51 @@ def following(studio: Studio, index: int) -> Result:
     return result
 
 
-def gating(studio: Studio, index: int) -> Result:
+def three_things(studio: Studio, indices: Sequence[int]) -> list[Result]:
+    """Three things: put into their masks; what is missing lifted, given a place, or drawn again from another seed."""
+    layouts = [layout_of(2, 3, index) for index in indices]
+    plain = unsteered(studio, layouts, indices)
+    results: list[Result] = []
+    poses: list[Pose] = []
+    then: list[tuple[int, Callable[[np.ndarray], Result]]] = []
+    for at, (layout, index, (picture, recording)) in enumerate(zip(layouts, indices, plain, strict=True)):
+        ((_, acts, wanted),) = placements(layout, all_kinds=False)
+        results.append([*looks(picture, recording, layout), placed("masks, unsteered", picture, layout, wanted)])
+        poses.append(Pose(full_caption(layout), index, acts))
+        then.append((at, partial(_placed_alone, "masks", layout, wanted)))
+        found = find_things(picture)
+        missing = [thing for thing in layout.things if not present(found, thing)]
+        if missing and len(missing) < len(layout.things):
+            for name, pose in repairs(layout, index, recording, "\n".join(phrase(thing) for thing in missing)):
+                poses.append(pose)
+                then.append((at, partial(_repaired, name, layout, missing)))
+    for (at, measure), picture in zip(then, studio.crowd(poses, SEED), strict=True):
+        results[at] += measure(picture)
+    return results
+
+
+def repairs(layout: Layout, index: int, recording: Recording, words: str) -> list[tuple[str, Pose]]:
+    """The ways to bring words back."""
+    prompt = full_caption(layout)
+    return [
+        ("lifted by 2", Pose(prompt, index, steerings_of(words, (), WHOLE))),
+        ("others kept, first half", Pose(prompt, index, keeping_others(recording, words, PLACED))),
+        ("others kept, all steps", Pose(prompt, index, keeping_others(recording, words, WHOLE))),
+        ("another seed", Pose(prompt, index + OTHER_NOISE)),
+    ]
+
+
+def _repaired(name: str, layout: Layout, missing: Sequence[Any], picture: np.ndarray) -> Result:
+    after = find_things(picture)
+    return [(name, {"back" if thing in missing else "kept": present(after, thing)}) for thing in layout.things]
+
+
+def gating(studio: Studio, indices: Sequence[int]) -> list[Result]:
     """A colour for one of two things by its region; the base prompt leaves that colour out."""
+    return [_gated(studio, index) for index in indices]
+
+
+def _gated(studio: Studio, index: int) -> Result:
     layout = layout_of(4, 2, index)
     first, second = layout.things
     if first.shape == second.shape:
@@ -141,9 +212,9 @@ def gating(studio: Studio, index: int) -> Result:
         ("colour by region, one pass", models[1], gated(base, inside, tracks[1], 1.0)),
         ("colour in the prompt", studio.model, studio.encode(full_caption(layout))),
     ):
-        picture = studio.sampled(own, prompt, SEED + 4000 + index)
-        there, verdict = present(find_things(picture), first), judge(picture, layout)
-        result.append((name, {"in its colour": there, "finds": verdict.finds, "follows": verdict.follows}))
+        for picture in studio.sampled(own, prompt, SEED + 4000 + index, SEEDS):
+            there, verdict = present(find_things(picture), first), judge(picture, layout)
+            result.append((name, {"in its colour": there, "finds": verdict.finds, "follows": verdict.follows}))
     return result
 
 
@@ -152,11 +223,15 @@ def without_colour(thing: Any) -> str:
     return noun_phrase([word for word in thing.words() if word != thing.colour])
 
 
-def binding(studio: Studio, index: int, *, count: int) -> Result:
+def binding(studio: Studio, indices: Sequence[int], *, count: int) -> list[Result]:
     """Each thing's colour by its own region, with and without the colours in the base prompt; and by the prompt alone.
 
     Bound right: of the shapes that came out, those in their colour.
     """
+    return [_bound(studio, index, count) for index in indices]
+
+
+def _bound(studio: Studio, index: int, count: int) -> Result:
     layout = layout_of(5, count, index)
     if len({thing.shape for thing in layout.things}) < count:
         return []
@@ -174,20 +249,31 @@ def binding(studio: Studio, index: int, *, count: int) -> Result:
             model = with_region(model, GatingRegion(thing.shape, track, rivals), None)
             alone = studio.encode(caption([noun_phrase(thing.words())], layout.background))
             positive = gated(positive, alone, track, 1.0)
-        found = find_things(studio.sampled(model, positive, SEED + 5000 + index))
-        for thing in layout.things:
-            shaped = [each for each in found if each.shape == thing.shape]
-            figures: Figures = {"shape there": bool(shaped)}
-            if shaped:
-                figures["bound right"] = any(each.colour == thing.colour for each in shaped)
-            result.append((f"{count} things, {name}", figures))
+        for picture in studio.sampled(model, positive, SEED + 5000 + index, SEEDS):
+            result += bound_right(f"{count} things, {name}", layout, find_things(picture))
     return result
 
 
-def timing(studio: Studio, index: int) -> Result:
+def bound_right(name: str, layout: Layout, found: Sequence[Found]) -> Result:
+    """Of each thing whether its shape came out, and if so whether in its colour."""
+    result: Result = []
+    for thing in layout.things:
+        shaped = [each for each in found if each.shape == thing.shape]
+        figures: Figures = {"shape there": bool(shaped)}
+        if shaped:
+            figures["bound right"] = any(each.colour == thing.colour for each in shaped)
+        result.append((name, figures))
+    return result
+
+
+def timing(studio: Studio, indices: Sequence[int]) -> list[Result]:
     """CPU seconds of a picture, steered to the end and plain, in turn."""
+    return [_timed(studio, index) for index in indices]
+
+
+def _timed(studio: Studio, index: int) -> Result:
     layout = layout_of(6, 2, index)
-    prompt, words = full_caption(layout), "\n".join(phrase(thing) for thing in layout.things)
+    prompt, words = full_caption(layout), lines_of(layout)
     masks = draw(layout, height=SIDE, width=SIDE).masks
     act = steerings_of(words, places_of(words, list(torch.from_numpy(masks)), None), WHOLE)
     models = (studio.model, steered(studio.model, act))
@@ -196,22 +282,20 @@ def timing(studio: Studio, index: int) -> Result:
     for turn in range(4):
         for which in (0, 1) if turn % 2 else (1, 0):
             start = time.process_time()
-            studio.latent(models[which], positive, SEED)
+            studio.sampled(models[which], positive, SEED)
             spent[which].append(time.process_time() - start)
     plain, own = (statistics.median(spent[which]) for which in (0, 1))
     return [("demo model, steered in all steps", {"plain, s": plain, "steered, s": own, "ratio": own / plain})]
 
 
-PARTS: dict[str, Callable[[Studio, int], Result]] = {
-    "masks": partial(placing, count=2, where="masks"),
-    "boxes": partial(placing, count=2, where="boxes"),
-    "mirror": partial(placing, count=2, where="mirrored masks"),
-    "three": partial(placing, count=3, where="masks"),
-    "off": switching_off,
-    "back": bringing_back,
-    "region": following,
-    "gate": gating,
-    "bind": partial(binding, count=2),
-    "bind3": partial(binding, count=3),
-    "time": timing,
+Part = Callable[[Studio, Sequence[int]], list[Result]]
+
+PARTS: dict[str, tuple[Part, int, int]] = {
+    "two": (two_things, 1, 8),
+    "three": (three_things, 1, 8),
+    "gate": (gating, SEEDS, 1),
+    "bind": (partial(binding, count=2), SEEDS, 1),
+    "bind3": (partial(binding, count=3), SEEDS, 1),
+    "time": (timing, 10, 1),
 }
+"""Each part, the pictures that one case counts as, and how many cases are done together."""

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pack.benchmarks.acting.crowd import Crowd, Pose, alone
 from pack.demo.judge.checker import Found
 from pack.demo.measure import SETTINGS, SIDE
+from pack.host.acting.run import with_act
 from pack.host.demo import load_demo_model
-from pack.host.prompts.text import trace_words
-from pack.host.recording.sampling import sample
+from pack.host.prompts.text import TOKENS_KEY, trace_words
+from pack.host.recording.sampling import SamplerSettings, sample
 from pack.host.recording.unet import record_attention
 from pack.scenescope.attention.record.recording import Recording
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.world.scene import Thing, noun_phrase
+
+TOGETHER = 16
+"""Pictures in one sampling call."""
+POSITIVE_MAPS = Selection(branches=("positive",))
 
 
 class Studio:
@@ -35,24 +42,57 @@ class Studio:
         """A conditioning that knows its words."""
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt))
 
-    def picture(self, model: Any, prompt: str, seed: int) -> np.ndarray:
-        """(height width 3) float32."""
-        return self.sampled(model, self.encode(prompt), seed)
+    def sampled(self, model: Any, positive: Any, seed: int, pictures: int = 1) -> np.ndarray:
+        """(picture height width 3) float32: as many from different noise."""
+        latent = _sample(model, positive, self.negative, list(range(pictures)), replace(SETTINGS, seed=seed))
+        return self.vae.decode(latent).numpy()
 
-    def sampled(self, model: Any, positive: Any, seed: int) -> np.ndarray:
-        """(height width 3) float32."""
-        return self.vae.decode(self.latent(model, positive, seed))[0].numpy()
+    def crowd(
+        self, poses: Sequence[Pose], seed: int, settings: SamplerSettings = SETTINGS, *, model: Any = None
+    ) -> np.ndarray:
+        """(picture height width 3) float32: a picture for each pose, in as few calls as their number allows.
 
-    def latent(self, model: Any, positive: Any, seed: int) -> torch.Tensor:
-        """(1 channel height width) float32."""
-        blank = {"samples": torch.zeros(1, 4, SIDE // 8, SIDE // 8)}
-        return sample(model, positive, self.negative, blank, replace(SETTINGS, seed=seed))["samples"]
+        Args:
+            poses: prompts, noises and acts.
+            seed: of all noise.
+            settings: of the sampler.
+            model: another one than the studio's.
+        """
+        return np.concatenate(
+            [
+                self._crowd(poses[at : at + TOGETHER], replace(settings, seed=seed), model or self.model)
+                for at in range(0, len(poses), TOGETHER)
+            ]
+        )
 
-    def recorded(self, prompt: str, seed: int) -> tuple[np.ndarray, Recording]:
-        """An unsteered picture and its maps."""
-        watched, runs = record_attention(self.model, Selection(branches=("positive",)))
-        picture = self.picture(watched, prompt, seed)
-        return picture, runs.find(None)[0]
+    def _crowd(self, poses: Sequence[Pose], settings: SamplerSettings, model: Any) -> np.ndarray:
+        encoded = [self.encode(pose.prompt)[0] for pose in poses]
+        if any(pose.acts for pose in poses):
+            tables = [more[TOKENS_KEY] for _, more in encoded]
+            model = with_act(model, Crowd(tables, [pose.acts for pose in poses]))
+        positive = [[torch.cat([tensor for tensor, _ in encoded]), encoded[0][1]]]
+        latent = _sample(model, positive, self.negative, [pose.noise for pose in poses], settings)
+        return self.vae.decode(latent).numpy()
+
+    def recorded(
+        self, poses: Sequence[Pose], seed: int, selection: Selection = POSITIVE_MAPS
+    ) -> list[tuple[np.ndarray, Recording]]:
+        """Pictures (height width 3), each with what was recorded of it."""
+        found = []
+        for at in range(0, len(poses), TOGETHER):
+            own = poses[at : at + TOGETHER]
+            watched, runs = record_attention(self.model, selection)
+            pictures, recording = self._crowd(own, replace(SETTINGS, seed=seed), watched), runs.find(None)[0]
+            for image, pose in enumerate(own):
+                table = self.encode(pose.prompt)[0][1][TOKENS_KEY]
+                found.append((pictures[image], alone(recording, image, table)))
+        return found
+
+
+def _sample(model: Any, positive: Any, negative: Any, noises: list[int], settings: SamplerSettings) -> torch.Tensor:
+    """(picture channel height width); host contract: `batch_index` numbers the noises of one seed."""
+    blank = {"samples": torch.zeros(len(noises), 4, SIDE // 8, SIDE // 8), "batch_index": noises}
+    return sample(model, positive, negative, blank, settings)["samples"]
 
 
 def phrase(thing: Thing) -> str:

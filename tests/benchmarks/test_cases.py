@@ -20,7 +20,8 @@ def test_a_bench_that_was_broken_off_goes_on_with_what_is_missing(tmp_path):
     again = Cases(file)
     assert list(again.missing(["a 0", "a 1", "a 2"])) == ["a 2"]
     assert again.arms(["a 0", "a 1"]) == {"plain": {"IoU": [0.5, 1.0]}}
-    assert "| plain | 0.750 (2) |" in table(again.arms(["a 0"]))
+    assert list(again.batches(["a 3", "a 0", "a 2", "a 4"], 2)) == [["a 3", "a 2"], ["a 4"]]
+    assert "| plain | 0.750 (2: " in table(again.arms(["a 0"]))
 
 
 def test_results_of_another_model_are_kept_apart(tmp_path):
