@@ -53,6 +53,8 @@ from pack.scenescope.world.scene import full_caption  # noqa: E402
 
 SEED, OFF, PART = 81, -12.0, 0.2
 """Seed of the demo's prompts; log-odds at which a word is off; the part of the picture that counts as a map's top."""
+TOGETHER = 6
+"""Pictures in one sampling call."""
 ALL, CONTROL = "all blocks", "control: another noun"
 Row = dict[str, float]
 
@@ -74,18 +76,19 @@ class Subject:
     def _encode(self, prompt: str) -> Any:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt))
 
-    def latent(self, prompt: str, seed: int, *acts: Steering, model: Any = None) -> torch.Tensor:
-        """What the sampler gives (channel height width)."""
-        model = model or self.model
-        for act in acts:
-            model = with_act(model, act)
+    def latents(self, prompt: str, seed: int, act: Steering | None = None, pictures: int = 1) -> torch.Tensor:
+        """What the sampler gives (picture channel height width), of the same noise: an act may differ by its places."""
+        return self._sampled(self.model if act is None else with_act(self.model, act), prompt, seed, pictures)
+
+    def _sampled(self, model: Any, prompt: str, seed: int, pictures: int) -> torch.Tensor:
+        blank = {"samples": self.blank.expand(pictures, -1, -1, -1).clone(), "batch_index": [0] * pictures}
         settings = replace(self.settings, seed=seed)
-        return sample(model, self._encode(prompt), self.negative, self.blank, settings)["samples"][0].float().cpu()
+        return sample(model, self._encode(prompt), self.negative, blank, settings)["samples"].float().cpu()
 
     def recorded(self, prompt: str, seed: int) -> tuple[torch.Tensor, Recording]:
         """The same, and what was recorded."""
         watched, runs = record_attention(self.model, Selection(branches=("positive",)))
-        return self.latent(prompt, seed, model=watched), runs.find(None)[0]
+        return self._sampled(watched, prompt, seed, 1)[0], runs.find(None)[0]
 
 
 def change_of(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -114,21 +117,31 @@ def measure(subject: Subject, prompt: str, seed: int, quick: bool) -> Iterator[t
     if len(things) < 2:
         return
     thing = things[0]
-    change = change_of(picture, subject.latent(prompt, seed, Steering(thing.text, OFF)))
+    change = change_of(picture, subject.latents(prompt, seed, Steering(thing.text, OFF))[0])
     flat = change.flatten()
-    most = set(flat.topk(max(1, round(PART * flat.numel()))).indices.tolist())
-    for name, values in maps_of(recording, things, thing).items():
-        order = values.flatten().argsort(descending=True)
-        row: Row = {"pointing": float(int(order[0]) in most), "covers": covered(flat, order)}
-        if not quick:
-            top = torch.zeros_like(flat)
-            top[order[: max(1, round(PART * flat.numel()))]] = 1
-            top = top.reshape(change.shape)
-            deleted = subject.latent(prompt, seed, Steering(thing.text, OFF, 0.0, Place(top)))
-            inserted = subject.latent(prompt, seed, Steering(thing.text, 0.0, OFF, Place(top)))
-            row["deletion"] = float(change_of(picture, deleted).mean() / change.mean())
-            row["insertion"] = 1 - float(change_of(picture, inserted).mean() / change.mean())
-        yield name, row
+    part = max(1, round(PART * flat.numel()))
+    most = set(flat.topk(part).indices.tolist())
+    maps = maps_of(recording, things, thing)
+    orders = {name: values.flatten().argsort(descending=True) for name, values in maps.items()}
+    rows: dict[str, Row] = {
+        name: {"pointing": float(int(order[0]) in most), "covers": covered(flat, order)}
+        for name, order in orders.items()
+    }
+    if not quick:
+        tops = torch.zeros(len(orders), flat.numel())
+        for top, order in zip(tops, orders.values(), strict=True):
+            top[order[:part]] = 1
+        places = tops.unflatten(1, tuple(change.shape)).split(TOGETHER)
+
+        def with_odds(inside: float, outside: float) -> torch.Tensor:
+            acts = ((Steering(thing.text, inside, outside, Place(place)), len(place)) for place in places)
+            return torch.cat([subject.latents(prompt, seed, act, pictures) for act, pictures in acts])
+
+        deleted, inserted = with_odds(OFF, 0.0), with_odds(0.0, OFF)
+        for row, without, only in zip(rows.values(), deleted, inserted, strict=True):
+            row["deletion"] = float(change_of(picture, without).mean() / change.mean())
+            row["insertion"] = 1 - float(change_of(picture, only).mean() / change.mean())
+    yield from rows.items()
 
 
 def prompts_of(options: argparse.Namespace) -> list[str]:
@@ -180,12 +193,12 @@ def main() -> None:
     names = [f"{seed} {prompt} {' '.join(map(str, how))}" for seed, prompt in enumerate(prompts)]
     subject = None
     with torch.inference_mode():
-        for name in known.missing(names):
+        for name in known.missing([] if options.report else names):
             subject, seed = subject or Subject(load(options.model), options), names.index(name)
             known.add(name, list(measure(subject, prompts[seed], seed, options.quick)))
     rows: dict[str, list[Row]] = defaultdict(list)
     for name in names:
-        for part, row in known.known[name]:
+        for part, row in known.known.get(name, ()):
             rows[part].append(row)
     if not rows:
         raise SystemExit("Causal: no prompt has two things; expected some. Write each as `a red circle and a star`.")

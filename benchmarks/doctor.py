@@ -37,13 +37,13 @@ def main() -> None:
     names = [f"{count} {index}" for count in (2, 3) for index in range(options.pictures)]
     wanted = {count: layouts(options.seed, options.pictures, count) for count in (2, 3)}
     with torch.inference_mode():
-        for batch in cases.batches(names, TOGETHER):
+        for batch in cases.batches([] if options.report else names, TOGETHER):
             studio = studio or Studio(options.model)
             own = [(wanted[int(count)][int(index)], int(index)) for count, index in map(str.split, batch)]
             recorded = studio.recorded([Pose(full_caption(layout), index) for layout, index in own], options.seed)
             for name, (layout, _), (picture, recording) in zip(batch, own, recorded, strict=True):
                 cases.add(name, [asdict(look) for look in looks_of(picture, recording, layout)])
-    looks = [Look(**row) for name in names for row in cases.known[name]]
+    looks = [Look(**row) for name in names for row in cases.known.get(name, ())]
     print(f"{table(looks)}\n\n{leaks(looks)}\n\nKept in {cases.file}")
 
 

@@ -276,7 +276,8 @@ def main() -> None:
     torch.set_num_threads(1)  # where a machine is shared, a second thread waits more than it works
     cases, wanted = cases_of("replay", options), layouts(SEED, options.pictures, 2)
     studio = None
-    lacking = [at for at in range(options.pictures) if any(f"{part} {at}" not in cases for part in options.part)]
+    every = range(0 if options.report else options.pictures)
+    lacking = [at for at in every if any(f"{part} {at}" not in cases for part in options.part)]
     start = time.monotonic()
     with torch.inference_mode():
         for at in range(0, len(lacking), TOGETHER // 2):
@@ -286,7 +287,8 @@ def main() -> None:
             print(f"replay: {done}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     for part in options.part:
         names = [f"{part} {index}" for index in range(options.pictures)]
-        print(f"\n{part}, {options.pictures} prompts\n\n{table(cases.arms(names))}")
+        done = sum(name in cases for name in names)
+        print(f"\n{part}, {done} prompts\n\n{table(cases.arms(names))}")
     print(f"\nKept in {cases.file}")
 
 

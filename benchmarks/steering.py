@@ -39,7 +39,7 @@ def main() -> None:
     names = {part: [f"{part} {at}" for at in range(-(-options.pictures // PARTS[part][1]))] for part in options.part}
     studio = None
     with torch.inference_mode():
-        for part, own in names.items():
+        for part, own in names.items() if not options.report else ():
             measure, _, together = PARTS[part]
             for batch in cases.batches(own, together):
                 studio = studio or Studio(options.model)
@@ -48,7 +48,8 @@ def main() -> None:
     for part, own in names.items():
         arms = cases.arms(own)
         seen = arms.pop(LOOKS, {})
-        print(f"\n{part}, {options.pictures} pictures\n\n{table(arms)}")
+        done = sum(name in cases for name in own)
+        print(f"\n{part}, {done * PARTS[part][1]} pictures of {done} prompts\n\n{table(arms)}")
         if seen:
             print(f"\nPrompt Doctor\n\n{looks_table(looks_from(seen))}")
     print(f"\nKept in {cases.file}")

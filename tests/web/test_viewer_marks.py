@@ -24,7 +24,9 @@ def run_with_all() -> Recording:
     """Two pictures: in the first the star is beaten everywhere, in the second both things have a place of their own."""
     left, right = disc(8, 6), disc(8, 18)
     words = {"circle": left, "red": left, "star": even(), "green": even()}
-    first, second = (drawn("a red circle and a green star", words | more) for more in ({}, {"star": right, "green": right}))
+    first, second = (
+        drawn("a red circle and a green star", words | more) for more in ({}, {"star": right, "green": right})
+    )
     both = [
         replace(one, maps=torch.cat([one.maps, other.maps])) for one, other in zip(first.maps, second.maps, strict=True)
     ]
