@@ -79,7 +79,8 @@ class ReplayAttention(io.ComfyNode):
             free=free,
             free_words=choices.get("free_words", ""),
         )
-        return io.NodeOutput(with_act(model, Replay(attention_maps, playing), cls.hidden.unique_id))
+        replay = Replay(attention_maps, playing)
+        return io.NodeOutput(with_act(model, replay, cls.hidden.unique_id, "Replay Attention"))
 
 
 def _matching_inputs() -> list[io.Input]:

@@ -196,7 +196,7 @@ def _masked(item: dict[str, Any], region: torch.Tensor, gates: Sequence[Gate]) -
 
 def with_region(model: ModelPatcher, region: GatingRegion, node: str | None, inpaint: Inpaint = "off") -> ModelPatcher:
     """A clone of the model that follows a word's region; with `inpaint` its noise mask is limited to one side of it."""
-    clone = with_act(model, region, node)
+    clone = with_act(model, region, node, "Word Region")
     if inpaint != "off":
         earlier = clone.model_options.get("denoise_mask_function")
         clone.set_model_denoise_mask_function(_limited(region.track, inpaint, earlier))

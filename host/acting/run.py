@@ -40,14 +40,21 @@ class Gating(Protocol):
         """The host's lists for this evaluation; copies of what is changed. `entries`: how a call names its rows."""
 
 
-def with_act(model: ModelPatcher, instruction: Instruction, node: str | None = None) -> ModelPatcher:
+def with_act(
+    model: ModelPatcher, instruction: Instruction, node: str | None = None, who: str = "Steer Words"
+) -> ModelPatcher:
     """Make a clone of the model whose sampling runs carry out one instruction more; the model given is not changed.
 
     Args:
         model: the host's MODEL, with any patches, perhaps with instructions already; they all act.
         instruction: what to do.
         node: id of the node that shows what was done; None for no node.
+        who: its name, which begins an error message.
+
+    Raises:
+        HostError: the model has no transformer blocks of SD1.5, SD2 or SDXL.
     """
+    find_layers(model.model.diffusion_model, who=who)  # or the sampler would say it, and not the node
     clone = model.clone()
     clone.set_attachments(KEY, (*(model.get_attachment(KEY) or ()), (instruction, node)))
     if KEY not in clone.wrappers.get(WrappersMP.OUTER_SAMPLE, {}):

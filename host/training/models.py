@@ -121,7 +121,6 @@ def check_trainable(model: Any, clip: Any) -> None:
             would not have, or CLIP is of another family.
     """
     refuse_what_cannot_be_learned_from(model, clip)
-    refuse_other_sampling(model)
     family, config = type(model.model).__name__, model.model.model_config.unet_config
     if (
         config.get("in_channels") != 4
@@ -132,6 +131,7 @@ def check_trainable(model: Any, clip: Any) -> None:
             f"Train Concepts: this model is of the family {family}, {_why_not(config)}. Training is for SD1.5, which "
             "has 4 channels and reads the prompt alone. Load an SD1.5 checkpoint that isn't made for inpainting."
         )
+    refuse_other_sampling(model)
     width = encoder_of(clip.cond_stage_model).transformer.get_input_embeddings().weight.shape[-1]
     if config.get("context_dim") != width:
         raise HostError(

@@ -44,7 +44,7 @@ from pack.tests.host.acting.test_steering import (
 )
 from pack.tests.host.recording.test_ask import lora
 from pack.tests.support.host.layouts import SD15, build
-from pack.tests.support.host.runs import Run, conditioning, sample
+from pack.tests.support.host.runs import Run, conditioning
 
 
 def before_and_after(model: Any, settings: Run | None = None, **more: Any) -> tuple[Recording, Recording]:
@@ -273,8 +273,8 @@ def test_another_kind_of_model_is_refused_by_the_name_of_what_was_asked() -> Non
     model, other = build(SD15), torch.nn.Sequential(torch.nn.Linear(2, 2))
     other.dtype = torch.float32  # the host asks every network for it
     model.model.diffusion_model = other
-    with pytest.raises(HostError, match=r"^Steering: this model \(Sequential\) has no transformer blocks"):
-        sample(with_act(model, PLACED), prompt(), conditioning(seed=2))
+    with pytest.raises(HostError, match=r"^Steer Words: this model \(Sequential\) has no transformer blocks"):
+        with_act(model, PLACED)
 
 
 @pytest.mark.parametrize("order", ["recorder first", "act first"])
