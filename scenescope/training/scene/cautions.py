@@ -225,7 +225,8 @@ def _of_ground(scene: Scene, background: Concept | None) -> list[SceneCaution]:
     found = []
     for concept, masks in enumerate(scene.masks.movedim(1, 0)):  # (image height width)
         edges = torch.cat([masks[:, 0], masks[:, -1], masks[:, 1:-1, 0], masks[:, 1:-1, -1]], dim=1)
-        framed, image = (edges > 0.5).float().mean(dim=1).max(dim=0)
+        peak = masks.flatten(1).amax(dim=1, keepdim=True)  # soft masks are inside out too
+        framed, image = (edges > peak / 2).float().mean(dim=1).max(dim=0)
         if framed >= FRAMED and scene.concepts[concept] != background:
             name, share = scene.concepts[concept].handle, float(masks[image].mean())
             which = f"picture {int(image) + 1}" if len(masks) > 1 else "the picture"

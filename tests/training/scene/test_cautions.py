@@ -12,8 +12,8 @@ from pack.scenescope.training.scene.scene import Concept, build_scene
 
 
 def test_a_mask_of_the_ground_is_doubted():
-    """Oracle: by hand: a thing, the same inside out, a white mask, and a bust inside out, which stands on an edge; the
-    background of the complement is none.
+    """Oracle: by hand: a thing, the same inside out, a white mask, a bust inside out, which stands on an edge, and soft
+    ones; the background of the complement is none.
     """
     picture, thing = torch.zeros(1, 256, 256, 3), torch.zeros(1, 256, 256)
     thing[:, 80:176, 80:176] = 1
@@ -22,6 +22,7 @@ def test_a_mask_of_the_ground_is_doubted():
     inside_out = ["inside out"]
     for mask, doubted in (
         (thing, []), (1 - thing, inside_out), (torch.ones_like(thing), inside_out), (bust, []), (1 - bust, inside_out),
+        (0.6 * thing, []), (0.45 * (1 - thing), inside_out), (torch.full_like(thing, 0.3), inside_out),
     ):  # fmt: skip
         scene = build_scene(picture, [mask], [Concept("<cup>")])
         assert [caution.kind for caution in cautions(scene)] == doubted
