@@ -20,7 +20,8 @@ use_comfyui(COMFYUI)
 torch.set_num_threads(1)  # the models of this tier are small: a second thread costs more than it gives
 
 import folder_paths  # noqa: E402
-from pack.tests.support.host import layouts  # noqa: E402
+from pack.host.demo import load_demo_model  # noqa: E402
+from pack.tests.support.host import encoders, layouts  # noqa: E402
 from pack.tests.support.host.checkpoint import checkpoint  # noqa: E402
 
 
@@ -76,6 +77,25 @@ def sd2(small_models: dict[str, Any]) -> Any:
 def sdxl(small_models: dict[str, Any]) -> Any:
     """A small SDXL-layout MODEL: two and three transformers to a block, a label embedding."""
     return small_models["sdxl"].clone()
+
+
+@pytest.fixture(scope="module")
+def demo() -> tuple[Any, Any, Any]:
+    """MODEL, CLIP and VAE of the demo model, loaded once for each file."""
+    with torch.inference_mode():
+        return load_demo_model()
+
+
+@pytest.fixture(scope="module")
+def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of embedding files."""
+    return encoders.write_embeddings(tmp_path_factory.mktemp("embeddings"))
+
+
+@pytest.fixture(scope="module")
+def clip(embeddings: Path) -> Any:
+    """A small CLIP of SD1.5 with the host's vocabulary; never changed by the tests."""
+    return encoders.sd15(embeddings)
 
 
 @pytest.fixture(scope="session")

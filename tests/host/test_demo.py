@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import comfy.lora
@@ -35,13 +34,6 @@ from ..support.host.runs import Run, sample
 PICTURES = 12
 """For the slow figures; the card's are of more."""
 FIGURES = json.loads((ROOT / "demo" / "figures.json").read_text("utf-8"))
-
-
-@pytest.fixture(scope="module")
-def demo() -> Iterator[tuple[Any, Any, Any]]:
-    """MODEL, CLIP and VAE, loaded once for this file."""
-    with torch.inference_mode():
-        yield load_demo_model()
 
 
 def encode(clip: Any, prompt: str) -> Any:

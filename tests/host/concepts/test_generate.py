@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 from pack.host.concepts import generate as generating
 from pack.host.concepts.apply import apply_concepts
 from pack.host.concepts.generate import Request, empty_latent, generate
-from pack.host.demo import load_demo_model
 from pack.host.prompts.words import words_asked
 from pack.host.recording.sampling import SamplerSettings
 from pack.nodes.generate import GenerateFromTokens, doubts_of
@@ -36,13 +34,6 @@ REQUEST = Request(
     latent={},
     selection=Selection(branches=("positive",)),
 )
-
-
-@pytest.fixture(scope="module")
-def demo() -> Iterator[tuple[Any, Any, Any]]:
-    """MODEL, CLIP and VAE of the demo model."""
-    with torch.inference_mode():
-        yield load_demo_model()
 
 
 def made(demo: tuple[Any, Any, Any], **changes: Any) -> Any:

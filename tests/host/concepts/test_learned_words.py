@@ -32,12 +32,6 @@ def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def clip(embeddings: Path) -> Any:
-    """A small CLIP of SD1.5 with the host's vocabulary; never changed by the tests."""
-    return encoders.sd15(embeddings)
-
-
-@pytest.fixture(scope="module")
 def learned(clip: Any) -> Any:
     """The same CLIP with two handles."""
     return learn_words(clip, EMBEDDINGS)

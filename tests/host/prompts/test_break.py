@@ -18,12 +18,6 @@ ROWS = {f"<asset{i}>": torch.full((encoders.WIDTH,), i + 0.5) for i in range(2)}
 
 
 @pytest.fixture(scope="module")
-def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of embedding files."""
-    return encoders.write_embeddings(tmp_path_factory.mktemp("embeddings"))
-
-
-@pytest.fixture(scope="module")
 def clip(embeddings: Path) -> Any:
     """A small traced CLIP of SD1.5 with two handles."""
     return trace_words(learn_words(encoders.sd15(embeddings), ROWS))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,18 +35,6 @@ WRITINGS = [
     "blue {} sky",
     "{}\n",
 ]
-
-
-@pytest.fixture(scope="module")
-def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of embedding files."""
-    return encoders.write_embeddings(tmp_path_factory.mktemp("embeddings"))
-
-
-@pytest.fixture(scope="module")
-def clip(embeddings: Path) -> Any:
-    """A small CLIP of SD1.5 with the host's vocabulary; never changed by the tests."""
-    return encoders.sd15(embeddings)
 
 
 def ids(clip: Any, prompt: str) -> list[Any]:

@@ -20,18 +20,6 @@ import nodes as host_nodes
 
 
 @pytest.fixture(scope="module")
-def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of embedding files."""
-    return encoders.write_embeddings(tmp_path_factory.mktemp("embeddings"))
-
-
-@pytest.fixture(scope="module")
-def clip(embeddings: Path) -> Any:
-    """A small CLIP of SD1.5 with the host's vocabulary; never changed by the tests."""
-    return encoders.sd15(embeddings)
-
-
-@pytest.fixture(scope="module")
 def clip_xl(embeddings: Path) -> Any:
     """A small CLIP of SDXL."""
     return encoders.sdxl(embeddings)

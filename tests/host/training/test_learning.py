@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from pack.benchmarks.lab.trial import learn, scene_of
 from pack.benchmarks.lab.variants import Length, settings_of
-from pack.host.demo import load_demo_model
 from pack.host.training.models import training_ports
 from pack.scenescope.training.run.trainer import StepReport, train
 from pack.scenescope.training.settings import full_settings
@@ -18,13 +15,6 @@ from pack.tests.support.host.learning import small_scene
 from torch import Tensor
 
 LENGTH = Length(50, 50)
-
-
-@pytest.fixture(scope="module")
-def demo() -> Any:
-    """MODEL, CLIP and VAE, loaded once for this file."""
-    with torch.inference_mode():
-        return load_demo_model()
 
 
 @pytest.mark.parametrize(

@@ -11,35 +11,16 @@ import comfy.sd
 import pytest
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
-from pack.host.demo import load_demo_model
 from pack.host.training.models import base_name, training_ports
 from pack.scenescope.errors import HostError
 from pack.scenescope.training.run.trainer import train
 from pack.scenescope.training.settings import full_settings, lora_settings
-from pack.tests.support.host.learning import SHORT, bits_of, hosts_noise, small_scene
-
-
-@pytest.fixture(scope="module")
-def demo() -> Any:
-    """MODEL, CLIP and VAE, loaded once for this file."""
-    with torch.inference_mode():
-        return load_demo_model()
+from pack.tests.support.host.learning import SHORT, bits_of, hosts_noise, lora_of, small_scene
 
 
 def with_lora(model: Any, clip: Any, strength: float = 1.0) -> tuple[Any, Any]:
     """MODEL and CLIP with a LoRA on one layer of each, through the stock loader."""
-    generator, lora = torch.Generator().manual_seed(0), {}
-    keys = comfy.lora.model_lora_keys_unet(model.model, {})
-    keys = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, keys)
-    weights = {**model.model.state_dict(), **clip.cond_stage_model.state_dict()}
-    for name in (
-        "lora_unet_up_blocks_3_attentions_2_transformer_blocks_0_attn2_to_k",
-        "lora_te_text_model_encoder_layers_0_self_attn_v_proj",
-    ):
-        tall, wide = weights[keys[name]].shape
-        lora[f"{name}.lora_up.weight"] = 0.3 * torch.randn(tall, 2, generator=generator)
-        lora[f"{name}.lora_down.weight"] = 0.3 * torch.randn(2, wide, generator=generator)
-    return comfy.sd.load_lora_for_models(model, clip, lora, strength, strength)
+    return comfy.sd.load_lora_for_models(model, clip, lora_of(model, clip), strength, strength)
 
 
 @pytest.mark.parametrize("patched", [False, True], ids=["plain", "lora"])

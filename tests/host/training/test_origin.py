@@ -27,30 +27,23 @@ from comfy_extras.nodes_model_advanced import (
 )
 from pack.host.acting.steer import Odds, steered, steerings_of
 from pack.host.concepts.apply import apply_concepts
-from pack.host.demo import load_demo_model
 from pack.host.recording.unet import record_attention
 from pack.host.training.models import base_name, check_trainable, training_ports
 from pack.host.training.origin import left_out
 from pack.host.training.plan import Plan
-from pack.host.training.run import automatic_name, train_concepts
+from pack.host.training.run import TrainingResult, automatic_name, train_concepts
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.errors import HostError, InputError
 from pack.scenescope.training.scene.scene import Concept, Scene
 from pack.tests.support.host.learned import made_up
-from pack.tests.support.host.learning import SHORT, hosts_noise, small_scene
+from pack.tests.support.host.learning import SHORT, hosts_noise, lora_of, small_scene
 from pack.tests.support.host.listening import Listening
 from pack.tests.support.toy_runs import bits
 from server import PromptServer
 
 QUICK = Plan(sample_count=0, save_every=100)
+MINE = replace(QUICK, run_name="mine")
 Parts = tuple[Any, Any, Any]
-
-
-@pytest.fixture(scope="module")
-def demo() -> Any:
-    """MODEL, CLIP and VAE, loaded once for this file."""
-    with torch.inference_mode():
-        return load_demo_model()
 
 
 @pytest.fixture(autouse=True)
@@ -60,22 +53,6 @@ def output(tmp_path: Path) -> Iterator[Path]:
     folder_paths.set_output_directory(str(tmp_path))
     yield tmp_path
     folder_paths.set_output_directory(before)
-
-
-def lora_of(model: Any, clip: Any, scale: float = 0.3) -> dict[str, torch.Tensor]:
-    """A LoRA file's content: one layer of the U-Net, one of the text encoder."""
-    generator, lora = torch.Generator().manual_seed(0), {}
-    keys = comfy.lora.model_lora_keys_unet(model.model, {})
-    keys = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, keys)
-    weights = {**model.model.state_dict(), **clip.cond_stage_model.state_dict()}
-    for name in (
-        "lora_unet_up_blocks_3_attentions_2_transformer_blocks_0_attn2_to_k",
-        "lora_te_text_model_encoder_layers_0_self_attn_v_proj",
-    ):
-        tall, wide = weights[keys[name]].shape
-        lora[f"{name}.lora_up.weight"] = scale * torch.randn(tall, 2, generator=generator)
-        lora[f"{name}.lora_down.weight"] = scale * torch.randn(2, wide, generator=generator)
-    return lora
 
 
 def at_layer(parts: Parts, layer: int) -> Parts:
@@ -112,16 +89,27 @@ CHANGES = {
 }
 
 
+@pytest.fixture(scope="module")
+def trained(demo: Parts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingResult]:
+    """An output folder with two finished runs, one named by the pack and one `mine`, and what the first one gave."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        patch.setattr(folder_paths, "output_directory", str(folder))
+        done = [train_concepts(demo, small_scene(), SHORT, plan, None) for plan in (QUICK, MINE)]
+    return folder, done[0]
+
+
 @pytest.mark.parametrize("change", list(CHANGES))
-def test_another_part_makes_another_run_and_is_told_by_name(demo: Parts, output: Path, change: str) -> None:
+def test_another_part_makes_another_run_and_is_told_by_name(
+    demo: Parts, trained: tuple[Path, TrainingResult], change: str
+) -> None:
     """Oracle: by hand: two folders where the pack names the run; a refusal by name of the part where the user does."""
-    scene, other = small_scene(), CHANGES[change](demo)
-    first = train_concepts(demo, scene, SHORT, QUICK, None)
+    folder, first = trained
+    folder_paths.set_output_directory(str(folder))
+    scene, other, named = small_scene(), CHANGES[change](demo), MINE
     second = train_concepts(other, scene, SHORT, QUICK, None)
     assert first.payload["run"] != second.payload["run"]
     assert bits(first.concepts) != bits(second.concepts)
-    named = replace(QUICK, run_name="mine")
-    train_concepts(demo, scene, SHORT, named, None)
     with pytest.raises(InputError, match=change):
         train_concepts(other, scene, SHORT, named, None)
     again = train_concepts(demo, scene, SHORT, named, None)

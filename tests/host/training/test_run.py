@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,9 @@ import folder_paths
 import pytest
 import torch
 from comfy_extras.nodes_train import LossGraphNode
-from pack.host.demo import load_demo_model
 from pack.host.training.memory import is_out_of_memory, out_of_memory_text
 from pack.host.training.plan import Plan
-from pack.host.training.run import refuse_own_folder, run_folder, train_concepts
+from pack.host.training.run import TrainingResult, refuse_own_folder, run_folder, train_concepts
 from pack.nodes.train import TrainConcepts, TrainSettings
 from pack.nodes.widgets.settings import PRESETS, setting_inputs, settings_of
 from pack.scenescope.errors import FileError, HostError, InputError
@@ -31,13 +31,6 @@ QUICK = Plan(run_name="run", sample_count=0, save_every=2)
 Interrupted = comfy.model_management.InterruptProcessingException
 
 
-@pytest.fixture(scope="module")
-def demo() -> Any:
-    """MODEL, CLIP and VAE, loaded once for this file."""
-    with torch.inference_mode():
-        return load_demo_model()
-
-
 @pytest.fixture(autouse=True)
 def folders(tmp_path: Path) -> Iterator[Path]:
     """The host with an output and a temporary folder of its own."""
@@ -47,6 +40,15 @@ def folders(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "output"
     folder_paths.set_output_directory(before[0])
     folder_paths.set_temp_directory(before[1])
+
+
+@pytest.fixture(scope="module")
+def finished(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingResult]:
+    """The folder of a finished run of these settings, and what it gave."""
+    place = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        patch.setattr(folder_paths, "output_directory", str(place))
+        return place / "training" / "run", train_concepts(demo, small_scene(), SHORT, QUICK, None)
 
 
 class Canceller:
@@ -76,10 +78,12 @@ def cancelled_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 @pytest.mark.parametrize(
     "settings", [SHORT, full_settings(phase1_steps=3, phase2_steps=3, prior="frozen", seed=4)], ids=["lora", "full"]
 )
-def test_a_cancelled_run_that_is_queued_again_ends_with_the_same_bits(demo, settings, monkeypatch, folders):
+def test_a_cancelled_run_that_is_queued_again_ends_with_the_same_bits(demo, finished, settings, monkeypatch):
     """Oracle: the run that was not cancelled; cancelled in each phase. Its curves tell every step."""
     scene, before = small_scene(), bits_of(*demo)
-    whole = train_concepts(demo, scene, settings, replace(QUICK, run_name="whole"), None)
+    _, whole = finished
+    if settings != SHORT:
+        whole = train_concepts(demo, scene, settings, replace(QUICK, run_name="whole"), None)
     for step in (2, 3):
         cancelled_at(monkeypatch, step)
         with pytest.raises(Interrupted):
@@ -93,10 +97,10 @@ def test_a_cancelled_run_that_is_queued_again_ends_with_the_same_bits(demo, sett
     assert bits_of(*demo) == before
 
 
-def test_a_finished_run_is_returned_and_a_changed_one_is_told(demo):
+def test_a_finished_run_is_returned_and_a_changed_one_is_told(demo, finished):
     """Oracle: the first run's bits and losses; the message names the setting. An automatic name begins anew."""
-    scene = small_scene()
-    first = train_concepts(demo, scene, SHORT, QUICK, None)
+    scene, (folder, first) = small_scene(), finished
+    shutil.copytree(folder, run_folder("run"), dirs_exist_ok=True)
     again = train_concepts(demo, scene, SHORT, QUICK, None)
     assert bits(again.concepts) == bits(first.concepts)
     assert again.losses == first.losses
@@ -154,10 +158,10 @@ def test_a_run_of_one_step_can_be_plotted(demo):
     assert LossGraphNode.PREPARE_CLASS_CLONE(None).execute({"loss": done.losses}, "loss").ui is not None
 
 
-def test_a_damaged_state_is_named(demo):
+def test_a_damaged_state_is_named(demo, finished):
     """Oracle: the message; damaged curves only begin anew."""
-    scene = small_scene()
-    done = train_concepts(demo, scene, SHORT, QUICK, None)
+    scene, (folder, done) = small_scene(), finished
+    shutil.copytree(folder, run_folder("run"), dirs_exist_ok=True)
     (run_folder("run") / "curves.safetensors").write_bytes(b"nothing")
     assert bits(train_concepts(demo, scene, SHORT, QUICK, None).concepts) == bits(done.concepts)
     (run_folder("run") / "state.safetensors").write_bytes(b"nothing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import comfy.lora
 import comfy.model_management
 import torch
 from pack.host.demo import demo_scene
@@ -31,6 +32,22 @@ def bits_of(*parts: Any) -> str:
             digest.update(item.detach().cpu().numpy().tobytes())
         digest.update(str(sum(len(part._forward_hooks) for part in module.modules())).encode())
     return digest.hexdigest()
+
+
+def lora_of(model: Any, clip: Any, scale: float = 0.3) -> dict[str, torch.Tensor]:
+    """A LoRA file's content: one layer of the U-Net, one of the text encoder."""
+    generator, lora = torch.Generator().manual_seed(0), {}
+    keys = comfy.lora.model_lora_keys_unet(model.model, {})
+    keys = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, keys)
+    weights = {**model.model.state_dict(), **clip.cond_stage_model.state_dict()}
+    for name in (
+        "lora_unet_up_blocks_3_attentions_2_transformer_blocks_0_attn2_to_k",
+        "lora_te_text_model_encoder_layers_0_self_attn_v_proj",
+    ):
+        tall, wide = weights[keys[name]].shape
+        lora[f"{name}.lora_up.weight"] = scale * torch.randn(tall, 2, generator=generator)
+        lora[f"{name}.lora_down.weight"] = scale * torch.randn(2, wide, generator=generator)
+    return lora
 
 
 def hosts_noise(model: Any, noisy: torch.Tensor, place: int, context: torch.Tensor) -> torch.Tensor:
