@@ -7,7 +7,7 @@ This file says so in a sentence where Python is too old, so it is written for ev
 import sys
 
 if sys.version_info < (3, 10):  # noqa: UP036 - older ones come here too
-    sys.exit("dev.py: this is Python %d.%d; expected 3.10 or newer. Call it with a newer one." % sys.version_info[:2])  # noqa: UP031
+    sys.exit("dev.py: this is Python %d.%d, but 3.10 or newer is needed." % sys.version_info[:2])  # noqa: UP031
 
 if __name__ == "__main__":
     from devtools.command_line import main

@@ -69,7 +69,7 @@ def arguments() -> argparse.Namespace:
         options.only = [UNTRAINED, *combinations(options.base, options.tune)]
         options.tune, options.family = None, "demo"
     if unknown := [variant for variant in options.only if variant.partition(":")[0] not in TITLES]:
-        reader.error(f"no way to train is called {unknown[0]}; expected one of {', '.join(TITLES)}")
+        reader.error(f"no way to train is called {unknown[0]}; choose from {', '.join(TITLES)}")
     try:
         planned(options)
     except InputError as error:
@@ -153,7 +153,7 @@ def report(options: argparse.Namespace) -> None:
     """Write and print the tables, the numbers and the plot of all trials that are there."""
     results = [json.loads(file.read_text("utf-8")) for _, file in planned(options) if file.exists()]
     if not results:
-        raise SystemExit("bench ablation: no trial is done; expected some. Read the logs in the folder.")
+        raise SystemExit("bench ablation: not one trial was finished. The logs in the folder say why.")
     table = markdown(results, options.only)
     figures = {
         "model": hashlib.blake2b(MODEL_FILE.read_bytes(), digest_size=8).hexdigest(),

@@ -201,7 +201,7 @@ def main() -> None:
         for part, row in known.known.get(name, ()):
             rows[part].append(row)
     if not rows:
-        raise SystemExit("Causal: no prompt has two things; expected some. Write each as `a red circle and a star`.")
+        raise SystemExit("bench causal: no prompt names two things. Write prompts such as `a red circle and a star`.")
     print(f"{table(rows)}\n\nKept in {known.file}")
 
 

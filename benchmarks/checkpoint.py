@@ -76,16 +76,16 @@ def arguments() -> argparse.Namespace:
 def count(text: str) -> int:
     """A whole number above zero."""
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"the number is {text}; expected 1 or more.")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on.")
     return int(text)
 
 
 def check(options: argparse.Namespace) -> None:
     """Say what is wrong before anything takes long."""
     if not options.checkpoint.is_file():
-        raise FileError(f"there is no file {options.checkpoint}; expected an SD1.5 checkpoint. Correct --checkpoint.")
+        raise FileError(f"there is no file {options.checkpoint}. Give an SD1.5 checkpoint to --checkpoint.")
     if unknown := [name for name in options.only if name.partition(":")[0] not in KNOWN]:
-        raise InputError(f"no way to train is called {unknown[0]}; expected {', '.join(KNOWN)}. Correct --only.")
+        raise InputError(f"no way to train is called {unknown[0]}. For --only choose from {', '.join(KNOWN)}.")
     for variant in options.only:
         settings_for(variant, options)
 
@@ -117,13 +117,11 @@ def load(file: Path) -> tuple[Any, Any, Any]:
         raise
     except Exception as error:  # the loaders raise of all kinds
         said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:300]
-        raise FileError(
-            f"the model {file} cannot be loaded ({said}); expected an SD1.5 checkpoint. Choose another file."
-        ) from error
+        raise FileError(f"the model {file} can't be loaded ({said}). Choose an SD1.5 checkpoint.") from error
     if clip is None or vae is None or vae.first_stage_model is None:
         raise FileError(
-            f"the model {file} comes without a text encoder or without a VAE; expected an SD1.5 checkpoint with both. "
-            "Choose a file that holds all three."
+            f"the model {file} has no text encoder or no VAE. Choose an SD1.5 checkpoint that holds U-Net, text "
+            "encoder and VAE."
         )
     check_trainable(model, clip)
     return model, clip, vae

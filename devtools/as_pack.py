@@ -29,7 +29,7 @@ def load_pack(name: str = "pack") -> ModuleType:
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
     spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     if spec is None or spec.loader is None:
-        raise ImportError(f"load_pack: {ROOT} is not importable; expected an `__init__.py` there. Restore the file.")
+        raise ImportError(f"load_pack: {ROOT} has no `__init__.py`. Restore the file.")
     pack = importlib.util.module_from_spec(spec)
     sys.modules[name] = pack
     spec.loader.exec_module(pack)

@@ -16,12 +16,12 @@ def bench(options: argparse.Namespace) -> int:
     if "--checkpoint" in options.words and not options.names:
         options.names = ["checkpoint"]
     if options.words and len(options.names) != 1:
-        raise TroubleError(f"{' '.join(options.words)} is for one benchmark; expected its name before it.")
+        raise TroubleError(f"{' '.join(options.words)} is an option of one benchmark. Write its name before it.")
     if options.list:
         print("\n".join(found) or "There are no benchmarks yet.")
         return 0
     if unknown := sorted(set(options.names) - set(found)):
-        raise TroubleError(f"{', '.join(unknown)} is not among the benchmarks; expected {', '.join(found)}.")
+        raise TroubleError(f"{', '.join(unknown)} is not among the benchmarks. Choose from {', '.join(found)}.")
     setup = Setup.make(find_comfyui())
     failed = 0
     for name in options.names or found:

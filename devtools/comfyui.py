@@ -29,7 +29,7 @@ def find_comfyui(root: Path = ROOT) -> Path | None:
     if named:
         if not is_comfyui(Path(named)):
             raise TroubleError(
-                f"COMFYUI_PATH: the folder is {named}; expected one with ComfyUI's main.py. Correct or unset it."
+                f"COMFYUI_PATH is {named}, but there is no main.py of a ComfyUI in it. Correct or unset it."
             )
         return Path(named).resolve()
     around = [root.parent.parent] if root.parent.name == "custom_nodes" else []

@@ -174,7 +174,7 @@ class Server:
                 on_wait(waited)
             time.sleep(0.1)
         self.post("/interrupt", {})
-        raise WorkflowError(f"The prompt has run for {within:.0f} s; expected it to be done. Read {self.log_file}.")
+        raise WorkflowError(f"The prompt has run for {within:.0f} s and is not done. Read {self.log_file}.")
 
     def view(self, image: dict[str, str]) -> bytes:
         """Return the bytes of a file that an output names by `filename`, `subfolder` and `type`."""
@@ -244,4 +244,4 @@ def _raise_failure(entry: dict[str, Any]) -> None:
             trace = "".join(detail["traceback"])
             who = f"Node {detail['node_id']} ({detail['node_type']})"
             raise WorkflowError(f"{who} failed: {detail['exception_message'].strip()}\n{trace}")
-    raise WorkflowError(f"The prompt ended as {entry['status']['status_str']}; expected success.")
+    raise WorkflowError(f"The prompt ended as {entry['status']['status_str']}.")

@@ -47,11 +47,9 @@ def to_prompt(workflow: Json, object_info: Json) -> Json:
         if kind in NOTES:
             continue
         if kind not in object_info:
-            raise ValueError(
-                f"{who}: the server has no such node; expected one of its own. Check the pack that has it."
-            )
+            raise ValueError(f"{who}: the server does not know this node. Is the pack that has it installed?")
         if node.get("mode", 0) != 0:
-            raise ValueError(f"{who}: its mode is {node['mode']}; expected 0, an active node. Delete or activate it.")
+            raise ValueError(f"{who}: it is muted or bypassed (mode {node['mode']}). Delete or activate it.")
         linked = {
             slot["name"]: origins[slot["link"]] for slot in node.get("inputs", []) if slot.get("link") is not None
         }
@@ -69,7 +67,7 @@ def _widgets(node: Json, info: Json, who: str) -> Json:
     for name, spec in _specs(info["input"], info.get("input_order")):
         _take(name, spec, sockets, left, inputs)
     if left:
-        raise ValueError(f"{who}: {len(left)} of its values are left over: {left}; expected none. Save it again.")
+        raise ValueError(f"{who}: {len(left)} of its values belong to no widget: {left}. Save it again.")
     return inputs
 
 

@@ -62,7 +62,7 @@ def check_inputs(who: str, sockets: list[Any], inputs: Mapping[str, Any]) -> Non
         name, value = socket.id, inputs.get(socket.id)
         if value is None:
             if not socket.optional:
-                _refuse(who, name, "missing", "a value", "Connect or choose one.")
+                raise InputError(f"{who}: {name} is missing. Connect it, or choose a value.")
         elif isinstance(socket, io.Autogrow.Input):
             _check_grown(who, socket, value)
         elif isinstance(socket, io.DynamicCombo.Input):
@@ -73,7 +73,7 @@ def check_inputs(who: str, sockets: list[Any], inputs: Mapping[str, Any]) -> Non
 
 def _check_grown(who: str, socket: Any, value: Any) -> None:
     if not isinstance(value, Mapping):
-        _refuse(who, socket.id, _named(value), "masks by name", "Connect them to the sockets that the node has.")
+        _refuse(who, socket.id, _named(value), "masks by name", "Connect them to the node's sockets.")
     for name, part in value.items():
         if part is not None:
             _check_one(who, socket.template.input, f"{socket.id}.{name}", part)
@@ -99,7 +99,7 @@ def _check_one(who: str, socket: Any, name: str, value: Any) -> None:
     elif kind in _KINDS:
         wanted, fits = _KINDS[kind]
         if not fits(value):
-            _refuse(who, name, _named(value), wanted, "Connect what the socket takes.")
+            _refuse(who, name, _named(value), wanted, "Connect something else.")
 
 
 def _check_number(who: str, socket: Any, name: str, value: Any) -> None:
@@ -109,7 +109,7 @@ def _check_number(who: str, socket: Any, name: str, value: Any) -> None:
     number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     fits = number and (whole or math.isfinite(value)) and (low is None or value >= low)
     if not fits or (high is not None and value > high):
-        _refuse(who, name, _named(value), bounds, "Correct the number, or what is connected to it.")
+        _refuse(who, name, _named(value), bounds, "Correct it, or what is connected to it.")
 
 
 def _is_picture(value: Any) -> bool:
@@ -187,4 +187,4 @@ def _named(value: Any) -> str:
 
 
 def _refuse(who: str, name: str, got: str, wanted: str, advice: str) -> None:
-    raise InputError(f"{who}: {name} is {got}; expected {wanted}. {advice}")
+    raise InputError(f"{who}: {name} is {got}, but it has to be {wanted}. {advice}")

@@ -42,12 +42,12 @@ def read_photo(folder: Path, resolution: int) -> Photo:
         InputError: a mask has another shape than the picture or covers nothing, or they make no scene.
     """
     if not folder.is_dir():
-        raise FileError(f"there is no folder {folder}; expected one with img.png and mask0.png. Correct --scene.")
+        raise FileError(f"there is no folder {folder}. Give --scene one that holds img.png and mask0.png.")
     images = [folder / name for name in PHOTOS if (folder / name).is_file()]
     files = [file for file in folder.glob("mask*.png") if file.is_file()]
     files.sort(key=lambda file: int("".join(filter(str.isdigit, file.stem)) or 0))
     if not images or not files:
-        raise FileError(f"{folder} holds no img.png or no mask0.png; expected both. Add them.")
+        raise FileError(f"{folder} has no img.png or no mask0.png. Both are needed.")
     words = [*_lines(folder / "words.txt"), *[""] * len(files)]
     picture, masks = _pixels(images[0], "RGB")[None], [_pixels(file, "L") for file in files]
     size = Grid(*picture.shape[1:3])
@@ -66,8 +66,8 @@ def _check_aspect(file: Path, own: Grid, size: Grid) -> None:
     ratio = own.width * size.height / (own.height * size.width)
     if not 1 - ASPECT <= ratio <= 1 + ASPECT:
         raise InputError(
-            f"{file} is {own} and the picture {size}, height and width; expected the same shape, of any size. "
-            "Paint it on the picture as it stands, or turn it."
+            f"{file} is {own} (height x width), which is another shape than the picture's {size}. Any size is "
+            "fine, but paint it on the picture as it stands, or turn it."
         )
 
 
@@ -77,7 +77,7 @@ def _lines(file: Path) -> list[str]:
     try:
         return file.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"{file} cannot be read ({error}); expected a text in UTF-8. Save it as UTF-8.") from error
+        raise FileError(f"{file} can't be read ({error}). Save it as a text in UTF-8.") from error
 
 
 def _pixels(file: Path, mode: str) -> Tensor:
@@ -86,5 +86,5 @@ def _pixels(file: Path, mode: str) -> Tensor:
         with Image.open(file, formats=("PNG", "JPEG")) as opened:
             upright = ImageOps.exif_transpose(opened).convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # SyntaxError: a spoilt PNG
-        raise FileError(f"{file} cannot be read ({error}); expected a picture. Save it as a PNG again.") from error
+        raise FileError(f"{file} can't be read ({error}). Save it as a PNG again.") from error
     return torch.from_numpy(np.asarray(upright, dtype=np.float32) / 255)

@@ -73,5 +73,5 @@ def _maps(layers: Sequence[LayerMaps], latent: Grid) -> Tensor:
         part = resize(aggregate_on_grid(same, grid).movedim(-1, 1), latent) * (len(same) / len(layers))
         total = part if total is None else total + part
     if total is None:
-        raise ValueError("look: the model has no cross-attention; expected some")
+        raise ValueError("look: this model has no cross-attention to look at")
     return total[0].movedim(0, -1)

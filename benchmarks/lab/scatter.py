@@ -87,7 +87,7 @@ def draw_scatter(spots: Sequence[Spot], axes: Axes) -> Image.Image:
     across, up = [value for spot in spots for value in spot.across], [value for spot in spots for value in spot.up]
     if not spots or not all(map(math.isfinite, (*across, *up))):
         raise InputError(
-            f"Scatter: there are {len(spots)} points, not all of finite numbers; expected at least one, all finite. "
+            f"Scatter: {len(spots)} points can't be drawn; at least one is needed, and all numbers have to be finite. "
             "Leave out what was not measured."
         )
     spans = span_of(across), span_of(up)

@@ -107,7 +107,7 @@ def read_changes(text: str) -> dict[str, Any]:
     for pair in filter(None, text.split(",")):
         name, _, value = (part.strip() for part in pair.partition("="))
         if name not in types:
-            raise SystemExit(f"bench: the field is {name!r}; expected one of {', '.join(types)}.")
+            raise SystemExit(f"bench: there is no setting {name!r}. Choose from {', '.join(types)}.")
         read[name] = _value(name, value, types[name])
     return read
 
@@ -134,4 +134,4 @@ def _value(name: str, text: str, kind: Any) -> Any:
 
 
 def _wrong(name: str, text: str, wanted: str) -> SystemExit:
-    return SystemExit(f"bench: {name} is {text!r}; expected {wanted}. Correct it in the way to train.")
+    return SystemExit(f"bench: {name} is {text!r}, but it has to be {wanted}.")

@@ -53,5 +53,5 @@ def test_a_name_makes_way_for_what_is_there():
 @pytest.mark.parametrize("spots", [[], [spot("nan", float("nan"), 0.5)]])
 def test_what_cannot_be_drawn_is_refused(spots):
     """Oracle: the message."""
-    with pytest.raises(InputError, match="Scatter: there are"):
+    with pytest.raises(InputError, match="Scatter: [01] points can't be drawn"):
         draw_scatter(spots, AXES)

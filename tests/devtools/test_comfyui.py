@@ -44,7 +44,7 @@ def test_a_variable_that_names_no_comfyui_is_an_error_and_not_passed_over(home, 
     """Oracle: the message; the usual place holds one, and is not taken."""
     comfyui_at(home / "ComfyUI")
     monkeypatch.setenv("COMFYUI_PATH", str(home / "nowhere"))
-    with pytest.raises(TroubleError, match="COMFYUI_PATH: the folder is .*nowhere; expected one with"):
+    with pytest.raises(TroubleError, match="COMFYUI_PATH is .*nowhere, but there is no main.py"):
         find_comfyui(home)
 
 

@@ -125,7 +125,7 @@ def test_an_old_python_is_told_so_in_a_sentence():
     script = "import runpy, sys; sys.version_info = (3, 9, 1); runpy.run_path('dev.py', run_name='__main__')"
     done = run_python("-c", script)
     assert done.returncode == 1
-    assert done.stderr == "dev.py: this is Python 3.9; expected 3.10 or newer. Call it with a newer one.\n"
+    assert done.stderr == "dev.py: this is Python 3.9, but 3.10 or newer is needed.\n"
     text = (ROOT / "dev.py").read_text("utf-8")
     ast.parse(text, feature_version=(3, 4))
     assert "from __future__" not in text  # what 3.6 does not know is an error of syntax there

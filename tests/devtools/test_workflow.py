@@ -87,8 +87,8 @@ def test_notes_are_left_out():
 @pytest.mark.parametrize(
     ("faulty", "said"),
     [
-        (node(3, "Gone", []), "node 3 .Gone.: the server has no such node"),
-        (node(3, "Sampler", [1, 2], mode=4), "its mode is 4"),
+        (node(3, "Gone", []), "node 3 .Gone.: the server does not know this node"),
+        (node(3, "Sampler", [1, 2], mode=4), "it is muted or bypassed .mode 4"),
         (node(3, "Loader", ["cat.png", "image", "hello", "more"]), "1 of its values are left over"),
     ],
 )

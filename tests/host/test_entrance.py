@@ -27,7 +27,7 @@ def check(sockets: list[Any], **inputs: Any) -> None:
 def test_every_input_of_every_node_refuses_what_it_cannot_take(node, socket):
     """Oracle: the sentence, which names node and input, for a thing that is of no socket's type, and for nothing."""
     who = node.define_schema().display_name
-    with pytest.raises(InputError, match=rf"^{who}: {socket.id}\S* is .*; expected .*\. .*\.$"):
+    with pytest.raises(InputError, match=rf"^{who}: {socket.id}\S* is .*, but it has to be .*\. .*\.$"):
         check_inputs(
             who, [socket], {socket.id: {"mask0": object()} if isinstance(socket, io.Autogrow.Input) else object()}
         )
@@ -43,7 +43,7 @@ def test_every_input_of_every_node_refuses_what_it_cannot_take(node, socket):
 def test_a_number_beyond_the_widgets_bounds_is_refused(value):
     """Oracle: the sentence, short whatever the value."""
     socket = io.Int.Input("size", default=512, min=0, max=2048)
-    with pytest.raises(InputError, match=r"Test: size is .*; expected a whole number from 0 to 2048\. ") as raised:
+    with pytest.raises(InputError, match=r"Test: has to be a whole number from 0 to 2048\. ") as raised:
         check([socket], size=value)
     assert len(str(raised.value)) < 250
     check([socket], size=0)
@@ -86,5 +86,5 @@ def test_a_guarded_node_looks_before_it_runs_and_is_otherwise_as_it_was():
 
     assert guard(Twice) is Twice
     assert Twice.EXECUTE_NORMALIZED(number=4).result == (8,)
-    with pytest.raises(InputError, match="^Twice: number is 10; expected a whole number from 0 to 9"):
+    with pytest.raises(InputError, match="^Twice: number is 10, but it has to be a whole number from 0 to 9"):
         Twice.EXECUTE_NORMALIZED(number=10)

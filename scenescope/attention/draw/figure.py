@@ -79,7 +79,7 @@ def draw(recording: Recording, words: Sequence[WordMatch], view: View, plan: Lay
         InputError: the layout is none of the four.
     """
     if plan.layout not in LAYOUTS:
-        raise InputError(f"SheetLayout: {plan.layout!r} is not a layout. Choose {', '.join(LAYOUTS)}.")
+        raise InputError(f"Heatmap: {plan.layout!r} is not a layout. Choose {', '.join(LAYOUTS)}.")
     seen = viewed(recording, view)
     _refuse_too_many(seen, words, plan)
     whole = heatmaps_of(seen, words, merge=plan.merge)

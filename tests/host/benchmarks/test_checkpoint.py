@@ -105,11 +105,11 @@ def ended(patch: pytest.MonkeyPatch, *words: object) -> str:
     ("words", "says"),
     [
         (["--checkpoint", "none.safetensors"], "bench checkpoint: there is no file {here}/none.safetensors"),
-        (["--checkpoint", DEMO], "bench checkpoint: {here}/scene holds no img.png or no mask0.png; expected both"),
+        (["--checkpoint", DEMO], "bench checkpoint: {here}/scene has no img.png or no mask0.png"),
         (["--checkpoint", DEMO, "--scene", "nowhere"], "there is no folder {here}/nowhere"),
         (["--checkpoint", DEMO, "--only", "lora", "fll"], "no way to train is called fll"),
         (["--checkpoint", DEMO, "--only", "lora:rank=0"], "bench checkpoint: Train Settings: rank is 0"),
-        (["--checkpoint", DEMO, "--only", "lora:rank=x"], "bench: rank is 'x'; expected a whole number"),
+        (["--checkpoint", DEMO, "--only", "lora:rank=x"], "bench: rank is 'x', but it has to be a whole number"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_trained(tmp_path, monkeypatch, words, says):
@@ -131,7 +131,7 @@ def test_a_refusal_is_no_traceback(tmp_path):
 def test_a_number_that_is_none_is_refused(monkeypatch, capsys):
     """Oracle: the message; `ended` lets nothing else leave the command."""
     assert ended(monkeypatch, "--checkpoint", DEMO, "--scene", "scene", "--sampler-steps", 0) == "2"
-    assert "the number is 0; expected 1 or more" in capsys.readouterr().err
+    assert "0 is not a whole number from 1 on" in capsys.readouterr().err
 
 
 def broken_photo(folder: Path) -> None:

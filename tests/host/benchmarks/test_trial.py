@@ -11,7 +11,6 @@ import torch
 from pack.benchmarks.lab.probe import Looked, look
 from pack.benchmarks.lab.progress import Progress
 from pack.benchmarks.lab.trial import Course, Manner, Studio, learn
-from pack.host.demo import load_demo_model
 from pack.host.recording.sampling import SamplerSettings
 from pack.host.training.models import training_ports
 from pack.scenescope.training.learned.concepts import Concepts
@@ -36,13 +35,6 @@ class BreakOff:
         if report.step == self.at:
             self.at = 0
             raise BrokenOffError
-
-
-@pytest.fixture(scope="module")
-def demo() -> Any:
-    """MODEL, CLIP and VAE, loaded once for this file."""
-    with torch.inference_mode():
-        return load_demo_model()
 
 
 @dataclass(frozen=True)
