@@ -33,6 +33,7 @@ use_comfyui(need_comfyui("bench causal"))
 
 import comfy.sd  # noqa: E402
 from pack.benchmarks.acting.cases import cases_of, shared_arguments  # noqa: E402
+from pack.benchmarks.lab.files import is_demo_file  # noqa: E402
 from pack.demo.measure import layouts  # noqa: E402
 from pack.host.acting.run import with_act  # noqa: E402
 from pack.host.demo import load_demo_model  # noqa: E402
@@ -48,7 +49,6 @@ from pack.scenescope.attention.read.view import View  # noqa: E402
 from pack.scenescope.attention.record.recording import Recording  # noqa: E402
 from pack.scenescope.attention.record.selection import Selection  # noqa: E402
 from pack.scenescope.attention.words.find import WordMatch  # noqa: E402
-from pack.scenescope.world.demo_file import is_demo_file  # noqa: E402
 from pack.scenescope.world.scene import full_caption  # noqa: E402
 
 SEED, OFF, PART = 81, -12.0, 0.2

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pack.benchmarks.lab.files import write_picture
+from pack.benchmarks.lab.files import is_demo_file, write_picture
 from pack.benchmarks.lab.report import PLACES, SCENE, Line, Report, earlier, markdown, save
 from pack.benchmarks.lab.variants import (
     DEFAULT,
@@ -39,7 +39,6 @@ from pack.benchmarks.lab.variants import (
 )
 from pack.devtools.comfyui import need_comfyui, use_comfyui
 from pack.scenescope.errors import FileError, InputError, SceneScopeError
-from pack.scenescope.world.demo_file import is_demo_file
 
 WAYS = (UNTRAINED, "lora", *(way for way in DEFAULT if way not in (*WITHOUT_TRAINING, "lora")))
 KNOWN = [name for name in TITLES if name == UNTRAINED or name not in WITHOUT_TRAINING]

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files: written whole or not at all; and whether one holds the demo model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pack.scenescope.files.atomic import write_whole
 from PIL import Image
+from safetensors import safe_open
 
 
 def write(file: Path, text: str) -> None:
@@ -23,3 +24,11 @@ def write_picture(file: Path, picture: np.ndarray) -> None:
         picture: (height width 3) float, 0 to 1.
     """
     write_whole(partial(Image.fromarray(np.uint8(picture.clip(0, 1) * 255)).save, format="PNG"), file, "Bench")
+
+
+def is_demo_file(path: Path) -> bool:
+    """Whether a file says that it holds the demo model."""
+    if path.suffix != ".safetensors":
+        return False
+    with safe_open(path, "pt") as file:
+        return "scenescope_demo" in (file.metadata() or {})

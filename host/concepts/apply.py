@@ -21,7 +21,7 @@ from ...scenescope.attention.words.prompt import learned_names
 from ...scenescope.errors import HostError, InputError
 from ...scenescope.training.learned.concepts import Concepts, weight_tensors
 from ..prompts.text import LEARNED_ATTRIBUTE
-from ..training.models import base_name
+from ..training.copies import base_name
 
 BaseCheck = Literal["must match", "any"]
 

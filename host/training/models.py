@@ -26,8 +26,6 @@ from .memory import is_short, refuse_hopeless, with_precision
 from .origin import learned_from, refuse_other_sampling, refuse_what_cannot_be_learned_from
 from .text_encoder import HostText, encoder_of
 
-__all__ = ["base_name", "training_ports"]
-
 Say = Callable[[str], None]
 
 

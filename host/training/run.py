@@ -28,9 +28,9 @@ from ...scenescope.training.scene.scene import Scene
 from ...scenescope.training.settings import Settings
 from ..paths import Widget, check_name, refuse_outside
 from .class_pictures import ClassWish, made_class_pictures
-from .copies import release
+from .copies import base_name, release
 from .memory import memory_errors, with_precision
-from .models import base_name, check_trainable, training_ports
+from .models import check_trainable, training_ports
 from .monitor import Monitor
 from .origin import learned_from, left_out, vectors_name
 from .plan import Plan

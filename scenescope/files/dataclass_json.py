@@ -147,5 +147,15 @@ def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
+def demand(holds: bool, where: str, wanted: str) -> None:
+    """Refuse a value that fits its annotation and contradicts the rest.
+
+    Raises:
+        MisfitError: it does not hold.
+    """
+    if not holds:
+        raise MisfitError(f"`{where}` contradicts the rest: it has to be {wanted}")
+
+
 def _misfit(value: Any, wanted: str, where: str) -> Any:
     raise MisfitError(f"{where} is a {type(value).__name__} instead of {wanted}")

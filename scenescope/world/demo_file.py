@@ -49,14 +49,6 @@ def read_demo_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
     return weights, notes
 
 
-def is_demo_file(path: Path) -> bool:
-    """Whether a file says that it holds the demo model."""
-    if path.suffix != ".safetensors":
-        return False
-    with safe_open(path, "pt") as file:
-        return "scenescope_demo" in (file.metadata() or {})
-
-
 def part_of(weights: Mapping[str, Tensor], prefix: str, becomes: str = "") -> dict[str, Tensor]:
     """The weights whose names begin so, under names that begin otherwise.
 

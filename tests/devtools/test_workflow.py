@@ -89,7 +89,7 @@ def test_notes_are_left_out():
     [
         (node(3, "Gone", []), "node 3 .Gone.: the server does not know this node"),
         (node(3, "Sampler", [1, 2], mode=4), "it is muted or bypassed .mode 4"),
-        (node(3, "Loader", ["cat.png", "image", "hello", "more"]), "1 of its values are left over"),
+        (node(3, "Loader", ["cat.png", "image", "hello", "more"]), "1 of its values belong to no widget"),
     ],
 )
 def test_what_cannot_be_run_is_refused_by_name(faulty, said):

@@ -20,7 +20,8 @@ from pack.host.concepts.apply import apply_concepts
 from pack.host.demo import load_demo_model
 from pack.host.prompts.text import table_from_prompt, trace_words
 from pack.host.recording.unet import record_attention
-from pack.host.training.models import base_name, training_ports
+from pack.host.training.copies import base_name
+from pack.host.training.models import training_ports
 from pack.scenescope.attention.read.heatmap import heatmaps
 from pack.scenescope.attention.read.view import View
 from pack.scenescope.attention.record.recording import Recording

@@ -43,7 +43,7 @@ def test_every_input_of_every_node_refuses_what_it_cannot_take(node, socket):
 def test_a_number_beyond_the_widgets_bounds_is_refused(value):
     """Oracle: the sentence, short whatever the value."""
     socket = io.Int.Input("size", default=512, min=0, max=2048)
-    with pytest.raises(InputError, match=r"Test: has to be a whole number from 0 to 2048\. ") as raised:
+    with pytest.raises(InputError, match=r"but it has to be a whole number from 0 to 2048\. ") as raised:
         check([socket], size=value)
     assert len(str(raised.value)) < 250
     check([socket], size=0)

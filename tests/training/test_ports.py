@@ -46,7 +46,7 @@ def learn(
     embeddings, kept = embeddings_of(scene, ports), Kept()
     first = {handle: embedding.detach() + 0.5 for handle, embedding in embeddings.items()}
     frozen = Frozen(first, nullcontext) if second else None
-    return Objective(scene, ports, settings).learn(step, embeddings, kept, frozen), embeddings, kept
+    return Objective(scene, ports, settings).costs(step, embeddings, kept, frozen).read()[0], embeddings, kept
 
 
 def slow_step(scene: Scene, ports: Ports, settings: Settings, step: int):
@@ -215,7 +215,7 @@ def test_the_frozen_prior_compares_with_the_given_model_outside_the_masks():
     embeddings = embeddings_of(scene, ports)
     same = Frozen({handle: embedding.detach() for handle, embedding in embeddings.items()}, nullcontext)
     ports.denoiser.calls = 0
-    measured = Objective(scene, ports, settings).learn(1, embeddings, Kept(), same)
+    measured = Objective(scene, ports, settings).costs(1, embeddings, Kept(), same).read()[0]
     assert measured.prior == 0
     assert ports.denoiser.calls == 2
     moved, _, kept = learn(settings, step=1, second=True)
@@ -240,7 +240,7 @@ def test_the_frozen_pass_runs_without_what_is_trained_and_counts_outside_the_mas
     embeddings = embeddings_of(scene, ports)
     first = Frozen({handle: embedding.detach() + 0.5 for handle, embedding in embeddings.items()}, off)
     settings = full_settings(prior="frozen", flip=0.0, single=1.0)
-    measured = Objective(scene, ports, settings).learn(0, embeddings, Kept(), first)
+    measured = Objective(scene, ports, settings).costs(0, embeddings, Kept(), first).read()[0]
     (base_off, base_noisy, base), (off_later, noisy, predicted) = passes
     assert (base_off, off_later) == (True, False)
     assert torch.equal(base_noisy, noisy)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from threading import Lock
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -119,9 +118,7 @@ class Writers:
             self._hooks = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._hooks.close()
         self._seen.clear()
         self._grids.clear()

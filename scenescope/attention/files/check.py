@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...dims import Grid
-from ...files.dataclass_json import MisfitError
+from ...files.dataclass_json import demand
 from ..record.block_shapes import BlockShape
 from ..record.layers import AttentionLayer, Kind
 from ..record.recording import Address, AttentionMap, Entry, Projection, Recording
@@ -35,13 +35,13 @@ def check_recording(recording: Recording) -> None:
     Raises:
         MisfitError: the message says where.
     """
-    _demand(1 <= recording.images <= _COUNT, "images", "at least 1")
-    _demand(_is_grid(recording.latent), "latent", "a possible grid")
-    _demand(all(map(math.isfinite, recording.sigmas)), "sigmas", "finite numbers")
-    _demand(all(count >= 0 for count in recording.skipped.values()), "skipped", "counts")
+    demand(1 <= recording.images <= _COUNT, "images", "at least 1")
+    demand(_is_grid(recording.latent), "latent", "a possible grid")
+    demand(all(map(math.isfinite, recording.sigmas)), "sigmas", "finite numbers")
+    demand(all(count >= 0 for count in recording.skipped.values()), "skipped", "counts")
     _check_selection(recording.selection)
     layers, entries = _layers(recording.layers), _entries(recording)
-    _demand(_rise([item.address for item in recording.maps]), "maps", "each address once, in order")
+    demand(_rise([item.address for item in recording.maps]), "maps", "each address once, in order")
     for item in recording.maps:
         _check_address(item.address, recording, layers, entries)
         _check_map(item, recording.images, layers, entries)
@@ -54,35 +54,35 @@ def check_recording(recording: Recording) -> None:
 
 def _check_selection(selection: Selection) -> None:
     region, share = selection.self_region, selection.queries_until
-    _demand(selection.budget >= 0 and 1 <= selection.self_times <= _SIDE, "selection", "possible numbers")
-    _demand(0 <= share <= 1, "queries_until", "a share of the run")
+    demand(selection.budget >= 0 and 1 <= selection.self_times <= _SIDE, "selection", "possible numbers")
+    demand(0 <= share <= 1, "queries_until", "a share of the run")
     fits = region is None or (region.ndim == 2 and max(region.shape) <= _SIDE and region.is_floating_point())
-    _demand(fits, "self_region", "height and width, floats")
-    _demand(all(map(_is_name, selection.branches)), "branches", "names")
+    demand(fits, "self_region", "height and width, floats")
+    demand(all(map(_is_name, selection.branches)), "branches", "names")
 
 
 def _layers(layers: Sequence[AttentionLayer]) -> _Layers:
     known = {(layer.order, layer.kind): layer for layer in layers}
     blocks = {layer.order: (layer.block, layer.place, layer.level) for layer in layers}
-    _demand(len(known) == len(layers), "layers", "each once")
-    _demand(len({name for name, *_ in blocks.values()}) == len(blocks), "layers", "a name for each block")
+    demand(len(known) == len(layers), "layers", "each once")
+    demand(len({name for name, *_ in blocks.values()}) == len(blocks), "layers", "a name for each block")
     for layer in layers:
-        _demand(blocks[layer.order] == (layer.block, layer.place, layer.level), "layer", "its block's name and level")
-        _demand(0 <= layer.order < _COUNT and 0 <= layer.level <= _HALVINGS, "layer", "possible numbers")
-        _demand(1 <= layer.heads <= _SIDE and 1 <= layer.head_width <= _SIDE, "layer", "possible numbers")
-        _demand(_is_name(layer.block), "layer.block", "a name")
+        demand(blocks[layer.order] == (layer.block, layer.place, layer.level), "layer", "its block's name and level")
+        demand(0 <= layer.order < _COUNT and 0 <= layer.level <= _HALVINGS, "layer", "possible numbers")
+        demand(1 <= layer.heads <= _SIDE and 1 <= layer.head_width <= _SIDE, "layer", "possible numbers")
+        demand(_is_name(layer.block), "layer.block", "a name")
     return known
 
 
 def _entries(recording: Recording) -> _Entries:
     known = {(entry.branch, entry.index): entry for entry in recording.entries}
-    _demand(len(known) == len(recording.entries), "entries", "each once")
+    demand(len(known) == len(recording.entries), "entries", "each once")
     for entry in recording.entries:
-        _demand(0 < entry.tokens <= _COUNT, "entry.tokens", f"1 to {_COUNT}")
-        _demand(0 <= entry.index < _COUNT and _is_name(entry.branch), "entry", "a branch and a place in it")
-        _demand(math.isfinite(entry.strength), "entry.strength", "a finite number")
+        demand(0 < entry.tokens <= _COUNT, "entry.tokens", f"1 to {_COUNT}")
+        demand(0 <= entry.index < _COUNT and _is_name(entry.branch), "entry", "a branch and a place in it")
+        demand(math.isfinite(entry.strength), "entry.strength", "a finite number")
         if entry.area is not None:
-            _demand(_is_inside(entry.area, recording.latent), "entry.area", "a part of the latent")
+            demand(_is_inside(entry.area, recording.latent), "entry.area", "a part of the latent")
         if entry.table is not None:
             _check_table(entry)
     return known
@@ -90,68 +90,68 @@ def _entries(recording: Recording) -> _Entries:
 
 def _check_table(entry: Entry) -> None:
     tokens = entry.table.tokens if entry.table is not None else ()
-    _demand(len(tokens) == entry.tokens, "table", "a token for each column")
+    demand(len(tokens) == entry.tokens, "table", "a token for each column")
     for at, token in enumerate(tokens):
         numbers = (token.chunk, token.position, token.vector, token.word or 0)
-        _demand(token.column == at, "table", "columns in order")
-        _demand(all(0 <= number < _COUNT for number in numbers), "token", "possible numbers")
-        _demand(token.vector < token.vectors <= _COUNT and math.isfinite(token.weight), "token", "possible numbers")
+        demand(token.column == at, "table", "columns in order")
+        demand(all(0 <= number < _COUNT for number in numbers), "token", "possible numbers")
+        demand(token.vector < token.vectors <= _COUNT and math.isfinite(token.weight), "token", "possible numbers")
 
 
 def _check_address(at: Address, recording: Recording, layers: _Layers, entries: _Entries) -> None:
     layer = layers.get((at.order, at.kind))
-    _demand(layer is not None and layer.block == at.block, "address", "one of the layers")
-    _demand((at.branch, at.entry) in entries, "address", "one of the entries")
-    _demand(0 <= at.step < recording.steps and 0 <= at.evaluation < _COUNT, "address", "a step of the run")
+    demand(layer is not None and layer.block == at.block, "address", "one of the layers")
+    demand((at.branch, at.entry) in entries, "address", "one of the entries")
+    demand(0 <= at.step < recording.steps and 0 <= at.evaluation < _COUNT, "address", "a step of the run")
 
 
 def _check_map(item: AttentionMap, images: int, layers: _Layers, entries: _Entries) -> None:
     at, shape = item.address, tuple(item.maps.shape)
-    _demand(item.maps.ndim == 4 and item.maps.is_floating_point(), "maps", "image, head, query and key, floats")
-    _demand(shape[0] == images, "maps", "a map for each picture")
+    demand(item.maps.ndim == 4 and item.maps.is_floating_point(), "maps", "image, head, query and key, floats")
+    demand(shape[0] == images, "maps", "a map for each picture")
     heads = layers[at.order, at.kind].heads
-    _demand(item.heads == heads and shape[1] in (1, heads), "heads", "the layer's heads or 1")
-    _demand(_is_grid(item.query_grid) and shape[2] == item.query_grid.cells, "query_grid", "the map's queries")
-    _demand((item.key_grid is None) == (at.kind == "cross"), "key_grid", "a grid for self-attention alone")
+    demand(item.heads == heads and shape[1] in (1, heads), "heads", "the layer's heads or 1")
+    demand(_is_grid(item.query_grid) and shape[2] == item.query_grid.cells, "query_grid", "the map's queries")
+    demand((item.key_grid is None) == (at.kind == "cross"), "key_grid", "a grid for self-attention alone")
     keys = entries[at.branch, at.entry].tokens
     if item.key_grid is not None:
-        _demand(_is_grid(item.key_grid), "key_grid", "a possible grid")
+        demand(_is_grid(item.key_grid), "key_grid", "a possible grid")
         keys = item.key_grid.cells
-    _demand(shape[3] == keys, "maps", "the entry's tokens, or the key grid's cells, as keys")
+    demand(shape[3] == keys, "maps", "the entry's tokens, or the key grid's cells, as keys")
 
 
 def _check_projection(at: Address, item: Projection, images: int, layers: _Layers, entries: _Entries) -> None:
-    _demand(item.query.ndim == item.key.ndim == 3, "projection", "image, query or token, and channel")
-    _demand(item.query.shape[0] == item.key.shape[0] == images, "projection", "one for each picture")
-    _demand(item.query.shape[2] == item.key.shape[2], "projection", "one width for query and key")
+    demand(item.query.ndim == item.key.ndim == 3, "projection", "image, query or token, and channel")
+    demand(item.query.shape[0] == item.key.shape[0] == images, "projection", "one for each picture")
+    demand(item.query.shape[2] == item.key.shape[2], "projection", "one width for query and key")
     heads = layers[at.order, at.kind].heads
-    _demand(item.heads == heads and item.query.shape[2] % heads == 0, "projection.heads", "the layer's heads")
-    _demand(_is_grid(item.query_grid) and item.query.shape[1] == item.query_grid.cells, "query_grid", "its queries")
+    demand(item.heads == heads and item.query.shape[2] % heads == 0, "projection.heads", "the layer's heads")
+    demand(_is_grid(item.query_grid) and item.query.shape[1] == item.query_grid.cells, "query_grid", "its queries")
     keys = entries[at.branch, at.entry].tokens if at.kind == "cross" else item.query_grid.cells
-    _demand(item.key.shape[1] == keys, "projection", "the entry's tokens, or the grid's cells, as keys")
+    demand(item.key.shape[1] == keys, "projection", "the entry's tokens, or the grid's cells, as keys")
     _check_scale(item.query, item.query_scale)
     _check_scale(item.key, item.key_scale)
 
 
 def _check_scale(values: Tensor, scale: Tensor | None) -> None:
-    _demand((scale is not None) == (values.dtype == torch.int8), "projection", "a scale for int8 alone")
+    demand((scale is not None) == (values.dtype == torch.int8), "projection", "a scale for int8 alone")
     fits = scale is None or (scale.is_floating_point() and scale.shape == (*values.shape[:2], 1))
-    _demand(fits, "projection", "a scale a row")
+    demand(fits, "projection", "a scale a row")
 
 
 def _check_shapes(rows: Sequence[BlockShape]) -> None:
-    _demand(len(rows) <= _BLOCKS and _rise([row.order for row in rows]), "shapes", "each block once, in order")
+    demand(len(rows) <= _BLOCKS and _rise([row.order for row in rows]), "shapes", "each block once, in order")
     for row in rows:
         sizes = [*row.features_in, *row.features_out]
         for layer in row.attention:
             sizes += [*layer.query, *layer.key, layer.heads, layer.head_width]
             widths = {layer.query[2], layer.key[2], layer.heads * layer.head_width}
-            _demand(len(widths) == 1 and layer.query[0] == layer.key[0], "shapes", "one batch and one width")
-        _demand(all(0 < size < _SIZE for size in sizes), "shapes", "possible sizes")
-        _demand(0 <= row.order < _COUNT and 0 <= row.level <= _HALVINGS, "shapes", "possible numbers")
+            demand(len(widths) == 1 and layer.query[0] == layer.key[0], "shapes", "one batch and one width")
+        demand(all(0 < size < _SIZE for size in sizes), "shapes", "possible sizes")
+        demand(0 <= row.order < _COUNT and 0 <= row.level <= _HALVINGS, "shapes", "possible numbers")
         once = len({layer.kind for layer in row.attention}) == len(row.attention)
-        _demand(_is_name(row.block) and once and len(row.attention) > 0, "shapes", "a name, and each kind once")
-        _demand(isinstance(getattr(torch, row.dtype, None), torch.dtype), "shapes.dtype", "a type of numbers")
+        demand(_is_name(row.block) and once and len(row.attention) > 0, "shapes", "a name, and each kind once")
+        demand(isinstance(getattr(torch, row.dtype, None), torch.dtype), "shapes.dtype", "a type of numbers")
 
 
 def _check_repeats(recording: Recording) -> None:
@@ -161,7 +161,7 @@ def _check_repeats(recording: Recording) -> None:
         named += projection.tensors
     held = {id(tensor): tensor.nbytes for tensor in named}
     most = _NAMED_AGAIN * max(1_000_000, sum(held.values()))
-    _demand(sum(tensor.nbytes for tensor in named) <= most, "tensors", "tensors that are not named so often")
+    demand(sum(tensor.nbytes for tensor in named) <= most, "tensors", "tensors that are not named so often")
 
 
 def _rise(values: Sequence[int] | Sequence[Address]) -> bool:
@@ -180,8 +180,3 @@ def _is_inside(area: tuple[int, int, int, int], latent: Grid) -> bool:
 
 def _is_name(text: str) -> bool:
     return 0 < len(text) <= _NAME and text.isprintable()
-
-
-def _demand(holds: bool, where: str, wanted: str) -> None:
-    if not holds:
-        raise MisfitError(f"`{where}` contradicts the rest: it has to be {wanted}")

@@ -18,7 +18,7 @@ from ...cost import MOST_CONCEPTS
 from ...errors import InputError
 from ...files.atomic import Where
 from ...files.dataclass_file import read_value, write_tensors, write_value
-from ...files.dataclass_json import MisfitError
+from ...files.dataclass_json import demand
 from ...files.safetensors_file import ANY_SIZE, Bounds
 from ..scene.scene import Concept, check_handles
 from ..settings import Settings
@@ -56,23 +56,23 @@ class Concepts:
     steps: int
 
     def __post_init__(self) -> None:
-        _demand(0 < len(self.concepts) <= MOST_CONCEPTS, "concepts", f"1 to {MOST_CONCEPTS}")
+        demand(0 < len(self.concepts) <= MOST_CONCEPTS, "concepts", f"1 to {MOST_CONCEPTS}")
         check_handles(self.handles)
-        _demand(
+        demand(
             self.embeddings.ndim == 2 and len(self.embeddings) == len(self.concepts),
             "embeddings",
             "one for each concept",
         )
-        _demand(0 <= self.steps <= self.settings.steps, "steps", "at most the settings'")
+        demand(0 <= self.steps <= self.settings.steps, "steps", "at most the settings'")
         every = [self.embeddings, *self.differences.values()]
         for name, pair in self.low_rank.items():
             fits = (
                 pair.down.ndim == pair.up.ndim and pair.down.ndim in (2, 4) and pair.down.shape[0] == pair.up.shape[1]
             )
             fits = fits and pair.down.shape[2:] == pair.up.shape[2:] and 0 < pair.alpha < math.inf
-            _demand(fits, name[:80], "a pair that fits")
+            demand(fits, name[:80], "a pair that fits")
             every += [pair.down, pair.up]
-        _demand(all(bool(tensor.isfinite().all()) for tensor in every), "a number", "finite ones")
+        demand(all(bool(tensor.isfinite().all()) for tensor in every), "a number", "finite ones")
 
     @property
     def handles(self) -> tuple[str, ...]:
@@ -244,8 +244,3 @@ def _key(layer: str, keys: Mapping[str, str]) -> str:
             "Connect the model that the concepts were learned with."
         )
     return keys[layer]
-
-
-def _demand(holds: bool, what: str, wanted: str) -> None:
-    if not holds:
-        raise MisfitError(f"`{what}` contradicts the rest: it has to be {wanted}")

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from ...attention.read.heatmap import aggregate_on_grid
 from ...errors import InputError
 from ...host_copies import to_device, to_host
+from ...resample import resize
 from ..noise import noised
 from ..ports import ClassPictures, Encoded, Ports
 from ..scene.scene import Scene
@@ -142,19 +143,12 @@ class Objective:
         self._scene, self._ports, self._settings = scene, ports, settings
         _check(scene, ports, settings)
         self._layers = supervised_layers(ports.denoiser.unet)
-        both = torch.stack([scene.masks, scene.masks.flip(-1)])  # (flip image concept height width)
-        sides = [Scene(scene.pictures, masks, scene.concepts) for masks in both]
         # Copies: what was born in the host's inference mode could not be trained through.
         self._latents = torch.stack([ports.latents, ports.flipped]).float()  # (flip image channel height width)
         self._unions: dict[tuple[int, int, tuple[int, ...]], Tensor] = {}
-        self._goals = torch.stack([side.masks_on(scene.loss_grid) for side in sides]).to("cpu", copy=True)
+        sides = torch.stack([scene.masks, scene.masks.flip(-1)])  # (flip image concept height width)
+        self._goals = resize(sides, scene.loss_grid).to("cpu", copy=True)
         self._shown = tuple(image for image in range(len(scene.masks)) if scene.present(image))
-
-    def learn(
-        self, step: int, embeddings: Mapping[str, Tensor], backward: Backward, frozen: Frozen | None
-    ) -> StepResult:
-        """As `costs`, and read at once."""
-        return self.costs(step, embeddings, backward, frozen).read()[0]
 
     def costs(self, step: int, embeddings: Mapping[str, Tensor], backward: Backward, frozen: Frozen | None) -> Costs:
         """Compute a step's losses and their gradients. All that is drawn goes to the device in one copy.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -36,9 +35,7 @@ class Weights(Protocol):
     def __enter__(self) -> Weights:
         """Put what is trained to work in the modules."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Take it out again."""
 
     def disabled(self) -> AbstractContextManager[None]:

@@ -11,7 +11,8 @@ import comfy.sd
 import pytest
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
-from pack.host.training.models import base_name, training_ports
+from pack.host.training.copies import base_name
+from pack.host.training.models import training_ports
 from pack.scenescope.errors import HostError
 from pack.scenescope.training.run.trainer import train
 from pack.scenescope.training.settings import full_settings, lora_settings

@@ -28,7 +28,8 @@ from comfy_extras.nodes_model_advanced import (
 from pack.host.acting.steer import Odds, steered, steerings_of
 from pack.host.concepts.apply import apply_concepts
 from pack.host.recording.unet import record_attention
-from pack.host.training.models import base_name, check_trainable, training_ports
+from pack.host.training.copies import base_name
+from pack.host.training.models import check_trainable, training_ports
 from pack.host.training.origin import left_out
 from pack.host.training.plan import Plan
 from pack.host.training.run import TrainingResult, automatic_name, train_concepts

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pack.host.training.models import base_name
+from pack.host.training.copies import base_name
 from pack.scenescope.training.learned.concepts import Concepts
 from pack.scenescope.training.scene.scene import Concept
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings

@@ -3,7 +3,7 @@
 
 import { keep, loadStyle } from "../editor/nodes.js";
 import { registerPanel } from "../editor/panel.js";
-import { element } from "../shared/dom.js";
+import { button, element } from "../shared/dom.js";
 import { say } from "../shared/i18n.js";
 import { Viewer } from "../viewer/viewer.js";
 import { layOut, neighbour } from "./layout.js";
@@ -43,8 +43,6 @@ export class ShapeLog {
     this.tip = element("p", { class: "ss-status" });
     this.whole = element("div", { class: "ss-shapes" }, [this.head, this.u, this.table, this.tip]);
     this.name = element("b", { "aria-live": "polite" });
-    const button = (/** @type {string} */ text, /** @type {string} */ title, /** @type {() => void} */ click) =>
-      element("button", { type: "button", class: "ss-button", text, title, "aria-label": title, on: { click } });
     this.back = button(say("← U-Net"), say("Back to the U-Net"), () => this.close());
     const steps = [
       button("‹", say("Block before"), () => this.step(-1)),
