@@ -44,7 +44,7 @@ class RecordedRuns:
     """The RECORDER socket's value: what to record, and the finished runs.
 
     The host hands the same object out again while its node is cached, so runs of an earlier prompt are dropped when the
-    same sampler runs again; a sampler whose result was reused keeps its run.
+    same sampler runs again; a sampler whose result was reused keeps its run. `runs` has the oldest first.
 
     Args:
         selection: what each run keeps.
@@ -54,21 +54,16 @@ class RecordedRuns:
 
     def __init__(self, selection: Selection, node: str | None = None, live_words: str = "") -> None:
         self.selection, self.node, self.live_words = selection, node, live_words
-        self._runs: list[FinishedRun] = []
-
-    @property
-    def runs(self) -> tuple[FinishedRun, ...]:
-        """Finished runs, oldest first."""
-        return tuple(self._runs)
+        self.runs: list[FinishedRun] = []
 
     def add(self, recording: Recording | RecordingError, output: torch.Tensor) -> None:
         """Take a finished run, or the reason why it left nothing."""
         context = get_executing_context()
         prompt, node = (context.prompt_id, context.node_id) if context is not None else (None, None)
-        self._runs = [run for run in self._runs if node is None or run.node != node or run.prompt == prompt]
-        older = [replace(run, recording=_DROPPED) for run in self._runs[: 1 - KEPT_RUNS]]
+        self.runs = [run for run in self.runs if node is None or run.node != node or run.prompt == prompt]
+        older = [replace(run, recording=_DROPPED) for run in self.runs[: 1 - KEPT_RUNS]]
         newest = FinishedRun(recording, output.detach().cpu().clone(), prompt, node)
-        self._runs = [*older, *self._runs[1 - KEPT_RUNS :], newest][-REMEMBERED_RUNS:]
+        self.runs = [*older, *self.runs[1 - KEPT_RUNS :], newest][-REMEMBERED_RUNS:]
         if isinstance(recording, RecordingError):
             say_on_node(self.node, str(recording))
             return
@@ -88,7 +83,7 @@ class RecordedRuns:
         Raises:
             RecordingError: there is no run, or not that many.
         """
-        if not self._runs:
+        if not self.runs:
             raise RecordingError(
                 "Attention Maps: nothing has been recorded. Connect the MODEL output of Record Attention to the "
                 "sampler. If it is connected, ComfyUI reused the sampler's cached result: change the seed, or use "
@@ -100,17 +95,17 @@ class RecordedRuns:
         return run.recording, how
 
     def _pick(self, latent: torch.Tensor | None, number: int) -> tuple[FinishedRun, str]:
-        count = len(self._runs)
+        count = len(self.runs)
         if number:
             index = number - 1 if number > 0 else count + number
             if not 0 <= index < count:
                 raise RecordingError(
                     f"Attention Maps: there is no run {number}. Choose 1 to {count}, or -1 for the last."
                 )
-            return self._runs[index], f"run {index + 1} of {count}"
+            return self.runs[index], f"run {index + 1} of {count}"
         if latent is not None:
-            for index, run in enumerate(self._runs):
+            for index, run in enumerate(self.runs):
                 if run.output.shape == latent.shape and torch.equal(run.output.to(latent), latent):
                     return run, f"run {index + 1} of {count}, the one that made this latent"
         note = "" if count == 1 else "; the input is not the direct result of a recorded run"
-        return self._runs[-1], f"run {count} of {count}, the last{note}"
+        return self.runs[-1], f"run {count} of {count}, the last{note}"

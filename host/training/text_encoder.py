@@ -60,10 +60,6 @@ class HostText:
             raise HostError(f"Train Concepts: the starting word {text!r} has no tokens. Write an ordinary word.")
         return torch.stack([embedding.float() for embedding in found]).detach()
 
-    def pieces(self, text: str) -> int:
-        """How many tokens a text has."""
-        return len(self._tokens(text))
-
     def encode(self, prompts: Sequence[str], embeddings: Mapping[str, Tensor]) -> Encoded:
         """Encode prompts, with an embedding where a handle stands; what is over a chunk's 75 tokens is cut off."""
         chunks, columns = [], []

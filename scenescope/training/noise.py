@@ -30,20 +30,6 @@ class NoiseSchedule:
                 "SD1.5 checkpoint."
             )
 
-    @classmethod
-    def scaled_linear(cls, first: float = 0.00085, last: float = 0.012, steps: int = 1000) -> NoiseSchedule:
-        """The schedule of Stable Diffusion: betas whose square roots rise evenly.
-
-        Source: Rombach et al. 2022, the checkpoints' `scheduler_config`: scaled_linear, 0.00085 to 0.012, 1000 steps.
-
-        >>> schedule = NoiseSchedule.scaled_linear()
-        >>> round(float(schedule.signal[0] ** 2), 5), round(float(schedule.signal[-1] ** 2), 5)
-        (0.99915, 0.00466)
-        """
-        betas = torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64) ** 2
-        kept = (1 - betas).cumprod(0)
-        return cls(kept.sqrt().float(), (1 - kept).sqrt().float())
-
     def timesteps(self, count: int, generator: Generator) -> Tensor:
         """Draw timesteps evenly: (batch) int64."""
         return torch.randint(len(self.signal), (count,), generator=generator)

@@ -116,6 +116,13 @@ def toy_latents(scene: Scene) -> Tensor:
     return torch.cat([pooled, pooled.mean(1, keepdim=True)], dim=1) * 2 - 1
 
 
+def scaled_linear(last: float = 0.012, steps: int = 1000) -> NoiseSchedule:
+    """The schedule of Stable Diffusion (Rombach et al. 2022): betas whose square roots rise evenly from 0.00085."""
+    betas = torch.linspace(0.00085**0.5, last**0.5, steps, dtype=torch.float64) ** 2
+    kept = (1 - betas).cumprod(0)
+    return NoiseSchedule(kept.sqrt().float(), (1 - kept).sqrt().float())
+
+
 def toy_ports(scene: Scene | None = None, *, classes: bool = True, quiet: bool = False) -> Ports:
     """Ports whose weights are the same every time.
 
@@ -129,7 +136,7 @@ def toy_ports(scene: Scene | None = None, *, classes: bool = True, quiet: bool =
         torch.manual_seed(0)
         text, denoiser = ToyText(), ToyDenoiser()
         pictures = ClassPictures(torch.randn(3, 4, 8, 8), "a photo at the beach") if classes else None
-    noise = NoiseSchedule.scaled_linear(last=0.0009, steps=50) if quiet else NoiseSchedule.scaled_linear()
+    noise = scaled_linear(last=0.0009, steps=50) if quiet else scaled_linear()
     return Ports(text, denoiser, noise, latents, latents.flip(-1), "toy", pictures)
 
 

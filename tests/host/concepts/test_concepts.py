@@ -16,7 +16,6 @@ import comfy.supported_models
 import pytest
 import torch
 from comfy_execution.graph import ExecutionBlocker
-from pack.devtools.server import WorkflowError
 from pack.host.concepts.apply import apply_concepts
 from pack.host.concepts.export import lora_keys, plan_export
 from pack.host.demo import load_demo_model
@@ -32,7 +31,6 @@ from pack.scenescope.training.weights.contract import LowRank
 from pack.scenescope.training.weights.lora import UNET_LAYERS, Lora, layers_of
 from pack.tests.support.host.checkpoint import FULL_UNET
 from pack.tests.support.host.learned import PROMPT, call, made_up, with_handles
-from pack.tests.support.host.prompts import node
 from safetensors.torch import save_file
 
 import nodes as host_nodes
@@ -174,25 +172,6 @@ def test_another_node_that_applies_concepts_speaks_for_itself(demo):
     bare.tokenizer = object()
     with pytest.raises(HostError, match=f"^{who}: this CLIP is not SD1.5's"):
         apply_concepts(demo[0], bare, learned, who=who)
-
-
-def test_the_editor_that_has_no_file_to_send_gets_a_sentence(folders):
-    """Oracle: the sentence; raised, because the host drops what is returned for an input that was not sent."""
-    for sent in ({}, {"file": ""}, {"file": None}):
-        with pytest.raises(FileError, match=r"^Load Concepts: .* ending in \.concepts\.safetensors.* [Pp]ress R"):
-            LoadConcepts.validate_inputs(**sent)
-
-
-def test_the_server_shows_the_sentence_where_no_file_was_sent(server):
-    """Oracle: a real server's answer: one error, on the loader, and it is the sentence."""
-    info = server.get_json("/object_info")
-    prompt = {
-        "load": {"class_type": "SceneScope_LoadConcepts", "inputs": {}},
-        "save": node(info, "SceneScope_SaveConcepts", concepts=["load", 0]),
-    }
-    with pytest.raises(WorkflowError, match=r"\(Load Concepts: .* ending in \.concepts.* [Pp]ress R") as refused:
-        server.queue(prompt)
-    assert "Required input is missing" not in str(refused.value)
 
 
 def test_concepts_of_another_layout_are_refused_whatever_is_asked_for(demo):

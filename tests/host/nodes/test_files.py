@@ -13,6 +13,7 @@ import folder_paths
 import pytest
 from pack.devtools.server import WorkflowError
 from pack.host.paths import output_names
+from pack.nodes.concepts import LoadConcepts
 from pack.nodes.files import MAPS, LoadMaps, SaveMaps
 from pack.scenescope.attention.files.maps import save_recording
 from pack.scenescope.errors import FileError, InputError
@@ -92,26 +93,34 @@ def test_a_name_that_leads_elsewhere_is_refused_before_anything_runs(folders, na
             call(SaveMaps, maps=full_recording(), filename_prefix=name)
 
 
-def test_the_editor_that_has_no_file_to_send_gets_a_sentence(folders):
+LOADERS = pytest.mark.parametrize("loader", [LoadMaps, LoadConcepts])
+
+
+@LOADERS
+def test_the_editor_that_has_no_file_to_send_gets_a_sentence(folders, loader):
     """Oracle: the sentences; raised, because the host drops what is returned for an input that was not sent."""
+    kind = loader.KIND
     for sent in ({}, {"file": ""}, {"file": None}):
-        with pytest.raises(FileError, match=r"^Load Maps: there is no file ending in .* Run Save Maps, then press R"):
-            LoadMaps.validate_inputs(**sent)
-    with pytest.raises(InputError, match=r"^Load Maps: file '' is empty. Use"):
-        call(LoadMaps, file="")
-    call(SaveMaps, maps=full_recording(), filename_prefix="a")
-    with pytest.raises(FileError, match=r"^Load Maps: no file is chosen. .* press R"):
-        LoadMaps.validate_inputs()
+        said = rf"^{kind.loader}: there is no file ending in {kind.suffix} .* Run {kind.saver}, then press R"
+        with pytest.raises(FileError, match=said):
+            loader.validate_inputs(**sent)
+    with pytest.raises(InputError, match=f"^{kind.loader}: file '' is empty. Use"):
+        call(loader, file="")
+    (folders / "output" / f"a{kind.suffix}").write_bytes(b"")
+    with pytest.raises(FileError, match=f"^{kind.loader}: no file is chosen. .* press R"):
+        loader.validate_inputs()
 
 
-def test_the_server_shows_the_sentence_where_no_file_was_sent(server):
+@LOADERS
+def test_the_server_shows_the_sentence_where_no_file_was_sent(server, loader):
     """Oracle: a real server's answer: one error, on the loader, and it is the sentence."""
-    info = server.get_json("/object_info")
+    info, kind = server.get_json("/object_info"), loader.KIND
+    saver = f"SceneScope_{kind.saver.replace(' ', '')}"
     prompt = {
-        "load": {"class_type": "SceneScope_LoadMaps", "inputs": {}},
-        "save": node(info, "SceneScope_SaveMaps", maps=["load", 0]),
+        "load": {"class_type": f"SceneScope_{kind.loader.replace(' ', '')}", "inputs": {}},
+        "save": node(info, saver, **{kind.what: ["load", 0]}),
     }
-    with pytest.raises(WorkflowError, match=r"\(Load Maps: .* ending in \.maps\.safetensors.* [Pp]ress R") as refused:
+    with pytest.raises(WorkflowError, match=rf"\({kind.loader}: .* ending in {kind.suffix}.* [Pp]ress R") as refused:
         server.queue(prompt)
     assert "Required input is missing" not in str(refused.value)
 

@@ -74,7 +74,7 @@ def test_a_cancelled_run_leaves_nothing_behind(sd15: Any, when: int) -> None:
     assert len(alive) == 1
     assert alive[0]() is None
     assert hooks_left(sd15) == before == 0
-    assert book.runs == ()
+    assert not book.runs
     assert torch.equal(plain, sample(sd15, conditioning(seed=1), conditioning(seed=2)))
     assert "scenescope" not in str(watched.model_options)
     assert torch.equal(plain, sample(watched, conditioning(seed=1), conditioning(seed=2)))
@@ -93,7 +93,7 @@ def test_a_failing_model_call_leaves_no_hook(sd15: Any) -> None:
     with pytest.raises(ValueError, match="somebody else"):
         sample(watched, conditioning(seed=1), conditioning(seed=2))
     assert hooks_left(sd15) == 0
-    assert book.runs == ()
+    assert not book.runs
 
 
 def test_the_model_given_is_not_changed(sd15: Any) -> None:

@@ -11,6 +11,7 @@ from pack.scenescope.training.noise import NoiseSchedule
 from pack.scenescope.training.settings import full_settings, lora_settings
 from pack.scenescope.training.step.prompts import generator_at
 from pack.scenescope.training.step.schedule import outside_strength, phase_at
+from pack.tests.support.toy_training import scaled_linear
 
 
 def test_the_second_phase_is_entered_wherever_a_run_begins():
@@ -61,7 +62,7 @@ def test_numbers_that_training_cannot_use_are_refused(change, words):
 
 def test_the_noise_schedule_is_that_of_stable_diffusion():
     """Oracle: the product written out in Python floats."""
-    schedule, kept = NoiseSchedule.scaled_linear(), 1.0
+    schedule, kept = scaled_linear(), 1.0
     for step in range(1000):
         beta = (0.00085**0.5 + (0.012**0.5 - 0.00085**0.5) * step / 999) ** 2
         kept *= 1 - beta
