@@ -33,6 +33,7 @@ from pack.benchmarks.lab.files import write, write_picture
 from pack.benchmarks.lab.scatter import Axes, draw_scatter
 from pack.benchmarks.lab.tables import differences, markdown, spots, summary
 from pack.benchmarks.lab.variants import DEFAULT, TITLES, UNTRAINED, WITHOUT_TRAINING, Length, settings_of
+from pack.devtools.as_pack import command
 from pack.devtools.comfyui import ROOT, need_comfyui, use_comfyui
 from pack.devtools.environment import cache_folder
 from pack.scenescope.errors import InputError
@@ -127,12 +128,11 @@ def work(options: argparse.Namespace) -> None:
 
 def run_all(options: argparse.Namespace, missing: int) -> bool:
     """Start the processes, show what they finish, and say whether all went well."""
-    words = [sys.executable, ROOT / "devtools" / "as_pack.py", __file__, *sys.argv[1:]]
     said, says = os.pipe()
     started = []
     for number in range(options.processes):
         with (options.folder / f"process-{number}.log").open("w", encoding="utf-8") as log:
-            own = [*map(str, words), "--worker", str(number), "--processes", str(options.processes)]
+            own = command(__file__, *sys.argv[1:], "--worker", number, "--processes", options.processes)
             started.append(subprocess.Popen(own, stdout=says, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}))
     os.close(says)
     began, done = time.monotonic(), 0

@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import statistics
 import subprocess
-import sys
-import time
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import torch
+from pack.benchmarks.lab.markdown import table
+from pack.benchmarks.lab.meter import Meter
+from pack.devtools.as_pack import command
 from pack.devtools.comfyui import need_comfyui, use_comfyui
 
 BACKENDS = ("attention_sub_quad", "attention_split", "attention_pytorch")
@@ -36,19 +36,6 @@ def arguments() -> argparse.Namespace:
     return reader.parse_args()
 
 
-def seconds(run: Any) -> float:
-    """Time a run: CPU seconds where there is no GPU, else wall seconds up to the GPU's end."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        run()
-        torch.cuda.synchronize()
-        return time.perf_counter() - start
-    start = time.process_time()
-    run()
-    return time.process_time() - start
-
-
 def overheads(options: argparse.Namespace) -> list[tuple[str, float, float, float]]:
     """Compare runs with all 16 cross layers, both branches and every step recorded with runs without.
 
@@ -63,14 +50,14 @@ def overheads(options: argparse.Namespace) -> list[tuple[str, float, float, floa
 
     model = comfy.sd.load_checkpoint_guess_config(str(checkpoint()), output_clip=False, output_vae=False)[0]
     watched, _ = record_attention(model, Selection())
-    rows = []
+    rows, meter = [], Meter(model.load_device)
     for backend in BACKENDS if torch.cuda.is_available() else BACKENDS[:1]:
         host_attention.optimized_attention = getattr(host_attention, backend)
         sample_once(model, options)  # loads the weights, warms the caches
         pairs = []
         for turn in range(options.repeats):
             order = (model, watched) if turn % 2 == 0 else (watched, model)  # what drifts falls on both alike
-            spent = {id(m): seconds(lambda m=m: sample_once(m, options)) for m in order}
+            spent = {id(m): meter.seconds(lambda m=m: sample_once(m, options)) for m in order}
             pairs.append((spent[id(model)], spent[id(watched)], spent[id(watched)] / spent[id(model)]))
         rows.append((backend, *(statistics.median(column) for column in zip(*pairs, strict=True))))
     return rows
@@ -130,9 +117,8 @@ def resident() -> int:
 
 def added_by(kind: str) -> int:
     """Peak that a recorded run adds to the same run without, in bytes; measured in a fresh process."""
-    loader = Path(__file__).parent.parent / "devtools" / "as_pack.py"
-    command = [sys.executable, str(loader), __file__, "--added-by", kind]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    done = subprocess.run(command(__file__, "--added-by", kind), check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout.split()[-1])
 
 
 def print_added(kind: str) -> None:
@@ -167,17 +153,16 @@ def main() -> None:
             print_added(options.added_by)
             return
         if options.only != "time":
-            print("| steps | maps held | per step and branch | process grew by |\n|---|---|---|---|")
-            for steps, count, grown in held():
-                print(f"| {steps} | {count / 1e6:.1f} MB | {count / steps / 2e6:.2f} MB | {grown / 1e6:.1f} MB |")
-            print("\n| self-attention at 64x64 | peak above the same run without |\n|---|---|")
-            print(f"| 16 layers, reduced to 32x32, both branches | {added_by('reduced') / 1e6:.0f} MB |")
-            print(f"| one layer whole, 4096x4096, both branches | {added_by('whole') / 1e6:.0f} MB |")
+            counts = [(steps, (kept, kept / steps / 2, grown)) for steps, kept, grown in held()]
+            rows = [[str(steps), *(f"{count / 1e6:.2f} MB" for count in sizes)] for steps, sizes in counts]
+            print(table(["steps", "maps held", "per step and branch", "process grew by"], rows))
+            what = {"reduced": "16 layers, reduced to 32x32", "whole": "one layer whole, 4096x4096"}
+            rows = [[name, f"{added_by(kind) / 1e6:.0f} MB"] for kind, name in what.items()]
+            print("\n" + table(["self-attention at 64x64, both branches", "peak above the same run without"], rows))
         if options.only != "memory":
             where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-            print(f"\n| {where}, {options.pixels}x{options.pixels} | without | with | ratio |\n|---|---|---|---|")
-            for backend, without, with_it, ratio in overheads(options):
-                print(f"| {backend} | {without:.2f} s | {with_it:.2f} s | {ratio:.3f} |", flush=True)
+            rows = [[name, f"{a:.2f} s", f"{b:.2f} s", f"{ratio:.3f}"] for name, a, b, ratio in overheads(options)]
+            print("\n" + table([f"{where}, {options.pixels}x{options.pixels}", "without", "with", "ratio"], rows))
 
 
 if __name__ == "__main__":

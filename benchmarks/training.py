@@ -19,17 +19,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import torch
+from pack.benchmarks.lab.markdown import table
+from pack.benchmarks.lab.meter import Meter
 from pack.benchmarks.lab.plain_loop import straightforward, two_things
+from pack.devtools.as_pack import command
 from pack.devtools.comfyui import need_comfyui, use_comfyui
 
 OURS = {
@@ -42,9 +44,8 @@ ROOM = {"lora": 512, "full": 256}
 """Sides of the pictures of part `room`, by mode."""
 LIMIT = 20 * 2**30
 GOALS = {"phase 1": 0.5, "lora, no prior": 0.55, "lora, frozen prior": 0.7}
-"""Of the time of a step of the straightforward loop with all weights; memory: half."""
+"""Shares of the time of a step of the straightforward loop with all weights; for memory, half."""
 SIDE = 256
-STATUS = Path("/proc/self/status")
 
 
 def arguments() -> argparse.Namespace:
@@ -92,71 +93,46 @@ def steps_of(options: argparse.Namespace) -> Iterator[Callable[[], None]]:
 
 def measure(options: argparse.Namespace) -> None:
     """Run one variant in this process, and print its seconds per step and peak memory as JSON."""
-    on_gpu = torch.cuda.is_available()
+    import comfy.model_management
+
     torch.set_num_threads(1)
-    spent = []
+    meter, spent = Meter(comfy.model_management.get_torch_device()), []
     with torch.inference_mode():  # as the host runs nodes
         for step in steps_of(options):
-            forget_peak()
-            for _ in range(options.steps + 1):
-                if on_gpu:
-                    torch.cuda.synchronize()
-                began = time.perf_counter() if on_gpu else time.process_time()
-                step()
-                if on_gpu:
-                    torch.cuda.synchronize()
-                spent.append((time.perf_counter() if on_gpu else time.process_time()) - began)
-    print(json.dumps({"seconds": spent[1:], "peak": torch.cuda.max_memory_allocated() if on_gpu else peak()}))
-
-
-def forget_peak() -> None:
-    """Have the kernel count the peak anew, where it can: loading a model takes more than some of the training."""
-    if STATUS.exists():
-        Path("/proc/self/clear_refs").write_text("5", "ascii")
-
-
-def peak() -> int:
-    """Largest resident memory of this process in bytes: since `forget_peak` on Linux, else since its start."""
-    if not STATUS.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    line = next(line for line in STATUS.read_text("ascii").splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
+            meter.forget_peaks()
+            spent = [meter.seconds(step) for _ in range(options.steps + 1)]
+    print(json.dumps({"seconds": spent[1:], "peak": meter.peak()}))
 
 
 def take_room(options: argparse.Namespace) -> None:
     """Train both phases of one mode in this process; prints seconds a step, the process's peak and the last loss."""
     from pack.host.training.models import training_ports
-    from pack.scenescope.training.run.trainer import train
+    from pack.scenescope.training.run.trainer import Run
     from pack.scenescope.training.settings import full_settings, lora_settings
 
-    side, seconds, losses = options.pixels or ROOM[options.variant], {1: [], 2: []}, []
     preset = {"lora": lora_settings, "full": full_settings}[options.variant]
     settings = preset(phase1_steps=options.steps, phase2_steps=options.steps, prior="frozen")
-    began = time.perf_counter()
-
-    def on_step(report: Any) -> None:
-        nonlocal began
-        seconds[report.phase].append(time.perf_counter() - began)
-        began = time.perf_counter()
-        losses.append(report.measured.masked)
-
+    side = options.pixels or ROOM[options.variant]
     with torch.inference_mode():
         pictured, models = two_things(side), parts(options)
-        with training_ports(*models, pictured, settings, checkpointing=options.checkpointing) as ports:
-            began = time.perf_counter()
-            train(pictured, ports, settings, on_step=on_step)
-    medians = [statistics.median(values) for values in seconds.values()]
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": medians, "peak": largest, "loss": losses[-1], "side": side}))
+        with (
+            training_ports(*models, pictured, settings, checkpointing=options.checkpointing) as ports,
+            Run(pictured, ports, settings) as run,
+        ):
+            ends = [time.perf_counter()]
+            for _ in range(settings.steps):
+                report = run.advance()
+                ends.append(time.perf_counter())
+    spent = [end - begin for begin, end in pairwise(ends)]
+    medians = [statistics.median(spent[: options.steps]), statistics.median(spent[options.steps :])]
+    peak = Meter(torch.device("cpu")).peak()  # of the whole process
+    print(json.dumps({"seconds": medians, "peak": peak, "loss": report.measured.masked, "side": side}))
 
 
 def alone(name: str) -> dict[str, Any]:
     """Run one variant in a process of its own; what it measured."""
-    script = Path(__file__).resolve()
-    loader = script.parent.parent / "devtools" / "as_pack.py"
-    command = [sys.executable, str(loader), str(script), *sys.argv[1:], "--variant", name]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    words = command(__file__, *sys.argv[1:], "--variant", name)
+    return json.loads(subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
 
 
 def cost(options: argparse.Namespace) -> None:
@@ -173,12 +149,13 @@ def cost(options: argparse.Namespace) -> None:
     times = {name: statistics.median(values) for name, values in seconds.items()}
     (first, whole), side = LOOPS, options.pixels or SIDE
     print(f"\n{side}x{side}, {'demo model' if options.demo else 'full size'}, {options.precision}")
-    print("| a step of | seconds | of all weights' | goal | of phase 1's | peak GiB | of all weights' |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, time_spent in times.items():
-        row = [name, f"{time_spent:.2f}", f"{time_spent / times[whole]:.2f}", str(GOALS.get(name, ""))]
-        row += [f"{time_spent / times[first]:.2f}", f"{peaks[name] / 2**30:.2f}", f"{peaks[name] / peaks[whole]:.2f}"]
-        print(f"| {' | '.join(row)} |")
+    rows = []
+    for name, spent in times.items():
+        row = [name, f"{spent:.2f}", f"{spent / times[whole]:.2f}", str(GOALS.get(name, ""))]
+        row += [f"{spent / times[first]:.2f}", f"{peaks[name] / 2**30:.2f}", f"{peaks[name] / peaks[whole]:.2f}"]
+        rows.append(row)
+    titles = ["seconds", "of all weights'", "goal", "of phase 1's", "peak GiB", "of all weights'"]
+    print(table(["a step of", *titles], rows))
 
 
 def room() -> bool:

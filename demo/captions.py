@@ -14,7 +14,7 @@ PLURALS = {
     "cross": "crosses",
     "hourglass": "hourglasses",
 }
-"""Of the shapes, for two of a kind."""
+"""What two of a shape are called."""
 OPENINGS = ("a photo of", "a picture of", "a drawing of", "")
 """How captions begin, the usual way first."""
 

@@ -14,7 +14,7 @@ from .captions import training_caption
 from .layouts import training_layout
 
 LENGTH, BEGIN, END = 77, 49406, 49407
-"""Of SD1's tokenizer: tokens per prompt, and the ids that start and end one."""
+"""SD1's tokenizer: tokens per prompt, and the ids that start and end one."""
 UNCAPTIONED, UNKNOWN = 0.1, 0.01
 """Shares of pictures without a caption, for guidance, and of words that are replaced by one that nobody knows."""
 

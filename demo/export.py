@@ -38,8 +38,6 @@ def export(path: Path, denoiser: Denoiser, decoder: torch.nn.Module, notes: dict
     content = save(half, metadata={"format": "pt", "scenescope_demo": json.dumps(config)})
     size = len(content)
     if size > LIMIT:
-        raise ValueError(
-            f"export: the file has {size} bytes, and {LIMIT} is the most. Make the U-Net narrower."
-        )
+        raise ValueError(f"export: the file has {size} bytes, and {LIMIT} is the most. Make the U-Net narrower.")
     write_whole(lambda file: file.write(content), path, "export")
     return size

@@ -120,8 +120,8 @@ COUNTS = (0.25, 0.42, 0.33)
 LATER, LATER_PLACE = 0.22, 0.2
 """Shares of named things and of backgrounds that the world's second version added: the first ones are to stay known."""
 INVENTED_OUTLINE, INVENTED_SKIN, TWO_COLOURS, TWINS, CLOSE = 0.28, 0.2, 0.05, 0.05, 0.08
-"""Of such pictures' things: shares of invented outlines and skins, and of two colours; of pictures: two of a kind, and
-things that may touch or overlap."""
+"""Shares of things with invented outlines, with invented skins and with two colours; shares of pictures with two of a
+kind, and with things that may touch or overlap."""
 
 
 def _kind(rng: np.random.Generator) -> Thing:

@@ -30,7 +30,7 @@ from .layouts import random_layout
 SETTINGS = SamplerSettings(seed=0, steps=20, cfg=2.0, sampler_name="dpmpp_2m", scheduler="karras")
 """How the figures' pictures are sampled."""
 SIDE = 128
-"""Of the figures' pictures, in pixels: the size of training."""
+"""Side of the figures' pictures in pixels: the size of training."""
 VIEW = View(resolution="all", size="latent", steps="all")
 """Which maps make the figures' heatmaps: every block, brought to the latent's grid."""
 

@@ -17,7 +17,7 @@ from .initial import set_first_weights
 from .state import load_part
 
 WIDTH = 128
-"""Of the text model, and so of the context."""
+"""Width of the text model, and so of the context."""
 UNET = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [2, 2, 2, 2],
     "channel_mult": [1, 2, 3, 3], "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_middle": 1,

@@ -36,6 +36,16 @@ def load_pack(name: str = "pack") -> ModuleType:
     return pack
 
 
+def command(script: str | Path, *words: object) -> list[str]:
+    """The command that runs a script so, with this Python.
+
+    Args:
+        script: its file.
+        words: its arguments.
+    """
+    return [sys.executable, str(Path(__file__).resolve()), str(script), *map(str, words)]
+
+
 if __name__ == "__main__":
     named = sys.argv[1] == "--as"
     load_pack(sys.argv[2] if named else "pack")

@@ -78,7 +78,7 @@ def run_tiers(names: list[str], setup: Setup) -> tuple[list[Outcome], dict[str, 
         order = sorted(names, key=lambda name: -TIERS[name].minutes)
         try:
             done = dict(zip(order, pool.map(run, order), strict=True))
-        except BaseException:  # Ctrl-C reaches the tiers that run; those that wait shall not begin
+        except BaseException:  # Ctrl-C reaches the tiers that run; those that wait must not begin
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [outcome for outcome, _ in done.values()], {name: line for name, (_, line) in done.items()}

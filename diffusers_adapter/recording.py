@@ -169,7 +169,7 @@ class _Run:
     def see(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid) -> None:
         """A layer shows its queries and keys; the picture must not suffer from looking, so an error is counted."""
         recorder = self.recorder
-        if recorder is None or not (recorder.wants() and recorder.wants_site(layer)):
+        if recorder is None or not (recorder.wants() and recorder.wants_layer(layer)):
             return
         try:
             recorder.observe(layer, query, key, grid, self._entries)

@@ -122,7 +122,7 @@ class PromptDoctor(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs: the maps, the things, and how they shall be repaired."""
+        """Inputs: the maps, the things, and how they are to be repaired."""
         return io.Schema(
             node_id="SceneScope_PromptDoctor",
             display_name="Prompt Doctor",

@@ -35,7 +35,7 @@ def read_photo(folder: Path, resolution: int) -> Photo:
 
     Args:
         folder: that holds them.
-        resolution: side of a square with as many pixels as the training picture shall have.
+        resolution: side of a square with as many pixels as the training picture should have.
 
     Raises:
         FileError: a file is missing or cannot be read.

@@ -13,7 +13,7 @@ from pack.benchmarks.lab.variants import title_of
 from scipy import stats
 
 LEVEL = 0.05
-"""Of intervals (one minus their coverage), and of a table's stars together."""
+"""One minus the coverage of intervals; and how often chance may put any star into a table."""
 Result = Mapping[str, Any]
 
 
@@ -64,7 +64,7 @@ MEASURES: dict[str, tuple[str, Tell]] = {
 """Measure -> its title, and how a picture tells it; None where a picture cannot."""
 FIRST = ("retrieved", "prompt", "identity", "several", "leakage")
 ALONE = ("identity alone", "leakage alone")
-"""Of prompts that ask for one thing: among the numbers, in no table."""
+"""What prompts for one thing give: among the numbers, in no table."""
 
 
 def figure_of(values: Sequence[float]) -> Figure:

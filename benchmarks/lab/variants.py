@@ -21,7 +21,7 @@ Without a prior: one takes as long again as the rest of a step, and is none of t
 out. `full:prior=class` and `lora:prior=frozen` are the methods with theirs.
 """
 OWN_RATES: Rates = {"full": {}, "lora": {}}
-"""Of SD1.5: the settings' own."""
+"""For SD1.5, the settings' own."""
 WITHOUT: dict[str, dict[str, Any]] = {
     "": {},
     "masks": {"masked": False},

@@ -93,7 +93,7 @@ class ActingRun:
         schedule = tuple(sigmas.tolist())
         self.clock = StepClock(schedule)
         run = RunSpec(
-            layers=tuple(item.layer for item in self._sites_of(unet)),
+            layers=tuple(item.layer for item in self._layers_of(unet)),
             latent=self._conditionings.latent,
             images=self._images,
             sigmas=schedule,
@@ -157,7 +157,7 @@ class ActingRun:
             yield
             return
         call = ModelCall(tuple(entries), self._images, latent, self.clock.current_step(), self._first, self._evaluation)
-        found = self._sites_of(unet)
+        found = self._layers_of(unet)
         writes = {item.layer: self._writes(item.layer, call) for item in found}
         capture_maps = {item.layer: [act for act, _ in self.acts if act.watches(item.layer, call)] for item in found}
         watched = [item for item in found if capture_maps[item.layer]]
@@ -191,8 +191,8 @@ class ActingRun:
         except Exception as error:  # noqa: BLE001 - the picture must not be lost to it: counted, logged and told
             self.state.failed(layer, error)
 
-    def _sites_of(self, unet: torch.nn.Module) -> tuple[LayerModules, ...]:
-        """The sites of this run's U-Net, or of its copy on another GPU."""
+    def _layers_of(self, unet: torch.nn.Module) -> tuple[LayerModules, ...]:
+        """The layers of this run's U-Net, or of its copy on another GPU."""
         if id(unet) not in self._found:
             self._found[id(unet)] = find_layers(unet, who="Steering")
         return self._found[id(unet)]

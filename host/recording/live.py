@@ -37,7 +37,7 @@ class LiveScreen:
 
     Args:
         node: the recording node's execution id.
-        run: its sites, entries and steps.
+        run: its layers, entries and steps.
         selection: what is recorded.
         words: whose maps; empty for the first few.
     """

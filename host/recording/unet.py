@@ -108,7 +108,7 @@ class _Run:
         """Plan the run and show the plan, before anything is sampled."""
         unet = guider.inner_model.diffusion_model
         refuse_compiled(unet, guider.model_options)
-        layers = tuple(item.layer for item in self.sites_of(unet))
+        layers = tuple(item.layer for item in self.layers_of(unet))
         latent = Grid(*noise.shape[-2:])
         self.conditionings = Conditionings(guider.conds, latent)
         self.contexts = contexts_of(guider) if self.book.selection.keep_queries else {}
@@ -150,8 +150,8 @@ class _Run:
             self.live.end(status, tuple if self.recorder is None else self.recorder.arrived)
         self.recorder = self.live = None
 
-    def sites_of(self, unet: torch.nn.Module) -> tuple[LayerModules, ...]:
-        """The sites of this run's U-Net, or of its copy on another GPU."""
+    def layers_of(self, unet: torch.nn.Module) -> tuple[LayerModules, ...]:
+        """The layers of this run's U-Net, or of its copy on another GPU."""
         if id(unet) not in self._found:
             self._found[id(unet)] = find_layers(unet)
         return self._found[id(unet)]
@@ -212,9 +212,9 @@ class _Run:
         if any(extent != entry.extent(latent) for entry in entries):
             recorder.skip(other_extent(extent, latent))
             return lambda: None
-        found = self.sites_of(unet)
+        found = self.layers_of(unet)
         probe = None if recorder.has_shapes else hooks.enter_context(ShapeProbe(found))
-        watched = tuple(item for item in found if recorder.wants_site(item.layer))
+        watched = tuple(item for item in found if recorder.wants_layer(item.layer))
         observers = hooks.enter_context(Observers(watched, self._seer(recorder, entries, options)))
 
         def after() -> None:

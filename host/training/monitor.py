@@ -83,7 +83,7 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
-            message = f"Learned {', '.join(self._scene.handles)} in {self._settings.steps} steps. {self._fit_text()}"
+            message = f"Learned {', '.join(self._scene.handles)} in {self._settings.steps} steps. {self._iou_text()}"
             status = "finished"
         else:
             status, message = "stopped", _stopped(error, self._taken, self._settings.steps, self._folder)
@@ -121,7 +121,7 @@ class Monitor:
         if last or self._progress.wants_event():
             message = f"Step {report.step} of {report.steps}, phase {report.phase}{time_text(self._left)}"
             self._progress.tell(self._told("training", message))  # first: the dashboard drops the line that repeats it
-            self._progress.say(f"{message}\n{self._fit_text()}")
+            self._progress.say(f"{message}\n{self._iou_text()}")
         if report.step % self._plan.save_every == 0 and not last:
             save_history(self._history, self._folder / CURVES)
             write_shown(self._told("training", f"Step {report.step} of {report.steps}"), self._folder / SHOWN)
@@ -138,7 +138,7 @@ class Monitor:
 
     def outcome(self) -> tuple[Tensor | None, dict[str, Any]]:
         """The samples of a finished run, and its summary."""
-        return load_samples(self._folder, self._settings.steps), self._told("finished", self._fit_text())
+        return load_samples(self._folder, self._settings.steps), self._told("finished", self._iou_text())
 
     def _wants_samples(self, step: int) -> bool:
         plan = self._plan
@@ -185,7 +185,7 @@ class Monitor:
             "map": map_text(last, float(last.max())) if bool(last.isfinite().all()) else None,
         }
 
-    def _fit_text(self) -> str:
+    def _iou_text(self) -> str:
         now = recent_ious(self._history).items()
         return "; ".join(f"{handle} IoU {iou:.2f}" for handle, iou in now if iou is not None)
 

@@ -12,7 +12,7 @@ MIX = np.array([[1 / 3, 1 / 3, 1 / 3, 0], [1, -1, 0, 0], [0.5, 0.5, -1, 0], [0, 
 """Red, green, blue and matte -> lightness, red against green, yellow against blue, matte."""
 MEAN = np.array([0.55, 0.03, 0.03, 0.15], dtype=np.float32)
 DEVIATION = np.array([0.264, 0.173, 0.170, 0.318], dtype=np.float32)
-"""Of the four mixtures over 150 drawn pictures, so that latents have mean zero and variance one."""
+"""Mean and deviation of the four mixtures over 150 drawn pictures: latents then have mean zero and variance one."""
 
 
 def latent_of(picture: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ class ToyRun:
             self.seen.append((layer, query.detach().clone(), key.detach().clone(), tuple(entries)))
             self.recorder.observe(layer, query, key, grid, entries)
 
-        watched = [item for item in self.found if self.recorder.wants_site(item.layer)]
+        watched = [item for item in self.found if self.recorder.wants_layer(item.layer)]
         with Observers(watched, see):
             self.unet(latent, context)
 

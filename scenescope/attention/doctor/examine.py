@@ -72,7 +72,7 @@ def examine(
         recording: what it left.
         words: its things, one on a line; empty to find them in the prompt.
         picture: (image height width 3) 0..1 of the run, to lie under the maps.
-        repair: how what is missing shall be brought back.
+        repair: how what is missing is to be brought back.
         early: share of the run after which the early verdict is given; 0 for none.
         image_index: picture of the batch, from 0.
         without: (image height width 3) 0..1 from the same noise, one thing's words switched off; needs `picture`.

@@ -23,7 +23,7 @@ class RunSpec:
     """Everything about a coming run that decides how much there will be to keep.
 
     Args:
-        layers: all attention sites of the model.
+        layers: all attention layers of the model.
         latent: the latent's grid.
         images: pictures of the batch.
         sigmas: the schedule, steps + 1 values.

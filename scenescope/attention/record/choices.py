@@ -20,7 +20,7 @@ def choose_blocks(text: str, layers: Iterable[AttentionLayer]) -> frozenset[str]
     Args:
         text: `all`, places (`down`, `mid`, `middle`, `up`) and block names (`input 1`, `in4`, `output 9`), separated by
             commas, plus signs or new lines.
-        layers: the sites that the model has.
+        layers: the layers that the model has.
 
     Returns:
         The names of the chosen blocks.

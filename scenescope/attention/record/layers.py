@@ -1,4 +1,4 @@
-"""Where attention happens: the attention sites of a U-Net, found in the model rather than listed."""
+"""Where attention happens: the attention layers of a U-Net, found in the model rather than listed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class AttentionLayer:
 
 @dataclass(frozen=True)
 class LayerModules:
-    """A site together with the modules to observe; lives only as long as the model is at hand.
+    """A layer together with the modules to observe; lives only as long as the model is at hand.
 
     Args:
         layer: the address.
@@ -77,7 +77,7 @@ class LayerModules:
 def find_layers(
     unet: nn.Module, kinds: Iterable[Kind] = KINDS, who: str = "Record Attention"
 ) -> tuple[LayerModules, ...]:
-    """Find every attention site of a U-Net in forward order.
+    """Find every attention layer of a U-Net in forward order.
 
     Source: host contract, ComfyUI 0.33 `openaimodel.UNetModel`: module names
     `input_blocks.N.M.transformer_blocks.D.attn1|attn2`, and `heads`, `dim_head` on the attention.
@@ -88,7 +88,7 @@ def find_layers(
         who: begins the message.
 
     Returns:
-        The sites; cross before self within a block, blocks as they run.
+        The layers; cross before self within a block, blocks as they run.
 
     Raises:
         HostError: there is no transformer block (not a U-Net, or a compiled one).

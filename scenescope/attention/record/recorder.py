@@ -42,12 +42,12 @@ class _Pair:
 class Recorder:
     """Turns what the observers see into maps with addresses.
 
-    For every model evaluation call `evaluate`, then `observe` for each site, and `step_done` when the sampler reports a
-    step; `finish` gives the recording. What is kept is detached, on the CPU, and counted. From a GPU a step's maps come
-    in one copy, which is asked for a step later, when it is over: the model never waits for it.
+    For every model evaluation call `evaluate`, then `observe` for each layer; call `step_done` when the sampler reports
+    a step; `finish` gives the recording. What is kept is detached, on the CPU, and counted. From a GPU a step's maps
+    come in one copy, which is asked for a step later, when it is over: the model never waits for it.
 
     Args:
-        run: the run's size, entries and sites.
+        run: the run's size, entries and layers.
         selection: what to keep.
         chunk_bytes: the most that one piece of an attention map in the making may take.
 
@@ -93,8 +93,8 @@ class Recorder:
         """Whether the evaluation under way may belong to a chosen step."""
         return any(map(self._steps.may_have, self._clock.possible_steps()))
 
-    def wants_site(self, layer: AttentionLayer) -> bool:
-        """Whether this site is chosen."""
+    def wants_layer(self, layer: AttentionLayer) -> bool:
+        """Whether this layer is chosen."""
         kept = layer.kind in self._selection.kinds or self._selection.keeps_queries(layer.kind)
         return kept and layer.block in self._blocks
 
@@ -135,7 +135,7 @@ class Recorder:
         entries: Sequence[Entry],
         bias: Callable[[int], Tensor | OuterBias | None] | None = None,
     ) -> None:
-        """Record one site of the evaluation under way.
+        """Record one layer of the evaluation under way.
 
         Args:
             layer: the layer.
@@ -192,7 +192,7 @@ class Recorder:
         return Recording(
             maps=tuple(self._maps[at] for at in sorted(self._maps)),
             projections=MappingProxyType(self._projections),
-            layers=tuple(layer for layer in self._run.layers if self.wants_site(layer)),
+            layers=tuple(layer for layer in self._run.layers if self.wants_layer(layer)),
             entries=tuple(self._entries.values()),
             latent=self._run.latent,
             images=self._run.images,

@@ -151,7 +151,7 @@ class Recording:
     Args:
         maps: in order of their addresses.
         projections: queries and keys by address, where they were kept.
-        layers: the model's attention sites that were chosen.
+        layers: the model's attention layers that were chosen.
         entries: the conditioning entries.
         latent: the latent's grid.
         images: pictures of the batch.

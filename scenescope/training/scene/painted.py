@@ -229,7 +229,7 @@ def _triple(colour: Tensor) -> Colour:
 
 
 def _solid(plane: Tensor, count: int) -> Tensor:
-    """Of the first so many colours of a plane (height width), which have three by three neighbours: (colour) bool."""
+    """Which of the first so many colours of a plane (height width) have three by three neighbours: (colour) bool."""
     found = torch.zeros(count, dtype=torch.bool)
     if min(plane.shape) < 3:
         return found

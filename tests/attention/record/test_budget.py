@@ -15,14 +15,14 @@ from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.dims import Grid, bytes_text
 from pack.scenescope.errors import BudgetError, SelectionError
 
-SITES = (
+LAYERS = (
     AttentionLayer(0, "input 1", "down", "cross", 0, 2, 4),
     AttentionLayer(0, "input 1", "down", "self", 0, 2, 4),
     AttentionLayer(1, "input 4", "down", "cross", 1, 2, 8),
     AttentionLayer(1, "input 4", "down", "self", 1, 2, 8),
     AttentionLayer(2, "middle 0", "middle", "cross", 3, 2, 8),
 )
-RUN = RunSpec(SITES, Grid(5, 7), 3, (4.0, 3.0, 2.0, 1.0, 0.0), (Entry("positive", 0, 77), Entry("negative", 0, 154)))
+RUN = RunSpec(LAYERS, Grid(5, 7), 3, (4.0, 3.0, 2.0, 1.0, 0.0), (Entry("positive", 0, 77), Entry("negative", 0, 154)))
 BOTH = Selection(kinds=("cross", "self"))
 # A 5x7 latent: 35 queries at its own grid, 3x4 = 12 halved once, 1x1 halved three times.
 CROSS_NUMBERS = (35 + 12 + 1) * (77 + 154)

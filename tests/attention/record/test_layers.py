@@ -1,4 +1,4 @@
-"""Attention sites found in a model, and blocks chosen by name."""
+"""Attention layers found in a model, and blocks chosen by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pack.scenescope.errors import HostError, SelectionError
 from pack.tests.support.toy import toy_unet
 
 BLOCKS = ["input 1", "input 3", "input 3.1", "middle 0", "output 0", "output 2"]
-SITES = tuple(item.layer for item in find_layers(toy_unet()))
+LAYERS = tuple(item.layer for item in find_layers(toy_unet()))
 choices = st.lists(st.sampled_from(["all", "down", "mid", "middle", "up", *BLOCKS]), min_size=1)
 
 
@@ -34,7 +34,7 @@ def test_sites_are_found_in_the_order_in_which_they_run():
 
 def test_places_and_levels_follow_the_u():
     """Oracle: by hand; output 0 takes the skip of input 3, output 2 that of input 1."""
-    places = {layer.block: (layer.place, layer.level) for layer in SITES}
+    places = {layer.block: (layer.place, layer.level) for layer in LAYERS}
     assert places == {
         "input 1": ("down", 0),
         "input 3": ("down", 1),
@@ -70,10 +70,10 @@ def test_the_modules_at_hand_are_the_models_own():
 
 
 def test_one_kind_alone_keeps_the_numbering_of_both():
-    """Oracle: the sites of both kinds, filtered."""
+    """Oracle: the layers of both kinds, filtered."""
     for kind in ("cross", "self"):
         alone = [item.layer for item in find_layers(toy_unet(), kinds=[kind])]
-        assert alone == [layer for layer in SITES if layer.kind == kind]
+        assert alone == [layer for layer in LAYERS if layer.kind == kind]
 
 
 def test_a_model_that_is_no_u_net_is_refused_with_a_way_out():
@@ -97,14 +97,14 @@ def test_a_model_that_is_no_u_net_is_refused_with_a_way_out():
 )
 def test_blocks_are_read_as_people_write_them(text: str, blocks: list[str]):
     """Oracle: by hand."""
-    assert choose_blocks(text, SITES) == set(blocks)
+    assert choose_blocks(text, LAYERS) == set(blocks)
 
 
 @given(choices, st.sampled_from([",", " , ", "+", ";", "\n"]))
 def test_a_list_chooses_what_its_parts_choose(parts: list[str], between: str):
     """Oracle: an invariant: the union of the parts; and every name chooses itself."""
-    chosen = choose_blocks(between.join(parts), SITES)
-    assert chosen == frozenset().union(*(choose_blocks(part, SITES) for part in parts))
+    chosen = choose_blocks(between.join(parts), LAYERS)
+    assert chosen == frozenset().union(*(choose_blocks(part, LAYERS) for part in parts))
     assert {part for part in parts if part in BLOCKS} <= chosen <= set(BLOCKS)
 
 
@@ -112,7 +112,7 @@ def test_a_list_chooses_what_its_parts_choose(parts: list[str], between: str):
 def test_any_text_gives_blocks_of_the_model_or_the_packs_own_error(text: str):
     """Oracle: an invariant; never an empty choice, which would record nothing."""
     try:
-        chosen = choose_blocks(text, SITES)
+        chosen = choose_blocks(text, LAYERS)
     except SelectionError:
         return
     assert chosen
@@ -123,13 +123,13 @@ def test_any_text_gives_blocks_of_the_model_or_the_packs_own_error(text: str):
 def test_a_block_that_is_not_there_is_named_with_those_that_are(text: str, named: str):
     """Oracle: the message."""
     with pytest.raises(SelectionError, match=f"'{named}' is not a block.*input 1, input 3, input 3.1, middle 0"):
-        choose_blocks(text, SITES)
+        choose_blocks(text, LAYERS)
 
 
 def test_naming_no_block_is_refused():
     """Oracle: the message; it would record nothing in silence."""
     with pytest.raises(SelectionError, match="names no block. Write all, down, mid, up"):
-        choose_blocks(" , ", SITES)
+        choose_blocks(" , ", LAYERS)
 
 
 def test_a_place_that_the_model_lacks_is_refused():

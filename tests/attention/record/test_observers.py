@@ -113,7 +113,7 @@ def test_a_layer_that_was_not_called_is_named():
 
 
 def test_a_transformer_called_in_another_way_is_not_disturbed():
-    """Oracle: the pass goes on; its site counts as not seen, because its grid is unknown."""
+    """Oracle: the pass goes on; its layer counts as not seen, because its grid is unknown."""
     unet, seen = toy_unet(), Seen()
     found = [item for item in find_layers(unet, kinds=["self"]) if item.layer.block == "middle 0"]
     with Observers(found, seen) as observers:

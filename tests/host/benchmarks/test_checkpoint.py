@@ -17,6 +17,7 @@ import torch
 from pack.benchmarks.checkpoint import WAYS, key_of, main
 from pack.benchmarks.lab.photo import read_photo
 from pack.benchmarks.lab.variants import DEFAULT, WITHOUT_TRAINING
+from pack.devtools.as_pack import command
 from pack.scenescope.world.scene import draw
 from pack.scenescope.world.unseen import loosened, unseen_layout
 from PIL import Image
@@ -28,9 +29,9 @@ DEMO = ROOT / "demo" / "scenescope-demo.safetensors"
 
 def run(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the benchmark as `dev.py bench` does, standing in a folder."""
-    command = [sys.executable, ROOT / "devtools" / "as_pack.py", ROOT / "benchmarks" / "checkpoint.py", *words]
+    called = command(ROOT / "benchmarks" / "checkpoint.py", *words)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, cwd=cwd, check=False)
+    return subprocess.run(called, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
 
 
 def folder_of_a_scene(folder: Path, words: str) -> Path:
