@@ -36,14 +36,15 @@ def load_pack(name: str = "pack") -> ModuleType:
     return pack
 
 
-def command(script: str | Path, *words: object) -> list[str]:
+def command(script: str | Path, *words: object, name: str = "pack") -> list[str]:
     """The command that runs a script so, with this Python.
 
     Args:
         script: its file.
         words: its arguments.
+        name: of the package.
     """
-    return [sys.executable, str(Path(__file__).resolve()), str(script), *map(str, words)]
+    return [sys.executable, str(Path(__file__).resolve()), "--as", name, str(script), *map(str, words)]
 
 
 if __name__ == "__main__":

@@ -5,41 +5,56 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pack.devtools.as_pack import command
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = {"where_words_went.py": [], "learn_a_token.py": ["--steps", "1", "1"]}
 ONE_AFTER_THE_OTHER = """
 import contextlib, io, json, runpy, sys
-said = {}
 for path, words in json.loads(sys.argv[1]):
     sys.argv = [path, *words]
     with contextlib.redirect_stdout(io.StringIO()) as out:
         runpy.run_path(path, run_name="__main__")
-    said[path] = out.getvalue()
-print(json.dumps(said))
+    print(json.dumps([path, out.getvalue()]), flush=True)
 """
 
 
-@pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+class Said:
     """What each script prints, in one process in which the pack has the name that it has when it is installed."""
-    folder = tmp_path_factory.mktemp("examples")
-    text = (ROOT / "docs" / "python.md").read_text("utf-8")
-    snippets = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert snippets
-    (folder / "snippets.py").write_text("\n".join(snippets), "utf-8")
-    (folder / "all.py").write_text(ONE_AFTER_THE_OTHER, "utf-8")
-    calls = [(str(ROOT / "examples" / name), ["--output", str(folder), *more]) for name, more in EXAMPLES.items()]
-    calls.append((str(folder / "snippets.py"), []))
-    command = [sys.executable, ROOT / "devtools" / "as_pack.py", "--as", "scenescope", folder / "all.py"]
-    done = subprocess.run([*map(str, command), json.dumps(calls)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return {Path(path).name: text for path, text in json.loads(done.stdout.splitlines()[-1]).items()}
+
+    def __init__(self, folder: Path) -> None:
+        text = (ROOT / "docs" / "python.md").read_text("utf-8")
+        snippets = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        assert snippets
+        (folder / "snippets.py").write_text("\n".join(snippets), "utf-8")
+        (folder / "all.py").write_text(ONE_AFTER_THE_OTHER, "utf-8")
+        calls = [(str(ROOT / "examples" / name), ["--output", str(folder), *more]) for name, more in EXAMPLES.items()]
+        words = command(folder / "all.py", json.dumps([(str(folder / "snippets.py"), []), *calls]), name="scenescope")
+        self.errors, self.known = folder / "errors.txt", dict[str, str]()
+        with self.errors.open("w", encoding="utf-8") as errors:
+            self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
+
+    def __getitem__(self, name: str) -> str:
+        while name not in self.known:
+            line = self.process.stdout.readline()
+            assert line, self.errors.read_text("utf-8")
+            path, text = json.loads(line)
+            self.known[Path(path).name] = text
+        return self.known[name]
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Said]:
+    """The scripts, begun; each test waits for its own."""
+    begun = Said(tmp_path_factory.mktemp("examples"))
+    yield begun
+    begun.process.kill()
+    begun.process.communicate()
 
 
 def test_the_snippets_of_the_page_run(said):
