@@ -18,10 +18,10 @@ import comfy.utils
 import folder_paths
 from torch import Tensor
 
-from ...host import core_nodes
 from ...scenescope.errors import InputError
 from ...scenescope.files.atomic import Where
 from ...scenescope.training.learned.concepts import Concepts, cover_of, save_embedding, save_weights
+from .. import core_nodes
 from ..paths import Widget, check_name, model_file, numbered, without_ending
 from .apply import place_of
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import comfy.samplers
 
-from ...host import core_nodes
+from .. import core_nodes
 
 
 @dataclass(frozen=True)
