@@ -78,6 +78,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def editor(opened: Editor, request: pytest.FixtureRequest) -> Iterator[Editor]:
     """The editor; what stands on its screen when a test fails is kept, and an error in its console fails the test."""
     opened.errors.clear()
+    opened.alone()
     yield opened
     opened.drawn()  # what the test did last, with the errors that come of it
     if opened.errors or not request.node.stash.get(PASSED, False):

@@ -15,7 +15,43 @@ from pack.devtools.server import Server
 from playwright.sync_api import ConsoleMessage, ElementHandle, Page
 
 ASKED_FIRST = re.compile(r"/docs/\w+/en\.md ")
-READY = "() => window.app?.graph && window.app.extensionManager?.setting && document.querySelector('canvas')"
+# The wheel turns until the editor has its nodes and its workflow again; before it has begun there is no `app`.
+READY = "() => window.app?.graph && window.app.extensionManager?.spinner === false"
+# Notes which prompts this page has queued, and of which it has been told that they ended. Later than the panels are.
+LISTEN = """
+() => {
+  const [asked, ended] = [new Set(), new Set()];
+  const ask = app.api.queuePrompt;
+  app.api.queuePrompt = async function (...args) {
+    const answer = await ask.apply(this, args);
+    asked.add(answer.prompt_id);
+    return answer;
+  };
+  for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
+    app.api.addEventListener(kind, event => ended.add(event.detail.prompt_id));
+  window.scenescopeToldAll = () => [...asked].every(prompt => ended.has(prompt));
+}
+"""
+# Each workflow gets a tab of its own. Those of earlier tests would make every further one slower, and the editor looks
+# through them where a graph's address in the history of the page is not the open one's.
+ALONE = """
+async () => {
+  const tabs = app.extensionManager.workflow;
+  for (const tab of [...tabs.openWorkflows])
+    if (tab.path !== tabs.activeWorkflow?.path) await tabs.closeWorkflow(tab);
+}
+"""
+# The draft that the editor keeps for a reload has the graph as it is.
+KEPT = """
+() => {
+  const shape = graph => JSON.stringify([graph.id, graph.nodes.map(node =>
+    [node.id, node.type, node.pos, node.widgets_values, node.properties])]);
+  const now = shape(app.rootGraph.serialize());
+  const drafts = Object.keys(localStorage).filter(key => key.startsWith('Comfy.Workflow.Draft.'));
+  return drafts.some(key => shape(JSON.parse(JSON.parse(localStorage[key]).data)) === now);
+}
+"""
+CAPTURE = "() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()"
 # The element of a panel, by the type of its node and the panel's name; the last such node of the graph that is open.
 PANEL = """
 ([type, name]) => app.canvas.graph.nodes.filter(node => node.type === type).at(-1)
@@ -30,14 +66,46 @@ type => {
   app.canvas.setDirty(true, true);
 }
 """
-# Until what was changed has been drawn: the second frame begins when the first is on the screen. A tab that is not in
-# front may have no frames.
+# Until what was changed has been drawn: each frame begins when the one before is on the screen, the second may draw
+# what the first has measured, and the third what came of that. A tab that is not in front may have no frames.
 DRAWN = """
 () => new Promise(done => {
-  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50)));
-  setTimeout(done, 2000);
+  let left = 4;
+  const next = () => (left-- ? requestAnimationFrame(next) : setTimeout(done));
+  next();
+  setTimeout(done, document.hidden ? 100 : 10000);
 })
 """
+# Until everything has the same place and size in six frames on end, and every picture has come.
+AT_REST = """
+() => new Promise((done, failed) => {
+  setTimeout(() => failed(new Error('something goes on moving')), 60000);
+  const look = () => {
+    const parts = [...document.querySelectorAll('.scenescope, .scenescope :is(canvas, img), [data-node-id]')];
+    const shown = [...document.querySelectorAll('.scenescope img, [data-node-id] img')];
+    const pending = [...shown, ...app.graph.nodes.flatMap(node => node.imgs ?? [])].some(one => !one.complete);
+    const boxes = parts.map(part => Object.values(part.getBoundingClientRect().toJSON()));
+    return pending ? null : JSON.stringify([boxes, app.graph.nodes.map(node => [...node.getBounding()])]);
+  };
+  let [last, same] = [null, 0];
+  const next = () => {
+    const now = look();
+    same = now !== null && now === last ? same + 1 : 0;
+    last = now;
+    if (same < 6) requestAnimationFrame(next);
+    else done();
+  };
+  next();
+})
+"""
+# A panel stands where one of the renderers puts it.
+PLACED = f"""
+([panel, vue]) => {{
+  const root = ({PANEL.strip()})(panel);
+  return root?.isConnected && root.checkVisibility() && Boolean(root.closest('[data-node-id]')) === vue;
+}}
+"""
+RENDERER = "vue => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)"
 # Says whether the editor will read its graph anew.
 WEAR = """
 async ([palette, locale]) => {
@@ -80,7 +148,15 @@ class Editor:
     def wait(self) -> None:
         """Until the editor has started."""
         self.page.wait_for_function(READY)
-        self.page.wait_for_timeout(1500)
+        self.page.evaluate(LISTEN)
+        self.drawn()
+
+    def reload(self) -> None:
+        """Load the page anew, when the editor has kept its graph as it is."""
+        self.page.evaluate(CAPTURE)
+        self.page.wait_for_function(KEPT)
+        self.page.reload()
+        self.wait()
 
     def load(self, workflow: dict[str, Any] | Path | str, *, as_app: bool = False) -> None:
         """Open a workflow: as a dictionary, a file, or the name of an example; its graph, also where it is an app."""
@@ -91,25 +167,43 @@ class Editor:
         if "linearMode" in workflow.get("extra", {}):
             workflow = workflow | {"extra": workflow["extra"] | {"linearMode": as_app}}
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
-        self.page.wait_for_timeout(200)
+        self.page.evaluate(ALONE)
         self.drawn()
 
     def run(self, within: float = 300.0) -> None:
-        """Queue the workflow and wait until the server is idle."""
+        """Queue the workflow and wait until it is done."""
         self.page.evaluate("() => app.queuePrompt(0)")
         self.idle(within)
 
     def idle(self, within: float = 300.0) -> None:
-        """Wait until the server is idle."""
-        end = time.monotonic() + within
-        while time.monotonic() < end:
-            queue = self.server.get_json("/queue")
-            if not queue["queue_running"] and not queue["queue_pending"]:
-                self.page.wait_for_timeout(200)  # the last messages are on their way
-                self.drawn()
-                return
-            self.page.wait_for_timeout(100)
-        raise TimeoutError(f"The workflow still runs after {within:.0f} s; expected it to be done.")
+        """Wait until the server is idle, and the page has been told the end of everything that it queued."""
+        self.server_idle(within)
+        self.page.wait_for_function("() => window.scenescopeToldAll()")
+        self.drawn()
+
+    def server_idle(self, within: float = 300.0) -> None:
+        """Wait until the server is idle, whatever the page knows of it."""
+        if not eventually(self._waits, False, within):
+            raise TimeoutError(f"The workflow still runs after {within:.0f} s; expected it to be done.")
+
+    def _waits(self) -> bool:
+        """Whether a workflow runs or waits."""
+        queue = self.server.get_json("/queue")
+        return bool(queue["queue_running"] or queue["queue_pending"])
+
+    def at_rest(self) -> None:
+        """Wait until nothing moves any more."""
+        self.page.evaluate(AT_REST)
+
+    def alone(self) -> None:
+        """Close the tabs of all workflows but the open one."""
+        self.page.evaluate(ALONE)
+
+    def render(self, renderer: str, node_type: str, panel: str) -> None:
+        """Change the renderer, and wait until it has a node's panel; the node is in view."""
+        self.page.evaluate(RENDERER, renderer == "vue")
+        self.page.wait_for_function(PLACED, arg=[[node_type, panel], renderer == "vue"])
+        self.at_rest()
 
     def look_at(self, node_type: str) -> None:
         """Bring a node into view, at full size."""
@@ -133,7 +227,7 @@ class Editor:
         """Change theme and language; with another language the editor reads its nodes, and then its graph, anew."""
         if self.page.evaluate(WEAR, [palette, locale]):
             self.page.wait_for_function("() => app.graph.nodes.length && app.graph.nodes.every(node => !node.ss_old)")
-            self.page.wait_for_timeout(300)
+        self.drawn()
 
     def contrast(self, panel: ElementHandle) -> float:
         """By how much a panel's ink and paper differ, 0 to 765."""

@@ -41,8 +41,35 @@ CANVAS = {
     "classic": "panel => panel.querySelector('.ss-paper canvas')",
     "vue": "panel => panel.closest('[data-node-id]').querySelector('[data-testid=painter-canvas]')",
 }
-# A painting is named 700 ms after its last stroke, by a timer that began before this one.
-PAUSED = "() => new Promise(done => setTimeout(done, 800))"
+FROM_FILE = """
+() => app.graph.nodes.filter(node => node.type === 'SceneScope_BuildScene').at(-1).getInputNode(0)?.type === 'LoadImage'
+"""
+# The picture that is painted on has come, and its place is on the screen.
+SIZED = """
+([canvas, [width, height]]) =>
+  canvas.isConnected && canvas.checkVisibility() && canvas.width === width && canvas.height === height
+"""
+# What the widget says, and whether the server has a file of that name with what the canvas shows; nothing painted has
+# none.
+SAVED = """
+async ([canvas, value]) => {
+  const pixels = one => one.getContext('2d').getImageData(0, 0, one.width, one.height).data;
+  const painted = pixels(canvas);
+  if (!value) return painted.every(part => part === 0);
+  const name = value.replace(/ \\[\\w+\\]$/, '');
+  const asked = await fetch(`/scenescope/painting?${new URLSearchParams({ name: value })}`);
+  if (!(await asked.json()).there) return false;
+  const [subfolder, filename] = name.split('/');
+  const query = new URLSearchParams({ filename, subfolder, type: 'input' });
+  const file = await fetch(`/view?${query}`, { cache: 'no-store' });
+  const picture = await createImageBitmap(await file.blob()).catch(() => null); // null: not all of it is written
+  if (!picture || picture.width !== canvas.width || picture.height !== canvas.height) return false;
+  const copy = document.createElement('canvas');
+  [copy.width, copy.height] = [picture.width, picture.height];
+  copy.getContext('2d').drawImage(picture, 0, 0);
+  return pixels(copy).every((part, at) => part === painted[at]);
+}
+"""
 # The node is taller than the window in the Vue renderer: what is under the picture comes into view.
 UP = """
 panel => {
@@ -71,12 +98,20 @@ class Painter:
         assert found is not None, "there is nothing to paint on"
         return found
 
-    def look(self) -> None:
-        """Bring the painter into view."""
+    def look(self, size: tuple[int, int] | None = None, *, closed: bool = False) -> None:
+        """Bring the painter into view, with the picture that it is given; its size, unless it is the one of a file."""
         self.editor.look_at(BUILD)
-        self.page.wait_for_timeout(700)
+        picture = size or ((WIDTH, HEIGHT) if self.page.evaluate(FROM_FILE) else None)
+        if picture and not closed:
+            assert eventually(lambda: self._sized(picture), True), f"there is no picture of {picture} to paint on"
+        self.editor.at_rest()
         self.page.evaluate(UP, self.panel)
-        self.editor.drawn()
+        self.editor.at_rest()
+
+    def _sized(self, picture: tuple[int, int]) -> bool:
+        """Whether there is a place of a size to paint on."""
+        canvas = self.page.evaluate_handle(CANVAS[self.editor.renderer], self.panel).as_element()
+        return canvas is not None and bool(self.page.evaluate(SIZED, [canvas, picture]))
 
     def stroke(self, *points: tuple[float, float]) -> None:
         """Draw through points with the mouse."""
@@ -87,12 +122,13 @@ class Painter:
         for place in places[1:]:
             self.page.mouse.move(*place, steps=8)
         self.page.mouse.up()
-        self.page.wait_for_timeout(60)
+        self.editor.drawn()
 
     def take(self, thing: int) -> None:
         """Choose the colour of a thing."""
         self.panel.query_selector_all(".ss-swatch")[thing].click()
-        self.page.wait_for_timeout(100)
+        for _ in range(2):  # the host's brush comes first, where the eraser was chosen, and then its colour
+            self.editor.drawn()
 
     def at(self, x: int, y: int) -> list[int]:
         """The paint of a pixel, red green blue alpha."""
@@ -109,7 +145,7 @@ class Painter:
     def press(self, tool: str) -> None:
         """Click a button of the panel."""
         self.panel.query_selector(f"[data-tool={tool}]").click()
-        self.page.wait_for_timeout(60)
+        self.editor.drawn()
 
     def erase(self) -> None:
         """Choose the eraser, which is the host's in the Vue renderer."""
@@ -117,6 +153,7 @@ class Painter:
             self.press("eraser")
         else:
             self.page.get_by_role("button", name="Eraser", exact=True).last.click()
+            self.editor.drawn()
 
     def files(self) -> list[Path]:
         """The painted files on the server."""
@@ -124,12 +161,13 @@ class Painter:
         return sorted(folder.glob("*.png")) if folder.is_dir() else []
 
     def saved(self) -> str:
-        """Wait until what was painted has a name and is on the server under it; return what the widget says."""
-        self.page.evaluate(PAUSED)
-        value = self.value()
-        file = self.editor.server.place.base / "input" / value.removesuffix(" [input]")
-        assert eventually(file.exists, True), f"{value} was not saved"
-        return value
+        """Wait until what is painted is on the server under the name that the widget says, and return that."""
+        assert eventually(self._is_saved, True), f"what is painted is not on the server as {self.value()}"
+        return self.value()
+
+    def _is_saved(self) -> bool:
+        """Whether the server has what is painted, by the name that the widget says."""
+        return bool(self.page.evaluate(SAVED, [self.canvas, self.value()]))
 
     def last_run(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Build Scene's inputs in the last prompt, and the facts that it showed."""

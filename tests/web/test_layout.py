@@ -18,6 +18,15 @@ FIT = """
   app.canvas.setDirty(true, true);
 }
 """
+# Each node that was given pictures shows one, unless it has a panel in their place.
+PICTURES = """
+() => {
+  const vue = app.extensionManager.setting.get('Comfy.VueNodes.Enabled');
+  const given = app.graph.nodes.filter(node => app.nodeOutputs[node.id]?.images?.length && !node.hideOutputImages);
+  const shown = node => vue ? document.querySelector(`[data-node-id="${node.id}"] img`) : node.imgs?.length;
+  return given.length > 0 && given.every(shown);
+}
+"""
 # Pairs of nodes that share a place, as the renderer has drawn them.
 COVERED = """
 () => {
@@ -41,7 +50,7 @@ def test_no_node_of_an_example_covers_another(editor, name):
     """Oracle: the boxes on the screen, two by two."""
     editor.load(name)
     editor.page.evaluate(FIT)
-    editor.page.wait_for_timeout(300)
+    editor.at_rest()
     assert editor.page.evaluate("() => app.graph.nodes.length") > 3
     assert editor.page.evaluate(COVERED) == []
 
@@ -52,5 +61,6 @@ def test_no_node_of_an_example_covers_another_when_it_has_run(editor, name):
     editor.load(name)
     editor.run()
     editor.page.evaluate(FIT)
-    editor.page.wait_for_timeout(1000)
+    editor.page.wait_for_function(PICTURES)
+    editor.at_rest()
     assert editor.page.evaluate(COVERED) == []

@@ -19,7 +19,7 @@ def test_every_script_is_served_and_loads_without_an_error(editor):
         assert editor.page.evaluate("async address => typeof await import(address)", address) == "object"
 
 
-def test_every_script_is_type_checked_and_names_no_folder_of_the_pack(editor):
+def test_every_script_is_type_checked_and_names_no_folder_of_the_pack():
     """Oracle: the text. The folder's name is the user's choice, so a script finds its neighbours by its own address."""
     for file in SCRIPTS:
         text = file.read_text("utf-8")

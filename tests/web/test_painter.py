@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from pack.devtools.comfyui import ROOT
 from pack.scenescope.training.scene.masks import PALETTE
 from pack.tests.web.editor import eventually
-from pack.tests.web.painter import CONNECT, CONNECT_MASK, GRAPH, HEIGHT, WIDTH, Painter
+from pack.tests.web.painter import BUILD, CONNECT, CONNECT_MASK, GRAPH, HEIGHT, WIDTH, Painter
 from PIL import Image
 
 BLUE, ORANGE = PALETTE[:2]
+PAUSE = 0.6  # seconds, a little less than the painter waits after a stroke
 ROUNDED = 1  # the host's brush keeps its colour as hue, saturation and value
 UNDER = {"classic": ".ss-paper img", "vue": "[data-testid=painter-canvas-container] img"}
 SEEN = """
@@ -19,6 +23,13 @@ SEEN = """
   [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
   canvas.getContext('2d').drawImage(image, 0, 0);
   return [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3);
+}
+"""
+# The editor's own undo leads to a graph with a painting.
+STEP_BACK = """
+value => {
+  const step = app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.at(-1);
+  return step?.nodes.some(node => Object.values(node.widgets_values ?? {}).includes(value));
 }
 """
 SIZE = "image => image.hidden ? null : [image.naturalWidth, image.naturalHeight]"
@@ -84,7 +95,7 @@ def test_undo_and_redo_go_by_strokes_and_leave_the_graph_alone(painter, editor):
         (lambda: painter.press("undo"), [255, 0]),
     ):
         act()
-        editor.page.wait_for_timeout(150)
+        editor.drawn()
         assert [painter.at(100, y)[3] for y in (60, 180)] == seen
     painter.stroke((60, 120), (140, 120))
     assert painter.panel.query_selector("[data-tool=redo]").is_disabled()
@@ -104,7 +115,7 @@ def test_the_eraser_takes_paint_off_and_undo_brings_it_back(painter, editor):
         painter.press("clear")
     else:
         editor.page.locator("[data-testid=painter-clear-button]").last.click()
-        editor.page.wait_for_timeout(100)
+        editor.drawn()
     assert painter.at(70, 120)[3] == 0
     editor.page.mouse.move(5, 5)
     assert painter.saved() == ""
@@ -114,18 +125,24 @@ def test_the_eraser_takes_paint_off_and_undo_brings_it_back(painter, editor):
 
 
 def test_a_pause_writes_one_file_and_queueing_no_other(painter, editor):
-    """Oracle: the files in the input folder, and the requests that the page made while the mouse moved."""
+    """Oracle: the files in the input folder, and the requests of the page: none while strokes follow each other.
+
+    On a busy machine there may be pauses between the strokes too, and each may write what was painted by then.
+    """
     sent: list[str] = []
     editor.page.on("request", lambda request: sent.append(request.url) if "/upload/" in request.url else None)
-    before = painter.files()
+    before, starts = painter.files(), []
     for y in (60, 110, 160):
+        starts.append(time.monotonic())
         painter.stroke((60, y), (160, y))
-    assert sent == []
+    pauses = sum(later - earlier > PAUSE for earlier, later in pairwise([*starts, time.monotonic()]))
+    assert len(sent) <= pauses
     painter.saved()
-    assert len(sent) == 1
+    written = len(sent)
+    assert 1 <= written <= 1 + pauses
     editor.run()
-    assert len(sent) == 1
-    assert len(painter.files()) == len(before) + 1
+    assert len(sent) == written
+    assert len(painter.files()) == len(before) + written
 
 
 def test_the_painting_comes_back_with_the_workflow_after_a_reload(painter, editor):
@@ -171,7 +188,8 @@ def test_undo_of_the_graph_takes_the_painting_back_too(painter, editor):
     editor.page.mouse.move(5, 5)
     assert painter.saved() != first
     editor.page.mouse.click(1200, 850)
-    editor.page.wait_for_timeout(500)
+    editor.page.wait_for_function("() => !document.activeElement.closest('[data-scenescope]')")
+    editor.page.wait_for_function(STEP_BACK, arg=first)
     editor.page.keyboard.press("Control+z")
     assert eventually(painter.value, first)
     painter.look()
@@ -186,14 +204,12 @@ def test_undo_of_the_graph_takes_the_painting_back_too(painter, editor):
 def test_the_other_renderer_goes_on_where_this_one_was(painter, editor):
     """Oracle: the paint of two pixels, one painted in each renderer."""
     mine = editor.renderer
-    switch = "vue => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)"
     painter.stroke((60, 60), (140, 60))
     editor.page.mouse.move(5, 5)
     painter.saved()
     try:
         editor.renderer = "vue" if mine == "classic" else "classic"
-        editor.page.evaluate(switch, editor.renderer == "vue")
-        editor.page.wait_for_timeout(1500)
+        editor.render(editor.renderer, BUILD, "painter")
         painter.look()
         assert eventually(lambda: painter.painted(100, 60), [True])
         assert painter.at(100, 60) == pytest.approx([*BLUE, 255], abs=ROUNDED)
@@ -202,8 +218,7 @@ def test_the_other_renderer_goes_on_where_this_one_was(painter, editor):
         painter.saved()
     finally:
         editor.renderer = mine
-        editor.page.evaluate(switch, mine == "vue")
-        editor.page.wait_for_timeout(1500)
+        editor.render(mine, BUILD, "painter")
     painter.look()
     assert eventually(lambda: painter.painted(100, 60, 160), [True, True])
 

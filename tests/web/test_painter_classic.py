@@ -1,57 +1,52 @@
-"""The painter of the classic renderer, in whichever the editor is: keys, pictures that come late or not at all."""
+"""The painter of the classic renderer: keys, pictures that come late or not at all, files that are lost or spoilt."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 from pack.scenescope.training.scene.masks import PALETTE
 from pack.tests.web.editor import Editor, eventually
-from pack.tests.web.painter import HEIGHT, WIDTH, Painter
+from pack.tests.web.painter import CONNECT, HEIGHT, WIDTH, Painter
 
 BLUE = PALETTE[0]
 ROUNDED = 1  # the host's brush keeps its colour as hue, saturation and value
-# The panel stands over the canvas, and no longer in the other renderer's node.
-CLASSIC = "panel => panel.isConnected && !panel.closest('[data-node-id]') && !panel.classList.contains('ss-vue')"
+pytestmark = pytest.mark.parametrize("opened", ["classic"], indirect=True, scope="session")
+SPOILT = "scenescope/painter-spoilt.png [input]"
+NAME = "value => (app.graph.nodes[1].widgets.find(widget => widget.name === 'mask').value = value)"
+# Whether the picture underneath is shown.
+UNDER = "([panel, shown]) => panel.querySelector('.ss-paper img').hidden !== shown"
 # Another picture is asked for, and comes when it is let go.
 LATE = """
 async () => {
   const decode = HTMLImageElement.prototype.decode;
   const wait = new Promise(done => (window.letGo = done));
-  HTMLImageElement.prototype.decode = function () { return wait.then(() => decode.call(this)); };
+  const asked = new Promise(done => {
+    HTMLImageElement.prototype.decode = function () {
+      if (this.src.includes('other.png')) done();
+      return wait.then(() => decode.call(this));
+    };
+  });
   window.asIs = () => (HTMLImageElement.prototype.decode = decode);
   app.graph.nodes[0].widgets.find(widget => widget.name === 'image').value = 'other.png';
   app.canvas.setDirty(true, true);
-  await new Promise(done => setTimeout(done, 300));
+  await asked;
 }
 """
 # A key that begins a command gives the painting its name; the picture comes before the next frame.
 NAMED = """
-async panel => {
+panel => {
   panel.dispatchEvent(new KeyboardEvent('keydown', { key: 'Control', ctrlKey: true, bubbles: true }));
   window.asIs();
   window.letGo();
-  await new Promise(done => setTimeout(done, 600));
 }
 """
+COME = "panel => panel.querySelector('.ss-paper img').src.includes('other.png')"
 
 
 @pytest.fixture
-def classic(painter: Painter, editor: Editor) -> Iterator[Painter]:
-    """The painter of the classic renderer, in whichever the editor is."""
-    mine = editor.renderer
-    switch = "vue => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)"
-    editor.renderer = "classic"
-    editor.page.evaluate(switch, False)
-    editor.page.wait_for_timeout(800)
-    editor.page.wait_for_function(CLASSIC, arg=painter.panel)
-    painter.look()
-    yield painter
-    editor.page.mouse.move(5, 5)
-    painter.saved()
-    editor.renderer = mine
-    editor.page.evaluate(switch, mine == "vue")
-    editor.page.wait_for_timeout(800)
+def classic(painter: Painter, editor: Editor) -> Painter:
+    """The painter, in the classic renderer."""
+    assert editor.renderer == "classic"
+    return painter
 
 
 def test_everything_can_be_done_with_keys(classic, editor):
@@ -95,6 +90,7 @@ def test_a_picture_that_comes_late_leaves_the_strokes_and_their_undo(classic, ed
     editor.page.evaluate(LATE)
     classic.stroke((60, 180), (140, 180))
     editor.page.evaluate(NAMED, classic.panel)
+    editor.page.wait_for_function(COME, arg=classic.panel)
     editor.drawn()
     assert classic.painted(100, 60, 180) == [True, True]
     for _ in range(2):
@@ -117,10 +113,10 @@ def test_without_a_picture_it_says_so_and_a_refused_run_brings_it(classic, edito
         }"""
     )
     classic.look()
-    assert "Run once to see the picture." in classic.panel.inner_text()
+    assert eventually(lambda: "Run once to see the picture." in classic.panel.inner_text(), True)
     editor.run()
     editor.page.keyboard.press("Escape")
-    classic.look()
+    classic.look((96, 64))
     assert "Run once" not in classic.panel.inner_text()
     assert classic.canvas.evaluate("canvas => [canvas.width, canvas.height]") == [96, 64]
 
@@ -128,7 +124,7 @@ def test_without_a_picture_it_says_so_and_a_refused_run_brings_it(classic, edito
 def test_masks_from_sockets_leave_it_closed_until_it_is_asked_for(classic, editor):
     """Oracle: whether there is a place to paint, before and after a click; the choice is in the workflow."""
     editor.page.evaluate("() => { const [load, scene] = app.graph.nodes; load.connect(1, scene, 1); }")
-    classic.look()
+    classic.look(closed=True)
     stage = classic.panel.query_selector(".ss-paint-stage")
     assert not stage.is_visible()
     classic.press("open")
@@ -141,32 +137,41 @@ def test_masks_from_sockets_leave_it_closed_until_it_is_asked_for(classic, edito
 
 
 def test_equal_paintings_are_one_file_and_a_lost_one_is_sent_again(classic, editor):
-    """Oracle: the files in the input folder, and the run of one that was deleted while the page showed its paint."""
-    classic.look()  # the canvas has its place, so that equal points are equal pixels
-    classic.stroke((60, 60))
-    first = classic.saved()
-    classic.stroke((60, 160))
-    second = classic.saved()
+    """Oracle: the files in the input folder, and the run of one that was deleted while the page showed its paint.
+
+    The strokes are made by keys: those lead to the very same pixels, and a mouse may be a little beside them.
+    """
+    stage = classic.panel.query_selector(".ss-paint-stage")
+
+    def dab(*keys: str) -> str:
+        stage.focus()
+        for key in (*keys, "Space"):
+            editor.page.keyboard.press(key)
+        return classic.saved()
+
+    first = dab()
+    second = dab(*["ArrowRight"] * 6)
     classic.press("clear")
-    classic.look()
-    classic.stroke((60, 60))
-    assert classic.saved() == first != second
+    files = classic.files()
+    assert dab(*["ArrowLeft"] * 6) == first != second
+    assert classic.files() == files
     (editor.server.place.base / "input" / first.removesuffix(" [input]")).unlink()
     editor.run()
     assert classic.last_run()[0]["mask"] == first == classic.saved()
 
 
 def test_that_a_painting_is_gone_is_said_however_often_the_node_is_looked_at(classic, editor):
-    """Oracle: the sentence, after the workflow came back with a spoilt file, and after two changes of its picture."""
-    classic.stroke((60, 60), (140, 60))
-    file = editor.server.place.base / "input" / classic.saved().removesuffix(" [input]")
-    workflow = editor.page.evaluate("() => app.graph.serialize()")
+    """Oracle: the sentence, after the workflow came with a spoilt file, and after its picture went and came again."""
+    file = editor.server.place.base / "input" / SPOILT.removesuffix(" [input]")
+    file.parent.mkdir(exist_ok=True)
     file.write_bytes(b"no picture")
-    editor.load(workflow)
-    for connected in (True, False, True):
-        if not connected:
-            editor.page.evaluate("() => app.graph.nodes[1].disconnectInput(0)")
-        classic.look()
+    editor.page.evaluate(NAME, SPOILT)
+    editor.load(editor.page.evaluate("() => app.graph.serialize()"))
+    for shown, change in ((True, None), (False, "() => app.graph.nodes[1].disconnectInput(0)"), (True, CONNECT)):
+        if change:
+            editor.page.evaluate(change)
+        classic.look(closed=True)
+        editor.page.wait_for_function(UNDER, arg=[classic.panel, shown])
         assert eventually(lambda: "is gone. Clear, and paint again." in classic.panel.inner_text(), True)
     classic.press("clear")
     classic.look()

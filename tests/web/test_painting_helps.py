@@ -56,7 +56,7 @@ def press_brush(editor: Editor, painter: Painter) -> None:
         painter.press("brush")
     else:
         editor.page.get_by_role("button", name="Brush", exact=True).last.click()
-        editor.page.wait_for_timeout(60)
+        editor.drawn()
 
 
 def kinds(painter: Painter) -> list[tuple[str, int]]:
