@@ -38,6 +38,8 @@ panel => {
     .map(part => `${part.textContent || part.ariaLabel}: ${over(part)?.outerHTML.slice(0, 200)}`);
 }
 """
+LIST = "open => app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', open)"
+CHOOSE = "type => app.canvas.selectItems([app.graph.nodes.filter(node => node.type === type).at(-1)])"
 NARROW = "([type, wide]) => app.graph.nodes.filter(n => n.type === type).at(-1).setSize([wide, 1000])"
 # The classic renderer gives a panel its width when it next draws the canvas.
 AS_WIDE = "([panel, wide]) => Math.abs(panel.getBoundingClientRect().width - wide) < 50"
@@ -130,9 +132,26 @@ def test_every_button_is_reached_at_every_width(editor, locale):
             editor.page.evaluate(shown_at, panel)
             editor.page.evaluate("() => app.canvas.setDirty(true, true)")
             editor.page.wait_for_function(AS_WIDE, arg=[panel, wide])
-            editor.drawn()
+            editor.at_rest()
             assert panel.query_selector(".ss-export").is_visible()
             assert editor.page.evaluate(LOST, panel) == [], wide
+
+
+def test_a_panel_stays_on_its_node_beside_the_editor_s_list_of_settings(editor):
+    """Oracle: where the panel stands, before and after its node was chosen with the list of its settings open."""
+    editor.page.mouse.move(760, 985)
+    editor.load("first_heatmap")
+    editor.run()
+    panel = shown(editor, HEATMAP)
+    home = panel.evaluate_handle("panel => panel.parentElement")
+    try:
+        editor.page.evaluate(LIST, True)
+        editor.page.evaluate(CHOOSE, HEATMAP)
+        editor.page.locator("[data-testid=properties-panel] .widget-item").first.wait_for()
+        editor.drawn()
+        assert panel.evaluate("(panel, home) => home.isConnected && panel.parentElement === home", home)
+    finally:
+        editor.page.evaluate(LIST, False)
 
 
 def test_many_words_can_be_looked_through(editor):

@@ -97,6 +97,7 @@ function attach(node, plan) {
   const widget = node.addDOMWidget(`scenescope_${plan.name}`, `scenescope_${plan.name}`, root, {
     getMinHeight: () => (parseFloat(root.style.minHeight) || plan.height) + edges(root, widget),
     hideOnZoom: false,
+    hideInPanel: true, // the editor's own list of a node's settings would take the element out of the node
     serialize: false,
     getValue: () => "",
     setValue: () => {},
