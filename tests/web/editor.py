@@ -15,6 +15,7 @@ from pack.devtools.server import Server
 from playwright.sync_api import ConsoleMessage, ElementHandle, Page
 
 ASKED_FIRST = re.compile(r"/docs/\w+/en\.md ")
+OPENING = 300_000  # milliseconds, as a server has: more than a minute was seen where twenty programs share two cores
 # The wheel turns until the editor has its nodes and its workflow again; before it has begun there is no `app`.
 READY = "() => window.app?.graph && window.app.extensionManager?.spinner === false"
 # Notes which prompts this page has queued, and of which it has been told that they ended. Later than the panels are.
@@ -141,13 +142,13 @@ class Editor:
 
     def open(self) -> None:
         """Go to the editor, or load it anew."""
-        self.page.goto(self.server.address)
+        self.page.goto(self.server.address, timeout=OPENING)
         self.wait()
         self.page.keyboard.press("Escape")
 
     def wait(self) -> None:
         """Until the editor has started."""
-        self.page.wait_for_function(READY)
+        self.page.wait_for_function(READY, timeout=OPENING)
         self.page.evaluate(LISTEN)
         self.drawn()
 
@@ -155,7 +156,7 @@ class Editor:
         """Load the page anew, when the editor has kept its graph as it is."""
         self.page.evaluate(CAPTURE)
         self.page.wait_for_function(KEPT)
-        self.page.reload()
+        self.page.reload(timeout=OPENING)
         self.wait()
 
     def load(self, workflow: dict[str, Any] | Path | str, *, as_app: bool = False) -> None:
