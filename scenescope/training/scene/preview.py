@@ -21,11 +21,11 @@ from .cautions import SceneCaution, hex_of
 from .masks import PALETTE, MaskSources, colour_of, given_masks
 from .scene import Scene
 
-LONGER, LETTERS, GAP = 512, 16, 14
+LONGER, LETTERS, GAP = 512, 22, 14
 """Pixels of the picture's longer side, of letters, and between parts."""
 
 _CAPTION = round(LETTERS * 1.6)
-_LEAST_COLUMN = 190  # pixels that a caption needs
+_LEAST_COLUMN = 250  # pixels that a caption needs
 _FAINT_FROM = 0.4  # share of the picture from which a mask is tinted half as much, so that the picture stays visible
 _GIVEN = 0.5  # of a mask's colour over the picture that is painted on
 _GRID_LINES = 6  # pixels of a cell from which lines are drawn between cells

@@ -5,7 +5,7 @@
  */
 
 const ON_DARK = ["#56b4e9", "#e69f00", "#2fbf94", "#d98bb5", "#d8c840", "#f08a4b"];
-const ON_LIGHT = ["#0b6aa8", "#8a5a00", "#06694d", "#a03d72", "#6b6200", "#a84300"];
+const ON_LIGHT = ["#09578a", "#734b00", "#055e45", "#8a3462", "#5c5400", "#8f3900"];
 
 /** The colours for an element's paper. @param {HTMLElement} root */
 export function inksOn(root) {

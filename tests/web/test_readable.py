@@ -1,0 +1,148 @@
+"""What panels say can be read: contrast in the light and in the dark theme, and cautions that are never cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from pack.tests.web import test_training
+from pack.tests.web.editor import Editor
+from pack.tests.web.painter import GRAPH
+from playwright.sync_api import ElementHandle
+
+# Contrasts by WCAG 2.2 (1.4.3 and 1.4.11) of all that is seen in a panel and is not switched off: of each text with
+# what lies under it, and of each edge of something that is pressed or written in with the panel's paper.
+LOW = """
+panel => {
+  const pen = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const parts = colour => {
+    pen.clearRect(0, 0, 1, 1);
+    pen.fillStyle = colour;
+    pen.fillRect(0, 0, 1, 1);
+    const [red, green, blue, alpha] = pen.getImageData(0, 0, 1, 1).data;
+    return [red, green, blue, alpha / 255];
+  };
+  const over = (top, under) => [0, 1, 2].map(at => top[at] * top[3] + under[at] * (1 - top[3]));
+  const light = colour => {
+    const [red, green, blue] = colour.slice(0, 3).map(part => part / 255)
+      .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const contrast = (one, other) => {
+    const [low, high] = [light(one), light(other)].sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const ground = element => {
+    const layers = [];
+    for (let at = element; at; at = at === panel ? null : at.parentElement) {
+      layers.unshift(parts(getComputedStyle(at).backgroundColor));
+    }
+    return layers.reduce((under, layer) => over(layer, under), [255, 255, 255]);
+  };
+  const found = [];
+  const note = (what, element, got, wanted) => {
+    if (got < wanted) found.push(`${what} ${element.className || element.tagName} ${got.toFixed(2)}`);
+  };
+  const fades = element => {
+    let opacity = 1;
+    for (let at = element; at !== panel.parentElement; at = at.parentElement) opacity *= getComputedStyle(at).opacity;
+    return opacity;
+  };
+  const ink = (element, colour, under) => {
+    const [red, green, blue, alpha] = parts(colour);
+    return over([red, green, blue, alpha * fades(element)], under);
+  };
+  for (const element of panel.querySelectorAll('*')) {
+    if (!element.checkVisibility() || element.disabled || element.closest('.ss-spoken, option')) continue;
+    const style = getComputedStyle(element), under = ground(element);
+    const said = [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+    if (said) note('text', element, contrast(ink(element, style.color, under), under), 4.5);
+    if (element.placeholder && !element.value) {
+      const placed = getComputedStyle(element, '::placeholder');
+      const colour = ink(element, placed.color, under);
+      note('placeholder', element, contrast(colour, under), 4.5);
+    }
+    if (element.matches('button:not(.ss-swatch), select, input[type=text], .ss-progress, .ss-skip')) {
+      const paper = ground(element.parentElement);
+      note('line', element, contrast(ink(element, style.borderTopColor, paper), paper), 3);
+    }
+  }
+  return [...new Set(found)];
+}
+"""
+LONG = "A caution that goes on and on, " * 40 + "without_a_place_to_break" * 12
+# Put a long text where a panel says something; return those that are cut: too wide, or lower than the panel's end.
+CUT = """
+([panel, long]) => {
+  const cut = [];
+  const outer = panel.getBoundingClientRect();
+  for (const said of panel.querySelectorAll('p:not(.ss-spoken), .ss-advice, [role=status], [role=alert]')) {
+    const [text, hidden] = [said.textContent, said.hidden];
+    said.textContent = long;
+    said.hidden = false;
+    if (said.checkVisibility()) {
+      const [box, style] = [said.getBoundingClientRect(), getComputedStyle(said)];
+      let scrolls = false;
+      for (let at = said; at && at !== panel; at = at.parentElement) {
+        scrolls ||= ['auto', 'scroll'].includes(getComputedStyle(at).overflowY);
+      }
+      if (said.scrollWidth > said.clientWidth) cut.push(`${said.className} is too wide`);
+      if (style.overflowY === 'hidden' && said.scrollHeight > said.clientHeight) cut.push(`${said.className} is cut`);
+      if (!scrolls && box.bottom > outer.bottom + 1) cut.push(`${said.className} ends below the panel`);
+    }
+    said.textContent = text;
+    said.hidden = hidden;
+  }
+  return cut;
+}
+"""
+
+
+def viewer(editor: Editor) -> ElementHandle:
+    """The viewer of a run."""
+    editor.load("first_heatmap")
+    editor.run()
+    editor.look_at("SceneScope_TokenHeatmap")
+    panel = editor.panel("SceneScope_TokenHeatmap", "viewer")
+    editor.page.wait_for_function("panel => panel.querySelector('.ss-chip')", arg=panel)
+    return panel
+
+
+def dashboard(editor: Editor) -> ElementHandle:
+    """The dashboard of a run."""
+    test_training.build(editor)
+    editor.run()
+    panel = test_training.shown(editor)
+    editor.page.wait_for_function("panel => panel.querySelector('.ss-finished')", arg=panel)
+    return panel
+
+
+def shapes(editor: Editor) -> ElementHandle:
+    """The drawing of a run."""
+    editor.load("shape_log")
+    editor.run()
+    editor.look_at("SceneScope_BlockShapes")
+    panel = editor.panel("SceneScope_BlockShapes", "shapes")
+    editor.page.wait_for_function("panel => panel.querySelector('.ss-block')", arg=panel)
+    return panel
+
+
+def painter(editor: Editor) -> ElementHandle:
+    """The painter, before a picture is there."""
+    editor.page.evaluate(GRAPH, ["example.png", False])
+    editor.look_at("SceneScope_BuildScene")
+    return editor.panel("SceneScope_BuildScene", "painter")
+
+
+@pytest.mark.parametrize("show", [viewer, dashboard, shapes, painter])
+def test_what_a_panel_says_can_be_read(editor: Editor, show: Callable[[Editor], ElementHandle]):
+    """Oracle: WCAG's contrasts, 4.5 of text and 3 of lines, worked out from the styles on the screen in the light and
+    in the dark theme; and a very long caution in each place, which wraps or scrolls.
+    """
+    panel = show(editor)
+    for palette in ("dark", "light"):
+        with editor.looks(palette):
+            editor.drawn()
+            editor.page.screenshot(path=f"artifacts/web/readable_{show.__name__}_{palette}_{editor.renderer}.png")
+            assert editor.page.evaluate(LOW, panel) == [], palette
+    assert editor.page.evaluate(CUT, [panel, LONG]) == []
