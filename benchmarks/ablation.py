@@ -109,7 +109,7 @@ def planned(options: argparse.Namespace) -> list[tuple[tuple[str, int, int, int]
 
 def work(options: argparse.Namespace) -> None:
     """Run the trials of one process, each written whole or not at all."""
-    use_comfyui(need_comfyui("bench ablation"))
+    use_comfyui(need_comfyui("bench ablation"), cpu=not torch.cuda.is_available())
     torch.set_num_threads(1)
     from pack.benchmarks.lab.trial import Protocol, Studio, Trial, run_trial
     from pack.host.demo import load_demo_model

@@ -14,7 +14,7 @@ from dataclasses import asdict
 import torch
 from pack.devtools.comfyui import ROOT, need_comfyui, use_comfyui
 
-use_comfyui(need_comfyui("bench demo_model"))
+use_comfyui(need_comfyui("bench demo_model"), cpu=not torch.cuda.is_available())
 
 from pack.demo.measure import (  # noqa: E402
     SIDE,

@@ -1,5 +1,7 @@
 """Whether the rehearsal finds mistakes: each is planted in a copy of the pack, and the tests that should see it run.
 
+Each runs in a fork of this process, which has torch and ComfyUI loaded but nothing of the copy (Linux and macOS).
+
 Run the tier `rehearsal` before: where it fails without any mistake, what is found here says nothing.
 
     python dev.py bench plants
@@ -9,21 +11,28 @@ Run the tier `rehearsal` before: where it fails without any mistake, what is fou
 from __future__ import annotations
 
 import argparse
+import importlib
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+import torch
 from pack.benchmarks.lab.mistakes import MISTAKES, Mistake
-from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui
+from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
 
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "example_workflows")
 TESTS_FAILED, NOTHING_RUN = 1, 5  # pytest's exit statuses
 LONGEST = 600.0  # seconds for the tests of one mistake
-WIDTH = 170
+WIDTH = 240
+LOADED = "ignore::pytest.PytestAssertRewriteWarning"
+"""A plugin that was loaded before pytest began is no fault of the tests'."""
+LOADED_BEFORE = ("comfy.sd", "comfy.samplers", "comfy.sample", "comfy_api.latest", "nodes")
+"""Of the host, with all that they load: most of the time that the tests of one mistake take."""
 
 
 def arguments() -> argparse.Namespace:
@@ -42,35 +51,48 @@ def planted(mistake: Mistake, pack: Path) -> bool:
     return text.count(mistake.old) == 1
 
 
-def outcome(mistake: Mistake, comfyui: Path) -> tuple[str, str]:
+def outcome(mistake: Mistake) -> tuple[str, str]:
     """Plant a mistake and run its tests.
 
     Returns:
         `found`, `missed`, `not planted` or `no answer`, and the reason.
     """
     with tempfile.TemporaryDirectory() as place:
-        pack = Path(place) / "pack"
+        pack, said = Path(place) / "pack", Path(place) / "said"
         if not planted(mistake, pack):
             return "not planted", f"{mistake.file} does not hold once: {mistake.old.strip()}"
         file, expression = mistake.tests
-        pytest = Path(sys.executable).with_name("pytest" + Path(sys.executable).suffix)
-        words = [pytest, pack / "tests" / "rehearsal" / file, "-k", expression, "-x", "-q", "--tb=short"]
-        variables = os.environ | {"OMP_NUM_THREADS": "1", "COMFYUI_PATH": str(comfyui), "PYTHONDONTWRITEBYTECODE": "1"}
-        try:
-            done = subprocess.run(
-                [*map(str, words), "-p", "no:cacheprovider"],
-                cwd=pack, env=variables, capture_output=True, text=True, timeout=LONGEST, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
+        words = [str(pack / "tests" / "rehearsal" / file), "-k", expression, "-x", "-q", "--tb=short"]
+        process = multiprocessing.get_context("fork").Process(target=run_tests, args=(pack, words, said))
+        process.start()
+        process.join(LONGEST)
+        if process.is_alive():
+            process.kill()
+            process.join()
             return "no answer", f"the tests took more than {LONGEST:.0f} s"
-    lines = done.stdout.splitlines()
-    if done.returncode == TESTS_FAILED:
+        lines = said.read_text("utf-8", "replace").splitlines()
+    failed = [line.split()[1].rpartition("::")[2] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    if process.exitcode == TESTS_FAILED and failed:
+        test = failed[0]
         at = next((place for place, line in enumerate(lines) if line.startswith("E  ")), None)
-        return "found", "a test failed" if at is None else f"{lines[at - 1].strip()}: {lines[at][1:].strip()}"
-    if done.returncode:
-        why = "no test has this name" if done.returncode == NOTHING_RUN else done.stderr.strip() or done.stdout.strip()
-        return "no answer", f"{file} -k {expression!r}: {why.splitlines()[-1]}"
+        return "found", test if at is None else f"{test}: {lines[at - 1].strip()}: {lines[at][1:].strip()}"
+    if process.exitcode:
+        why = "no test has this name" if process.exitcode == NOTHING_RUN else (lines or ["no word"])[-1]
+        return "no answer", f"{file} -k {expression!r}: {why}"
     return "missed", mistake.passes or f"no test of {file} -k {expression!r} fails"
+
+
+def run_tests(pack: Path, words: list[str], said: Path) -> None:
+    """Run tests of a copy in this process, which forgets the pack that it came from, and end with their status."""
+    with said.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(pack)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pack"]:
+        del sys.modules[name]
+    status = int(pytest.main([*words, "-p", "no:cacheprovider", "-W", LOADED]))
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def main() -> int:
@@ -79,6 +101,11 @@ def main() -> int:
     comfyui = find_comfyui()
     if comfyui is None:
         raise SystemExit(f"plants: no ComfyUI was found; the rehearsal needs one. {HOW_TO_GET_ONE}")
+    os.environ["COMFYUI_PATH"], sys.dont_write_bytecode = str(comfyui), True
+    use_comfyui(comfyui)
+    torch.set_num_threads(1)
+    for name in LOADED_BEFORE:
+        importlib.import_module(name)
     picked = options.only or range(1, len(MISTAKES) + 1)
     if unknown := [number for number in picked if not 1 <= number <= len(MISTAKES)]:
         raise SystemExit(f"plants: there is no mistake {unknown[0]}; expected 1 to {len(MISTAKES)}. Correct --only.")
@@ -86,7 +113,7 @@ def main() -> int:
     outcomes = []
     for number in picked:
         mistake = MISTAKES[number - 1]
-        how, why = outcome(mistake, comfyui)
+        how, why = outcome(mistake)
         outcomes.append((how, mistake.passes))
         print(f"| {number} | {mistake.name} | {how} | {why[:WIDTH].replace('|', '/')} |", flush=True)
     found = sum(how == "found" for how, _ in outcomes)

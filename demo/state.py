@@ -116,7 +116,7 @@ def save_state(
     for name, parameter in module.named_parameters():
         moments = optimiser.state.get(parameter, {})
         tensors |= {f"{key}.{name}": moments[key].contiguous() for key in ("exp_avg", "exp_avg_sq") if key in moments}
-    content = save({k: v.contiguous() for k, v in tensors.items()}, metadata={"notes": json.dumps(notes)})
+    content = save({k: v.cpu().contiguous() for k, v in tensors.items()}, metadata={"notes": json.dumps(notes)})
     write_whole(lambda file: file.write(content), path, "train")
 
 
@@ -133,10 +133,11 @@ def load_state(
             parameter.copy_(file.get_tensor(f"weight.{name}"))
             average.values[name].copy_(file.get_tensor(f"mean.{name}"))
             if f"exp_avg.{name}" in names:
+                counted = parameter.device if optimiser.defaults.get("fused") else "cpu"  # as torch keeps its counts
                 optimiser.state[parameter] = {
-                    "step": torch.tensor(float(notes["step"])),
-                    "exp_avg": file.get_tensor(f"exp_avg.{name}").clone(memory_format=torch.preserve_format),
-                    "exp_avg_sq": file.get_tensor(f"exp_avg_sq.{name}").clone(memory_format=torch.preserve_format),
+                    "step": torch.tensor(float(notes["step"]), device=counted),
+                    "exp_avg": file.get_tensor(f"exp_avg.{name}").to(parameter.device, copy=True),
+                    "exp_avg_sq": file.get_tensor(f"exp_avg_sq.{name}").to(parameter.device, copy=True),
                 }
     return notes
 

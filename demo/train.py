@@ -23,7 +23,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ROOT / "demo" / "scenescope-demo.safetensors")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--stage", choices=("decoder", "denoiser", "export", "all"), default="all")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="without it, a CUDA device where there is one")
     parser.add_argument("--minutes", type=float, nargs=2, metavar=("DECODER", "DENOISER"), help="of this run's stages")
     parser.add_argument("--batch", type=int, nargs=2, metavar=("DECODER", "DENOISER"), help="crops, pictures a step")
     parser.add_argument("--start", type=Path, help="a model file to begin from; without it, from nothing")
@@ -88,6 +88,7 @@ def main() -> None:
     import torch
     from comfy.cli_args import args
 
+    options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     args.cpu, args.use_pytorch_cross_attention = options.device == "cpu", True
     torch.set_flush_denormal(True)
     minutes, batches = options.minutes or DEFAULTS[options.device][0], options.batch or DEFAULTS[options.device][1]

@@ -1,16 +1,16 @@
-"""The device that is measured, in earnest or in a rehearsal on the CPU, and the notes, which are written at once."""
+"""The device that is measured, a GPU or in a rehearsal the pretended one, and the notes, which are written at once."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from pack.benchmarks.lab.files import write
+from pack.benchmarks.lab.meter import Meter
 
 GIB = 2**30
 
@@ -22,13 +22,20 @@ class Bench:
     Args:
         part: its name.
         folder: takes its notes.
-        rehearse: on the CPU, with the demo model and a step or two: the figures mean nothing.
+        rehearse: on the pretended device, with the demo model and a step or two: the figures mean nothing.
     """
 
     part: str
     folder: Path
     rehearse: bool
     rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @cached_property
+    def meter(self) -> Meter:
+        """Of the device that the host computes on."""
+        import comfy.model_management
+
+        return Meter(comfy.model_management.get_torch_device())
 
     @property
     def side(self) -> int:
@@ -47,32 +54,12 @@ class Bench:
         except Exception as error:  # noqa: BLE001  it is told in the table
             figures = {"error": error_text(error)}
         self.note(what, **figures)
-        if not self.rehearse:
-            torch.cuda.empty_cache()
-
-    def seconds(self, run: Callable[[], Any]) -> float:
-        """Time a run up to the device's end."""
-        self.wait()
-        begun = time.perf_counter()
-        run()
-        self.wait()
-        return time.perf_counter() - begun
-
-    def wait(self) -> None:
-        """Wait for the device."""
-        if not self.rehearse:
-            torch.cuda.synchronize()
-
-    def forget_peaks(self) -> None:
-        """Count peaks anew."""
-        if not self.rehearse:
-            torch.cuda.reset_peak_memory_stats()
+        if self.meter.module is not None:
+            self.meter.module.empty_cache()
 
     def peaks(self) -> dict[str, float]:
-        """GiB that were allocated and reserved at most since `forget_peaks`; nothing in a rehearsal."""
-        if self.rehearse:
-            return {}
-        allocated, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+        """GiB that were allocated and reserved at most since the meter forgot its peaks."""
+        allocated, reserved = self.meter.peak(), self.meter.reserved()
         return {"allocated GiB": round(allocated / GIB, 2), "reserved GiB": round(reserved / GIB, 2)}
 
     def models(self) -> tuple[Any, Any, Any]:

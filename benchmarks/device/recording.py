@@ -10,6 +10,8 @@ import torch
 from pack.benchmarks.device.bench import Bench
 
 BACKENDS = ("pytorch", "sub_quad", "split", "xformers", "sage", "flash")
+WAYS, FEW = {"pytorch": (5, 20)}, (2, 10)
+"""How many of the ways to record, and steps of a run: all of them for the usual back-end alone, for want of time."""
 NEEDED = {"xformers": "xformers", "sage": "sageattention", "flash": "flash_attn"}
 
 
@@ -21,47 +23,53 @@ def recording(bench: Bench) -> None:
 
     wanted = {
         "cross, mean": Selection(),
+        "self /2": Selection(kinds=("self",), self_times=2),
         "each head": Selection(heads="each"),
         "queries": Selection(keep_queries=True),
-        "self /2": Selection(kinds=("self",), self_times=2),
         "self /4": Selection(kinds=("self",), self_times=4),
     }
     model, clip, _ = bench.models()
     prompts = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in ("a photo of a circle", "")]
-    for backend in BACKENDS[:1] if bench.rehearse else BACKENDS:
-        if backend in NEEDED and not _is_there(NEEDED[backend]):
-            bench.note(backend, left_out=f"{NEEDED[backend]} is not installed")
-            continue
-        host_attention.optimized_attention = getattr(host_attention, f"attention_{backend}")
-        for name, selection in wanted.items():
-            watched, _ = record_attention(model, selection)
-            bench.trying(f"{backend}, {name}", lambda watched=watched: _pairs(bench, (model, watched), prompts))
+    usual = host_attention.optimized_attention
+    try:
+        for backend in BACKENDS[:2] if bench.rehearse else BACKENDS:
+            if backend in NEEDED and not _is_there(NEEDED[backend]):
+                bench.note(backend, left_out=f"{NEEDED[backend]} is not installed")
+                continue
+            host_attention.optimized_attention = getattr(host_attention, f"attention_{backend}")
+            every, steps = WAYS.get(backend, FEW)
+            for name in list(wanted)[:every]:
+                models = model, record_attention(model, wanted[name])[0]
+                work = lambda models=models, steps=steps: _pairs(bench, models, prompts, steps)  # noqa: E731
+                bench.trying(f"{backend}, {name}", work)
+    finally:
+        host_attention.optimized_attention = usual
 
 
-def _pairs(bench: Bench, models: tuple[Any, Any], prompts: list[Any]) -> dict[str, Any]:
+def _pairs(bench: Bench, models: tuple[Any, Any], prompts: list[Any], steps: int) -> dict[str, Any]:
     """Alternating pairs of a plain and a recorded run, after one of each that warms up."""
-    digests = [_digest(_sampled(bench, model, prompts)) for model in models]
+    steps = 1 if bench.rehearse else steps
+    digests = [_digest(_sampled(bench, model, prompts, steps)) for model in models]
     spent: list[list[float]] = [[], []]
+    peaks: list[dict[str, float]] = [{}, {}]
     for turn in range(1 if bench.rehearse else 5):
         for place in (0, 1) if turn % 2 == 0 else (1, 0):
-            spent[place].append(bench.seconds(lambda place=place: _sampled(bench, models[place], prompts)))
-    peaks = []
-    for model in models:
-        bench.forget_peaks()
-        _sampled(bench, model, prompts)
-        peaks.append(bench.peaks())
+            bench.meter.forget_peaks()
+            spent[place].append(bench.meter.seconds(lambda: _sampled(bench, models[place], prompts, steps)))  # noqa: B023
+            peaks[place] = bench.peaks()
     plain, recorded = map(statistics.median, spent)
     ratios = [with_it / without for without, with_it in zip(*spent, strict=True)]
     named = {f"{name} {when}": value for when, peak in zip(("plain", "recorded"), peaks, strict=True)
              for name, value in peak.items()}  # fmt: skip
     same = "the same" if digests[0] == digests[1] else f"DIFFERENT: {digests[0]}, {digests[1]}"
-    return {"plain s": plain, "recorded s": recorded, "ratio": statistics.median(ratios), "latents": same, **named}
+    return {"steps": steps, "plain s": plain, "recorded s": recorded, "ratio": statistics.median(ratios),
+            "latents": same, **named}  # fmt: skip
 
 
-def _sampled(bench: Bench, model: Any, prompts: list[Any]) -> torch.Tensor:
+def _sampled(bench: Bench, model: Any, prompts: list[Any], steps: int) -> torch.Tensor:
     from pack.host.recording.sampling import SamplerSettings, sample
 
-    how = SamplerSettings(0, 2 if bench.rehearse else 20, 7.0, "euler", "normal")
+    how = SamplerSettings(0, steps, 7.0, "euler", "normal")
     blank = {"samples": torch.zeros(1, 4, bench.side // 8, bench.side // 8)}
     return sample(model, prompts[0], prompts[1], blank, how)["samples"]
 
@@ -94,7 +102,7 @@ def compiled(bench: Bench) -> None:
 
     def recorded() -> dict[str, Any]:
         try:
-            _sampled(bench, record_attention(fast, Selection())[0], prompts)
+            _sampled(bench, record_attention(fast, Selection())[0], prompts, 1)
         except HostError as error:
             return {"outcome": f"refused: {str(error)[:120]}"}
         return {"error": "it was recorded; expected a refusal"}

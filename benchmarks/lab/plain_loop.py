@@ -29,11 +29,12 @@ def straightforward(ports: Any, *, everything: bool) -> Iterator[Callable[[], No
     """
     unet, text = ports.denoiser.unet, ports.text.module
     rows = torch.nn.Parameter(torch.stack([ports.text.word(word)[0].float() for word in ("circle", "star")]).clone())
+    for layer in [layer for module in (unet, text) for layer in module.modules()]:
+        for name, given in list(layer.named_parameters(recurse=False)):
+            # As the reference computes, whatever the model's own type is; it may share memory with the user's MODEL.
+            own = given.detach().to(torch.float32, copy=everything)
+            setattr(layer, name, torch.nn.Parameter(own, requires_grad=everything))
     weights = [p for module in (unet, text) for p in module.parameters()] if everything else []
-    for parameter in weights:
-        parameter.data = parameter.data.float()
-    for parameter in [p for module in (unet, text) for p in module.parameters()]:
-        parameter.requires_grad_(everything)
     optimiser = torch.optim.AdamW([rows, *weights], lr=2e-6 if everything else 5e-4, weight_decay=1e-2)
     picture = ports.latents[:1].detach().clone().float()
     mask = torch.zeros(picture.shape[-2:], device=picture.device)

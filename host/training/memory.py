@@ -127,10 +127,18 @@ def memory_errors(model: Any, clip: Any, scene: Scene, settings: Settings, *, ch
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is used up, on a GPU or not; cuBLAS has a word of its own for it."""
-    hosts = comfy.model_management.OOM_EXCEPTION  # contract: Exception itself where torch has no such error
-    if isinstance(error, MemoryError) or (hosts is not Exception and isinstance(error, hosts)):
+    """Whether an error says that memory is used up, on a GPU or not; cuBLAS has a word of its own for it.
+
+    Source: host contract, ComfyUI 0.33 `model_management.is_oom`, which clears the driver's own error too;
+    older ones have only the class, which is Exception itself where torch has none.
+    """
+    manage = comfy.model_management
+    if isinstance(error, MemoryError):
         return True
+    if manage.OOM_EXCEPTION is not Exception:
+        known = getattr(manage, "is_oom", lambda given: isinstance(given, manage.OOM_EXCEPTION))
+        if known(error):
+            return True
     text = str(error).lower()
     words = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
     return isinstance(error, RuntimeError) and any(word in text for word in words)

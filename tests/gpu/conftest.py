@@ -1,4 +1,4 @@
-"""The rehearsal's checks on a CUDA device; nothing is collected where there is none."""
+"""The rehearsal's checks on a CUDA device; nothing is collected where there is none, unless they are rehearsed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,37 @@ from typing import Any
 import pytest
 import torch
 from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+from pack.tests.gpu.chosen import PRETENDED, THERE
 
-collect_ignore_glob = [] if torch.cuda.is_available() else ["test_*.py"]
+collect_ignore_glob = [] if THERE else ["test_*.py"]
 COMFYUI = find_comfyui()
-if torch.cuda.is_available() and COMFYUI is None:
+if THERE and COMFYUI is None:
     raise pytest.UsageError(f"tests/gpu: no ComfyUI was found; these tests need one. {HOW_TO_GET_ONE}")
-if torch.cuda.is_available() and COMFYUI is not None:
-    use_comfyui(COMFYUI, cpu=False)
+if THERE and COMFYUI is not None:
+    use_comfyui(COMFYUI, cpu=PRETENDED)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep each test's first case alone, where they are rehearsed."""
+    if PRETENDED:
+        first: dict[str, pytest.Item] = {}
+        for item in items:
+            first.setdefault(item.nodeid.partition("[")[0], item)
+        kept = list(first.values())
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+@pytest.fixture(scope="session", autouse=True)
+def device() -> Iterator[None]:
+    """Where they are rehearsed, the host takes the pretended device for its GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        if PRETENDED:
+            from pack.tests.rehearsal.host import put_host_on_device
+
+            torch.set_num_threads(1)
+            put_host_on_device(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +49,7 @@ def as_the_host_runs_nodes() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def demo() -> tuple[Any, Any, Any]:
+def demo(device: None) -> tuple[Any, Any, Any]:
     """MODEL, CLIP and VAE of the demo model, on the device as soon as they compute."""
     from pack.host.demo import load_demo_model
 

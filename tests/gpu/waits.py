@@ -1,4 +1,4 @@
-"""How often the host waited for a CUDA device, by torch's own count."""
+"""How often the host waited for the device, by torch's own count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
+from pack.tests.gpu.chosen import MODULE
 
 WORDS = "synchronizing CUDA operation"
 
@@ -20,14 +20,14 @@ def counting_waits() -> Iterator[Counter[str]]:
     Source: `torch.cuda.set_sync_debug_mode`, which warns of each; it does not see waits for an event or a stream.
     """
     found: Counter[str] = Counter()
-    before = torch.cuda.get_sync_debug_mode()
+    before = MODULE.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
+        MODULE.set_sync_debug_mode("warn")
         try:
             yield found
         finally:
-            torch.cuda.set_sync_debug_mode(before)
+            MODULE.set_sync_debug_mode(before)
             for warning in told:
                 if WORDS in str(warning.message):
                     found[f"{'/'.join(Path(warning.filename).parts[-3:])}:{warning.lineno}"] += 1

@@ -16,7 +16,6 @@ use_comfyui(COMFYUI)
 torch.set_num_threads(1)
 
 from pack.host.demo import load_demo_model  # noqa: E402
-from pack.tests.rehearsal import autocast  # noqa: E402, F401
 from pack.tests.rehearsal.host import put_host_on_device  # noqa: E402
 from pack.tests.rehearsal.recorded import Sampled, plain_run  # noqa: E402
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -45,7 +47,8 @@ class Counts:
 
 
 _OPEN: list[Counts] = []
-_LAUNCHED = [0]
+_LAUNCHED, _TELLING = [0], [0]
+_NOT_TOLD = ("event", "synchronize")
 
 
 @contextlib.contextmanager
@@ -73,12 +76,24 @@ def launched() -> int:
 
 
 def count_wait(kind: str, nbytes: int) -> None:
-    """The host waits for the device."""
-    if _OPEN:
+    """The host waits for the device; CUDA's mode warns of it, but not where the host says itself that it waits."""
+    if _TELLING[0] and kind not in _NOT_TOLD:
+        warnings.warn(f"called a synchronizing CUDA operation ({kind} at {_line()})", stacklevel=3)
+    if _OPEN and not threading.current_thread().name.startswith("scenescope"):  # a writer's wait holds nobody up
         where = _line()
         for counts in _OPEN:
             counts.waits[kind, where] += 1
             counts.moved[kind] += nbytes
+
+
+def telling() -> int:
+    """Whether waits are warned of: 0 or 1, as `torch.cuda.get_sync_debug_mode` has it."""
+    return _TELLING[0]
+
+
+def tell(mode: int) -> None:
+    """Warn of waits, or no more."""
+    _TELLING[0] = mode
 
 
 def _line() -> str:

@@ -8,11 +8,11 @@ import comfy.model_management as management
 import pytest
 import torch
 from comfy.cli_args import args
+from pack.scenescope.training.run import optimiser
 
-from .device import DEVICE, NAME, patch_torch
-
-FREE = 8 * 2**30
-"""Bytes that the device says it has, all of them free."""
+from ..rehearsal import autocast  # noqa: F401  which the device has from its import on
+from .backend import NAME, TOTAL
+from .device import DEVICE, patch_torch
 
 
 def put_host_on_device(patch: pytest.MonkeyPatch) -> None:
@@ -21,6 +21,7 @@ def put_host_on_device(patch: pytest.MonkeyPatch) -> None:
     Source: host contract, ComfyUI 0.33 `comfy/model_management.py`.
     """
     patch_torch(patch.setattr)
+    patch.setattr(optimiser, "FUSED", {NAME})  # it steps many parameters at once, as CUDA does
     patch.setattr(args, "disable_pinned_memory", True)
     patch.setattr(management, "vram_state", management.VRAMState.NORMAL_VRAM)
     patch.setattr(management, "get_torch_device", lambda: DEVICE)
@@ -43,7 +44,7 @@ def keep_all_on_device(patch: pytest.MonkeyPatch) -> None:
 def _memory(of_host: Any) -> Any:
     def memory(dev: Any = None, *both: bool, **named: bool) -> Any:
         if dev is None or getattr(dev, "type", None) == NAME:
-            return (FREE, 0) if any((*both, *named.values())) else FREE
+            return (TOTAL, 0) if any((*both, *named.values())) else TOTAL
         return of_host(dev, *both, **named)
 
     return memory

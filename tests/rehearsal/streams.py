@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,17 +66,24 @@ class Stream:
 class Event:
     """A mark in a stream."""
 
-    def __init__(self, *_device: object, **_options: object) -> None:
+    def __init__(self, *_device: object, enable_timing: bool = False, **_options: object) -> None:
         self.seen: Counter[int] = Counter()
-        self._at = 0
+        self._at, self._timed, self._when = 0, enable_timing, 0.0
 
     def record(self, stream: Stream | None = None) -> None:
         """Mark what the stream has been given so far."""
         self.seen, self._at = (stream or current_stream()).now(), counts.launched()
+        self._when = time.perf_counter()
 
     def synchronize(self) -> None:
         """The host waits for it."""
         wait("event", upto=self.seen)
+
+    def elapsed_time(self, end: Event) -> float:
+        """Milliseconds from this to another, both of which were made for it."""
+        if not (self._timed and end._timed):
+            raise ValueError("Both events must be created with argument 'enable_timing=True'.")
+        return 1000 * (end._when - self._when)
 
     def query(self) -> bool:
         """Whether it is over; the host does not wait."""
@@ -122,16 +130,16 @@ def _arrive(seen: Counter[int]) -> None:
         stream.follow(seen)
 
 
-def current_stream(*_device: object) -> Stream:
+def current_stream(device: object = None) -> Stream:
     """As torch's."""
     return getattr(_HERE, "stream", None) or STREAMS[0]
 
 
 @contextlib.contextmanager
-def on_stream(chosen: Stream) -> Iterator[None]:
+def on_stream(stream: Stream) -> Iterator[None]:
     """As torch's `stream`."""
     before = current_stream()
-    _HERE.stream = chosen
+    _HERE.stream = stream
     try:
         yield
     finally:

@@ -18,6 +18,14 @@ LEFT = torch.zeros(1, 64, 96)
 LEFT[..., :48] = 1
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What acts say at the ends of their runs: what raises is left out, and told, so that no picture is lost to it."""
+    texts: list[str] = []
+    monkeypatch.setattr("pack.host.acting.run.say_on_node", lambda node, text: texts.append(text))
+    return texts
+
+
 def run(model: Any, positive: Any, negative: Any, steps: int) -> tuple[torch.Tensor, Counts]:
     """Some steps at 64x96 pixels, and what they cost."""
     how = SamplerSettings(0, steps, 5.0, "euler", "normal")
@@ -38,12 +46,14 @@ def check_steps_wait_for_nothing(plain: Any, acting: Any, positive: Any, joined:
 
 
 @pytest.mark.parametrize("placed", [False, True])
-def test_a_steered_step_waits_for_nothing(placed: bool, demo: tuple[Any, ...], plain: Sampled):
-    """Oracle: plain runs of four and of eight steps; biases are uploaded once a run."""
+def test_a_steered_step_waits_for_nothing(placed: bool, demo: tuple[Any, ...], plain: Sampled, told: list[str]):
+    """Oracle: plain runs of four and of eight steps; biases are uploaded once a run, and nothing was left out."""
     places = places_of("red circle", [LEFT] if placed else [], None)
     model = steered(demo[0], steerings_of("red circle", places, Odds(end=1.0)))
     latents = check_steps_wait_for_nothing(demo[0], model, plain.positive, plain.positive, plain.negative)
     assert_on_host(latents)
+    assert len(told) == 2
+    assert all("share" in text and "not steered" not in text for text in told), told
 
 
 def test_a_step_with_a_live_region_waits_for_nothing(demo: tuple[Any, ...], plain: Sampled):

@@ -13,11 +13,11 @@ from pack.host.concepts.apply import apply_concepts
 from pack.host.training.models import training_ports
 from pack.host.training.samples import Sampling, decoded, first_noise, sampled
 from pack.scenescope.training.learned.concepts import Concepts, load_concepts, save_concepts
-from pack.scenescope.training.run import optimiser
+from pack.scenescope.training.run.state import load_state
 from pack.scenescope.training.run.trainer import StateStore, StepReport, train
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
 from pack.tests.rehearsal.counts import Counts, counting
-from pack.tests.rehearsal.device import DEVICE, NAME
+from pack.tests.rehearsal.device import DEVICE
 from pack.tests.rehearsal.recorded import Sampled, assert_on_host, encode
 from pack.tests.rehearsal.recorded import sampled as sampled_run
 from pack.tests.support.host.learning import small_scene
@@ -74,12 +74,6 @@ class Learner:
         return concepts
 
 
-@pytest.fixture(autouse=True)
-def one_kernel_for_all_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pretended device steps many parameters at once, as CUDA does."""
-    monkeypatch.setattr(optimiser, "FUSED", {NAME})
-
-
 Learned = Callable[[str], tuple[Concepts, list[Counts]]]
 
 
@@ -119,12 +113,22 @@ def test_half_precision_learns_the_same(learned: Learned):
 def test_a_run_that_was_broken_off_in_a_phase_goes_on(
     name: str, until: int, demo: tuple[Any, ...], learned: Learned, tmp_path: Path
 ):
-    """Oracle: the run that was not broken off; moments, embeddings and weights come back to the device."""
+    """Oracle: the run that was not broken off; moments, embeddings and weights come back to the device.
+
+    Each step is saved, beside the next one: what it waits for is counted as a step's own, and keeps its budget.
+    """
     settings, whole = RUNS[name][0], learned(name)[0]
-    store = StateStore(tmp_path / "state.safetensors", 99)
+    store = StateStore(tmp_path / "state.safetensors", 1)
+    broken = Learner(demo, settings)
     with pytest.raises(BreakOff):
-        Learner(demo, settings).learn(store, until)
-    again = Learner(demo, settings).learn(store)
+        broken.learn(store, until)
+    assert load_state(store.path).step == until
+    resumed = Learner(demo, settings)
+    again = resumed.learn(store)
+    for first, steps in ((0, broken.steps), (until, resumed.steps)):
+        for step, counts in enumerate(steps, first):
+            if step not in (first, settings.phase1_steps):
+                assert counts.waited <= WAITS_A_STEP, f"step {step}: {counts.most()}"
     assert torch.equal(again.embeddings, whole.embeddings)
     for name, pair in whole.low_rank.items():
         assert torch.equal(pair.up, again.low_rank[name].up)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from ...host_copies import HostCopies
 from ..settings import Settings
 from ..step.schedule import Phase
 from .small_moments import AdamRule, SmallAdamW
@@ -117,14 +118,15 @@ class Optimiser:
         if self._small is not None:
             self._small.forget_gradients()
 
-    def moments(self) -> dict[str, Tensor]:
-        """What AdamW keeps, by parameter and kind, such as `rows exp_avg`."""
-        found = {
-            f"{name} {kind}": value
+    def moments(self, copies: HostCopies) -> Callable[[], dict[str, Tensor]]:
+        """Queue what AdamW keeps to be copied to the CPU; gives it by parameter and kind, such as `rows exp_avg`."""
+        queued = {
+            f"{name} {kind}": copies.add(value if value.ndim else value.clone())  # counts go on in place
             for name, parameter in self._whole.items()
             for kind, value in self._adam.state.get(parameter, {}).items()
         }
-        return found if self._small is None else found | self._small.moments()
+        small = self._small.moments(copies) if self._small is not None else dict
+        return lambda: {name: copy.get() for name, copy in queued.items()} | small()
 
     def restore(self, moments: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> None:
         """As if the optimiser had taken the steps; on the CPU it continues with the state's own tensors.

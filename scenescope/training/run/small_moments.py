@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+from ...host_copies import HostCopies
 
 BLOCK = 256
 """Neighbouring numbers that share their largest exponent."""
@@ -180,15 +182,27 @@ class SmallAdamW:
         for group in self._groups:
             group.step(self._gradients, factor, self._rule, self._taken)
 
-    def moments(self) -> dict[str, Tensor]:
-        """What it keeps, on the CPU, by parameter and kind as torch's AdamW names it; bfloat16 holds a code exactly."""
-        found: dict[str, Tensor] = {}
-        for group in self._groups:
-            for kind, packed, signed in (("exp_avg", group.first, True), ("exp_avg_sq", group.second, False)):
-                row = unpack(packed, signed=signed).to(torch.bfloat16).cpu()
-                pieces = group.pieces(row)
-                found |= {f"{name} {kind}": part.clone() for name, part in pieces.items() if name in self._seen}
-        return found | {f"{name} step": torch.tensor(float(self._taken)) for name in sorted(self._seen)}
+    def moments(self, copies: HostCopies) -> Callable[[], dict[str, Tensor]]:
+        """Queue what it keeps to be copied to the CPU, as bfloat16, which holds a code exactly.
+
+        Returns:
+            Gives it, by parameter and kind as torch's AdamW names it.
+        """
+        rows = [
+            (group, kind, copies.add(unpack(packed, signed=signed).to(torch.bfloat16)))
+            for group in self._groups
+            for kind, packed, signed in (("exp_avg", group.first, True), ("exp_avg_sq", group.second, False))
+        ]
+        seen, taken = sorted(self._seen), self._taken
+
+        def arrived() -> dict[str, Tensor]:
+            found = {f"{name} step": torch.tensor(float(taken)) for name in seen}
+            for group, kind, copy in rows:
+                pieces = group.pieces(copy.get())
+                found |= {f"{name} {kind}": pieces[name].clone() for name in seen if name in pieces}
+            return found
+
+        return arrived
 
     def restore(self, moments: Mapping[str, Tensor]) -> None:
         """Go on from moments that this or torch's AdamW kept."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
+from ...host_copies import HostCopies
 from ..learned.concepts import Concepts
 from ..ports import Ports, digest_of
 from ..scene.scene import Scene
@@ -26,6 +27,7 @@ from ..weights.full import FullWeights
 from ..weights.lora import UNET_LAYERS, Lora, layers_of
 from .optimiser import EMBEDDINGS, Optimiser
 from .state import Origin, State, StateStore, check_same_run, check_shapes, load_state, shapes_of
+from .writer import StateWriter
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def train(
 
     A run that raises, also from `on_step`, leaves its state, and the next call with the same arguments goes on there;
     on the CPU it ends with the same bits as an uninterrupted run. The modules of the ports are afterwards as
-    they were, whatever happens.
+    they were, whatever happens. On a device a state is written while the next steps run; that it could not be is raised
+    after a later step, or at the end.
 
     Args:
         scene: what is learned from.
@@ -90,31 +93,42 @@ def train(
     with Run(scene, ports, settings) as run:
         if keeping is not None and keeping.path.exists():
             run.restore(load_state(keeping.path))
-        kept = run.step
+        writer = None if keeping is None else StateWriter(keeping, run.step, beside=run.far)
         if on_begin is not None:
             on_begin(run.step, run.embeddings())
         failure: BaseException | None = None
         try:
             while run.step < settings.steps:
                 report = run.advance()
-                if keeping is not None and (run.step % keeping.every == 0 or run.step == settings.steps):
-                    keeping.save(run.state())
-                    kept = run.step
+                if writer is not None:
+                    writer.after_step(run.step, run.snapshot, last=run.step == settings.steps)
                 if on_step is not None:
                     on_step(report)
+            if writer is not None:
+                writer.finish()
         except BaseException as error:  # noqa: BLE001  raised again below
             failure = error
         if failure is None:
             return run.concepts()
-        # Outside of `except`, when what the step held is gone: a device whose memory is used up has to copy the state.
-        traceback.clear_frames(failure.__traceback__)
-        run.forget_gradients()
-        if keeping is not None and run.between_steps and run.step != kept:
-            keeping.save(run.state())
+        _let_go(failure, run)  # outside of `except`: a device whose memory is used up has to copy the state
+        if writer is not None:
+            writer.after_failure(run.step, run.snapshot if run.between_steps else None)
         try:
             raise failure
         finally:
             del failure  # or its traceback would hold this frame, and this frame it
+
+
+def _let_go(failure: BaseException, run: Run) -> None:
+    """Free what a failed step held: by its traceback, and its gradients.
+
+    torch calls a module that has hooks in a closure, whose cells nothing empties, and one input there would hold the
+    whole graph of the step: where memory is used up, the traceback goes.
+    """
+    traceback.clear_frames(failure.__traceback__)
+    if isinstance(failure, MemoryError | torch.OutOfMemoryError):
+        failure.__traceback__ = failure.__context__ = None
+    run.forget_gradients()
 
 
 class Run:
@@ -189,22 +203,38 @@ class Run:
         """What has been learned so far, copied to the CPU."""
         return self._concepts_at(self.step)
 
+    @property
+    def far(self) -> bool:
+        """Whether it computes on another device than the CPU."""
+        return self._device.type != "cpu"
+
     def state(self) -> State:
-        """What the run needs to go on; its tensors are the run's own, to be written at once."""
+        """What the run needs to go on; on the CPU its tensors are the run's own, to be written at once."""
+        return self.snapshot()()
+
+    def snapshot(self) -> Callable[[], State]:
+        """Begin to copy what the run needs to go on; the next step may begin at once.
+
+        Returns:
+            Gives the state, on the CPU, and waits for the copies; any thread may call it. Where the run computes on the
+            CPU, its tensors are the run's own.
+        """
         begun = self.step > 0 and self._phase == phase_at(self.step - 1, self._settings)
         trained = self._trained() if begun else {EMBEDDINGS: self._embeddings}  # a phase without a step keeps nothing
         embeddings = trained.pop(EMBEDDINGS)
-        scale, origin = self._optimiser.scale if begun else None, self._origin
-        return State(
-            self.step,
-            self._settings,
-            *(origin.base, origin.scene, origin.class_pictures),
-            embeddings.detach(),
-            {name: parameter.detach() for name, parameter in trained.items()},
-            self._optimiser.moments() if begun else {},
-            (scale.scale, scale.good) if scale is not None else None,
-            origin.others,
-        )
+        scaler, origin, copies = self._optimiser.scale if begun else None, self._origin, HostCopies()
+        rows = copies.add(embeddings.detach())
+        weights = {name: copies.add(parameter.detach()) for name, parameter in trained.items()}
+        moments = self._optimiser.moments(copies) if begun else dict
+        copies.send()  # packed now, before the next step changes them
+        step, scale = self.step, None if scaler is None else (scaler.scale, scaler.good)
+
+        def state() -> State:
+            arrived = {name: copy.get() for name, copy in weights.items()}
+            names = origin.base, origin.scene, origin.class_pictures
+            return State(step, self._settings, *names, rows.get(), arrived, moments(), scale, origin.others)
+
+        return state
 
     def restore(self, state: State) -> None:
         """Go on where another run was.

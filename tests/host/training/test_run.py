@@ -242,6 +242,10 @@ def test_out_of_memory_says_what_to_change(demo, monkeypatch):
     assert "checkpointing" in out_of_memory_text(torch.device("cuda:0"), room, scene, SHORT)
     assert "checkpointing" not in out_of_memory_text(torch.device("cuda:0"), room, scene, SHORT, checkpointing=True)
     assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"))
+    assert is_out_of_memory(torch.OutOfMemoryError("Allocation on device"))
+    drivers = torch.AcceleratorError("the driver's own word")
+    drivers.error_code = 2  # cudaErrorMemoryAllocation
+    assert is_out_of_memory(drivers)
     assert not is_out_of_memory(ValueError("out of paper"))
 
     def fail(module: Any, inputs: Any) -> None:

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,52 @@ def test_a_second_phase_that_fails_at_once_goes_on_from_the_first(tmp_path):
         train(scene, ports, LORA, keeping=keeping)
     assert load_state(keeping.path).step == 4
     assert bits(learned(LORA, keeping=keeping)) == bits(learned(LORA))
+
+
+def test_a_state_is_saved_when_what_the_failed_step_held_is_gone(tmp_path):
+    """Oracle: a weak reference to an activation of the step is dead when the state is written; the bits as above."""
+    scene, calls, held, alive = toy_scene(), [], [], []
+    ports = toy_ports(scene)
+
+    def fail(module, inputs):
+        calls.append(module)
+        if len(calls) == 7:
+            held.append(weakref.ref(inputs[0]))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    def look():
+        alive.append(sum(one() is not None for one in held))
+
+    ports.denoiser.unet.output_blocks[-1][0].register_forward_pre_hook(fail)
+    keeping = StateStore(tmp_path / "run.state", 100, look)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(scene, ports, replace(LORA, prior="off"), keeping=keeping)
+    assert held
+    assert alive == [0]
+    assert load_state(keeping.path).step == 6
+    settings = replace(LORA, prior="off")
+    assert bits(learned(settings, keeping=StateStore(keeping.path, 100))) == bits(learned(settings))
+
+
+def test_a_state_of_full_with_moments_of_four_bytes_goes_on(tmp_path):
+    """Oracle: the same run with moments of a byte, which keep seven eighths of a number; the file is of old."""
+    settings, path = replace(FULL, precision="bfloat16"), tmp_path / "run.state"
+    with pytest.raises(BrokenOff):
+        learned(settings, on_step=breaking_at(7), keeping=StateStore(path, 99))
+    state = load_state(path)
+    kinds = {value.dtype for name, value in state.moments.items() if name.endswith(("exp_avg", "exp_avg_sq"))}
+    assert torch.bfloat16 in kinds
+    save_state(replace(state, moments={name: value.float() for name, value in state.moments.items()}), path)
+    assert {value.dtype for value in load_state(path).moments.values()} == {torch.float32}
+    assert bits(learned(settings, keeping=StateStore(path, 99))) == bits(learned(settings))
+    single = replace(FULL, precision="float32")
+    with pytest.raises(BrokenOff):
+        learned(single, on_step=breaking_at(7), keeping=StateStore(tmp_path / "single.state", 99))
+    old = load_state(tmp_path / "single.state").moments
+    save_state(replace(state, moments=old), path)  # what half precision kept before there were moments of a byte
+    ended, whole = learned(settings, keeping=StateStore(path, 99)), learned(settings)
+    for name, difference in whole.differences.items():
+        assert (ended.differences[name] - difference).abs().max() <= 3 * settings.weights_rate
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
