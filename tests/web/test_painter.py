@@ -190,6 +190,7 @@ def test_undo_of_the_graph_takes_the_painting_back_too(painter, editor):
     editor.page.mouse.click(1200, 850)
     editor.page.wait_for_function("() => !document.activeElement.closest('[data-scenescope]')")
     editor.page.wait_for_function(STEP_BACK, arg=first)
+    editor.page.wait_for_timeout(500)  # the key is lost when it follows the click at once, for a reason not yet found
     editor.page.keyboard.press("Control+z")
     assert eventually(painter.value, first)
     painter.look()
