@@ -177,7 +177,7 @@ def main() -> int:
     options = arguments()
     comfyui = need_comfyui("bench training")
     if options.variant:
-        use_comfyui(comfyui)
+        use_comfyui(comfyui, cpu=not torch.cuda.is_available())
         (take_room if options.variant in ROOM else measure)(options)
         return 0
     if options.only != "room":

@@ -73,7 +73,7 @@ def test_a_run_is_found_by_its_latent_on_the_device(demo: tuple[Any, ...]):
     latents = sampled(watched, encode(clip, "a photo of a red circle"), encode(clip, "")).latents
     assert latents.device == DEVICE
     assert book.find(latents)[1] == "run 1 of 1, the one that made this latent"
-    assert_on_host(*(run.output for run in book._runs))  # runs are remembered, and would keep the device's memory
+    assert_on_host(*(run.output for run in book.runs))  # runs are remembered, and would keep the device's memory
     picture = torch.rand(1, 64, 96, 3).to(DEVICE)
     assert run(GetAttentionMaps, recorder=book, result=picture, run=0)[0].maps
     assert empty_latent(64, 64)["samples"].device == DEVICE
