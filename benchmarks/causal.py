@@ -81,7 +81,7 @@ class Subject:
         return self._sampled(self.model if act is None else with_act(self.model, act), prompt, seed, pictures)
 
     def _sampled(self, model: Any, prompt: str, seed: int, pictures: int) -> torch.Tensor:
-        blank = {"samples": self.blank.expand(pictures, -1, -1, -1).clone(), "batch_index": [0] * pictures}
+        blank = {"samples": self.blank["samples"].expand(pictures, -1, -1, -1).clone(), "batch_index": [0] * pictures}
         settings = replace(self.settings, seed=seed)
         return sample(model, self._encode(prompt), self.negative, blank, settings)["samples"].float().cpu()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -14,12 +12,13 @@ import torch
 from pack.benchmarks.acting.cases import Figures, Result
 from pack.benchmarks.acting.crowd import Pose
 from pack.benchmarks.acting.looks import looks_of
+from pack.benchmarks.acting.pace import demo_size, full_size
 from pack.benchmarks.acting.studio import Studio, box_of, overlap, phrase, present
 from pack.demo.judge.checker import Found, find_things, judge
 from pack.demo.layouts import random_layout
 from pack.demo.measure import SIDE
 from pack.host.acting.region import GatingRegion, gated, region_mask, with_region
-from pack.host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of
+from pack.host.acting.steer import Odds, keeping_others, places_of, steerings_of
 from pack.scenescope.attention.act.region import RegionTrack, WordRegion
 from pack.scenescope.attention.act.steer import Steering
 from pack.scenescope.attention.record.recording import Recording
@@ -266,28 +265,6 @@ def bound_right(name: str, layout: Layout, found: Sequence[Found]) -> Result:
     return result
 
 
-def timing(studio: Studio, indices: Sequence[int]) -> list[Result]:
-    """CPU seconds of a picture, steered to the end and plain, in turn."""
-    return [_timed(studio, index) for index in indices]
-
-
-def _timed(studio: Studio, index: int) -> Result:
-    layout = layout_of(6, 2, index)
-    prompt, words = full_caption(layout), lines_of(layout)
-    masks = draw(layout, height=SIDE, width=SIDE).masks
-    act = steerings_of(words, places_of(words, list(torch.from_numpy(masks)), None), WHOLE)
-    models = (studio.model, steered(studio.model, act))
-    positive = studio.encode(prompt)
-    spent: dict[int, list[float]] = {0: [], 1: []}
-    for turn in range(4):
-        for which in (0, 1) if turn % 2 else (1, 0):
-            start = time.process_time()
-            studio.sampled(models[which], positive, SEED)
-            spent[which].append(time.process_time() - start)
-    plain, own = (statistics.median(spent[which]) for which in (0, 1))
-    return [("demo model, steered in all steps", {"plain, s": plain, "steered, s": own, "ratio": own / plain})]
-
-
 Part = Callable[[Studio, Sequence[int]], list[Result]]
 
 PARTS: dict[str, tuple[Part, int, int]] = {
@@ -296,6 +273,7 @@ PARTS: dict[str, tuple[Part, int, int]] = {
     "gate": (gating, SEEDS, 1),
     "bind": (partial(binding, count=2), SEEDS, 1),
     "bind3": (partial(binding, count=3), SEEDS, 1),
-    "time": (timing, 10, 1),
+    "time": (demo_size, 20, 1),
+    "full": (full_size, 20, 1),
 }
 """Each part, the pictures that one case counts as, and how many cases are done together."""

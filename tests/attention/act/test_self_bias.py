@@ -96,14 +96,17 @@ def test_a_recorder_sees_the_maps_with_the_bias():
     assert torch.allclose(torch.cat(parts, dim=2), whole, atol=1e-6)
 
 
+@pytest.mark.parametrize("strength", [2.0, 12.0])
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
-def test_half_precision_is_as_near_as_the_mask(precision):
-    """Oracle: single precision; at most four times the error of the same bias as a mask, at the largest strength."""
+def test_half_precision_is_as_near_as_the_mask(precision, strength):
+    """Oracle: single precision; at most four times the error of the same bias as a mask, also at the largest strength,
+    where shares are all or nothing.
+    """
     noise = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(1, 64, 80, generator=noise) for _ in range(3))
     side = torch.ones(1, 64, 1)
     side[:, 32:] = -1
-    bias = OuterBias(side * 12**0.5, side * 12**0.5)
+    bias = OuterBias(side * strength**0.5, side * strength**0.5)
     wanted = attend(query, key, value, 2, bias.rows(slice(None)))
     half = [each.to(precision) for each in (query, key, value)]
     masked = attend(*half, 2, bias.rows(slice(None)).to(precision)).float()

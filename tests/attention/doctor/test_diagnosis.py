@@ -20,7 +20,7 @@ from pack.scenescope.errors import InputError, WordError
 from pack.tests.support.drawn import disc, drawn, even
 
 PROMPT = "a red circle and a green star"
-LEFT, RIGHT = disc(8, 6), disc(8, 18)
+LEFT, RIGHT, WIDE = disc(8, 6), disc(8, 18), disc(8, 6, 5.0)
 APART = {"circle": LEFT, "red": LEFT, "star": RIGHT, "green": RIGHT}
 
 
@@ -39,18 +39,18 @@ def test_two_discs_apart_are_fine():
     """Oracle: by hand: each noun wins its own disc, where nearly all of its mass lies."""
     found = of(APART)
     assert kinds(found) == [["fine"], ["fine"]]
-    assert all(item.winning > 0.89 for item in found.things)
+    assert all(item.winning > 0.82 for item in found.things)
     assert found.early == ()
     assert found.start == pytest.approx(0.3, abs=1e-3)
     assert found.steps == 4
 
 
 def test_a_noun_that_is_beaten_in_too_much_of_its_mass_is_neglected():
-    """Oracle: by hand: an even map loses the cells that the circle's disc touches, 16 of 8x12."""
-    found = of(APART | {"star": even(), "green": even()})
+    """Oracle: by hand: an even map loses the cells that the circle's disc touches, 24 of 8x12."""
+    found = of(APART | {"circle": WIDE, "red": WIDE, "star": even(), "green": even()})
     assert kinds(found)[1] == ["neglected"]
     assert found.things[1].missing
-    assert found.things[1].winning == pytest.approx(1 - 16 / 96)
+    assert found.things[1].winning == pytest.approx(1 - 24 / 96)
     assert kinds(found)[0] == ["fine"]
 
 
@@ -166,7 +166,7 @@ def test_the_report_says_every_verdict_and_the_sheet_has_a_row_for_each_thing():
 
 def test_an_examination_repairs_what_is_missing_and_nothing_else():
     """Oracle: by hand: the even star goes into free space, the circle is held; apart, nothing is done."""
-    missing = drawn(PROMPT, APART | {"star": even(), "green": even()})
+    missing = drawn(PROMPT, APART | {"circle": WIDE, "red": WIDE, "star": even(), "green": even()})
     found = examine(missing)
     assert [steering.words for steering in found.repair] == ["red circle", "green star"]
     assert all((steering.strength, steering.outside) == (6.0, -6.0) for steering in found.repair)

@@ -14,7 +14,7 @@ from pack.tests.support.drawn import disc, drawn, even
 from pack.tests.support.viewfiles import read
 
 PROMPT = "a red circle and a green star"
-LEFT, RIGHT = disc(8, 6), disc(8, 18)
+LEFT, RIGHT, WIDE = disc(8, 6), disc(8, 18), disc(8, 6, 5.0)
 APART = {"circle": LEFT, "red": LEFT, "star": RIGHT, "green": RIGHT}
 
 
@@ -31,13 +31,14 @@ def test_a_mark_stands_at_the_noun_and_a_leak_at_the_adjective():
     leak, fine = marks_of(recording, recording.entries[0], 1)[0]
     assert (leak["word"], leak["rival"], leak["limit"]) == ("red", "star", 0.0)
     assert leak["number"] < 0
-    assert fine["number"] > 0.89
+    assert fine["number"] > 0.82
     assert fine["limit"] is None
 
 
 def test_each_picture_of_a_batch_has_its_own_marks(tmp_path):
     """Oracle: by hand: two maps in one batch; the viewer's file has both lists, and a reader of it finds them."""
-    first, second = drawn(PROMPT, APART | {"star": even(), "green": even()}), drawn(PROMPT, APART)
+    beaten = {"circle": WIDE, "red": WIDE, "star": even(), "green": even()}
+    first, second = drawn(PROMPT, beaten), drawn(PROMPT, APART)
     maps = tuple(
         replace(one, maps=torch.cat([one.maps, other.maps])) for one, other in zip(first.maps, second.maps, strict=True)
     )
