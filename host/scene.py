@@ -115,7 +115,7 @@ def _over(pictures: Tensor, marks: MaskSources) -> MaskSources:
     return replace(marks, strokes=strokes[0].movedim(0, -1))
 
 
-def painted_strokes(name: str, copied: str = "") -> Tensor | None:
+def painted_strokes(name: str, copied: str = "", *, who: str = "Build Scene") -> Tensor | None:
     """Read what was painted in the node.
 
     Source: host contract, ComfyUI 0.33 `comfy_extras/nodes_painter.py`: the widget's value names a picture with
@@ -124,6 +124,7 @@ def painted_strokes(name: str, copied: str = "") -> Tensor | None:
     Args:
         name: the widget's value.
         copied: where a farm has put the picture that `name` was on another machine; read where there is no `name`.
+        who: the node, for messages.
 
     Returns:
         (height width 4) float32, 0..1, or None where nothing was painted.
@@ -134,10 +135,10 @@ def painted_strokes(name: str, copied: str = "") -> Tensor | None:
     if not (name.strip() or copied.strip()):
         return None
     try:
-        picture = opened_png(_strokes_file(name.strip(), copied.strip()))
+        picture = opened_png(_strokes_file(name.strip(), copied.strip(), who))
     except FileError as error:
         raise FileError(
-            f"Build Scene: the painted masks {(name or copied)[:80]!r} can't be read from the input folder. Clear the "
+            f"{who}: the painted masks {(name or copied)[:80]!r} can't be read from the input folder. Clear the "
             f"painting and paint again. ({error})"
         ) from error
     return torch.from_numpy(np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255)
@@ -148,17 +149,17 @@ def strokes_version(name: str, copied: str = "") -> str:
     try:
         if not (name.strip() or copied.strip()):
             return ""
-        return hashlib.blake2b(_strokes_file(name.strip(), copied.strip()).read_bytes()).hexdigest()
+        return hashlib.blake2b(_strokes_file(name.strip(), copied.strip(), "Painter").read_bytes()).hexdigest()
     except (SceneScopeError, OSError):
         return ""
 
 
-def _strokes_file(name: str, copied: str) -> Path:
+def _strokes_file(name: str, copied: str, who: str) -> Path:
     try:
-        return chosen_file(name or copied, STROKES, ("input",), who="Build Scene")
+        return chosen_file(name or copied, STROKES, ("input",), who=who)
     except FileError:
         if name and copied and copied != name:
-            return chosen_file(copied, STROKES, ("input",), who="Build Scene")
+            return chosen_file(copied, STROKES, ("input",), who=who)
         raise
 
 

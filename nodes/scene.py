@@ -13,10 +13,8 @@ from ..scenescope.training.scene.masks import MaskSources
 from ..scenescope.training.scene.preview import with_given
 from .widgets import bounds
 from .widgets.declare import switch, text, whole
+from .widgets.painter import PICTURE_EVENT, copied_painting
 from .widgets.sockets import CATEGORY, Scene, takes_pictures
-
-PICTURE_EVENT = "scenescope.picture"
-"""Tells the front end which picture came in, before anything is asked of its masks."""
 
 
 class BuildScene(io.ComfyNode):
@@ -141,22 +139,11 @@ def _name_inputs() -> list[io.Input]:
 
 
 def _later_inputs() -> list[io.Input]:
-    copied = io.String.Input(
-        "file",  # farms copy what `image`, `video`, `audio` and `file` name: ComfyUI-Distributed, `media_sync.py`
-        default="",
-        display_name="painting's copy",
-        optional=True,
-        socketless=True,
-        advanced=True,
-        extra_dict={"hidden": True},
-        tooltip="For render farms, filled in when you queue: the painting's file again, under a name by which farms "
-        "find the files to copy. It is read where the painted masks themselves aren't on the machine.",
-    )
     inverted = switch("invert_masks", optional=True)(
         "For masks that are inside out, white around the thing: Load Image's MASK of a cut-out picture is so. Turns "
         "all connected masks around; paint and coloured pictures stay as they are. Off by default."
     )
-    return [copied, inverted]
+    return [copied_painting(), inverted]
 
 
 NODES: list[Any] = [BuildScene]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
-from ..host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of
+from ..host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of, with_paint
+from ..host.editor.messages import tell_front_end
+from ..host.scene import painted_strokes, strokes_version
 from .widgets import bounds
 from .widgets.declare import TakesTooltip, choice, number, share, text, whole
+from .widgets.painter import PICTURE_EVENT, copied_painting
 from .widgets.sockets import CATEGORY, AttentionMaps, Steering, takes_pictures
 
 ALIASES = [
@@ -39,7 +42,7 @@ class SteerWords(io.ComfyNode):
             "mask or a box for a line of words, that thing is put there. Works with any sampler, LoRA and attention "
             "patch; several nodes in a row add up.",
             search_aliases=ALIASES,
-            inputs=[*_word_inputs(), *_odds_inputs(), *_place_inputs()],
+            inputs=[*_word_inputs(), *_odds_inputs(), *_place_inputs(), *_painter_inputs()],
             outputs=[
                 io.Model.Output(
                     display_name="MODEL",
@@ -49,6 +52,11 @@ class SteerWords(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, mask: str | None = "", file: str | None = "", **_others: Any) -> str:
+        """A painting that was changed under its old name counts as new."""
+        return strokes_version(mask or "", file or "")
 
     @classmethod
     @takes_pictures
@@ -61,15 +69,22 @@ class SteerWords(io.ComfyNode):
         keep_others=None,
         steering=None,
         coloured=None,
+        mask="",
+        file="",
+        picture=None,
         **numbers: Any,
     ) -> io.NodeOutput:
         """Read the lines and their places, and put them on a clone."""
         odds = Odds(**numbers)
+        if picture is not None:
+            under = ui.PreviewImage(picture[:1, ..., :3], cls=cls).as_dict()["images"][0]
+            tell_front_end(PICTURE_EVENT, cls.hidden.unique_id, {"picture": under})
         given = [mask for mask in (masks or {}).values() if mask is not None]
         if keep_others is not None:
             acts = keeping_others(keep_others, words, odds)
         else:
-            acts = steerings_of(words, places_of(words, given, boxes, coloured), odds)
+            paint = painted_strokes(mask, file, who="Steer Words")
+            acts = steerings_of(words, with_paint(words, places_of(words, given, boxes, coloured), paint), odds)
         return io.NodeOutput(steered(model, (*acts, *(steering or ())), cls.hidden.unique_id))
 
 
@@ -162,6 +177,29 @@ def _place_inputs() -> list[io.Input]:
             optional=True,
             tooltip="A painted picture, for example ComfyUI's Painter: each colour is the place of one line, black is "
             "nothing. Read row by row from the top, each new colour is the next line's, after the masks.",
+        ),
+    ]
+
+
+def _painter_inputs() -> list[io.Input]:
+    return [
+        io.String.Input(
+            "mask",  # host contract, ComfyUI 0.33: the painter looks for a widget of this name
+            default="",
+            display_name="painted places",
+            optional=True,
+            socketless=True,
+            advanced=True,
+            extra_dict={"widgetType": "PAINTER", "image_upload": True},
+            tooltip="Paint where things should be, a colour for each line of words: each line shows its own. Lines "
+            "without paint are steered everywhere. Not used with keep_others.",
+        ),
+        copied_painting(),
+        io.Image.Input(
+            "picture",
+            optional=True,
+            tooltip="A picture to paint on, such as the unsteered one; it gives the painter its size, and nothing "
+            "else. Without it, you paint on an empty square that is stretched over the picture.",
         ),
     ]
 

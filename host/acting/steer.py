@@ -18,6 +18,7 @@ from ...scenescope.attention.record.recording import Recording
 from ...scenescope.attention.record.selection import POSITIVE
 from ...scenescope.attention.words.find import find_words
 from ...scenescope.errors import InputError, WordError
+from ...scenescope.training.scene.masks import PALETTE, in_palette, opaque
 from ...scenescope.training.scene.painted import masks_by_colour
 from ..shapes import PIXELS
 from .run import with_act
@@ -53,8 +54,8 @@ def steered(model: ModelPatcher, steerings: Sequence[Steering], node: str | None
     return model
 
 
-def steerings_of(words: str, places: Sequence[Place], odds: Odds) -> tuple[Steering, ...]:
-    """One steering for each line of words; the first lines take the places, the others are steered everywhere.
+def steerings_of(words: str, places: Sequence[Place | None], odds: Odds) -> tuple[Steering, ...]:
+    """One steering for each line of words; the first lines take the places, lines without one are steered everywhere.
 
     Raises:
         InputError: there are more places than lines.
@@ -97,6 +98,46 @@ def places_of(
         *(Place(mask[None].float()) for mask in painted),
         *(Place(boxes=(box,)) for box in _boxes(boxes)),
     )
+
+
+def with_paint(words: str, places: Sequence[Place], strokes: torch.Tensor | None) -> tuple[Place | None, ...]:
+    """Add the places that were painted: the palette's first colour is the first line's, and so on.
+
+    Any other colour is the place of the first line that has none, in the order in which reading row by row meets them.
+
+    Args:
+        words: the lines.
+        places: what the first lines have already.
+        strokes: (height width 4) 0..1, the painter's, on transparent ground; None where nothing was painted.
+
+    Raises:
+        InputError: there is more paint than lines, or a line has a place and paint.
+
+    Returns:
+        For each line its place, None for none; lines after the last place are left out.
+    """
+    if strokes is None or not bool((strokes[..., 3] > 0).any()):
+        return tuple(places)
+    found: list[Place | None] = list(places)
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    colours, masks = masks_by_colour(opaque(strokes), ground=None, known=PALETTE)
+    for colour, mask in sorted(zip(colours, masks, strict=True), key=lambda item: in_palette(item[0])):
+        line = in_palette(colour)
+        if line == len(PALETTE):
+            line = next((at for at, place in enumerate(found) if place is None), len(found))
+        if line >= len(lines):
+            raise InputError(
+                f"Steer Words: the painting has a colour for line {line + 1}, but there are only {len(lines)} lines of "
+                "words. Write a line for each colour, or erase that colour."
+            )
+        if line < len(found) and found[line] is not None:
+            raise InputError(
+                f"Steer Words: `{lines[line]}` has paint, and a mask, box or colour of a socket as well. Erase the one "
+                "or unplug the other."
+            )
+        found += [None] * (line + 1 - len(found))
+        found[line] = Place(mask[None].float())
+    return tuple(found)
 
 
 def _boxes(boxes: Any) -> list[Box]:

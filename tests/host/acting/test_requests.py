@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import folder_paths
 import pytest
 import torch
 from comfy_api.latest import io
-from pack.host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of
+from pack.host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of, with_paint
 from pack.nodes.steer import SteerWords
 from pack.scenescope.dims import Grid
-from pack.scenescope.errors import InputError, WordError
+from pack.scenescope.errors import FileError, InputError, WordError
+from pack.scenescope.training.scene.masks import PALETTE
 from pack.tests.host.acting.test_steering import EACH, recording_of, run
 from pack.tests.support.host.runs import conditioning
+from PIL import Image
 
 LINES = "red circle\n\n blue square \n"
 
@@ -52,6 +55,58 @@ def test_each_colour_of_a_painted_picture_is_a_lines_place_between_masks_and_box
     assert torch.equal(blue.mask[0], painted[0, ..., 2])
     assert torch.equal(red.mask[0], painted[0, ..., 0])
     assert (mask.mask.sum(), last.boxes) == (64, ((1.0, 2.0, 3.0, 5.0),))
+
+
+def strokes(*painted: tuple[tuple[int, int, int], slice]) -> torch.Tensor:
+    """The painter's picture, 8x8: flat colours in columns, transparent elsewhere."""
+    picture = torch.zeros(8, 8, 4)
+    for colour, columns in painted:
+        picture[:, columns, :3], picture[:, columns, 3] = torch.tensor(colour) / 255, 1.0
+    return picture
+
+
+def test_paint_in_a_line_s_colour_is_that_line_s_place_and_other_colours_take_the_next_free_line():
+    """Oracle: by hand: the palette's third colour, and a grey that is none of its, for the first line."""
+    third, grey = strokes((PALETTE[2], slice(0, 3)), ((128, 128, 128), slice(5, 8))), slice(5, 8)
+    first, second, last = with_paint("a\nb\nc", (), third)
+    assert second is None
+    assert (first.mask[0, :, grey].min(), first.mask.sum()) == (1, 24)
+    assert (last.mask[0, :, :3].min(), last.mask.sum()) == (1, 24)
+    found = steerings_of("a\nb\nc", (first, second, last), Odds(strength=1.0))
+    assert [(item.words, item.strength) for item in found] == [("a", 6.0), ("b", 1.0), ("c", 6.0)]
+    given = places_of("a\nb\nc", [torch.ones(8, 8)], None)
+    assert [place is None for place in with_paint("a\nb\nc", given, third)] == [False, False, False]
+    assert with_paint("a", given, None) == with_paint("a", given, torch.zeros(8, 8, 4)) == given
+
+
+@pytest.mark.parametrize(
+    ("colour", "said"),
+    [
+        (PALETTE[0], "`red circle` has paint, and a mask, box or colour of a socket as well"),
+        (PALETTE[2], "the painting has a colour for line 3, but there are only 2 lines of words"),
+    ],
+)
+def test_paint_that_no_line_can_have_is_refused(colour, said):
+    """Oracle: the sentences."""
+    given = places_of(LINES, [torch.ones(8, 8)], None)
+    with pytest.raises(InputError, match=said):
+        with_paint(LINES, given, strokes((colour, slice(0, 4))))
+
+
+def test_the_node_reads_what_was_painted_in_it(sd15: Any, tmp_path, monkeypatch):
+    """Oracle: the act on the model that comes out; a file that is gone is named with what to do, by the node's name."""
+    monkeypatch.setattr(folder_paths, "input_directory", str(tmp_path))
+    pixels = (strokes((PALETTE[1], slice(2, 5))) * 255).to(torch.uint8).numpy()
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "paint.png")
+    monkeypatch.setattr(SteerWords, "hidden", io.HiddenHolder.from_dict({}))
+    (model,) = SteerWords.execute(sd15, LINES, mask="paint.png [input]").args
+    everywhere, placed = [act for act, _ in model.get_attachment("scenescope.act")]
+    assert (everywhere.words, everywhere.place) == ("red circle", None)
+    assert placed.words == "blue square"
+    assert torch.equal(placed.place.mask[0].bool(), strokes((PALETTE[1], slice(2, 5)))[..., 3].bool())
+    assert SteerWords.fingerprint_inputs(mask="paint.png [input]") != SteerWords.fingerprint_inputs(mask="")
+    with pytest.raises(FileError, match="^Steer Words: the painted masks 'gone.png"):
+        SteerWords.execute(sd15, LINES, mask="gone.png [input]")
 
 
 @pytest.mark.parametrize(

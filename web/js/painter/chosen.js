@@ -1,8 +1,8 @@
 // @ts-check
-/** What a Build Scene node says about its painting: values and choices that are kept with it. */
-import { pictureBefore } from "../editor/pictures.js";
+/** What a node says about its painting: values and choices that are kept with it. */
+import { inVue, pictureBefore } from "../editor/pictures.js";
 import { say } from "../shared/i18n.js";
-import { widget } from "./rows.js";
+import { steers, widget } from "./rows.js";
 
 export const FILLS = "scenescope_fill"; // the host's painter knows two tools and would take a third for one of them
 
@@ -11,6 +11,14 @@ export class Chosen {
   constructor(node) {
     /** @type {any} */
     this.node = node;
+    /** Whether it is about lines of words and may do without a picture, rather than about a scene's things. */
+    this.lines = steers(node);
+  }
+
+  /** The input that has the picture. @returns {number} */
+  get slot() {
+    if (!this.lines) return 0;
+    return this.node.inputs?.findIndex((/** @type {any} */ input) => input.name === "picture") ?? -1;
   }
 
   get value() {
@@ -30,12 +38,15 @@ export class Chosen {
     const linked = this.node.inputs?.some(
       (/** @type {any} */ input) => /^(masks\.|coloured$)/.test(input.name) && (input.link ?? null) !== null,
     );
-    return Boolean(this.property("scenescope_paint", this.value !== "" || !linked));
+    return Boolean(this.property("scenescope_paint", this.value !== "" || (!linked && !this.lines)));
   }
 
   /** What is wanted where there is no picture. */
   get lacking() {
-    const connected = pictureBefore(this.node, 0).connected;
+    const { connected } = pictureBefore(this.node, this.slot);
+    if (this.lines && !connected)
+      return say("An empty square, stretched over the picture. Connect `picture` to paint on one.");
+    if (this.lines && inVue()) return "";
     return connected ? say("Run once to see the picture.") : say("Connect a picture to paint on it.");
   }
 

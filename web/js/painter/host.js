@@ -36,6 +36,23 @@ export function takePlace(node, root) {
   return hostCanvas(root);
 }
 
+/**
+ * Show a picture under the host's painter, and take its size where nothing is painted yet.
+ * @param {HTMLElement} root @param {HTMLImageElement | null} picture @param {boolean} empty
+ */
+export function putUnderHost(root, picture, empty) {
+  const canvas = hostCanvas(root);
+  const place = canvas?.parentElement;
+  if (!canvas || !place) return;
+  if (picture) place.dataset.scenescopePicture = "";
+  else delete place.dataset.scenescopePicture;
+  if (!picture) return;
+  place.style.setProperty("--ss-picture", `url("${picture.src}")`);
+  place.style.setProperty("--ss-aspect", `${picture.naturalWidth} / ${picture.naturalHeight}`);
+  const { naturalWidth: width, naturalHeight: height } = picture;
+  if (empty && (canvas.width !== width || canvas.height !== height)) [canvas.width, canvas.height] = [width, height];
+}
+
 /** Give a colour to the host's brush. @param {HTMLElement} root @param {string} colour */
 export async function takeInHost(root, colour) {
   const whole = root.closest("[data-node-id]");

@@ -24,3 +24,17 @@ export async function firstThatLoads(addresses) {
   }
   return null;
 }
+
+const SIDE = 512; // pixels of the empty square
+/** @type {Promise<HTMLImageElement | null> | null} */
+let empty = null;
+
+/** An empty square to paint on. */
+export function sheet() {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [SIDE, SIDE];
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  context.fillRect(0, 0, SIDE, SIDE);
+  empty ??= loaded(canvas.toDataURL());
+  return empty;
+}

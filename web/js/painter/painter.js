@@ -1,40 +1,41 @@
 // @ts-check
 /**
- * Build Scene's painter. In the classic renderer it paints; in the Vue renderer the host's own painter does, and this
- * adds
- * undo and the things' rows to it. Both write the same value: a picture in the input folder, with transparent ground.
+ * The painter of Build Scene and Steer Words. In the classic renderer it paints; in the Vue renderer the host's own
+ * painter does, and this adds undo and rows of colours to it. Both write the same value: a picture in the input folder,
+ * with transparent ground.
  */
-import { chain, keep, loadStyle, viewAddress } from "../editor/nodes.js";
+import { chain, keep, loadStyle } from "../editor/nodes.js";
 import { registerPanel } from "../editor/panel.js";
-import { asOneChange, fileAddress, inVue, ownUndo, pictureBefore, showAgain } from "../editor/pictures.js";
+import { asOneChange, inVue, ownUndo, showAgain } from "../editor/pictures.js";
 import { element } from "../shared/dom.js";
 import { say } from "../shared/i18n.js";
 import { Chosen, FILLS } from "./chosen.js";
 import { fillRegion } from "./fill.js";
-import { context, Painting, redraw, waiting } from "./history.js";
-import { HostStrokes, hintInHost, hostCanvas, takeInHost, takePlace } from "./host.js";
-import { firstThatLoads, loaded } from "./loading.js";
+import { context, Painting } from "./history.js";
+import { HostStrokes, hintInHost, hostCanvas, takeInHost } from "./host.js";
 import { PALETTE, Rows, widget } from "./rows.js";
 import { files, ownFiles } from "./sending.js";
 import { Stage } from "./stage.js";
+import { syncHost, syncStage } from "./sync.js";
 import { Tools } from "./tools.js";
 import "./zh.js";
 
 const LOW = 140; // pixels of the panel without a place to paint, and with it
 const HIGH = 440;
+const BARE = 36; // with its button alone
 
 loadStyle(new URL("painter.css", import.meta.url));
 
 registerPanel({
   name: "painter",
-  nodes: ["SceneScope_BuildScene"],
+  nodes: ["SceneScope_BuildScene", "SceneScope_SteerWords"],
   key: "scenescope_scene",
   event: "scenescope.picture",
   height: LOW,
   create: (node, root) => new Painter(node, root),
 });
 
-class Painter extends Chosen {
+export class Painter extends Chosen {
   /** @param {any} node @param {HTMLElement} root */
   constructor(node, root) {
     super(node);
@@ -82,9 +83,11 @@ class Painter extends Chosen {
       (opacity) => this.keep("scenescope_paint_opacity", opacity),
     );
     root.tabIndex = -1;
+    this.hint = element("p", { class: "ss-status", hidden: true });
     root.append(
       this.tools.root,
       element("div", { class: "ss-paint-area" }, [this.stage.root, this.status]),
+      this.hint,
       this.rows.root,
     );
     if (!this.property("painterBrushColor", "")) keep(node, "painterBrushColor", PALETTE[0]);
@@ -101,12 +104,12 @@ class Painter extends Chosen {
       () => this.walk("redo"),
     );
     root.addEventListener("keydown", (event) => (event.ctrlKey || event.metaKey) && painting.commit());
-    root.addEventListener("pointerenter", () => this.fill()); // in Vue, the texts may have been typed into since
+    root.addEventListener("pointerenter", () => this.look()); // in Vue, the texts may have been typed into since
     for (const event of ["onConfigure", "onDrawForeground"]) chain(node, event, () => void this.sync());
     // When the host has made or kept its part.
-    chain(node, "onConfigure", () => window.setTimeout(() => inVue() && this.syncHost(), 300));
+    chain(node, "onConfigure", () => window.setTimeout(() => inVue() && syncHost(this), 300));
     chain(node, "onConnectionsChange", (kind, slot, on) => {
-      if (kind === 1 && slot === 0 && on && inVue()) requestAnimationFrame(() => showAgain(node, 0));
+      if (kind === 1 && slot === this.slot && on && inVue()) requestAnimationFrame(() => showAgain(node, slot));
       void this.sync();
     });
     const strokes = new HostStrokes(root, painting, {
@@ -202,6 +205,11 @@ class Painter extends Chosen {
     if (inVue()) void takeInHost(this.root, colour);
   }
 
+  look() {
+    this.fill();
+    if (this.lines) void this.sync(); // the host's painter may have been folded, or unfolded
+  }
+
   fill() {
     if (this.rows.fill(this.scene)) this.tell();
   }
@@ -210,10 +218,15 @@ class Painter extends Chosen {
   tell() {
     const { tools, root } = this;
     const [vue, open, colour] = [inVue(), this.open, this.colour];
-    if (vue) hintInHost(root, this.lacking);
+    if (vue && !this.lines) hintInHost(root, this.lacking); // who may paint on nothing is not told so in the way
     root.classList.toggle("ss-vue", vue);
     root.classList.toggle("ss-closed", !vue && !open);
-    root.style.minHeight = `${!vue && open ? HIGH : LOW}px`;
+    const bare = this.lines && (vue ? !hostCanvas(root) : !open); // nothing to paint on, so no colours to paint with
+    this.rows.root.hidden = bare;
+    this.tools.root.hidden = bare && vue;
+    this.hint.textContent = bare ? say("To paint places, show the advanced inputs.") : this.lacking;
+    this.hint.hidden = !(this.lines && vue && this.hint.textContent);
+    root.style.minHeight = `${bare ? BARE : !vue && open ? HIGH : LOW}px`;
     for (const swatch of this.rows.swatches)
       swatch.setAttribute(
         "aria-pressed",
@@ -235,66 +248,7 @@ class Painter extends Chosen {
   }
 
   /** Bring picture and paint to what the node and the nodes before it say. */
-  async sync() {
-    this.fill();
-    this.tell();
-    if (inVue()) return;
-    const { connected, address } = pictureBefore(this.node, 0);
-    const last = this.scene?.picture ? viewAddress(this.scene.picture) : null;
-    const value = this.value;
-    if (this.seen === undefined && connected) this.seen = address;
-    const given = this.scene?.given && address === this.seen ? viewAddress(this.scene.given) : null;
-    const wanted = JSON.stringify([connected, address, last, given, value]);
-    if (wanted === this.wanted) return;
-    this.wanted = wanted;
-    // What the run saw comes first: a browser turns a file as its camera says, and not every loader does.
-    const ran = address === this.seen ? last : null;
-    const under = connected ? await firstThatLoads([given, ran, address, last]) : null;
-    const paint = value && value !== this.shown ? await loaded(waiting(value) ?? fileAddress(value)) : null;
-    if (wanted !== this.wanted) return;
-    if (value !== this.value) return void this.sync(); // painting was given a new name meanwhile
-    this.putUnder(under);
-    if (value !== this.shown) {
-      this.gone = Boolean(value) && !paint; // until another value comes, however often the node is looked at
-      this.putPaint(paint);
-    }
-    this.shown = value;
-    const name = value.replace(/ \[\w+\]$/, "");
-    this.status.textContent = this.gone
-      ? say("The painting {name} is gone. Clear, and paint again.", { name })
-      : under
-        ? ""
-        : this.lacking;
-    this.status.hidden = !this.status.textContent;
-    this.stage.fit();
-    this.tell();
-  }
-
-  /** Bring the host's part to what the node says. */
-  async syncHost() {
-    const { node, root, value } = this;
-    const canvas = takePlace(node, root);
-    const known = canvas?.dataset.value;
-    if (canvas) canvas.dataset.value = value;
-    if (!canvas || known === undefined || known === value) return;
-    redraw(canvas, value ? await loaded(waiting(value) ?? fileAddress(value)) : null);
-    this.painting.use(canvas);
-    this.painting.forget();
-  }
-
-  /** @param {HTMLImageElement | null} picture */
-  putUnder(picture) {
-    this.stage.image.hidden = !picture;
-    if (!picture) return;
-    this.stage.image.src = picture.src;
-    this.stage.resize(picture.naturalWidth, picture.naturalHeight);
-  }
-
-  /** @param {HTMLImageElement | null} paint */
-  putPaint(paint) {
-    const { stage } = this;
-    if (stage.image.hidden && paint) stage.resize(paint.naturalWidth, paint.naturalHeight);
-    redraw(stage.canvas, paint);
-    this.painting.forget();
+  sync() {
+    return syncStage(this);
   }
 }

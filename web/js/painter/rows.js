@@ -3,6 +3,11 @@
 import { element } from "../shared/dom.js";
 import { say } from "../shared/i18n.js";
 
+/** Whether a node paints places for lines of words. @param {any} node */
+export function steers(node) {
+  return node.comfyClass === "SceneScope_SteerWords" || node.type === "SceneScope_SteerWords";
+}
+
 /** As scenescope/training/things.py has it: the colours in which the node knows its things again. */
 export const PALETTE = ["#56b4e9", "#e69f00", "#cc79a7", "#009e73", "#f0e442", "#d55e00", "#0072b2"];
 
@@ -26,7 +31,7 @@ export class Rows {
   /** The rows anew, unless somebody writes in one. @param {any} scene  What the last run found. */
   fill(scene) {
     const focus = document.activeElement;
-    const things = thingsOf(this.node, scene);
+    const things = steers(this.node) ? linesOf(this.node) : thingsOf(this.node, scene);
     const text = JSON.stringify([things, linked(this.node, "handles"), linked(this.node, "words")]);
     if (text === this.#filled || (focus instanceof HTMLInputElement && this.root.contains(focus))) return false;
     this.#filled = text;
@@ -56,10 +61,19 @@ function thingsOf(node, scene) {
   }));
 }
 
+/** The lines of words, and one more, three at least; a line has its own colour. @param {any} node @returns {Thing[]} */
+function linesOf(node) {
+  const found = lines(node, "words");
+  const count = Math.min(Math.max(found.length + 1, 3), PALETTE.length);
+  return Array.from({ length: count }, (_, at) => ({ colour: PALETTE[at], handle: "", word: found[at] ?? "" }));
+}
+
 /** @param {any} node @param {Thing} thing @param {number} index @param {(colour: string) => void} take */
 function makeRow(node, thing, index, take) {
   const { colour } = thing;
-  const handle = thing.handle || `<asset${index}>`;
+  const handle = steers(node)
+    ? thing.word || say("line {number}", { number: index + 1 })
+    : thing.handle || `<asset${index}>`;
   const label = say("Paint {handle}", { handle });
   const swatch = element("button", {
     type: "button",
@@ -71,6 +85,12 @@ function makeRow(node, thing, index, take) {
     style: `background: ${colour};`,
     on: { click: () => take(colour) },
   });
+  if (steers(node)) {
+    const words = field(say("Words of line {number}", { number: index + 1 }), thing.word, say("words of the prompt"));
+    words.addEventListener("change", () => write(node, "words", index, words.value));
+    words.disabled = linked(node, "words");
+    return element("div", { class: "ss-thing" }, [swatch, words]);
+  }
   const name = field(say("Handle of thing {number}", { number: index + 1 }), thing.handle, `<asset${index}>`);
   name.addEventListener("change", () => write(node, "handles", index, name.value));
   const word = field(say("Starting word of {handle}", { handle }), thing.word, say("starting word"));
@@ -109,7 +129,8 @@ function text(node, name) {
 
 /** @param {any} node @param {string} name @returns {string[]} */
 function lines(node, name) {
-  return text(node, name).trimEnd() ? text(node, name).trimEnd().split("\n") : [];
+  const found = text(node, name).trimEnd() ? text(node, name).trimEnd().split("\n") : [];
+  return steers(node) ? found.filter((line) => line.trim()) : found; // there an empty line is none
 }
 
 /** @param {any} node @param {string} name @param {number} index @param {string} value */

@@ -14,6 +14,12 @@ addChinese({
   "Starting word of {handle}": "{handle} 的起始词",
   "starting word": "起始词",
   "Comes through the link to {name}": "由 {name} 的连线提供",
+  "line {number}": "第 {number} 行",
+  "Words of line {number}": "第 {number} 行的词语",
+  "words of the prompt": "提示词中的词语",
+  "An empty square, stretched over the picture. Connect `picture` to paint on one.":
+    "空白方形，会拉伸到整张图像。连接 `picture` 即可在图像上绘制。",
+  "To paint places, show the advanced inputs.": "要绘制位置，请显示高级输入。",
   Paint: "绘制",
   "Show or hide the painter": "显示或隐藏绘图器",
   Brush: "画笔",

@@ -1,0 +1,23 @@
+"""What every node with a painter has beside the painter itself."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+PICTURE_EVENT = "scenescope.picture"
+"""Tells the front end which picture came in, before anything is asked of what was painted on it."""
+
+
+def copied_painting() -> io.Input:
+    """The painting's file once more, for farms."""
+    return io.String.Input(
+        "file",  # farms copy what `image`, `video`, `audio` and `file` name: ComfyUI-Distributed, `media_sync.py`
+        default="",
+        display_name="painting's copy",
+        optional=True,
+        socketless=True,
+        advanced=True,
+        extra_dict={"hidden": True},
+        tooltip="For render farms, filled in when you queue: the painting's file again, under a name by which farms "
+        "find the files to copy. It is read where the painted masks themselves aren't on the machine.",
+    )

@@ -1,0 +1,127 @@
+"""Places painted in Steer Words: a colour for each line of words, with a picture under the paint or without one."""
+
+from __future__ import annotations
+
+import numpy as np
+from pack.devtools.comfyui import ROOT
+from pack.tests.web.editor import Editor, eventually
+from pack.tests.web.painter import CANVAS, PIXEL, SAVED, UP
+from PIL import Image
+
+STEER = "SceneScope_SteerWords"
+GRAPH = """
+async ([file, connect]) => {
+  app.graph.clear();
+  const load = LiteGraph.createNode('LoadImage');
+  load.pos = [-300, 0];
+  app.graph.add(load);
+  const choice = load.widgets.find(widget => widget.name === 'image');
+  choice.value = file;
+  choice.callback?.(file);
+  const steer = LiteGraph.createNode('SceneScope_SteerWords');
+  steer.pos = [60, 0];
+  steer.setSize([460, 900]);
+  steer.showAdvanced = true;
+  steer.widgets.find(widget => widget.name === 'words').value = 'red circle\\nblue square';
+  app.graph.add(steer);
+  if (connect) load.connect(0, steer, steer.inputs.findIndex(input => input.name === 'picture'));
+  await app.loadGraphData({ ...app.graph.serialize(), id: crypto.randomUUID() });
+  const again = app.graph.nodes.find(node => node.type === steer.type);
+  again.showAdvanced = true;
+}
+"""
+WIDGET = (
+    "name => app.graph.nodes.find(n => n.type === 'SceneScope_SteerWords').widgets.find(w => w.name === name).value"
+)
+FIRST, SECOND = [86, 180, 233, 255], [230, 159, 0, 255]  # the palette's first colours
+
+
+class Steering:
+    """A Steer Words that is painted on with the mouse, in shares of its sheet."""
+
+    def __init__(self, editor: Editor) -> None:
+        self.editor, self.page = editor, editor.page
+        self.panel = editor.panel(STEER, "painter")
+
+    def opened(self) -> Steering:
+        """Show the place to paint, and bring it into view."""
+        self.editor.look_at(STEER)
+        if self.editor.renderer == "classic":
+            self.panel.query_selector("[data-tool=open]").click()
+        self.page.wait_for_function(f"panel => ({CANVAS[self.editor.renderer]})(panel)?.width", arg=self.panel)
+        self.panel.dispatch_event("pointerenter")
+        self.page.evaluate(UP, self.panel)
+        self.editor.drawn()
+        return self
+
+    @property
+    def canvas(self):
+        """What is painted on."""
+        return self.page.evaluate_handle(CANVAS[self.editor.renderer], self.panel).as_element()
+
+    def paint(self, line: int, *points: tuple[float, float]) -> None:
+        """A stroke in a line's colour."""
+        self.page.evaluate(UP, self.panel)
+        self.editor.drawn()
+        self.panel.query_selector_all(".ss-swatch")[line].click()
+        self.editor.drawn()
+        box = self.canvas.bounding_box()
+        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+        self.page.mouse.move(*places[0])
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*place, steps=8)
+        self.page.mouse.up()
+        self.editor.drawn()
+
+    def at(self, x: float, y: float) -> list[int]:
+        """The paint at a place."""
+        width, height = self.page.evaluate("canvas => [canvas.width, canvas.height]", self.canvas)
+        return list(
+            self.page.evaluate(f"([c, at]) => ({PIXEL})(c, at)", [self.canvas, [int(x * width), int(y * height)]])
+        )
+
+
+def test_each_line_is_painted_in_its_colour_and_the_file_has_both(editor: Editor, photo: str):
+    """Oracle: the palette's colours at the places of the strokes, on the canvas and in the file that the widget names;
+    without a picture the canvas is a square.
+    """
+    editor.page.mouse.move(2, 2)
+    editor.page.evaluate(GRAPH, [photo, False])
+    steering = Steering(editor).opened()
+    fields = [field.input_value() for field in steering.panel.query_selector_all(".ss-thing input")]
+    assert fields[:2] == ["red circle", "blue square"]
+    size = [512, 512]
+    at_size = "([c, [w, h]]) => c.width === w && c.height === h"
+    editor.page.wait_for_function(at_size, arg=[steering.canvas, size])
+    steering.paint(0, (0.2, 0.3), (0.2, 0.7))
+    steering.paint(1, (0.8, 0.3), (0.8, 0.7))
+    assert steering.at(0.2, 0.5) == FIRST
+    assert steering.at(0.8, 0.5) == SECOND
+    name = f"painter_steering_{editor.renderer}.png"
+    (ROOT / "artifacts" / "web").mkdir(parents=True, exist_ok=True)
+    editor.page.screenshot(path=ROOT / "artifacts" / "web" / name)
+    assert eventually(
+        lambda: editor.page.evaluate(SAVED, [steering.canvas, editor.page.evaluate(WIDGET, "mask")]), True
+    )
+    value = editor.page.evaluate(WIDGET, "mask")
+    assert value.startswith("scenescope/painter-")
+    file = editor.server.place.base / "input" / value.removesuffix(" [input]")
+    with Image.open(file) as saved:
+        assert list(saved.size) == size
+        pixels = np.asarray(saved.convert("RGBA"))
+    rows, across = pixels.shape[:2]
+    assert pixels[rows // 2, int(0.2 * across)].tolist() == FIRST
+    assert pixels[rows // 2, int(0.5 * across), 3] == 0
+
+
+def test_a_steer_words_that_is_not_painted_in_has_no_place_to_paint(editor: Editor, photo: str):
+    """Oracle: nothing of the painter but its button, or in the other renderer the sentence that says where it is."""
+    editor.page.mouse.move(2, 2)
+    editor.page.evaluate(GRAPH.replace("showAdvanced = true", "showAdvanced = false"), [photo, False])
+    editor.look_at(STEER)
+    panel = editor.panel(STEER, "painter")
+    editor.drawn()
+    assert [one for one in panel.query_selector_all(".ss-swatch") if one.is_visible()] == []
+    shown = [one.inner_text() for one in panel.query_selector_all(".ss-open, .ss-status") if one.is_visible()]
+    assert shown == (["Paint"] if editor.renderer == "classic" else ["To paint places, show the advanced inputs."])

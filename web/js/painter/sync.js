@@ -1,0 +1,83 @@
+// @ts-check
+/** What the painter shows follows what the node and the nodes before it say. */
+import { viewAddress } from "../editor/nodes.js";
+import { fileAddress, inVue, pictureBefore } from "../editor/pictures.js";
+import { say } from "../shared/i18n.js";
+import { redraw, waiting } from "./history.js";
+import { putUnderHost, takePlace } from "./host.js";
+import { firstThatLoads, loaded, sheet } from "./loading.js";
+
+/** @typedef {import("./painter.js").Painter} Painter */
+
+/** Bring picture and paint to what the node and the nodes before it say. @param {Painter} painter @returns {Promise<void>} */
+export async function syncStage(painter) {
+  painter.fill();
+  painter.tell();
+  if (inVue()) return painter.lines ? pictureUnderHost(painter) : undefined;
+  const { connected, address } = pictureBefore(painter.node, painter.slot);
+  const last = painter.scene?.picture ? viewAddress(painter.scene.picture) : null;
+  const { value } = painter;
+  if (painter.seen === undefined && connected) painter.seen = address;
+  const given = painter.scene?.given && address === painter.seen ? viewAddress(painter.scene.given) : null;
+  const wanted = JSON.stringify([connected, address, last, given, value]);
+  if (wanted === painter.wanted) return;
+  painter.wanted = wanted;
+  // What the run saw comes first: a browser turns a file as its camera says, and not every loader does.
+  const ran = address === painter.seen ? last : null;
+  const under = connected ? await firstThatLoads([given, ran, address, last]) : null;
+  const paper = under ?? (painter.lines ? await sheet() : null);
+  const paint = value && value !== painter.shown ? await loaded(waiting(value) ?? fileAddress(value)) : null;
+  if (wanted !== painter.wanted) return;
+  if (value !== painter.value) return void painter.sync(); // painting was given a new name meanwhile
+  putUnder(painter, paper);
+  if (value !== painter.shown) {
+    painter.gone = Boolean(value) && !paint; // until another value comes, however often the node is looked at
+    putPaint(painter, paint);
+  }
+  painter.shown = value;
+  const name = value.replace(/ \[\w+\]$/, "");
+  painter.status.textContent = painter.gone
+    ? say("The painting {name} is gone. Clear, and paint again.", { name })
+    : under
+      ? ""
+      : painter.lacking;
+  painter.status.hidden = !painter.status.textContent;
+  painter.stage.fit();
+  painter.tell();
+}
+
+/**
+ * The picture that Steer Words is given, under the host's painter, which looks for one at the first input alone.
+ * @param {Painter} painter
+ */
+async function pictureUnderHost(painter) {
+  const { address } = pictureBefore(painter.node, painter.slot);
+  const last = painter.scene?.picture ? viewAddress(painter.scene.picture) : null;
+  putUnderHost(painter.root, await firstThatLoads([address, last]), !painter.value);
+}
+
+/** Bring the host's part to what the node says. @param {Painter} painter */
+export async function syncHost({ node, root, value, painting }) {
+  const canvas = takePlace(node, root);
+  const known = canvas?.dataset.value;
+  if (canvas) canvas.dataset.value = value;
+  if (!canvas || known === undefined || known === value) return;
+  redraw(canvas, value ? await loaded(waiting(value) ?? fileAddress(value)) : null);
+  painting.use(canvas);
+  painting.forget();
+}
+
+/** @param {Painter} painter @param {HTMLImageElement | null} picture */
+function putUnder({ stage }, picture) {
+  stage.image.hidden = !picture;
+  if (!picture) return;
+  stage.image.src = picture.src;
+  stage.resize(picture.naturalWidth, picture.naturalHeight);
+}
+
+/** @param {Painter} painter @param {HTMLImageElement | null} paint */
+function putPaint({ stage, painting }, paint) {
+  if (stage.image.hidden && paint) stage.resize(paint.naturalWidth, paint.naturalHeight);
+  redraw(stage.canvas, paint);
+  painting.forget();
+}
