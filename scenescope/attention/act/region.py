@@ -149,6 +149,8 @@ class RegionAct(Act):
 
     def see(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, call: ModelCall, bias: BiasOf) -> None:
         """Add up the words' shares of one layer."""
+        if call.step != self._step:  # what does not gate is told of no evaluation's beginning
+            self.settle()
         position = next(at for at, e in enumerate(call.entries) if (e.branch, e.index) == self._entry)
         entry, added = call.entries[position], bias(position)
         if query.shape[1] != grid.cells or query.shape[0] != call.images * len(call.entries):
