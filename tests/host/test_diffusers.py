@@ -36,7 +36,7 @@ pytestmark = NOT_OURS
 
 PROMPT, NEGATIVE = "a photo of a Red circle and a (dotted) blue heart, on a wooden floor", "a star"
 CFG, SIDE = 2.0, 16
-FIRST, LATER = (999,), (600, 450, 300, 150)
+FIRST, LATER = (999,), (600, 450, 300)
 """Timesteps of a run. One from 999 to the next step would multiply the hosts' rounding by the fall of sigma, 10."""
 EACH = Selection(kinds=("cross", "self"), heads="each", precision=torch.float32, self_times=1, budget=10**9)
 

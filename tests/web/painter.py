@@ -39,7 +39,7 @@ VALUE = "at => app.graph.nodes.filter(n => n.type === 'SceneScope_BuildScene').a
 VALUE += ".find(widget => widget.name === 'mask').value"
 CANVAS = {
     "classic": "panel => panel.querySelector('.ss-paper canvas')",
-    "vue": "panel => panel.closest('[data-node-id]').querySelector('[data-testid=painter-canvas]')",
+    "vue": "panel => panel.closest('[data-node-id]')?.querySelector('[data-testid=painter-canvas]') ?? null",
 }
 FROM_FILE = """
 () => app.graph.nodes.filter(node => node.type === 'SceneScope_BuildScene').at(-1).getInputNode(0)?.type === 'LoadImage'

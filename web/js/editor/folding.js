@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The classic renderer's part in expert inputs: they are folded as in Nodes 2.0, by the host's own `showAdvanced`, which
+ * The classic renderer's part in expert inputs: they are folded as in Nodes 2.0, by the host's own `showAdvanced`, that
  * is saved with the workflow and which both renderers read. Names are those of the host's front end 1.49.
  */
 import { app } from "../../../../scripts/app.js";
@@ -29,7 +29,8 @@ function fold(node) {
     const all = laidOut.call(node);
     const shown = all.filter((/** @type {any} */ widget) => widget !== button && !folded(node, widget));
     if (!all.includes(button)) return shown;
-    for (const widget of all) if (folded(node, widget)) widget.y = button.y; // where its socket is while a link is drawn
+    // Where its socket is while a link is drawn.
+    for (const widget of all) if (folded(node, widget)) widget.y = button.y;
     const end = shown.findLastIndex((/** @type {any} */ widget) => widget.serialize !== false);
     return shown.toSpliced(end + 1, 0, button); // above the panels, but last in what is saved
   };

@@ -9,7 +9,10 @@ import { firstThatLoads, loaded, sheet } from "./loading.js";
 
 /** @typedef {import("./painter.js").Painter} Painter */
 
-/** Bring picture and paint to what the node and the nodes before it say. @param {Painter} painter @returns {Promise<void>} */
+/**
+ * Bring picture and paint to what the node and the nodes before it say.
+ * @param {Painter} painter @returns {Promise<void>}
+ */
 export async function syncStage(painter) {
   painter.fill();
   painter.tell();

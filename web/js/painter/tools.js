@@ -6,7 +6,8 @@ import { say } from "../shared/i18n.js";
 /** @typedef {"open" | "brush" | "eraser" | "fill" | "undo" | "redo" | "clear"} Tool */
 /**
  * @typedef {object} State
- * @property {boolean} open @property {boolean} erases @property {boolean} fills @property {boolean} canUndo @property {boolean} canRedo
+ * @property {boolean} open @property {boolean} erases @property {boolean} fills
+ * @property {boolean} canUndo @property {boolean} canRedo
  * @property {number} size  of the brush @property {number} largest @property {number} opacity
  */
 

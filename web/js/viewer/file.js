@@ -16,8 +16,8 @@ import { place } from "./resample.js";
  * Block
  */
 /**
- * @typedef {{kind: string, word: string, columns: number[], rival: string, number: number | null, limit: number | null}}
- * Verdict
+ * @typedef {{kind: string, word: string, columns: number[], rival: string,
+ *   number: number | null, limit: number | null}} Verdict
  */
 /**
  * @typedef {object} Entry
