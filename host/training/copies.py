@@ -48,9 +48,15 @@ def copy_patcher(patcher: Any, what: str) -> Any:
 
 
 def bake(patcher: Any) -> None:
-    """Compute the patches of a copy into its weights, as sampling with them would; LoRAs in bypass mode too."""
+    """Compute the patches of a copy into its weights, as sampling with them would; LoRAs in bypass mode too.
+
+    Those are added beside the weights when sampling, so their sum is not rounded to half precision here either.
+    """
     device = patcher.load_device
     for key, adapters in bypass_adapters(patcher).items():
+        owner, _, name = key.rpartition(".")
+        module = patcher.model.get_submodule(owner)
+        setattr(module, name, _still(getattr(module, name).detach().float()))
         for adapter, strength in adapters:
             patcher.add_patches({key: adapter}, strength)
     patcher.injections = {}

@@ -82,6 +82,11 @@ class Steering:
         )
 
 
+def fields(steering: Steering) -> list[str]:
+    """What stands beside the colours."""
+    return [field.input_value() for field in steering.panel.query_selector_all(".ss-thing input")]
+
+
 def test_each_line_is_painted_in_its_colour_and_the_file_has_both(editor: Editor, photo: str):
     """Oracle: the palette's colours at the places of the strokes, on the canvas and in the file that the widget names;
     without a picture the canvas is a square.
@@ -89,8 +94,7 @@ def test_each_line_is_painted_in_its_colour_and_the_file_has_both(editor: Editor
     editor.page.mouse.move(2, 2)
     editor.page.evaluate(GRAPH, [photo, False])
     steering = Steering(editor).opened()
-    fields = [field.input_value() for field in steering.panel.query_selector_all(".ss-thing input")]
-    assert fields[:2] == ["red circle", "blue square"]
+    assert eventually(lambda: fields(steering)[:2], ["red circle", "blue square"])
     size = [512, 512]
     at_size = "([c, [w, h]]) => c.width === w && c.height === h"
     editor.page.wait_for_function(at_size, arg=[steering.canvas, size])
