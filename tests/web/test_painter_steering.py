@@ -51,7 +51,7 @@ class Steering:
         self.page.wait_for_function(f"panel => ({CANVAS[self.editor.renderer]})(panel)?.width", arg=self.panel)
         self.panel.dispatch_event("pointerenter")
         self.page.evaluate(UP, self.panel)
-        self.editor.drawn()
+        self.editor.at_rest()
         return self
 
     @property
@@ -62,9 +62,8 @@ class Steering:
     def paint(self, line: int, *points: tuple[float, float]) -> None:
         """A stroke in a line's colour."""
         self.page.evaluate(UP, self.panel)
-        self.editor.drawn()
         self.panel.query_selector_all(".ss-swatch")[line].click()
-        self.editor.drawn()
+        self.editor.at_rest()
         box = self.canvas.bounding_box()
         places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
         self.page.mouse.move(*places[0])
@@ -99,9 +98,9 @@ def test_each_line_is_painted_in_its_colour_and_the_file_has_both(editor: Editor
     at_size = "([c, [w, h]]) => c.width === w && c.height === h"
     editor.page.wait_for_function(at_size, arg=[steering.canvas, size])
     steering.paint(0, (0.2, 0.3), (0.2, 0.7))
+    assert eventually(lambda: steering.at(0.2, 0.5), FIRST)
     steering.paint(1, (0.8, 0.3), (0.8, 0.7))
-    assert steering.at(0.2, 0.5) == FIRST
-    assert steering.at(0.8, 0.5) == SECOND
+    assert eventually(lambda: [steering.at(0.2, 0.5), steering.at(0.8, 0.5)], [FIRST, SECOND])
     name = f"painter_steering_{editor.renderer}.png"
     (ROOT / "artifacts" / "web").mkdir(parents=True, exist_ok=True)
     editor.page.screenshot(path=ROOT / "artifacts" / "web" / name)
