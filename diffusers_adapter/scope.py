@@ -39,6 +39,8 @@ from .recording import Session
 
 PIXELS = 8
 """Pixels that a latent cell covers."""
+LOOK = View(resolution="auto")
+"""What is looked at unless told otherwise: the grid nearest to 16x16 cells, as the nodes do."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Scope:
         Raises:
             WordError: a word is not in the prompt, or the run was given embeddings in place of a prompt.
         """
-        entry = viewed_entry(recording, view or View())
+        entry = viewed_entry(recording, view or LOOK)
         if entry.table is None:
             raise WordError(
                 f"Words: the {entry.branch} prompt of this run is not known, because the pipeline was given "
@@ -106,12 +108,12 @@ class Scope:
             WordError: a word is not in the prompt.
             SelectionError: the view names what was not recorded.
         """
-        view = view or View()
+        view = view or LOOK
         return heatmaps(recording, self.words(recording, query, view), view)
 
     def drawing(self, recording: Recording, query: str = "", view: View | None = None) -> Tensor:
         """The maps of words on one picture, with a colour bar: (image height width 3) float32 0..1."""
-        view = view or View()
+        view = view or LOOK
         size = Grid(recording.latent.height * PIXELS, recording.latent.width * PIXELS)
         return draw(recording, self.words(recording, query, view), view, Layouting(Style(size))).images
 

@@ -65,13 +65,13 @@ def test_the_shape_log_is_that_of_a_run_and_nothing_is_computed_for_it():
 
 
 def test_heatmaps_masks_and_drawing_have_the_pictures_size():
-    """Oracle: by hand: a latent of 8x12, its quarter, and eight pixels a cell."""
+    """Oracle: by hand: a latent of 8x12, whose own grid is the nearest to 16x16, and eight pixels a cell."""
     scope = Scope(small_pipeline())
     with scope.record() as session:
         painted(scope.pipe, num_images_per_prompt=2)
     maps = scope.heatmaps(session.recording, "Red circle, heart")
     assert maps.words == ("Red circle", "heart")
-    assert maps.values.shape == (2, 2, 3, 2)
+    assert maps.values.shape == (2, 8, 12, 2)
     assert scope.masks(session.recording, "heart").masks.shape == (2, 64, 96)
     assert scope.masks(session.recording, "heart", cut="otsu").masks.unique().tolist() == [0.0, 1.0]
     assert scope.drawing(session.recording, "heart").ndim == 4
