@@ -13,7 +13,7 @@ from ..scenescope.training.scene.masks import MaskSources
 from ..scenescope.training.scene.preview import with_given
 from .widgets import bounds
 from .widgets.declare import switch, text, whole
-from .widgets.painter import PICTURE_EVENT, copied_painting
+from .widgets.painter import PICTURE_EVENT, copied_painting, painting
 from .widgets.sockets import CATEGORY, Scene, takes_pictures
 
 
@@ -101,14 +101,9 @@ def _mark_inputs() -> list[io.Input]:
             tooltip="A painted picture in which each colour is a thing and black is nothing; row by row from the top, "
             "each new colour is the next thing. Colours on less than 1 % of the picture count as soft edges.",
         ),
-        io.String.Input(
-            "mask",  # host contract, ComfyUI 0.33: the painter looks for a widget of this name
-            default="",
-            display_name="painted masks",
-            optional=True,
-            socketless=True,
-            extra_dict={"widgetType": "PAINTER", "image_upload": True},
-            tooltip="Paint over the picture, one colour for each thing. Painting in the colour that the preview shows "
+        painting(
+            "painted masks",
+            "Paint over the picture, one colour for each thing. Painting in the colour that the preview shows "
             "for a thing adds to its mask; any other colour is a new thing.",
         ),
     ]

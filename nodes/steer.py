@@ -11,7 +11,7 @@ from ..host.editor.messages import tell_front_end
 from ..host.scene import painted_strokes, strokes_version
 from .widgets import bounds
 from .widgets.declare import TakesTooltip, choice, number, share, text, whole
-from .widgets.painter import PICTURE_EVENT, copied_painting
+from .widgets.painter import PICTURE_EVENT, copied_painting, painting
 from .widgets.sockets import CATEGORY, AttentionMaps, Steering, takes_pictures
 
 ALIASES = [
@@ -183,16 +183,11 @@ def _place_inputs() -> list[io.Input]:
 
 def _painter_inputs() -> list[io.Input]:
     return [
-        io.String.Input(
-            "mask",  # host contract, ComfyUI 0.33: the painter looks for a widget of this name
-            default="",
-            display_name="painted places",
-            optional=True,
-            socketless=True,
-            advanced=True,
-            extra_dict={"widgetType": "PAINTER", "image_upload": True},
-            tooltip="Paint where things should be, a colour for each line of words: each line shows its own. Lines "
+        painting(
+            "painted places",
+            "Paint where things should be, a colour for each line of words: each line shows its own. Lines "
             "without paint are steered everywhere. Not used with keep_others.",
+            advanced=True,
         ),
         copied_painting(),
         io.Image.Input(
