@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from comfy.taesd.taesd import Decoder
+from torch.utils.data import IterableDataset
 
 from ..scenescope.world.latent import CELL, DEVIATION, MEAN, MIX, latent_of
 from ..scenescope.world.scene import draw
+from .data import drawn_ahead, place_of_worker
 from .initial import set_first_weights
 from .layouts import varied_layout
 from .state import Averaged, Job, Progress, load_part, load_state, load_weights, save_state
@@ -57,6 +61,25 @@ def crops(seed: int, index: int) -> np.ndarray:
     return np.stack(cut)
 
 
+class Crops(IterableDataset[torch.Tensor]):
+    """Crops for one step after another; each worker of a loader draws its own.
+
+    Args:
+        seed: of the pictures.
+        pictures: that a step has.
+        first: number of the first step.
+    """
+
+    def __init__(self, seed: int, pictures: int, first: int) -> None:
+        self.seed, self.pictures, self.first = seed, pictures, first
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        worker, workers = place_of_worker()
+        for step in itertools.count(self.first + worker, workers):
+            drawn = [crops(self.seed, step * self.pictures + index) for index in range(self.pictures)]
+            yield torch.from_numpy(np.concatenate(drawn))
+
+
 def loss_of(decoder: Decoder, pictures: np.ndarray, device: torch.device) -> torch.Tensor:
     """Mean difference, squared difference and difference of the edges, from latents with a little noise.
 
@@ -92,13 +115,14 @@ def train_decoder(job: Job) -> None:
     optimiser = torch.optim.AdamW(decoder.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=1e-4)
     average, path = Averaged(decoder, 0.998), job.folder / "decoder.safetensors"
     first = step = int(load_state(path, decoder, optimiser, average).get("step", 0))
-    progress, pictures = Progress("decoder", job.minutes), max(1, job.batch // CROPS_A_PICTURE)
+    batches = drawn_ahead(Crops(job.seed, max(1, job.batch // CROPS_A_PICTURE), step), job.device)
+    progress = Progress("decoder", job.minutes)
     while progress.spent < 1:
+        drawn = next(batches).numpy()
         torch.manual_seed(job.seed * 1_000_003 + step)
         for group in optimiser.param_groups:
             group["lr"] = PEAK_RATE * min(1.0, (step - first + 1) / WARM_UP, 3 * (1 - progress.spent) + 0.02)
-        drawn = [crops(job.seed, step * pictures + i) for i in range(pictures)]
-        loss = loss_of(decoder, np.concatenate(drawn), torch.device(job.device))
+        loss = loss_of(decoder, drawn, torch.device(job.device))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 0.5)

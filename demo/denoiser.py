@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from .data import END, LENGTH, Batch, Pool, collate
+from .data import END, LENGTH, Batch, Batches, drawn_ahead
 from .model import Denoiser, start_from
 from .state import Averaged, Job, Progress, load_state, load_weights, save_state
 
-
-@dataclass(frozen=True)
-class Size:
-    """Side of a picture in pixels, its share of the steps, and how many pictures a step has, in shares of the batch."""
-
-    side: int
-    share: float
-    batch: float
-
-
-SIZES = (Size(128, 0.6, 1), Size(96, 0.25, 1.5), Size(160, 0.1, 0.6), Size(192, 0.05, 0.4))
-"""128 pixels most: what the figures and the examples are made at."""
 PEAK_RATE, WARM_UP, NEW_ROWS = 3e-4, 40, 0.15
-"""NEW_ROWS is the deviation of the rows of words that the weights to start from do not know, around the generic one."""
-POOL = 700
+"""The rate doubles for batches of LARGE pictures or more. NEW_ROWS is the deviation of the rows of words that the
+weights to start from do not know, around the generic one."""
+LARGE = 64
 
 
 def noise_levels() -> torch.Tensor:
@@ -87,17 +74,15 @@ def train_denoiser(job: Job, known: list[int], ids_of: Callable[[str], list[int]
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     average, path = Averaged(model, 0.999), job.folder / "denoiser.safetensors"
     first = step = int(load_state(path, model, optimiser, average).get("step", 0))
-    pools = [Pool(job.seed, size.side, step * 3, round(POOL * size.share) + 40) for size in SIZES]
+    batches = drawn_ahead(Batches(job.seed, job.batch, step, ids_of), job.device)
+    peak = PEAK_RATE * (2 if job.batch >= LARGE else 1)
     progress, signal = Progress("denoiser", job.minutes), noise_levels()
     while progress.spent < 1:
+        batch = next(batches)
         for group in optimiser.param_groups:
-            group["lr"] = PEAK_RATE * min(1.0, (step - first + 1) / WARM_UP, 3 * (1 - progress.spent) + 0.02)
+            group["lr"] = peak * min(1.0, (step - first + 1) / WARM_UP, 3 * (1 - progress.spent) + 0.02)
         torch.manual_seed(job.seed * 1_000_003 + step)
-        rng = np.random.default_rng([job.seed, 7, step])
-        which = int(rng.choice(len(SIZES), p=[size.share for size in SIZES]))
-        pools[which].draw(max(3, job.batch // 5) if pools[which].stock else pools[which].size)
-        picked = pools[which].pick(max(1, round(job.batch * SIZES[which].batch)), rng)
-        loss, plain = losses(model, collate(picked, ids_of, rng), signal, torch.device(job.device))
+        loss, plain = losses(model, batch, signal, torch.device(job.device))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -38,8 +38,8 @@ def _decoder(bench: Bench) -> dict[str, Any]:
 
 
 def _denoiser(bench: Bench) -> dict[str, Any]:
-    from pack.demo.data import Pool, collate
-    from pack.demo.denoiser import PEAK_RATE, SIZES, losses, noise_levels
+    from pack.demo.data import SIZES, Pool, collate
+    from pack.demo.denoiser import PEAK_RATE, losses, noise_levels
     from pack.demo.model import Denoiser
     from pack.demo.train import DEFAULTS, captions_tokens
 
