@@ -19,6 +19,7 @@ OPENING = 300_000  # milliseconds, as a server has: more than a minute was seen 
 # The wheel turns until the editor has its nodes and its workflow again; before it has begun there is no `app`.
 READY = "() => window.app?.graph && window.app.extensionManager?.spinner === false"
 # Notes which prompts this page has queued, and of which it has been told that they ended. Later than the panels are.
+# Of what ended while the connection was lost nobody tells it afterwards: by then the server's queue has it no longer.
 LISTEN = """
 () => {
   const [asked, ended] = [new Set(), new Set()];
@@ -30,6 +31,12 @@ LISTEN = """
   };
   for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
     app.api.addEventListener(kind, event => ended.add(event.detail.prompt_id));
+  app.api.addEventListener('reconnected', async () => {
+    const known = [...asked];
+    const queue = await (await app.api.fetchApi('/queue', { cache: 'no-store' })).json();
+    const left = [...queue.queue_running, ...queue.queue_pending].map(([, prompt]) => prompt);
+    for (const prompt of known) if (!left.includes(prompt)) ended.add(prompt);
+  });
   window.scenescopeToldAll = () => [...asked].every(prompt => ended.has(prompt));
 }
 """
@@ -205,6 +212,13 @@ class Editor:
         self.page.evaluate(RENDERER, renderer == "vue")
         self.page.wait_for_function(PLACED, arg=[[node_type, panel], renderer == "vue"])
         self.at_rest()
+
+    def placed(self, node_type: str, panel: str) -> ElementHandle:
+        """A node's panel, when it has its place in a node that is in view."""
+        self.look_at(node_type)
+        self.page.wait_for_function(PLACED, arg=[[node_type, panel], self.renderer == "vue"])
+        self.at_rest()
+        return self.panel(node_type, panel)
 
     def look_at(self, node_type: str) -> None:
         """Bring a node into view, at full size."""

@@ -46,8 +46,11 @@ def test_an_app_shows_the_pictures_of_its_outputs_when_it_has_run(apps):
     (file,) = (file for file in APPS if file.stem.startswith("where_did"))
     outputs = json.loads(file.read_text("utf-8"))["extra"]["linearData"]["outputs"]
     apps.load(file, as_app=True)
+    apps.page.locator(FORM).wait_for()
+    assert apps.page.evaluate(SHOWN) == []
     apps.page.get_by_role("button", name="Run", exact=True).last.click()
     apps.page.wait_for_function(f"() => ({SHOWN})().length === 5")
+    apps.idle()  # the server writes its history after the last picture has come
     *_, last = apps.server.get_json("/history").values()
     written = {item["filename"] for node in outputs for item in last["outputs"][node]["images"]}
     assert set(apps.page.evaluate(SHOWN)) == written

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 from pack.tests.web.editor import Editor, eventually
-from pack.tests.web.test_dashboard import STEP, long_run
+from pack.tests.web.test_dashboard import long_run
 from pack.tests.web.test_live import EXAMPLES, NUMBER, RECORD, SAMPLER, SET
-from pack.tests.web.test_training import STEPS, build, shown
+from pack.tests.web.test_training import STEP, STEPS, build, shown
 from playwright.sync_api import ElementHandle
 
 LIVE_STEP = r"""
@@ -130,6 +130,7 @@ def test_a_training_that_ends_without_a_connection_is_shown_when_it_is_back(edit
         editor.server_idle()
     editor.page.wait_for_function(FINISHED, arg=panel)
     assert len(panel.query_selector_all(".ss-set img")) == 1
+    editor.idle()  # the page waits for no message that was lost
 
 
 @EACH

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pack.tests.web.editor import Editor
-from pack.tests.web.test_training import STEPS, TRAIN, build, shown
+from pack.tests.web.test_training import STEP, STEPS, TRAIN, build, shown
 from playwright.sync_api import ElementHandle
 
 # Pictures and texts that the editor itself has put on the training node and that can be seen.
@@ -30,10 +30,6 @@ type => {{
 SETTINGS = "app.graph.nodes.find(node => node.type === 'SceneScope_TrainSettings')"
 LONGER = f"() => {SETTINGS}.widgets.find(widget => widget.name === 'preset.phase2_steps').value = 2000"
 CAPTURE = "() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.()"
-BAR = ".ss-training ~ .ss-dash .ss-progress"
-STEP = f"panel => Number(panel.querySelector('{BAR}')?.getAttribute('aria-valuenow') ?? 0)"
-# The editor keeps its draft a moment after a change, and reads it when the page is loaded anew.
-DRAFT = 1500
 
 
 def long_run(editor: Editor, **widgets: Any) -> ElementHandle:
@@ -56,9 +52,7 @@ def stopped(editor: Editor, panel: ElementHandle) -> str:
 
 def reloaded(editor: Editor) -> ElementHandle:
     """The dashboard after a reload of the page."""
-    editor.page.wait_for_timeout(DRAFT)
-    editor.page.reload()
-    editor.wait()
+    editor.reload()
     return shown(editor)
 
 
@@ -74,7 +68,7 @@ def test_the_node_shows_each_thing_once(editor):
     editor.page.wait_for_function("() => window.doubles.length > 0")
     editor.idle()
     editor.page.wait_for_function("panel => panel.querySelector('.ss-finished')", arg=panel)
-    editor.page.wait_for_timeout(300)
+    editor.at_rest()
     assert editor.page.evaluate(DOUBLES, TRAIN) == []
     assert editor.page.evaluate("() => window.doubles.flat()") == []
     assert panel.query_selector(".ss-state").inner_text() == f"Finished: {STEPS} steps"

@@ -22,8 +22,9 @@ async ([file, connect]) => {
   steer.pos = [60, 0];
   steer.setSize([460, 900]);
   steer.showAdvanced = true;
-  steer.widgets.find(widget => widget.name === 'words').value = 'red circle\\nblue square';
   app.graph.add(steer);
+  // Before that the host would forget it again for the words of an earlier node of the same number.
+  steer.widgets.find(widget => widget.name === 'words').value = 'red circle\\nblue square';
   if (connect) load.connect(0, steer, steer.inputs.findIndex(input => input.name === 'picture'));
   await app.loadGraphData({ ...app.graph.serialize(), id: crypto.randomUUID() });
   const again = app.graph.nodes.find(node => node.type === steer.type);

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from pack.devtools.comfyui import ROOT
+from pack.tests.web.changes import CHANGES, changed
 from pack.tests.web.editor import Editor
 from playwright.sync_api import ElementHandle
 
@@ -108,12 +107,12 @@ def test_every_box_and_its_texts_fit(panel, editor):
 def test_hovering_a_block_shows_its_row_of_the_table(panel, editor):
     """Oracle: by hand. A latent of 16x16 and two rows: 4x4 at input 7, so 16 queries and 77 tokens."""
     box(panel, "input 7").hover()
-    editor.page.wait_for_timeout(100)
+    editor.drawn()
     assert "2×16×" in row(panel)
     assert "2×77×" in row(panel)
     assert "16 rows, 77 columns" in row(panel)
     box(panel, "output 11").hover()
-    editor.page.wait_for_timeout(100)
+    editor.drawn()
     assert "output 11 up" in row(panel)
     assert "256 rows, 77 columns" in row(panel)
 
@@ -122,12 +121,12 @@ def test_a_click_opens_the_maps_of_that_block_and_the_way_back(panel, editor):
     """Oracle: the viewer's own words and the block chosen in it."""
     box(panel, "output 4").click()
     editor.page.wait_for_function("panel => panel.querySelector('.ss-chip')", arg=panel)
-    editor.page.wait_for_timeout(300)
+    editor.drawn()
     assert "output 4, 4×4" in panel.query_selector(".ss-about").inner_text()
     assert not box(panel, "output 4").is_visible()
     editor.page.screenshot(path=ROOT / "artifacts" / "web" / f"shapes_maps_{editor.renderer}.png")
     panel.query_selector('[aria-label="Block after"]').click()
-    editor.page.wait_for_timeout(200)
+    editor.drawn()
     assert "output 5, 4×4" in panel.query_selector(".ss-about").inner_text()
     panel.query_selector('[aria-label="Back to the U-Net"]').click()
     assert box(panel, "output 5").is_visible()
@@ -165,47 +164,25 @@ def test_shapes_of_a_model_have_no_maps_and_say_so(panel, editor):
     assert "512×512" in panel.inner_text()
     assert "From a MODEL there are shapes and no maps" in panel.inner_text()
     box(panel, "input 7").click()
-    editor.page.wait_for_timeout(200)
+    editor.drawn()
     assert box(panel, "input 7").is_visible()
-
-
-CHANGES: dict[str, Any] = {
-    "a copy": "() => { const c = app.canvas; c.selectItems([node(c)]); c.copyToClipboard(); c.pasteFromClipboard(); }",
-    "bypass": "() => { node(app.canvas).mode = 4; app.canvas.setDirty(true, true); }",
-    "a subgraph": "() => { const n = node(app.canvas); const { subgraph } = app.graph.convertToSubgraph(new Set([n])); "
-    "app.canvas.setGraph(subgraph); }",
-    "undo": "async () => { const t = app.extensionManager.workflow.activeWorkflow.changeTracker; "
-    "t.captureCanvasState?.(); app.graph.remove(node(app.canvas)); t.captureCanvasState?.(); await t.undo(); }",
-    "another renderer": "async () => { const s = app.extensionManager.setting, n = 'Comfy.VueNodes.Enabled'; "
-    "const old = s.get(n); await s.set(n, !old); await new Promise(done => setTimeout(done, 1500)); "
-    "await s.set(n, old); }",
-}
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_u_survives(panel, editor, change):
     """Oracle: the node that is there afterwards has all sixteen blocks; the console stays empty (the fixture looks)."""
-    find = "const node = canvas => canvas.graph.nodes.filter(node => node.type === 'SceneScope_BlockShapes').at(-1);"
-    editor.page.evaluate(f"async () => {{ {find} await ({CHANGES[change]})(); }}")
-    editor.page.wait_for_timeout(300)
-    editor.drawn()
-    try:
+    with changed(editor, change, SHAPES, "shapes"):
         assert len(drawn(editor).query_selector_all(".ss-block")) == 16
-    finally:
-        editor.page.evaluate("() => app.canvas.setGraph(app.rootGraph ?? app.graph)")
 
 
 def test_a_reload_of_the_page_brings_the_open_block_back(panel, editor):
     """Oracle: the block that was open is open again, without a run."""
     box(panel, "output 6").click()
     editor.page.wait_for_function("panel => panel.querySelector('.ss-chip')", arg=panel)
-    editor.page.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.()")
-    editor.page.wait_for_timeout(1500)  # the editor keeps its draft a moment after a change
-    editor.page.reload()
-    editor.wait()
+    editor.reload()
     again = drawn(editor)
     editor.page.wait_for_function("panel => panel.querySelector('.ss-chip')", arg=again)
-    editor.page.wait_for_timeout(300)
+    editor.drawn()
     assert "output 6, 8×8" in again.query_selector(".ss-about").inner_text()
 
 

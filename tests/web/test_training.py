@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pack.devtools.comfyui import ROOT
+from pack.tests.web.changes import CHANGES, changed
 from pack.tests.web.editor import Editor
 from playwright.sync_api import ElementHandle
 
@@ -52,6 +53,9 @@ type => {
 }
 """
 STATE = "panel => panel.querySelector('.ss-state').textContent"
+# The step of a run that goes on.
+BAR = ".ss-training ~ .ss-dash .ss-progress"
+STEP = f"panel => Number(panel.querySelector('{BAR}')?.getAttribute('aria-valuenow') ?? 0)"
 # How many pixels of a canvas have colour.
 COLOURED = """
 canvas => {
@@ -90,7 +94,7 @@ def finished(editor: Editor) -> ElementHandle:
     editor.run()
     panel = shown(editor)
     editor.page.wait_for_function("panel => panel.querySelector('.ss-finished')", arg=panel)
-    editor.page.wait_for_timeout(300)
+    editor.at_rest()
     return panel
 
 
@@ -100,20 +104,20 @@ def test_a_run_is_watched_step_by_step_and_shown_when_it_is_done(editor):
     panel = shown(editor)
     assert "Run the workflow" in panel.inner_text()
     editor.page.evaluate("() => app.queuePrompt(0)")
-    seen = set()
-    for _ in range(2400):
-        state = editor.page.evaluate(STATE, panel)
-        if state.startswith("Finished"):
-            break
-        bar = panel.query_selector(".ss-progress")
-        seen.add(bar.get_attribute("aria-valuenow"))
+    state, seen = "", []
+    while not state.startswith("Finished"):
+        editor.page.wait_for_function(f"([panel, last]) => ({STATE})(panel) !== last", arg=[panel, state])
+        state, step = editor.page.evaluate(f"panel => [({STATE})(panel), ({STEP})(panel)]", panel)
+        if state.startswith("Step"):
+            seen.append(step)
         if len(seen) == 3:
             editor.page.screenshot(path=ROOT / "artifacts" / "web" / f"training_under_way_{editor.renderer}.png")
-        editor.page.wait_for_timeout(100)
     assert state == f"Finished: {STEPS} steps"
-    assert len(seen) >= 3
+    assert seen == sorted(seen)
+    assert len(set(seen)) >= 3
+    bar = panel.query_selector(".ss-progress")
     assert bar.get_attribute("aria-valuenow") == bar.get_attribute("aria-valuemax") == str(STEPS)
-    editor.page.wait_for_timeout(500)
+    editor.at_rest()
     assert [one.inner_text() for one in panel.query_selector_all(".ss-concept b")] == ["<asset0>", "<asset1>"]
     assert len(panel.query_selector_all(".ss-concept canvas")) == 4
     assert len(panel.query_selector_all(".ss-set")) == 2
@@ -145,15 +149,15 @@ def test_keys_walk_over_the_steps(finished, editor):
     finished.query_selector(".ss-charts").focus()
     last = finished.query_selector(".ss-chart i").inner_text()
     editor.page.keyboard.press("Home")
-    editor.page.wait_for_timeout(150)
+    editor.drawn()
     assert finished.query_selector(".ss-spoken").inner_text().startswith("step 1:")
     assert finished.query_selector(".ss-chart i").inner_text() != last
     editor.page.keyboard.press("ArrowRight")
-    editor.page.wait_for_timeout(150)
+    editor.drawn()
     assert finished.query_selector(".ss-spoken").inner_text().startswith("step 2:")
     editor.page.keyboard.press("Delete")
     editor.page.keyboard.press("Escape")
-    editor.page.wait_for_timeout(150)
+    editor.drawn()
     assert finished.query_selector(".ss-chart i").inner_text() == last
     assert editor.page.evaluate("() => app.graph.nodes.length") == nodes
     links = finished.query_selector_all(".ss-set a")
@@ -162,9 +166,7 @@ def test_keys_walk_over_the_steps(finished, editor):
 
 def test_a_reload_brings_the_run_back_from_the_history(finished, editor):
     """Oracle: the sentence and the pictures, without a run."""
-    editor.page.wait_for_timeout(1500)  # the editor keeps its draft a moment after a change
-    editor.page.reload()
-    editor.wait()
+    editor.reload()
     panel = shown(editor)
     editor.page.wait_for_function("panel => panel.querySelector('.ss-finished')", arg=panel)
     assert len(panel.query_selector_all(".ss-set img")) == 4
@@ -175,11 +177,10 @@ def test_a_reload_while_it_runs_goes_on_with_the_next_step(editor):
     build(editor, run_name=f"reloaded_{editor.renderer}", save_every=1000, sample_count=0)
     change = "() => app.graph.nodes.find(node => node.type === 'SceneScope_TrainSettings').widgets"
     editor.page.evaluate(change + ".find(widget => widget.name === 'preset.phase2_steps').value = 2000")
-    editor.page.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.()")
+    panel = shown(editor)
     editor.page.evaluate("() => app.queuePrompt(0)")
-    editor.page.wait_for_timeout(2500)
-    editor.page.reload()
-    editor.wait()
+    editor.page.wait_for_function(f"panel => ({STEP})(panel) >= 1", arg=panel)
+    editor.reload()
     panel = shown(editor)
     editor.page.wait_for_function("panel => panel.querySelector('.ss-training')", arg=panel)
     editor.server.post("/interrupt", {})
@@ -187,28 +188,13 @@ def test_a_reload_while_it_runs_goes_on_with_the_next_step(editor):
     assert "Queue again to go on" in panel.inner_text()
 
 
-CHANGES = {
-    "a copy": "() => { const c = app.canvas; c.selectItems([node]); c.copyToClipboard(); c.pasteFromClipboard(); }",
-    "a subgraph": "() => app.canvas.setGraph(app.graph.convertToSubgraph(new Set([node])).subgraph)",
-    "another renderer": "async () => { const s = app.extensionManager.setting, n = 'Comfy.VueNodes.Enabled'; "
-    "const old = s.get(n); await s.set(n, !old); await new Promise(done => setTimeout(done, 1500)); "
-    "await s.set(n, old); }",
-}
-
-
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_dashboard_survives(finished, editor, change):
     """Oracle: the node that is there afterwards shows the run; the console stays empty (the fixture looks)."""
-    find = f"const node = app.canvas.graph.nodes.filter(node => node.type === '{TRAIN}').at(-1);"
-    editor.page.evaluate(f"async () => {{ {find} await ({CHANGES[change]})(); }}")
-    editor.page.wait_for_timeout(300)
-    editor.drawn()
-    try:
+    with changed(editor, change, TRAIN, "training"):
         panel = shown(editor)
         editor.page.wait_for_function("panel => panel.querySelector('.ss-finished')", arg=panel)
         assert len(panel.query_selector_all(".ss-set img")) == 4
-    finally:
-        editor.page.evaluate("() => app.canvas.setGraph(app.rootGraph ?? app.graph)")
 
 
 @pytest.mark.parametrize(("palette", "locale", "word"), [("light", "en", "Finished"), ("dark", "zh", "已完成")])

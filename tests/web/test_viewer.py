@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from pack.devtools.comfyui import ROOT
 from pack.tests.support.viewfiles import read
+from pack.tests.web.changes import CHANGES, changed
 from pack.tests.web.editor import Editor
 from PIL import Image
 from playwright.sync_api import ElementHandle
@@ -90,14 +90,14 @@ def test_hovering_a_word_shows_its_map(viewer, editor):
     requests: list[str] = []
     editor.page.on("request", lambda request: requests.append(request.url))
     chip(viewer, "red circle").hover()
-    editor.page.wait_for_timeout(150)
+    editor.drawn()
     circle = editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer)
     chip(viewer, "snow").hover()
-    editor.page.wait_for_timeout(150)
+    editor.drawn()
     assert names(viewer) == ["snow"]
     assert editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer) != circle
     chip(viewer, "red circle").hover()
-    editor.page.wait_for_timeout(150)
+    editor.drawn()
     assert editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer) == circle
     assert [url for url in requests if "/view" in url and ".view" in url] == []
 
@@ -127,7 +127,7 @@ def test_hovering_the_picture_ranks_the_words_by_their_share_there(viewer, edito
     for row, column in ((7, 4), (13, 13), (1, 14)):
         x, y = (column + 0.5) / 16 * box["width"], (row + 0.5) / 16 * box["height"]
         frame.hover(position={"x": x, "y": y})
-        editor.page.wait_for_timeout(150)
+        editor.drawn()
         ranked = viewer.query_selector_all(".ss-ranking li")
         expected = sorted(range(len(mean)), key=lambda at: -mean[at][row, column])[:2]
         assert [one.query_selector(".ss-word").inner_text() for one in ranked[:2]] == [UNITS[at] for at in expected]
@@ -141,7 +141,7 @@ def test_pinned_words_are_compared_on_one_scale(viewer, editor):
     viewer.query_selector("text=unpin").click()
     for word in ("green star", "red circle"):
         chip(viewer, word).click()
-    editor.page.wait_for_timeout(200)
+    editor.drawn()
     assert sorted(names(viewer)) == ["green star", "red circle"]
     assert chip(viewer, "green star").get_attribute("aria-pressed") == "true"
     tops = [float(one.get_attribute("title").split()[1]) for one in viewer.query_selector_all("figcaption span")[:2]]
@@ -154,7 +154,7 @@ def test_the_slider_goes_through_the_steps(viewer, editor):
     assert "mean of 20 steps" in viewer.query_selector(".ss-about").inner_text()
     before = editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer)
     viewer.query_selector("input[type=range]").fill("3")
-    editor.page.wait_for_timeout(200)
+    editor.drawn()
     assert "step 3 of 20" in viewer.query_selector(".ss-about").inner_text()
     assert editor.page.evaluate(f"panel => ({PIXELS})(panel, 0)", viewer) != before
 
@@ -164,10 +164,10 @@ def test_blocks_and_prompts_are_chosen(viewer, editor):
     viewer.query_selector(".ss-more").click()
     layers, prompt = viewer.query_selector_all("select")[0], viewer.query_selector('select[aria-label="Prompt"]')
     layers.select_option("block:output 4")
-    editor.page.wait_for_timeout(200)
+    editor.drawn()
     assert "output 4, 4×4" in viewer.query_selector(".ss-about").inner_text()
     prompt.select_option("1")
-    editor.page.wait_for_timeout(200)
+    editor.drawn()
     assert viewer.query_selector_all(".ss-chip:not(.ss-faint)") == []
 
 
@@ -176,23 +176,23 @@ def test_keys_walk_over_words_steps_and_places(viewer, editor):
     viewer.query_selector("text=unpin").click()
     chip(viewer, "photo").focus()
     editor.page.keyboard.press("ArrowRight")
-    editor.page.wait_for_timeout(150)
+    editor.drawn()
     assert names(viewer) == ["of"]
     assert "of: largest share" in viewer.query_selector(".ss-spoken").inner_text()
     editor.page.keyboard.press("ArrowUp")
-    editor.page.wait_for_timeout(150)
+    editor.drawn()
     assert "step 1 of 20" in viewer.query_selector(".ss-about").inner_text()
     editor.page.keyboard.press("Enter")
     for _ in range(2):
         editor.page.keyboard.press("ArrowRight")
-    editor.page.wait_for_timeout(150)
+    editor.drawn()
     assert names(viewer) == ["of", "red circle"]
     editor.page.keyboard.press("Escape")
-    editor.page.wait_for_timeout(150)
+    editor.drawn()
     assert names(viewer) == ["red circle"]
     viewer.query_selector(".ss-stage").focus()
     editor.page.keyboard.press("ArrowRight")
-    editor.page.wait_for_timeout(150)
+    editor.drawn()
     assert viewer.query_selector(".ss-ranking h4").inner_text() == "Row 9, column 9"
     assert editor.page.evaluate("() => app.graph.nodes.length") == 11  # no key reached the editor
 
@@ -231,45 +231,15 @@ def test_a_viewer_borrows_the_pictures_of_a_node_that_has_none(viewer, editor):
 
 def test_a_reload_of_the_page_brings_the_maps_back(viewer, editor):
     """Oracle: the words are there again, without a run."""
-    editor.page.wait_for_timeout(1500)  # the editor keeps its draft a moment after a change
-    editor.page.reload()
-    editor.wait()
+    editor.reload()
     assert len(shown(editor, HEATMAP).query_selector_all(".ss-chip")) == CHIPS
-
-
-CHANGES: dict[str, Any] = {
-    "a copy": "() => { const c = app.canvas; c.selectItems([node(c)]); c.copyToClipboard(); c.pasteFromClipboard(); }",
-    "bypass": "() => { node(app.canvas).mode = 4; app.canvas.setDirty(true, true); }",
-    "a subgraph": "() => { const n = node(app.canvas); const { subgraph } = app.graph.convertToSubgraph(new Set([n])); "
-    "app.canvas.setGraph(subgraph); }",
-    "another renderer": "async () => { const s = app.extensionManager.setting, n = 'Comfy.VueNodes.Enabled'; "
-    "const old = s.get(n); await s.set(n, !old); await new Promise(done => setTimeout(done, 1500)); "
-    "await s.set(n, old); }",
-}
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_viewer_survives(viewer, editor, change):
     """Oracle: the node that is there afterwards shows the words; the console stays empty (the fixture looks)."""
-    find = "const node = canvas => canvas.graph.nodes.filter(node => node.type === 'SceneScope_TokenHeatmap').at(-1);"
-    editor.page.evaluate(f"async () => {{ {find} await ({CHANGES[change]})(); }}")
-    editor.page.wait_for_timeout(300)
-    editor.drawn()
-    try:
+    with changed(editor, change, HEATMAP, "viewer"):
         assert len(shown(editor, HEATMAP).query_selector_all(".ss-chip")) == CHIPS
-    finally:
-        editor.page.evaluate("() => app.canvas.setGraph(app.rootGraph ?? app.graph)")
-
-
-def test_undo_makes_the_node_again_with_its_maps(viewer, editor):
-    """Oracle: a deleted node that is undone has its words."""
-    editor.page.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.()")
-    editor.page.evaluate(f"() => app.graph.remove(app.graph.nodes.find(node => node.type === '{HEATMAP}'))")
-    editor.page.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.()")
-    assert not editor.has_panel(HEATMAP, "viewer")
-    editor.page.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.undo()")
-    editor.page.wait_for_timeout(1500)
-    assert len(shown(editor, HEATMAP).query_selector_all(".ss-chip")) == CHIPS
 
 
 def test_maps_that_are_gone_say_what_to_do(viewer, editor):

@@ -55,7 +55,7 @@ def test_hovering_stays_smooth_at_full_size(editor: Editor):
     give = {"scenescope_view": [{"filename": "full.view", "subfolder": "", "type": "temp", "resolution": "all"}]}
     editor.page.evaluate(f"o => app.graph.nodes.find(node => node.type === '{HEATMAP}').onExecuted(o)", give)
     editor.page.wait_for_function("panel => panel.querySelectorAll('.ss-chip').length === 77", arg=panel)
-    editor.page.wait_for_timeout(500)
+    editor.at_rest()
     cost = editor.page.evaluate(MEASURE, panel)
     print({name: round(ms, 1) for name, ms in cost.items()}, editor.renderer)
     assert cost["hover"] < 50
