@@ -34,7 +34,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-DEFAULTS = {"cpu": ((90, 400), (8, 16)), "cuda": ((3, 6), (128, 320))}
+DEFAULTS = {"cpu": ((90, 400), (8, 16)), "cuda": ((3, 6), (128, 1280))}
 """Device -> minutes and batches of both stages."""
 
 

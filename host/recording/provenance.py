@@ -37,7 +37,7 @@ def model_hash(model: ModelPatcher) -> str:
         weight = saved.weight if saved is not None else model.model.diffusion_model.get_parameter(name)
         names.append(name)
         shapes.append(tuple(weight.shape))
-        parts.append(weight.detach().flatten()[:4096].float())
+        parts.append(weight.data.flatten()[:4096].float())
     digest = hashlib.sha256()
     for name, shape, part in zip(names, shapes, to_host(parts), strict=True):
         digest.update(f"{name}{shape}".encode())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from comfy_execution.utils import get_executing_context
 
-from ...scenescope.attention.record.recorder import reasons_text
+from ...scenescope.attention.record.evaluation import reasons_text
 from ...scenescope.attention.record.recording import Recording
 from ...scenescope.attention.record.selection import Selection
 from ...scenescope.dims import bytes_text

@@ -98,10 +98,16 @@ def _trained(module: torch.nn.Module, settings: Settings) -> int:
 
 
 def is_short(model: Any, clip: Any, scene: Scene, settings: Settings) -> bool:
-    """Ask the host for memory; whether there is so little of it that blocks have to be computed twice."""
+    """Ask the host for memory; whether there is so little of it that blocks have to be computed twice.
+
+    Source: host contract, ComfyUI 0.33: its models were born in inference mode, as nodes run. Whoever moves them to
+    another device outside of it leaves parameters that torch refuses to view: it takes them for tensors that count
+    their versions, and they have no count.
+    """
     manage, device = comfy.model_management, model.load_device
     wanted = memory_wanted(model, clip, scene, settings)
-    manage.free_memory(wanted, device)
+    with torch.inference_mode():
+        manage.free_memory(wanted, device)
     return not manage.is_device_cpu(device) and _helps(settings) and manage.get_free_memory(device) < wanted
 
 

@@ -166,7 +166,8 @@ def _latents(model: Any, vae: Any, scene: Scene, device: torch.device) -> tuple[
     """The pictures, and the mirrored pictures, encoded and scaled: (image channel height width) float32."""
 
     def encode(pictures: Tensor) -> Tensor:
-        latents = model.model.process_latent_in(vae.encode(pictures.contiguous().clone()))
+        with torch.inference_mode():  # contract: see `is_short`
+            latents = model.model.process_latent_in(vae.encode(pictures.contiguous().clone()))
         return latents.to(device, torch.float32, copy=True)
 
     return encode(scene.pictures), encode(scene.pictures.flip(2))

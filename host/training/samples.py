@@ -91,7 +91,7 @@ def first_noise(seed: int, names: list[str], size: Grid) -> Tensor:
     return torch.stack([torch.randn((4, *size), generator=generator_at(seed, name)) for name in names])
 
 
-@torch.no_grad()
+@torch.inference_mode()  # contract: see `is_short`, in memory.py
 def decoded(model: Any, vae: Any, latents: Tensor) -> Tensor:
     """Latents as pictures (image height width 3) float32, 0..1, on the CPU."""
     return vae.decode(model.model.process_latent_out(latents.clone())).float().cpu().clamp(0, 1)

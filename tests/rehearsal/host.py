@@ -21,6 +21,7 @@ def put_host_on_device(patch: pytest.MonkeyPatch) -> None:
     Source: host contract, ComfyUI 0.33 `comfy/model_management.py`.
     """
     patch_torch(patch.setattr)
+    patch.setattr(torch.nn.Module, "_apply", _moving(torch.nn.Module._apply))
     patch.setattr(optimiser, "FUSED", {NAME})  # it steps many parameters at once, as CUDA does
     patch.setattr(args, "disable_pinned_memory", True)
     patch.setattr(management, "vram_state", management.VRAMState.NORMAL_VRAM)
@@ -39,6 +40,22 @@ def keep_all_on_device(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(management, "intermediate_device", lambda: DEVICE)
     for name in ("text_encoder_offload_device", "unet_offload_device", "vae_offload_device"):
         patch.setattr(management, name, lambda: DEVICE)
+
+
+def _moving(of_torch: Any) -> Any:
+    """What moves a module: on a GPU, parameters from inference mode that are moved outside of it can't be viewed again.
+
+    Here they can, because a pretended tensor takes the old one's place instead of its content's.
+    """
+
+    def apply(module: torch.nn.Module, *how: Any) -> torch.nn.Module:
+        inside = torch.is_inference_mode_enabled()
+        born = any(given.is_inference() for given in module.parameters(recurse=False))
+        assert inside or not born, f"{type(module).__name__} is moved outside of inference mode, where it was born"
+        moved: torch.nn.Module = of_torch(module, *how)
+        return moved
+
+    return apply
 
 
 def _memory(of_host: Any) -> Any:

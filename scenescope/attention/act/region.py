@@ -16,7 +16,7 @@ from ...resample import resize
 from ..read.live import CELLS
 from ..record.budget import RunSpec
 from ..record.layers import AttentionLayer
-from ..record.recorder import reasons_text
+from ..record.evaluation import reasons_text
 from ..record.recording import Entry
 from ..record.scores import attention_in_chunks
 from ..record.selection import POSITIVE

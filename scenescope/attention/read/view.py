@@ -13,7 +13,7 @@ from ...dims import Grid
 from ...errors import RecordingError, SelectionError
 from ...resample import Placement
 from ..record.choices import choose_blocks, choose_resolution, choose_steps
-from ..record.recorder import reasons_text
+from ..record.evaluation import reasons_text
 from ..record.recording import Address, AttentionMap, Entry, Recording
 from ..record.selection import POSITIVE, Branch
 

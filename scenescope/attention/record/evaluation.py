@@ -64,3 +64,12 @@ class Evaluation:
         maps = {replace(at, step=step, evaluation=evaluation): item for at, item in self.maps.items()}
         pairs = {replace(at, step=step, evaluation=evaluation): item for at, item in self.projections.items()}
         return Evaluation(maps, pairs if queries else {}, self.skipped)
+
+
+def reasons_text(skipped: Mapping[str, int]) -> str:
+    """Write reasons and their counts for a person.
+
+    >>> reasons_text({"guidance pass": 20})
+    'guidance pass (20 times)'
+    """
+    return "; ".join(f"{reason} ({count} times)" for reason, count in skipped.items())

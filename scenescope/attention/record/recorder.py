@@ -21,7 +21,7 @@ from .block_shapes import BlockShape
 from .budget import RunSpec, check_budget, self_grid
 from .choices import choose_blocks
 from .clock import StepClock
-from .evaluation import Coming, Evaluation
+from .evaluation import Coming, Evaluation, reasons_text
 from .layers import AttentionLayer
 from .recording import Address, AttentionMap, Entry, Projection, Recording
 from .reducers import Constants, Pooled, RegionMean, SelfReducer, Unreduced, reduce_heads
@@ -156,11 +156,15 @@ class Recorder:
         elif key.shape[1] != keys:
             self.skip(f"{layer.name}: another patch gave {key.shape[1]} keys instead of {keys}")
         else:
-            for index, entry in enumerate(entries):
-                if self._selection.keeps(entry.branch):
-                    rows = slice(index * images, (index + 1) * images)
-                    added = bias(index) if bias is not None and self._selection.steered else None
-                    self._record(layer, _Pair(query[rows].detach(), key[rows].detach(), added), grid, entry)
+            acts = bias if self._selection.steered else None
+            kept = [(index, entry) for index, entry in enumerate(entries) if self._selection.keeps(entry.branch)]
+            maps = None
+            if layer.kind == "cross" and acts is None and self._are_one(entries):
+                maps = self._cross(_Pair(query.detach(), key.detach(), None), layer, entries[0].tokens)
+            for index, entry in kept:
+                rows = slice(index * images, (index + 1) * images)
+                pair = _Pair(query[rows].detach(), key[rows].detach(), None if acts is None else acts(index))
+                self._record(layer, pair, grid, entry, None if maps is None else maps[rows])
 
     def finish(
         self,
@@ -205,7 +209,7 @@ class Recorder:
             contexts=MappingProxyType(dict(contexts)),
         )
 
-    def _record(self, layer: AttentionLayer, pair: _Pair, grid: Grid, entry: Entry) -> None:
+    def _record(self, layer: AttentionLayer, pair: _Pair, grid: Grid, entry: Entry, maps: Tensor | None) -> None:
         now = self._open[self._ticket]
         self._entries.setdefault((entry.branch, entry.index), entry)  # a guider may ask for more than was planned
         at = Address(-1, -1, entry.branch, entry.index, layer.order, layer.block, layer.kind)  # its step comes later
@@ -214,7 +218,8 @@ class Recorder:
         elif at in now.maps or at in now.projections:
             self.skip(f"{layer.name}: the layer was called again in the same evaluation")
         elif layer.kind == "cross":
-            now.maps[at] = self._send_map(self._cross(pair, layer, entry.tokens), layer, grid)
+            maps = self._cross(pair, layer, entry.tokens) if maps is None else maps
+            now.maps[at] = self._send_map(maps, layer, grid)
             self._keep_queries(at, pair.query, pair.key[:, : entry.tokens], layer, grid)  # the repeats say nothing new
         elif "self" in self._selection.kinds:
             region = self._region(entry)
@@ -226,6 +231,11 @@ class Recorder:
             self._keep_queries(at, pair.query, pair.key, layer, grid)
         else:
             self._keep_queries(at, pair.query, pair.key, layer, grid)
+
+    def _are_one(self, entries: Sequence[Entry]) -> bool:
+        """Whether a batch is turned into maps at once: on a GPU the launches take the host longer than the maths."""
+        kept = all(self._selection.keeps(entry.branch) for entry in entries)
+        return kept and len({entry.tokens for entry in entries}) == 1 and self._held <= self._selection.budget
 
     def _send_map(
         self, maps: Tensor, layer: AttentionLayer, query_grid: Grid, key_grid: Grid | None = None
@@ -337,12 +347,3 @@ class Recorder:
     def _report(self) -> tuple[AttentionMap, ...]:
         news, self._unreported = tuple(self._unreported), []
         return news
-
-
-def reasons_text(skipped: Mapping[str, int]) -> str:
-    """Write reasons and their counts for a person.
-
-    >>> reasons_text({"guidance pass": 20})
-    'guidance pass (20 times)'
-    """
-    return "; ".join(f"{reason} ({count} times)" for reason, count in skipped.items())

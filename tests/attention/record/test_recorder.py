@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pack.scenescope.attention.record.recorder import reasons_text
+from pack.scenescope.attention.record.evaluation import reasons_text
 from pack.scenescope.attention.record.recording import Entry
 from pack.scenescope.attention.record.scores import attention_scores
 from pack.scenescope.attention.record.selection import Selection
