@@ -15,8 +15,8 @@ from ...errors import InputError, WordError
 from ...resample import resize
 from ..read.live import CELLS
 from ..record.budget import RunSpec
-from ..record.layers import AttentionLayer
 from ..record.evaluation import reasons_text
+from ..record.layers import AttentionLayer
 from ..record.recording import Entry
 from ..record.scores import attention_in_chunks
 from ..record.selection import POSITIVE

@@ -14,8 +14,8 @@ from ...errors import HostError, InputError, WordError
 from ...resample import resize
 from ..record.budget import RunSpec
 from ..record.choices import choose_blocks
-from ..record.layers import AttentionLayer, Kind
 from ..record.evaluation import reasons_text
+from ..record.layers import AttentionLayer, Kind
 from ..record.recording import Entry, Projection, Recording
 from ..record.selection import POSITIVE, Branch
 from ..words.find import find_words

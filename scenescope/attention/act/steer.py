@@ -15,8 +15,8 @@ from ...errors import InputError, SelectionError, WordError
 from ..read.live import CELLS
 from ..record.budget import RunSpec
 from ..record.choices import choose_blocks, choose_heads
-from ..record.layers import AttentionLayer
 from ..record.evaluation import reasons_text
+from ..record.layers import AttentionLayer
 from ..record.recording import Entry
 from ..record.scores import OuterBias, attention_in_chunks
 from ..record.selection import NEGATIVE, POSITIVE
