@@ -46,7 +46,8 @@ def long_run(editor: Editor, **widgets: Any) -> ElementHandle:
 def stopped(editor: Editor, panel: ElementHandle) -> str:
     """What the dashboard says when the run has stopped."""
     editor.page.wait_for_function("panel => panel.querySelector('.ss-stopped')", arg=panel)
-    editor.page.wait_for_timeout(300)
+    editor.idle()
+    editor.at_rest()
     return panel.inner_text()
 
 

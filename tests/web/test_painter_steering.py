@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from pack.devtools.comfyui import ROOT
 from pack.tests.web.editor import Editor, eventually
-from pack.tests.web.painter import CANVAS, PIXEL, SAVED, UP
+from pack.tests.web.painter import CANVAS, HEIGHT, PIXEL, SAVED, UP, WIDTH
 from PIL import Image
 
 STEER = "SceneScope_SteerWords"
@@ -34,6 +35,29 @@ async ([file, connect]) => {
 WIDGET = (
     "name => app.graph.nodes.find(n => n.type === 'SceneScope_SteerWords').widgets.find(w => w.name === name).value"
 )
+# The picture under the paint, as the browser has loaded it: its address, its size, and that of the canvas over it.
+UNDER = {
+    "classic": """panel => {
+      const [image, canvas] = ['img', 'canvas'].map(tag => panel.querySelector(`.ss-paper ${tag}`));
+      return image.hidden ? null : [image.src, image.naturalWidth, image.naturalHeight, canvas.width, canvas.height];
+    }""",
+    "vue": """async panel => {
+      const canvas = panel.closest('[data-node-id]').querySelector('[data-testid=painter-canvas]');
+      const [, address] = /url\\("(.*?)"\\)/.exec(getComputedStyle(canvas.parentElement).backgroundImage) ?? [];
+      if (!address) return null;
+      const image = new Image();
+      image.src = address;
+      await image.decode();
+      const box = canvas.getBoundingClientRect();
+      return [address, image.naturalWidth, image.naturalHeight, canvas.width, canvas.height, box.width / box.height];
+    }""",
+}
+DISCONNECT = """
+() => {
+  const steer = app.graph.nodes.find(node => node.type === 'SceneScope_SteerWords');
+  steer.disconnectInput(steer.inputs.findIndex(input => input.name === 'picture'));
+}
+"""
 FIRST, SECOND = [86, 180, 233, 255], [230, 159, 0, 255]  # the palette's first colours
 
 
@@ -117,6 +141,31 @@ def test_each_line_is_painted_in_its_colour_and_the_file_has_both(editor: Editor
     rows, across = pixels.shape[:2]
     assert pixels[rows // 2, int(0.2 * across)].tolist() == FIRST
     assert pixels[rows // 2, int(0.5 * across), 3] == 0
+
+
+def test_a_picture_that_is_connected_lies_under_the_paint_and_goes_with_its_link(editor: Editor, photo: str):
+    """Oracle: the picture as the browser has loaded it under the canvas, which takes its size, and so does the file."""
+    editor.page.mouse.move(2, 2)
+    editor.page.evaluate(GRAPH, [photo, True])
+    steering = Steering(editor).opened()
+    under = f"panel => ({UNDER[editor.renderer]})(panel)"
+    size = [WIDTH, HEIGHT]
+    assert eventually(lambda: (editor.page.evaluate(under, steering.panel) or [])[1:5], size * 2)
+    assert f"filename={photo}" in editor.page.evaluate(under, steering.panel)[0]
+    box = steering.canvas.bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(WIDTH / HEIGHT, rel=0.02)
+    steering.paint(0, (0.2, 0.3), (0.2, 0.7))
+    assert eventually(lambda: steering.at(0.2, 0.5), FIRST)
+    assert eventually(
+        lambda: editor.page.evaluate(SAVED, [steering.canvas, editor.page.evaluate(WIDGET, "mask")]), True
+    )
+    value = editor.page.evaluate(WIDGET, "mask")
+    with Image.open(editor.server.place.base / "input" / value.removesuffix(" [input]")) as saved:
+        assert list(saved.size) == size
+        assert saved.convert("RGBA").getpixel((int(0.2 * WIDTH), HEIGHT // 2)) == tuple(FIRST)
+    editor.page.screenshot(path=ROOT / "artifacts" / "web" / f"painter_steering_picture_{editor.renderer}.png")
+    editor.page.evaluate(DISCONNECT)
+    assert eventually(lambda: photo in str(editor.page.evaluate(under, steering.panel)), False)
 
 
 def test_a_steer_words_that_is_not_painted_in_has_no_place_to_paint(editor: Editor, photo: str):

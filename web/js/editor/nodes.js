@@ -37,6 +37,17 @@ export function nodeOf(id) {
   return node;
 }
 
+/**
+ * All nodes of the workflow, those inside of subgraphs too, with their execution ids.
+ * @param {any} [graph] @param {string} [before]  Of the ids in it. @returns {{node: any, id: string}[]}
+ */
+export function allNodes(graph = /** @type {any} */ (app).rootGraph ?? app.graph, before = "") {
+  return (graph?.nodes ?? []).flatMap((/** @type {any} */ node) => {
+    const id = `${before}${node.id}`;
+    return [{ node, id }, ...(node.subgraph ? allNodes(node.subgraph, `${id}:`) : [])];
+  });
+}
+
 /** How the editor names a node's outputs: its id, or `<subgraph>:<id>`. @param {any} node */
 export function locatorOf(node) {
   return node.graph && node.graph.isRootGraph === false ? `${node.graph.id}:${node.id}` : String(node.id);

@@ -10,6 +10,7 @@
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { forgetAge, tellAge } from "./age.js";
+import { endingOf, onEnding, onStart } from "./endings.js";
 import { noteFile, readFile } from "./kept.js";
 import { chain, loadStyle, locatorOf, nodeOf, workflowId } from "./nodes.js";
 import { fetchJson, forgetHistory, history, NODE_TEXT, onMessage } from "./server.js";
@@ -45,6 +46,8 @@ import { fetchJson, forgetHistory, history, NODE_TEXT, onMessage } from "./serve
 const live = new Map();
 /** What was shown last, by the mark in a node's properties: a copy, or a node that undo makes again, finds it here. */
 const remembered = new Map();
+/** How old that is, where it is not the last run's. @type {Map<string, {old: boolean, message: string}>} */
+const ages = new Map();
 const MARK = "scenescope_mark";
 const DOUBLES = ["$$canvas-image-preview", NODE_TEXT];
 
@@ -72,7 +75,7 @@ export function registerPanel(plan) {
     onNodeOutputsUpdated(/** @type {Record<string, any>} */ outputs) {
       for (const [node, entry] of live) {
         const output = entry.plan === plan && outputs[locatorOf(node)]?.[plan.key]?.[0];
-        if (output) show(node, output);
+        if (output) show(node, output, false);
       }
     },
     afterConfigureGraph() {
@@ -153,24 +156,27 @@ function refresh(node) {
   const entry = live.get(node);
   if (!entry || entry.shown) return;
   const known = /** @type {any} */ (app).nodeOutputs?.[locatorOf(node)]?.[entry.plan.key]?.[0];
-  const output = known ?? remembered.get(`${entry.plan.name} ${node.properties?.[MARK]}`);
-  if (output) show(node, output);
+  const output = known ?? remembered.get(keyOf(node, entry.plan));
+  if (!output) return;
+  const told = ages.get(keyOf(node, entry.plan));
+  show(node, output, false);
+  if (told) age(node, entry, told);
 }
 
-/** @param {any} node @param {any} output */
-function show(node, output) {
+/** @param {any} node @param {any} output @param {boolean} [fresh]  Whether the run that was started last gave it. */
+function show(node, output, fresh = true) {
   const entry = live.get(node);
   if (!entry) return;
-  entry.fresh = true;
+  entry.fresh ||= fresh;
   if (JSON.stringify(entry.shown) === JSON.stringify(output)) return;
   entry.shown = output;
-  forgetAge(entry.root);
+  age(node, entry, null);
   node.properties ??= {};
   const mark = node.properties[MARK];
   const shared = [...live.keys()].some((other) => other !== node && other.properties?.[MARK] === mark);
-  const moved = remembered.get(`${entry.plan.name} ${mark}`) !== output;
+  const moved = remembered.get(keyOf(node, entry.plan)) !== output;
   if (!mark || (shared && moved)) node.properties[MARK] = Math.random().toString(36).slice(2, 10);
-  remembered.set(`${entry.plan.name} ${node.properties[MARK]}`, output);
+  remembered.set(keyOf(node, entry.plan), output);
   if (entry.plan.file) noteFile(node, entry.plan.file(output));
   entry.panel.show(output);
 }
@@ -189,23 +195,32 @@ async function restore(plan, anew = false) {
   const entries = (await history()).reverse();
   for (const [node, entry] of wanted()) {
     if (anew && going.has(node)) continue; // its next message is on its way
-    const known = lastOutput(node, entry.plan, entries) ?? (plan.file && (await readFile(node))) ?? entry.shown;
+    const last = lastOutput(node, entry.plan, entries);
+    const known = last.output ?? (plan.file && (await readFile(node))) ?? entry.shown;
     const output = known && !going.has(node) && plan.ended ? plan.ended(known) : known;
-    if (output && (anew || !entry.shown)) show(node, output);
+    if (entry.shown && !anew) continue;
+    if (output) show(node, output, false);
+    if (!going.has(node) && (output || last.message)) age(node, entry, last);
   }
 }
 
 /**
  * What a node's last run returned, null where that is not known; with a file, an older run's output is not its.
+ * It is old where a later run ended before it came to the node; the message is why the node failed in its last one.
  * @param {any} node @param {PanelPlan} plan @param {any[]} entries  of the history, newest first
  */
 function lastOutput(node, plan, entries) {
-  for (const { prompt, outputs } of entries) {
-    const id = idIn(node, prompt);
-    const output = id === undefined ? null : outputs?.[id]?.[plan.key]?.[0];
-    if (output || (id !== undefined && plan.file)) return output ?? null;
+  const last = { output: null, old: false, message: "" };
+  const own = entries.map(({ prompt, ...entry }) => ({ ...entry, id: idIn(node, prompt) }));
+  for (const [at, { id, outputs, status }] of own.filter((entry) => entry.id !== undefined).entries()) {
+    const { missed, there, message } = endingOf(status, String(id));
+    if (at === 0) last.message = message;
+    last.output = outputs?.[String(id)]?.[plan.key]?.[0] ?? null;
+    if (last.output) break;
+    last.old ||= missed && !(there && plan.file); // a file has what was done before the end
+    if (plan.file) break;
   }
-  return null;
+  return last;
 }
 
 /**
@@ -231,27 +246,33 @@ export function onReconnected(then) {
   /** @type {any} */ (api).addEventListener("reconnected", async () => then(await running()));
 }
 
-/** Nodes whose last results the run under way has taken over. @type {any[]} */
-let cached = [];
-
-onMessage("execution_start", () => {
-  cached = [];
+onStart(() => {
   for (const entry of live.values()) entry.fresh = false;
 });
-onMessage("execution_cached", (_node, { nodes }) => {
-  cached = (nodes ?? []).map((/** @type {any} */ id) => nodeOf(String(id)));
+onEnding(({ reached, missed, culprit, message }) => {
+  for (const [node, entry] of live) {
+    if (reached(node)) age(node, entry, null);
+    else if (missed(node))
+      age(node, entry, { old: Boolean(entry.shown) && !entry.fresh, message: node === culprit ? message : "" });
+  }
 });
-onMessage("execution_success", () => {
-  for (const entry of live.values()) forgetAge(entry.root);
-});
-// A run that ended before its end: what nodes behind that place show is an earlier run's.
-for (const event of ["execution_error", "execution_interrupted"]) {
-  onMessage(event, (_node, detail) => {
-    const done = new Set([...cached, ...(detail.executed ?? []).map((/** @type {any} */ id) => nodeOf(String(id)))]);
-    const culprit = nodeOf(String(detail.node_id));
-    for (const [node, { root, shown, fresh }] of live) {
-      const message = node === culprit && event === "execution_error" ? String(detail.exception_message).trim() : "";
-      if (!done.has(node)) tellAge(root, Boolean(shown) && !fresh, message);
-    }
-  });
+
+/**
+ * Say how old it is what a panel shows, and keep that for a node that is made anew. @param {any} node
+ * @param {Entry} entry @param {{old: boolean, message: string} | null} told  null: it is the last run's.
+ */
+function age(node, { plan, root }, told) {
+  const key = keyOf(node, plan);
+  if (!told) {
+    ages.delete(key);
+    forgetAge(root);
+  } else if (told.old || told.message) {
+    ages.set(key, told);
+    tellAge(root, told.old, told.message);
+  }
+}
+
+/** @param {any} node @param {PanelPlan} plan */
+function keyOf(node, plan) {
+  return `${plan.name} ${node.properties?.[MARK]}`;
 }
