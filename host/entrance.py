@@ -2,7 +2,8 @@
 
 Host contracts, ComfyUI 0.33.0: `execution.validate_inputs` checks the bounds of typed-in numbers, but not of linked
 ones, and nothing of a value that is typed into a socket of a model; a link of any type (`*`) fits every socket;
-`_io.ComfyNode.EXECUTE_NORMALIZED` is what the executor calls.
+`_io.ComfyNode.EXECUTE_NORMALIZED` is what the executor calls; `_io.NodeOutput.args` are the values of its outputs;
+`model_management.intermediate_device` is where nodes put pictures, masks and latents.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import comfy.model_management
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -28,7 +31,12 @@ _LONGEST = 100_000  # characters of a text
 
 
 def guard(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """Let a node class check what the host hands it before it runs; returns the class."""
+    """Let a node class check what the host hands it, and compute on the CPU with it; returns the class.
+
+    With `--gpu-only` the host hands pictures and masks over on the GPU, with `--fp16-intermediates` in half precision.
+    They are brought to the CPU in single precision, where all drawing is, and what the node gives goes to where the
+    host's own nodes put theirs. What is passed on stays what it was.
+    """
     inner = node.EXECUTE_NORMALIZED.__func__
     schema = node.define_schema()
     own = set(inspect.signature(node.validate_inputs).parameters)  # what the node checks before it runs
@@ -41,10 +49,27 @@ def guard(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
                 f"are {', '.join(sorted(known))}."
             )
         check_inputs(schema.display_name, [each for each in schema.inputs if each.id not in own], inputs)
-        return inner(cls, *args, **inputs)
+        near = {name: on_cpu(value) for name, value in inputs.items()}
+        passed_on = {id(near[name]): value for name, value in inputs.items() if near[name] is not value}
+        output = inner(cls, *args, **near)
+        output.args = tuple(passed_on.get(id(value), _as_the_hosts(value)) for value in output.args)
+        return output
 
     node.EXECUTE_NORMALIZED = classmethod(entrance)
     return node
+
+
+def on_cpu(value: Any) -> Any:
+    """Bring a picture, a mask, or several by name, to the CPU in float32; a latent stays where it is."""
+    if isinstance(value, Tensor):
+        return value.to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
+    if isinstance(value, dict) and "samples" not in value:
+        return {name: on_cpu(part) for name, part in value.items()}
+    return value
+
+
+def _as_the_hosts(value: Any) -> Any:
+    return value.to(comfy.model_management.intermediate_device()) if isinstance(value, Tensor) else value
 
 
 def check_inputs(who: str, sockets: list[Any], inputs: Mapping[str, Any]) -> None:

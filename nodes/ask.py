@@ -14,7 +14,7 @@ from ..scenescope.attention.draw.figure import draw_comparison
 from ..scenescope.attention.read.ask import ask
 from .widgets import bounds
 from .widgets.declare import choice, share, text, whole
-from .widgets.sockets import CATEGORY, AttentionMaps, Steering, takes_pictures
+from .widgets.sockets import CATEGORY, AttentionMaps, Steering
 from .widgets.view import (
     BRANCHES,
     COLOURS,
@@ -158,7 +158,6 @@ class PromptDoctor(io.ComfyNode):
         )
 
     @classmethod
-    @takes_pictures
     def execute(cls, attention_maps: Any, words: str, picture: Any = None, **choices: Any) -> io.NodeOutput:
         """Examine, draw, and say it on the node."""
         found = examine(attention_maps, words, picture=picture, **choices)

@@ -15,7 +15,7 @@ from ..scenescope.training.learned.concepts import load_concepts, save_concepts
 from .widgets import bounds
 from .widgets.declare import choice, number, switch, text
 from .widgets.files import FileKind, FileLoader, saved
-from .widgets.sockets import CATEGORY, Concepts, takes_pictures
+from .widgets.sockets import CATEGORY, Concepts
 
 ALIASES = ["learned tokens", "textual inversion", "embedding", "dreambooth", "lora"]
 EXPORTS = ("own file", "own file and exports")
@@ -98,7 +98,6 @@ class SaveConcepts(io.ComfyNode):
         )
 
     @classmethod
-    @takes_pictures
     def execute(
         cls,
         concepts: Learned,

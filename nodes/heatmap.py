@@ -15,7 +15,7 @@ from ..scenescope.attention.read.normalise import NORMALISATIONS
 from ..scenescope.drawing.named import named
 from .widgets import bounds
 from .widgets.declare import choice, share, text, whole
-from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
+from .widgets.sockets import CATEGORY, AttentionMaps
 from .widgets.view import (
     COLOURS,
     COLOURS_TIP,
@@ -71,7 +71,6 @@ class TokenHeatmap(io.ComfyNode):
         )
 
     @classmethod
-    @takes_pictures
     def execute(cls, attention_maps, words, picture=None, clip=None, prompt="", **choices: Any) -> io.NodeOutput:
         """Find the words, draw, and say what to doubt."""
         view = view_of(choices)
@@ -117,7 +116,6 @@ class HeatmapOverlay(io.ComfyNode):
         )
 
     @classmethod
-    @takes_pictures
     def execute(cls, image: Any, mask: Any, opacity: float, colours: Any, names: str = "") -> io.NodeOutput:
         """Draw the overlay, with names if there are any."""
         images = named(overlay(image, mask, opacity=opacity, colours=colours), names_in(names) if names else ())

@@ -14,7 +14,7 @@ from ..scenescope.attention.read.affinity import GRID_CHOICES
 from ..scenescope.attention.read.masks import CUTS, cut_masks, refine_by, self_attention
 from .widgets import bounds
 from .widgets.declare import choice, number, whole
-from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
+from .widgets.sockets import CATEGORY, AttentionMaps
 from .widgets.view import BRANCHES, COLOURS, COLOURS_TIP
 
 
@@ -66,7 +66,6 @@ class MapToMask(io.ComfyNode):
         )
 
     @classmethod
-    @takes_pictures
     def execute(cls, mask, method, threshold, refine, attention_maps=None, truth=None) -> io.NodeOutput:
         """Refine, cut, measure."""
         maps, caution = refine_by(attention_maps, mask, refine)
@@ -122,7 +121,6 @@ class SelfAttentionMap(io.ComfyNode):
         )
 
     @classmethod
-    @takes_pictures
     def execute(
         cls, attention_maps, show, count, grid, branch, colours, mask=None, picture=None, **at
     ) -> io.NodeOutput:

@@ -16,7 +16,7 @@ from ..scenescope.errors import RecordingError
 from .widgets import bounds
 from .widgets.declare import choice, number, whole
 from .widgets.selection import selection_inputs, selection_of
-from .widgets.sockets import CATEGORY, AttentionMaps, Recorder, takes_pictures
+from .widgets.sockets import CATEGORY, AttentionMaps, Recorder
 
 ALIASES = ["attention map", "attention maps", "cross attention", "self attention", "record", "hook"]
 
@@ -48,7 +48,6 @@ class RecordAttention(io.ComfyNode):
         )
 
     @classmethod
-    @takes_pictures
     def execute(cls, model: Any, **choices: Any) -> io.NodeOutput:
         """Clone the model and watch the clone."""
         words = choices.get("live_words", "")
@@ -90,7 +89,6 @@ class GetAttentionMaps(io.ComfyNode):
         )
 
     @classmethod
-    @takes_pictures
     def execute(cls, recorder: RecordedRuns, result: Any, run: int) -> io.NodeOutput:
         """Pick the run and say which; where there is none, the picture goes on all the same."""
         try:
@@ -133,7 +131,6 @@ class SampleAndRecord(io.ComfyNode):
         )
 
     @classmethod
-    @takes_pictures
     def execute(
         cls, model: Any, positive: Any, negative: Any, latent_image: dict[str, Any], **settings: Any
     ) -> io.NodeOutput:

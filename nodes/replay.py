@@ -10,7 +10,7 @@ from ..host.acting.run import with_act
 from ..scenescope.attention.act.replay import Playing, Replay
 from ..scenescope.attention.record.selection import NEGATIVE, POSITIVE
 from .widgets.declare import choice, share, text
-from .widgets.sockets import CATEGORY, AttentionMaps, takes_pictures
+from .widgets.sockets import CATEGORY, AttentionMaps
 
 _BRANCHES = {"positive": (POSITIVE,), "negative": (NEGATIVE,), "both": (POSITIVE, NEGATIVE)}
 
@@ -64,7 +64,6 @@ class ReplayAttention(io.ComfyNode):
         )
 
     @classmethod
-    @takes_pictures
     def execute(cls, model: Any, attention_maps: Any, free: Any = None, **choices: Any) -> io.NodeOutput:
         """Put the replay on a clone of the model."""
         playing = Playing(

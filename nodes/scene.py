@@ -14,7 +14,7 @@ from ..scenescope.training.scene.preview import with_given
 from .widgets import bounds
 from .widgets.declare import switch, text, whole
 from .widgets.painter import PICTURE_EVENT, copied_painting, painting
-from .widgets.sockets import CATEGORY, Scene, takes_pictures
+from .widgets.sockets import CATEGORY, Scene
 
 
 class BuildScene(io.ComfyNode):
@@ -52,7 +52,6 @@ class BuildScene(io.ComfyNode):
         return strokes_version(mask or "", file or "")
 
     @classmethod
-    @takes_pictures
     def execute(
         cls, image, masks=None, coloured=None, mask="", file="", invert_masks=False, **texts: Any
     ) -> io.NodeOutput:

@@ -12,7 +12,7 @@ from ..host.scene import painted_strokes, strokes_version
 from .widgets import bounds
 from .widgets.declare import TakesTooltip, choice, number, share, text, whole
 from .widgets.painter import PICTURE_EVENT, copied_painting, painting
-from .widgets.sockets import CATEGORY, AttentionMaps, Steering, takes_pictures
+from .widgets.sockets import CATEGORY, AttentionMaps, Steering
 
 ALIASES = [
     "attention",
@@ -59,7 +59,6 @@ class SteerWords(io.ComfyNode):
         return strokes_version(mask or "", file or "")
 
     @classmethod
-    @takes_pictures
     def execute(
         cls,
         model: Any,

@@ -153,7 +153,17 @@ MISTAKES = (
     Mistake("the noise of samples stays on the CPU", SAMPLES, "noise.to(device), ports", "noise, ports", USED),
     Mistake("timesteps of samples stay on the CPU", SAMPLES, "place, device=device)", "place)", USED),
     Mistake(
-        "pictures stay where they came", "nodes/widgets/sockets.py", "return value.cpu()", "return value", ENTRANCE
+        "pictures stay where they came", "host/entrance.py",
+        'value.to("cpu", torch.float32 if value.is_floating_point() else value.dtype)', "value", ENTRANCE,
+    ),
+    Mistake(
+        "pictures leave on the CPU", "host/entrance.py", "value.to(comfy.model_management.intermediate_device())",
+        "value.cpu()", ("test_every_node.py", "takes_and_gives and DemoScene"),
+    ),
+    Mistake(
+        "class pictures lie on the device", "host/training/class_pictures.py", "ClassPictures(latents[: wish.count],",
+        "ClassPictures(latents[: wish.count].to(ports.latents.device),",
+        ("test_every_node.py", "takes_and_gives and TrainConcepts"),
     ),
     Mistake(
         "a run's latent stays on the device", "host/recording/runs.py", "output.detach().cpu().clone()",

@@ -151,7 +151,7 @@ class Studio:
                 latents = self._made_class_pictures()
                 if self._class_file is not None:
                     write_container({"latents": latents}, self._class_file, own, who)
-            self._class_pictures = ClassPictures(latents.clone().to(ports.latents), self.manner.class_prompt)
+            self._class_pictures = ClassPictures(latents.clone().float(), self.manner.class_prompt)
         return self._class_pictures
 
     def _made_class_pictures(self) -> torch.Tensor:

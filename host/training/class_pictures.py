@@ -57,7 +57,7 @@ def made_class_pictures(
         each_step: called before each sampler step; raise from it to break off.
 
     Returns:
-        As many as wished.
+        As many as wished, on the CPU: a step draws some of them there, and they go over with all else that it draws.
 
     Raises:
         FileError: they cannot be written.
@@ -72,7 +72,7 @@ def made_class_pictures(
         latents = torch.cat([latents, more])
         write_container({"latents": latents}, path, {"format": FORMAT}, "Train Concepts: class pictures")
     on_picture(wish.count, wish.count)
-    return ClassPictures(latents[: wish.count].to(ports.latents.device), wish.sampling.prompt)
+    return ClassPictures(latents[: wish.count], wish.sampling.prompt)
 
 
 def _kept(path: Path, wish: ClassWish) -> Tensor:

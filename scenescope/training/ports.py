@@ -58,7 +58,7 @@ class ClassPictures:
     """What the model made of a prompt by itself, to be held on to.
 
     Args:
-        latents: (image channel height width) float.
+        latents: (image channel height width) float, on the CPU.
         prompt: that they were made with; code `a photo at the beach`.
     """
 

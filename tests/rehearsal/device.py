@@ -216,8 +216,10 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if not (bool(far) if wanted is None else wanted):
         return out
     stamp = _stamp() if launches else (far[0].written if far else None)
-    out = _wrapped(out, stamp)
     shares, written = _aliasing(func)
+    # In inference mode a view of an ordinary tensor is an ordinary tensor.
+    with torch.inference_mode(torch.is_inference_mode_enabled() and not (shares and far and not far[0].is_inference())):
+        out = _wrapped(out, stamp)
     if launches:
         _mark_written(written, args)
     return return_and_correct_aliasing(func, args, kwargs, out) if far and shares else out

@@ -59,7 +59,7 @@ def made_up(models: tuple[Any, Any, Any], kind: str = "rows", *, amount: float =
         parameters = {f"unet.{name}": unet.get_parameter(name) for name in UNET_PARAMETERS}
         parameters |= {f"text.{name}": text.get_parameter(name) for name in TEXT_PARAMETERS}
         differences = {name: noise(parameter.shape) for name, parameter in parameters.items()}
-    rows = torch.randn((2, table.shape[1]), generator=generator) * table.float().std()
+    rows = torch.randn((2, table.shape[1]), generator=generator) * table.float().std().cpu()
     concepts = (Concept("<asset0>", "star"), Concept("<asset1>"))
     return Concepts(concepts, rows, low_rank, differences, base_name(model, clip), settings, settings.steps)
 
