@@ -184,4 +184,12 @@ MISTAKES = (
         "        self._gradients[name] = gradient.to(self._dtype)",
         "        float(gradient.norm())\n        self._gradients[name] = gradient.to(self._dtype)", WHOLE,
     ),
+    Mistake(
+        "the VAE is moved outside of inference mode", MODELS, "with torch.inference_mode():  # contract",
+        "with torch.no_grad():  # contract", TRAINED,
+    ),
+    Mistake(
+        "samples are decoded outside of inference mode", SAMPLES, "@torch.inference_mode()  # contract",
+        "@torch.no_grad()  # contract", USED,
+    ),
 )  # fmt: skip

@@ -32,6 +32,9 @@ def copy_patcher(patcher: Any, what: str) -> Any:
     Raises:
         HostError: the model came from a loader that the host cannot run again.
     """
+    manage = comfy.model_management
+    with torch.inference_mode():  # so that loading moves no other model; contract: see `is_short`, in memory.py
+        manage.free_memory(1.1 * patcher.model_size() + manage.minimum_inference_memory(), patcher.load_device)
     try:
         copy = patcher.clone(disable_dynamic=True, force_deepcopy=True)
     except RuntimeError as error:
@@ -41,7 +44,7 @@ def copy_patcher(patcher: Any, what: str) -> Any:
             f"Train Concepts: the {what} can't be copied ({error}), because its loader can't be run again. Load it "
             "with the stock Load Checkpoint."
         ) from error
-    loaded = comfy.model_management.current_loaded_models
+    loaded = manage.current_loaded_models
     # A loader may enter its model there, with a patcher that is gone by now; the host would take that for a leak.
     loaded[:] = [entry for entry in loaded if entry.real_model is None or entry.real_model() is not copy.model]
     return copy
