@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ APPS = sorted((ROOT / "example_workflows").glob("*.app.json"))
 FORM = "[data-testid=linear-widgets]"
 # Each question of the form has its name above it.
 NAMES = f"() => [...document.querySelectorAll('{FORM} [data-testid=builder-widget-label]')].map(one => one.innerText)"
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
 SHOWN = """
 () => [...document.querySelectorAll('[data-testid=linear-image-output]')]
   .map(one => new URL(one.src).searchParams.get('filename'))
@@ -39,6 +41,17 @@ def test_an_app_opens_as_a_form_that_asks_for_what_its_workflow_says(apps, file)
     apps.page.locator(FORM).wait_for()
     apps.page.wait_for_function(f"count => ({NAMES})().length === count", arg=len(asked))
     assert apps.page.evaluate(NAMES) == asked
+
+
+@pytest.mark.parametrize("file", APPS, ids=[file.stem for file in APPS])
+def test_an_app_asks_in_chinese_where_the_editor_is(apps, file):
+    """Oracle: every name of the form has a Chinese character, as many names as the workflow lists."""
+    count = len(json.loads(file.read_text("utf-8"))["extra"]["linearData"]["inputs"])
+    with apps.looks(locale="zh"):
+        apps.load(file, as_app=True)
+        apps.page.locator(FORM).wait_for()
+        apps.page.wait_for_function(f"count => ({NAMES})().length === count", arg=count)
+        assert [name for name in apps.page.evaluate(NAMES) if not CHINESE.search(name)] == []
 
 
 def test_an_app_shows_the_pictures_of_its_outputs_when_it_has_run(apps):
