@@ -3,7 +3,9 @@
 Each prompt is a sound graph of the demo model in which one to three inputs of one node are something else: numbers out
 of bounds, texts of thousands of digits, literals in sockets of models, links from any other node, nothing. An error
 that the pack raises on purpose, or the host's own refusal of the prompt, is an answer; every other error of one of our
-nodes is foreign. The distinct foreign errors are printed; there should be none.
+nodes is foreign. The distinct foreign errors are printed; there should be none. The nodes take turns, and each prompt
+follows from its number and the seed alone: a run that was broken off goes on with `--first`, and one prompt is sent
+again with `--first N --prompts 1`.
 
     python dev.py bench fuzz --prompts 5000
     python devtools/as_pack.py benchmarks/fuzz.py --prompts 100 --node SceneScope_TokenHeatmap
@@ -14,17 +16,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import sys
 import tempfile
 import time
 import urllib.error
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui
 from pack.devtools.server import PACK_FOLDER, Place, Server, install_pack
 from pack.scenescope import errors
@@ -34,14 +36,16 @@ OURS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
 PATIENCE = 600.0
 """Seconds for the sound graph, which trains, samples and saves all that the others use."""
 
-LITERALS = st.sampled_from(
-    [
-        0, -1, 1, 3, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308, float("nan"), float("inf"), True, False, None, {},
-        {"a": 1}, "", "x", "9" * 5000, "0-" + "9" * 5000, "\0", "../x", "cat", "all", "each", "<asset0>", "日本",
-        "{}", "{tokens}", "%", "x" * 10_000, "1e5", "-3", "99999x1", {"__value__": [1, 2]},
-        {"__value__": {"samples": 1}},
-    ]
-)  # fmt: skip
+LITERALS: list[Any] = [
+    0, -1, 1, 3, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308, float("nan"), float("inf"), True, False, None, {},
+    {"a": 1}, "", "x", "9" * 5000, "0-" + "9" * 5000, "\0", "../x", "cat", "all", "each", "<asset0>", "日本",
+    "{}", "{tokens}", "%", "x" * 10_000, "1e5", "-3", "99999x1", {"__value__": [1, 2]},
+    {"__value__": {"samples": 1}},
+]  # fmt: skip
+STOPPING = 120.0
+"""Seconds in which work that is cancelled has to end, on a busy machine too."""
+CACHED = 400
+"""Results of nodes that the server keeps: all of the sound graph's, beside those of some ten prompts."""
 
 
 def main() -> int:
@@ -51,7 +55,7 @@ def main() -> int:
     if comfyui is None:
         raise SystemExit(f"Fuzz: no ComfyUI was found; a server is needed. {HOW_TO_GET_ONE}")
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(comfyui, Path(sys.executable), Path(folder))
+        place = Place(comfyui, Path(sys.executable), Path(folder), ("--cpu", "--cache-lru", str(CACHED)))
         install_pack(place.base / "custom_nodes")
         with Server(place) as server:
             found = Fuzz(server).run(options)
@@ -62,8 +66,9 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--prompts", type=int, default=300, help="how many")
+    reader.add_argument("--first", type=int, default=0, help="number of the first prompt, to go on from there")
     reader.add_argument("--seconds", type=float, default=1e9, help="when to stop at the latest")
-    reader.add_argument("--slow", type=float, default=60.0, help="seconds after which a prompt counts as foreign")
+    reader.add_argument("--slow", type=float, default=20.0, help="seconds after which a prompt is cancelled")
     reader.add_argument("--node", default="", help="only nodes whose id holds this")
     reader.add_argument("--seed", type=int, default=0, help="of the random prompts")
     return reader.parse_args()
@@ -92,24 +97,15 @@ class Fuzz:
             raise SystemExit(f"Fuzz: the sound graph does not run: {dict(self.ends)}, {list(self.foreign)}")
         names = [name for name, one in self.graph.items() if one["class_type"].startswith("SceneScope_")]
         names = [name for name in names if options.node in self.graph[name]["class_type"]]
-        began = time.monotonic()
-        quiet = settings(
-            max_examples=options.prompts, deadline=None, database=None, phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )  # fmt: skip
-
-        @seed(options.seed)
-        @quiet
-        @given(data=st.data())
-        def one(data: st.DataObject) -> None:
-            prompt = self.mutant(data, data.draw(st.sampled_from(names)))
-            if time.monotonic() - began < options.seconds:
-                self.send(prompt, options.slow)
-
+        began, number, until = time.monotonic(), options.first, options.first + options.prompts
         try:
-            one()
+            while number < until and time.monotonic() - began < options.seconds:
+                draw = random.Random(f"{options.seed} {number}")
+                self.send(self.mutant(draw, names[number % len(names)]), options.slow)
+                number += 1
         finally:  # what was found is told, however the run ends
             self.report(time.monotonic() - began)
+            print(f"To go on: --first {number} --seed {options.seed}")
         return self.foreign
 
     def report(self, seconds: float) -> None:
@@ -119,23 +115,26 @@ class Fuzz:
         for error, count in self.foreign.most_common():
             print(f"{count:5} {error}\n      first with {self.first[error][:400]}")
 
-    def mutant(self, data: st.DataObject, name: str) -> dict[str, Any]:
+    def mutant(self, draw: random.Random, name: str) -> dict[str, Any]:
         """The sound graph as far as one node needs it, with some of that node's inputs changed."""
         graph = json.loads(json.dumps(self.graph))
         inputs = graph[name]["inputs"]
         known = self.info[graph[name]["class_type"]]["input"]
         every = sorted({*inputs, *known.get("required", {}), *known.get("optional", {}), "masks.mask99", "unknown"})
-        links = [[source, slot] for source in graph if source != name for slot in range(self.outputs(graph[source]))]
-        for at in range(data.draw(st.integers(1, 3))):
-            key = data.draw(st.sampled_from(every))
-            way = data.draw(st.sampled_from(["literal", "literal", "link", "primitive", "gone"]))
+        before = [source for source in graph if name not in needed(graph, source)]  # the others would close a circle
+        links = [[source, slot] for source in before for slot in range(self.outputs(graph[source]))]
+        for at in range(draw.randint(1, 3)):
+            key = draw.choice(every)
+            way = draw.choice(["literal", "alike", "alike", "link", "primitive", "gone"])
             if way == "literal":
-                inputs[key] = data.draw(LITERALS)
+                inputs[key] = draw.choice(LITERALS)
+            elif way == "alike":  # the host lets these through more often
+                inputs[key] = draw.choice(alike({**known.get("required", {}), **known.get("optional", {})}.get(key)))
             elif way == "link":
-                inputs[key] = data.draw(st.sampled_from(links))
+                inputs[key] = draw.choice(links)
             elif way == "primitive":
-                kind = f"Primitive{data.draw(st.sampled_from(['Int', 'Float', 'String', 'Boolean']))}"
-                graph[f"odd{at}"] = {"class_type": kind, "inputs": {"value": data.draw(LITERALS)}}
+                kind = f"Primitive{draw.choice(['Int', 'Float', 'String', 'Boolean'])}"
+                graph[f"odd{at}"] = {"class_type": kind, "inputs": {"value": draw.choice(LITERALS)}}
                 inputs[key] = [f"odd{at}", 0]
             else:
                 inputs.pop(key, None)
@@ -161,23 +160,32 @@ class Fuzz:
         return len(self.info[one["class_type"]]["output"])
 
     def send(self, prompt: dict[str, Any], slow: float) -> None:
-        """Run one prompt and note how it ended; after so many seconds it is interrupted."""
+        """Run one prompt and note how it ended; after so many seconds it is cancelled, which has to end it soon."""
         try:
             prompt_id = self.server.post("/prompt", {"prompt": prompt, "client_id": self.server.client})["prompt_id"]
         except urllib.error.HTTPError as error:
             self.note_refusal(error)
             return
-        began = time.monotonic()
-        while time.monotonic() - began < slow:
-            history = self.server.get_json(f"/history/{prompt_id}")
-            if prompt_id in history:
-                self.note_end(history[prompt_id]["status"])
-                return
-            time.sleep(0.05)
+        if (status := self.ended(prompt_id, slow)) is not None:
+            self.note_end(status)
+            return
+        self.ends["slow"] += 1  # work may be long, but it can be cancelled
         self.server.post("/interrupt", {})
-        kinds = sorted({one["class_type"] for one in prompt.values() if one["class_type"].startswith("SceneScope_")})
-        self.ends["slow"] += 1
-        self.note(f"slow: {', '.join(kinds)}")
+        if self.ended(prompt_id, STOPPING) is None:
+            kinds = {one["class_type"] for one in prompt.values() if one["class_type"].startswith("SceneScope_")}
+            self.note(f"deaf to a cancel: {', '.join(sorted(kinds))}")
+
+    def ended(self, prompt_id: str, within: float) -> dict[str, Any] | None:
+        """How a prompt ended, or None where it hasn't within so many seconds; a busy server may answer late."""
+        began, pause = time.monotonic(), 0.002
+        while time.monotonic() - began < within:
+            with suppress(TimeoutError):
+                history = self.server.get_json(f"/history/{prompt_id}")
+                if prompt_id in history:
+                    return dict(history[prompt_id]["status"])
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+        return None
 
     def note_refusal(self, error: urllib.error.HTTPError) -> None:
         """The host refused the prompt; our own part in that is the nodes' `validate_inputs`."""
@@ -214,6 +222,22 @@ class Fuzz:
             print(f"after {sum(self.ends.values())} prompts: {error}\n      with {self.last[:400]}", flush=True)
         self.foreign[error] += 1
         self.first.setdefault(error, self.last)
+
+
+def alike(declared: list[Any] | None) -> list[Any]:
+    """Values of the type that an input declares, in bounds and out of them; all literals where it has no such type."""
+    kind, facts = (declared[0], declared[1] if len(declared) > 1 else {}) if declared else (None, {})
+    options = kind if isinstance(kind, list) else facts.get("options")
+    if options:
+        return [option.get("key") if isinstance(option, dict) else option for option in options]
+    if kind == "BOOLEAN":
+        return [True, False]
+    if kind in ("INT", "FLOAT"):
+        bounds = [facts[name] for name in ("min", "max", "default") if facts.get(name) is not None]
+        return [*bounds, *(value for value in LITERALS if type(value) in (int, float))]
+    if kind == "STRING":
+        return [value for value in LITERALS if isinstance(value, str)]
+    return LITERALS
 
 
 def needed(graph: dict[str, Any], name: str) -> dict[str, Any]:

@@ -157,8 +157,8 @@ def _embedding_place(name: str, overwrite: bool) -> Where:
         return (free for free in numbered(path, SUFFIX) if not _namesakes(_name_of(free)))
     if others := [other for other in _namesakes(_name_of(path)) if other != path]:
         raise InputError(
-            f"Save Concepts: another embedding, {others[0]}, is also called {_name_of(path)}, and a prompt could mean "
-            "either. Choose another export_name, or move that file."
+            f"Save Concepts: another embedding, {_shown(others[0])}, is also called {_name_of(path)}, and a prompt "
+            "could mean either. Choose another export_name, or move that file."
         )
     return path
 
@@ -167,6 +167,12 @@ def _name_of(path: Path) -> str:
     """An embedding's name as prompts write it."""
     root = Path(folder_paths.get_folder_paths("embeddings")[0])
     return path.relative_to(root).as_posix().removesuffix(SUFFIX)
+
+
+def _shown(path: Path) -> str:
+    """An embedding's file without where the server keeps it: its folder below that of the embeddings, and its name."""
+    roots = [Path(root) for root in folder_paths.get_folder_paths("embeddings")]
+    return next((path.relative_to(root).as_posix() for root in roots if path.is_relative_to(root)), path.name)
 
 
 def _namesakes(name: str) -> list[Path]:

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ...scenescope.cost import MOST_PIXELS
@@ -40,7 +40,14 @@ def opened_png(path: Path) -> Image.Image:
                 picture.load()
                 return picture
     except (*_BROKEN, Image.DecompressionBombError) as error:
-        raise FileError(f"Picture: {path.name} is not a sound PNG ({error}). Save it as a PNG again.") from error
+        raise FileError(f"Picture: {path.name} is not a sound PNG ({_why(error)}). Save it as a PNG again.") from error
+
+
+def _why(error: Exception) -> str:
+    """What Pillow says, without the server's folder, which it names where it knows no format."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is another kind of file, or damaged"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def shown_turned(path: Path, loaded: Tensor) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -160,9 +161,14 @@ def fitting(text: str, width: int, letters: int) -> str:
     face = font(letters, text)
     if face.getlength(text) <= width:
         return text
-    while text and face.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+
+    def too_wide(count: int) -> bool:
+        return face.getlength(text[:count] + "...") > width
+
+    end = 1
+    while end < len(text) and not too_wide(end):
+        end *= 2  # a text of 100,000 letters is not measured whole again and again
+    return text[: max(0, bisect_left(range(min(end, len(text)) + 1), True, key=too_wide) - 1)] + "..."
 
 
 _PIECES = re.compile(rf"[^\s{_WIDE}]+|[{_WIDE}]")

@@ -37,15 +37,19 @@ def read_demo_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
     Raises:
         FileError: the file is missing, broken, or of another format.
     """
+    path = Path(path)
     try:
         with safe_open(path, "pt") as file:
             notes = json.loads((file.metadata() or {}).get("scenescope_demo", "{}"))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, struct.error) as error:
-        raise FileError(f"Demo Model: its weights in {path} can't be read ({error}). {_ADVICE}") from error
+        why = str(error).replace(str(path), path.name)
+        raise FileError(f"Demo Model: its weights in {path.name} can't be read ({why}). {_ADVICE}") from error
     if notes.get("format") != FORMAT:
         found = notes.get("format", "none")
-        raise FileError(f"Demo Model: {path} has format {found}, but this version reads format {FORMAT}. {_ADVICE}")
+        raise FileError(
+            f"Demo Model: {path.name} has format {found}, but this version reads format {FORMAT}. {_ADVICE}"
+        )
     return weights, notes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pack.scenescope.drawing.lettering import FONTS, folded, font, lacking
+from pack.scenescope.drawing.lettering import FONTS, fitting, folded, font, lacking
 from PIL import ImageFont
 
 WORDS = st.lists(st.sampled_from(["a", "photo", "<asset0>", "(cat:1.2)", "雪地里", "的", "猫"]), max_size=12)
@@ -20,6 +20,33 @@ def test_folding_loses_no_letter_and_no_line_is_too_wide(words, between, width):
     if not any("..." in line for line in lines):  # without spaces a word may be wider than a line
         assert "".join("".join(lines).split()) == "".join(text.split())
     assert all(font(13, line).getlength(line) <= width for line in lines)
+
+
+@settings(deadline=None)
+@given(st.text("aWi.雪é ", max_size=40), st.integers(0, 120))
+def test_a_text_is_cut_at_its_last_letter_that_fits(text, width):
+    """Oracle: the slow rule: letters are taken away one by one until the rest fits."""
+    text = " ".join(text.split())
+    face, slow = font(13, text), text
+    if face.getlength(text) > width:
+        while slow and face.getlength(slow + "...") > width:
+            slow = slow[:-1]
+        slow += "..."
+    assert fitting(text, width, 13) == slow
+
+
+def test_a_text_of_twenty_thousand_letters_is_not_measured_again_and_again(monkeypatch):
+    """Oracle: counted: the letters that are measured, once the whole text and a little more."""
+    measured = []
+    whole = ImageFont.FreeTypeFont.getlength
+
+    def counting(self, text, *more, **named):
+        measured.append(len(text))
+        return whole(self, text, *more, **named)
+
+    monkeypatch.setattr(ImageFont.FreeTypeFont, "getlength", counting)
+    assert fitting("x" * 20_000, 200, 13).endswith("x...")
+    assert sum(measured) < 21_000
 
 
 def test_the_last_line_says_that_there_would_be_more():

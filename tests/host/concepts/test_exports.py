@@ -79,7 +79,7 @@ def test_an_export_takes_no_name_that_another_embedding_has(demo, folders):
     plan_export(rows, "deep/twin").write()
     assert plan_export(rows, "twin").write().embeddings["<asset1>"] == "embedding:twin-asset1_2"
     before = sorted(folders.rglob("*"))
-    with pytest.raises(InputError, match="twin-asset0.safetensors, is also called twin-asset0"):
+    with pytest.raises(InputError, match="embedding, deep/twin-asset0.safetensors, is also called twin-asset0"):
         plan_export(rows, "twin", overwrite=True).write()
     assert sorted(folders.rglob("*")) == before
 
