@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from types import MappingProxyType
@@ -23,20 +22,12 @@ from .choices import choose_blocks
 from .clock import StepClock
 from .evaluation import Coming, Evaluation, reasons_text
 from .layers import AttentionLayer
+from .pairs import Pair, pair_of_rows
 from .recording import Address, AttentionMap, Entry, Projection, Recording
 from .reducers import Constants, Pooled, RegionMean, SelfReducer, Unreduced, reduce_heads
 from .scores import CHUNK_BYTES, OuterBias, attention_in_chunks, fold_repeats
 from .selection import Branch, Selection
 from .steps import KeptSteps
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """Queries and keys of one entry, and what an act adds to their logits."""
-
-    query: Tensor
-    key: Tensor
-    bias: Tensor | OuterBias | None
 
 
 class Recorder:
@@ -160,11 +151,11 @@ class Recorder:
             kept = [(index, entry) for index, entry in enumerate(entries) if self._selection.keeps(entry.branch)]
             maps = None
             if layer.kind == "cross" and acts is None and self._are_one(entries):
-                maps = self._cross(_Pair(query.detach(), key.detach(), None), layer, entries[0].tokens)
+                maps = self._cross(Pair(query.detach(), key.detach(), None), layer, entries[0].tokens)
             for index, entry in kept:
                 rows = slice(index * images, (index + 1) * images)
-                pair = _Pair(query[rows].detach(), key[rows].detach(), None if acts is None else acts(index))
-                self._record(layer, pair, grid, entry, None if maps is None else maps[rows])
+                pair_of = partial(pair_of_rows, query, key, rows, None if acts is None else partial(acts, index))
+                self._record(layer, pair_of, grid, entry, None if maps is None else maps[rows])
 
     def finish(
         self,
@@ -209,7 +200,9 @@ class Recorder:
             contexts=MappingProxyType(dict(contexts)),
         )
 
-    def _record(self, layer: AttentionLayer, pair: _Pair, grid: Grid, entry: Entry, maps: Tensor | None) -> None:
+    def _record(
+        self, layer: AttentionLayer, pair_of: Callable[[], Pair], grid: Grid, entry: Entry, maps: Tensor | None
+    ) -> None:
         now = self._open[self._ticket]
         self._entries.setdefault((entry.branch, entry.index), entry)  # a guider may ask for more than was planned
         at = Address(-1, -1, entry.branch, entry.index, layer.order, layer.block, layer.kind)  # its step comes later
@@ -218,19 +211,19 @@ class Recorder:
         elif at in now.maps or at in now.projections:
             self.skip(f"{layer.name}: the layer was called again in the same evaluation")
         elif layer.kind == "cross":
-            maps = self._cross(pair, layer, entry.tokens) if maps is None else maps
+            maps = self._cross(pair_of(), layer, entry.tokens) if maps is None else maps
             now.maps[at] = self._send_map(maps, layer, grid)
-            self._keep_queries(at, pair.query, pair.key[:, : entry.tokens], layer, grid)  # the repeats say nothing new
+            self._keep_queries(at, pair_of, layer, grid, entry.tokens)  # the repeats say nothing new
         elif "self" in self._selection.kinds:
             region = self._region(entry)
             if region is not None and not bool((region > 0).any()):
                 self.skip(f"{layer.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
                 return
-            maps, target = self._self(pair, layer, grid, entry, region)
+            maps, target = self._self(pair_of(), layer, grid, entry, region)
             now.maps[at] = self._send_map(maps, layer, Grid(1, 1) if region is not None else target, target)
-            self._keep_queries(at, pair.query, pair.key, layer, grid)
+            self._keep_queries(at, pair_of, layer, grid)
         else:
-            self._keep_queries(at, pair.query, pair.key, layer, grid)
+            self._keep_queries(at, pair_of, layer, grid)
 
     def _are_one(self, entries: Sequence[Entry]) -> bool:
         """Whether a batch is turned into maps at once: on a GPU the launches take the host longer than the maths."""
@@ -243,16 +236,19 @@ class Recorder:
         build = partial(AttentionMap, heads=layer.heads, query_grid=query_grid, key_grid=key_grid)
         return Coming({"maps": self._copies.add(maps)}, build)
 
-    def _keep_queries(self, at: Address, query: Tensor, key: Tensor, layer: AttentionLayer, grid: Grid) -> None:
+    def _keep_queries(
+        self, at: Address, pair_of: Callable[[], Pair], layer: AttentionLayer, grid: Grid, keys: int | None = None
+    ) -> None:
         possible = self._clock.possible_steps()
         if self._selection.keeps_queries(layer.kind) and any(map(self._steps.may_have_queries, possible)):
-            pair = Projection(query, key, layer.heads, grid).kept_as(self._selection.query_dtype)
-            named = {name: getattr(pair, name) for name in ("query", "key", "query_scale", "key_scale")}
+            pair = pair_of()
+            kept = Projection(pair.query, pair.key[:, :keys], layer.heads, grid).kept_as(self._selection.query_dtype)
+            named = {name: getattr(kept, name) for name in ("query", "key", "query_scale", "key_scale")}
             parts = {name: self._copies.add(tensor) for name, tensor in named.items() if tensor is not None}
             build = partial(Projection, heads=layer.heads, query_grid=grid)
             self._open[self._ticket].projections[at] = Coming(parts, build)
 
-    def _cross(self, pair: _Pair, layer: AttentionLayer, tokens: int) -> Tensor:
+    def _cross(self, pair: Pair, layer: AttentionLayer, tokens: int) -> Tensor:
         whole = Unreduced(pair.query.shape[1], self._selection.precision)
         bias = pair.bias.repeat(1, 1, 1, pair.key.shape[1] // tokens) if isinstance(pair.bias, Tensor) else pair.bias
         chunks = attention_in_chunks(pair.query, pair.key, layer.heads, bias=bias, chunk_bytes=self._chunk_bytes)
@@ -261,7 +257,7 @@ class Recorder:
         return whole.result()
 
     def _self(
-        self, pair: _Pair, layer: AttentionLayer, grid: Grid, entry: Entry, region: Tensor | None
+        self, pair: Pair, layer: AttentionLayer, grid: Grid, entry: Entry, region: Tensor | None
     ) -> tuple[Tensor, Grid]:
         latent = entry.extent(self._run.latent)
         target = self_grid(grid, latent, self._selection)

@@ -70,7 +70,10 @@ class Unreduced:
     def add(self, rows: slice, maps: Tensor) -> None:
         """Take the maps (batch head query key) of some queries."""
         if self._kept is None:
-            batch, head, _, key = maps.shape
+            batch, head, count, key = maps.shape
+            if count == self._queries:  # all at once
+                self._kept = maps.to(self._precision)
+                return
             self._kept = maps.new_empty((batch, head, self._queries, key), dtype=self._precision)
         self._kept[:, :, rows] = maps.to(self._precision)
 
