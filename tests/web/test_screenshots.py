@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pack.tests.web.test_live import RECORD, SAMPLER
 from pack.tests.web.test_shapes import ADD, SHAPES
 from pack.tests.web.test_templates import CARDS, FIRST, OPEN
 from pack.tests.web.test_training import STEP, TRAIN, build
+from pack.tests.web.test_viewer import chip
 from PIL import Image
 from playwright.sync_api import FloatRect
 
@@ -47,7 +49,7 @@ LOADED = """
 LOOK = """
 ([type, width]) => {
   const node = app.graph.nodes.filter(node => node.type === type).at(-1), view = app.canvas.ds;
-  if (width) node.setSize([width, node.size[1]]);
+  if (width) node.setSize([width, Math.max(node.size[1], node.computeSize()[1])]);
   node.pos = [node.pos[0], 9000];
   view.scale = 1;
   [view.offset[0], view.offset[1]] = [140 - node.pos[0], 160 - node.pos[1]];
@@ -90,11 +92,11 @@ def around(editor: Editor, node_type: str, what: str) -> FloatRect:
     }
 
 
-def is_as(name: str, taken: Image.Image) -> None:
+def is_as(name: str, taken: Image.Image, **saved: Any) -> None:
     """Keep a picture where pictures are taken anew; it has the proportions of the one that the pages show."""
-    file = PICTURES / f"{name}.jpg"
+    file = PICTURES / (name if "." in name else f"{name}.jpg")
     if os.environ.get(ANEW):
-        taken.save(file, quality=QUALITY, optimize=True)
+        taken.save(file, **(saved or {"quality": QUALITY, "optimize": True}))
     with Image.open(file) as kept:
         assert kept.width / kept.height == pytest.approx(taken.width / taken.height, rel=ALIKE), f"take {name} anew"
 
@@ -148,14 +150,45 @@ def test_the_screenshots_of_block_shapes_show_it_as_it_is(tall: Editor, name: st
 
 
 @CLASSIC
-def test_the_screenshot_of_the_viewer_in_the_light_theme_shows_it_as_it_is(tall: Editor):
-    """Oracle: the proportions of its panel."""
+def test_the_moving_picture_of_the_viewer_shows_it_as_it_is(tall: Editor):
+    """Oracle: the proportions of its panel, while words are hovered over, and the slider goes over the steps."""
+    tall.load("first_heatmap")
+    tall.run()
+    tall.page.evaluate(LOOK, [HEATMAP, 560])
+    tall.at_rest()
+    panel = tall.panel(HEATMAP, "viewer")
+    frames = [(1600, shot(tall, HEATMAP, "panel"))]
+
+    def frame(duration: int) -> None:
+        tall.drawn()
+        frames.append((duration, shot(tall, HEATMAP, "panel")))
+
+    panel.query_selector("text=unpin").click()
+    for word in ("red circle", "striped", "green star", "snow"):
+        chip(panel, word).hover()
+        frame(1000)
+    for word in ("red circle", "green star"):
+        chip(panel, word).click()
+    for step in range(1, 21, 2):
+        panel.query_selector("input[type=range]").fill(str(step))
+        frame(400)
+    durations, (first, *others) = zip(*frames, strict=True)
+    moving = {"save_all": True, "append_images": others, "duration": durations, "loop": 0, "quality": 60, "method": 6}
+    is_as("viewer.webp", first, **moving)
+
+
+@CLASSIC
+def test_the_screenshots_of_the_viewer_in_the_light_theme_show_it_as_it_is(tall: Editor):
+    """Oracle: the proportions of its panel; in the second the pointer is on the red circle."""
     with tall.looks("light"):
         tall.load("first_heatmap")
         tall.run()
         tall.page.evaluate(LOOK, [HEATMAP, 560])
         tall.at_rest()
         is_as("viewer_maps", shot(tall, HEATMAP, "panel"))
+        tall.panel(HEATMAP, "viewer").query_selector(".ss-frame").hover(position={"x": 60, "y": 90})
+        tall.at_rest()
+        is_as("viewer", shot(tall, HEATMAP, "panel"))
 
 
 @CLASSIC
@@ -170,6 +203,46 @@ def test_the_screenshot_of_the_templates_shows_the_pack_s_as_the_editor_does(edi
     taken = Image.open(io.BytesIO(dialog.screenshot())).convert("RGB")
     editor.page.keyboard.press("Escape")
     is_as("templates", taken)
+
+
+# Load Maps with what the example has saved, and something that asks for its maps.
+LOAD = """
+() => {
+  const load = LiteGraph.createNode('SceneScope_LoadMaps'), shapes = LiteGraph.createNode('SceneScope_BlockShapes');
+  for (const node of [load, shapes]) app.graph.add(node);
+  load.widgets.find(one => one.name === 'file').value = 'maps/SceneScope_00001_.maps.safetensors [output]';
+  load.connect(0, shapes, shapes.findInputSlot('maps'));
+}
+"""
+# Save Concepts behind a training.
+SAVE = """
+() => {
+  const train = app.graph.nodes.find(node => node.type === 'SceneScope_TrainConcepts');
+  const save = LiteGraph.createNode('SceneScope_SaveConcepts');
+  app.graph.add(save);
+  const values = { filename_prefix: 'concepts/mine', write: 'own file and exports', export_name: 'toys' };
+  for (const [name, value] of Object.entries(values)) save.widgets.find(one => one.name === name).value = value;
+  train.connect(0, save, 0);
+}
+"""
+
+
+@CLASSIC
+def test_the_screenshots_of_what_is_saved_and_loaded_show_the_nodes_as_they_are(tall: Editor):
+    """Oracle: the proportions of the nodes after a run."""
+    tall.load("compare_two_records")
+    tall.run()
+    tall.page.evaluate(LOAD)
+    tall.run()
+    tall.page.evaluate(LOOK, ["SceneScope_LoadMaps", 520])
+    tall.at_rest()
+    is_as("load_maps", shot(tall, "SceneScope_LoadMaps"))
+    build(tall, sample_count=0, run_name="kept")
+    tall.page.evaluate(SAVE)
+    tall.run()
+    tall.page.evaluate(LOOK, ["SceneScope_SaveConcepts", 460])
+    tall.at_rest()
+    is_as("save_concepts", shot(tall, "SceneScope_SaveConcepts"))
 
 
 # A run of which a part is seen, in a node with room for its masks and maps.
