@@ -189,10 +189,21 @@ def to_device(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     """
     if device.type == "cpu":
         return list(tensors)
-    buffer = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    try:
-        pinned = torch.empty(buffer.shape, dtype=buffer.dtype, pin_memory=True).copy_(buffer)
-    except RuntimeError:  # no more memory can be pinned: the copy is waited for
-        pinned = buffer
-    parts = pinned.to(device, non_blocking=pinned is not buffer).split([tensor.numel() for tensor in tensors])
+    buffer = sent(torch.cat([tensor.reshape(-1) for tensor in tensors]), device)
+    parts = buffer.split([tensor.numel() for tensor in tensors])
     return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor from the CPU to a device by way of pinned memory, from where alone the host need not wait for it.
+
+    >>> sent(torch.tensor([1.0, 2.0]), torch.device("cpu")).tolist()
+    [1.0, 2.0]
+    """
+    if device.type == "cpu" or tensor.device == device:
+        return tensor.to(device)
+    try:
+        pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
+    except RuntimeError:  # no more memory can be pinned: the copy is waited for
+        return tensor.to(device)
+    return pinned.to(device, non_blocking=True)

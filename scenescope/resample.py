@@ -65,6 +65,18 @@ def axis_weights(source: int, target: int, span: Span) -> tuple[Tensor, Tensor]:
         return weights, inside / cell
 
 
+def _weights_like(maps: Tensor, source: int, target: int, span: Span) -> Tensor:
+    """The weights in the maps' type and on their device."""
+    return _weights_on(source, target, span, maps.device, maps.dtype)
+
+
+@lru_cache(maxsize=256)
+def _weights_on(source: int, target: int, span: Span, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The same, kept: each upload would wait for the device, and layers ask in every step."""
+    with torch.inference_mode(False):
+        return axis_weights(source, target, span)[0].to(device, dtype)
+
+
 def _between_centres(source: int, position: Tensor) -> Tensor:
     """Linear weights (target source) at positions in source cells; the outermost cells go on to the edge."""
     distance = (position - 0.5).clamp(0, source - 1)[:, None] - torch.arange(source, dtype=torch.float64)
@@ -121,18 +133,17 @@ class Placement:
         own = Grid(*maps.shape[-2:])
         if self.area is None and own == grid:
             return maps
-        rows, columns = self._axes(own, grid)
-        return rows[0].to(maps) @ maps @ columns[0].to(maps).mT
+        height, width, top, left = self.corners
+        rows = _weights_like(maps, own.height, grid.height, Span(top, height, self.latent.height))
+        columns = _weights_like(maps, own.width, grid.width, Span(left, width, self.latent.width))
+        return rows @ maps @ columns.mT
 
     def covered(self, grid: Grid) -> Tensor:
         """How much of each cell of a grid lies inside the area: (height width) float32, 0..1."""
-        rows, columns = self._axes(Grid(1, 1), grid)
-        return (rows[1][:, None] * columns[1][None]).float()
-
-    def _axes(self, source: Grid, grid: Grid) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         height, width, top, left = self.corners
-        rows = axis_weights(source.height, grid.height, Span(top, height, self.latent.height))
-        return rows, axis_weights(source.width, grid.width, Span(left, width, self.latent.width))
+        rows = axis_weights(1, grid.height, Span(top, height, self.latent.height))[1]
+        columns = axis_weights(1, grid.width, Span(left, width, self.latent.width))[1]
+        return (rows[:, None] * columns[None]).float()
 
 
 def resize(maps: Tensor, grid: Grid) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 COPIES, REDUCERS = "scenescope/host_copies.py", "scenescope/attention/record/reducers.py"
 RECORDER, SCORES = "scenescope/attention/record/recorder.py", "scenescope/attention/record/scores.py"
+REPLAY = "scenescope/attention/act/replay.py"
 REGION, STEER = "scenescope/attention/act/region.py", "scenescope/attention/act/steer.py"
 OBJECTIVE, TRAINER = "scenescope/training/step/objective.py", "scenescope/training/run/trainer.py"
 OPTIMISER, SMALL = "scenescope/training/run/optimiser.py", "scenescope/training/run/small_moments.py"
@@ -19,7 +20,8 @@ CROSS = ("test_recording.py", "once_at_most and cross")
 POOLED = ("test_recording.py", "once_at_most and pooled")
 OF_REGION = ("test_recording.py", "once_at_most and region")
 LIVE = ("test_acting.py", "live_region")
-STEERED = ("test_acting.py", "steered")
+STEERED, REPLAYED = ("test_acting.py", "steered"), ("test_acting.py", "replayed")
+MIXED = ("test_acting.py", "live_region and True")
 TRAINED = ("test_training.py", "twice_at_most and float32")
 HALF = ("test_training.py", "twice_at_most and lora and float16")
 RESUMED = ("test_training.py", "broken_off and lora and 1")
@@ -87,6 +89,25 @@ MISTAKES = (
     ),
     Mistake(
         "the place stays on the CPU", STEER, "inside(grid, entry).to(query.device)", "inside(grid, entry)", STEERED,
+    ),
+    Mistake(
+        "replayed queries come from memory that is not pinned", COPIES, "return pinned.to(device, non_blocking=True)",
+        "return tensor.to(device, non_blocking=True)", REPLAYED,
+    ),
+    Mistake(
+        "columns to replay are uploaded in each layer", REPLAY, "return kept[:, 0], kept[:, 1]",
+        "return kept[:, 0].tolist(), kept[:, 1].tolist()", REPLAYED,
+    ),
+    Mistake(
+        "the other prompt is uploaded in each layer", "host/acting/region.py", "self._uploaded[id(context)][1], gates",
+        "context[:1], gates", MIXED,
+    ),
+    Mistake(
+        "weights of grids are uploaded in each layer", "scenescope/resample.py",
+        "@lru_cache(maxsize=256)\ndef _weights_on", "def _weights_on", ("test_acting.py", "another_grid"),
+    ),
+    Mistake(
+        "float64 on the device", MODELS, ".sigmas.cpu().double()", ".sigmas.double().cpu()", TRAINED,
     ),
     Mistake(
         "what is drawn goes over one by one", OBJECTIVE, "to_device(here, self._latents.device)\n        goals",

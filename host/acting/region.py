@@ -133,6 +133,7 @@ class _PromptMix:
         self._latent = latent
         self._prompts: dict[tuple[str, int], list[tuple[torch.Tensor, Sequence[Gate]]]] = {}
         self._known: dict[Any, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        self._uploaded: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # the host's own, held, and its copy
 
     def clear(self) -> None:
         """Another evaluation begins."""
@@ -141,7 +142,10 @@ class _PromptMix:
 
     def add(self, base: Entry, context: torch.Tensor, gates: Sequence[Gate]) -> None:
         """Mix an encoded prompt (1 token channel) into a base prompt."""
-        self._prompts.setdefault((base.branch, base.index), []).append((context[:1], gates))
+        device = next(gate.track.now.device for gate in gates if gate.track.now is not None)
+        if id(context) not in self._uploaded:  # once a run: every layer asks for it
+            self._uploaded[id(context)] = context, context[:1].to(device)
+        self._prompts.setdefault((base.branch, base.index), []).append((self._uploaded[id(context)][1], gates))
 
     def has(self, entry: Entry) -> bool:
         """Whether anything is mixed into an entry."""

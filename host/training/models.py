@@ -175,7 +175,7 @@ def _latents(model: Any, vae: Any, scene: Scene, device: torch.device) -> tuple[
 
 def _schedule(model: Any) -> NoiseSchedule:
     """Signal and noise of each timestep, from the model's own sigmas = noise / signal."""
-    sigmas = model.get_model_object("model_sampling").sigmas.double().cpu()
+    sigmas = model.get_model_object("model_sampling").sigmas.cpu().double()
     signal = (1 + sigmas**2).rsqrt()
     return NoiseSchedule(signal.float(), (sigmas * signal).float())
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OURS = tuple(str(ROOT / folder) + "/" for folder in ("scenescope", "host", "nodes"))
+_WRAPPERS = "/comfy/patcher_extension.py"
 _PASSED_OVER = ("/torch/", "/einops/", "/tests/rehearsal/")
 
 
@@ -97,10 +98,15 @@ def tell(mode: int) -> None:
 
 
 def _line() -> str:
-    """The line of the pack that caused what happens now, else the nearest line of the host's."""
+    """The line of the pack that caused what happens now, else the nearest line of the host's.
+
+    What the host does while a wrapper of the pack's waits for it is the host's own: a plain run has it too.
+    """
     nearest, frame = "", sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
+        if nearest and name.endswith(_WRAPPERS):
+            return nearest
         if name.startswith(OURS):
             return f"{name[len(str(ROOT)) + 1 :]}:{frame.f_lineno}"
         if not nearest and not any(part in name for part in _PASSED_OVER):

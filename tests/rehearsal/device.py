@@ -6,7 +6,9 @@ strict where CUDA is:
 - an operation over tensors of two devices raises (a CPU tensor without dimensions is let through, CPU indices too);
 - such a tensor gives no numpy array, and memory that was not written holds NaN;
 - a copy to the host with `non_blocking=True` holds NaN until somebody waited for it;
+- a copy to the device is waited for, whatever it says, unless it comes from pinned memory;
 - what one stream writes may be read on another only after that one waited;
+- there is no float64, which CUDA has and MPS has not;
 - autocast follows CUDA's table (norms in single precision), not the CPU's;
 - the backward pass runs in a thread of the device's own.
 """
@@ -23,6 +25,7 @@ from torch import Tensor, library
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..rehearsal import streams
 from .backend import NAME, Backend
@@ -45,6 +48,8 @@ class Far(Tensor):
 
     @staticmethod
     def __new__(cls, near: Tensor) -> Far:
+        if near.dtype == torch.float64:
+            raise TypeError("Cannot convert a tensor to float64: the device doesn't support it.")
         made = Tensor._make_wrapper_subclass(
             cls,
             near.size(),
@@ -287,7 +292,7 @@ def _copy(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             into.fill_(math.nan)
         streams.copy_late(into, value.expand_as(into))
         return into
-    if away != to and blocking and (source.ndim or away):
+    if away != to and (blocking or (to and not _is_pinned(source))) and (source.ndim or away):
         wait("to device" if to else "to host", _near(source).nbytes)
     func(_near(into), _near(source))
     if to:
@@ -301,7 +306,7 @@ def _moved(source: Tensor, value: Tensor, to: bool, non_blocking: bool) -> Tenso
         return value
     _launch(aten._to_copy.default)
     if to:
-        if not away and not non_blocking:
+        if not away and not (non_blocking and _is_pinned(source)):
             wait("to device", value.nbytes)
         return _wrapped(value if own else value.clone(), _stamp())
     if non_blocking:  # torch gives pinned memory then: nothing is there until somebody waited
@@ -323,6 +328,7 @@ _LIBRARY.fallback(_fallback, "PrivateUse1")
 # What torch does in C++ with Python kept out: a tensor from numbers is made on the CPU and moved, as CUDA does; and
 # memory cannot be pinned where there is no accelerator.
 _tensor, _empty = torch.tensor, torch.empty
+_PINNED = WeakTensorKeyDictionary()
 
 
 def _made(data: Any, *, device: Any = None, requires_grad: bool = False, pin_memory: bool = False, **kind: Any) -> Any:
@@ -333,7 +339,14 @@ def _made(data: Any, *, device: Any = None, requires_grad: bool = False, pin_mem
 
 
 def _unwritten(*size: Any, pin_memory: bool = False, **options: Any) -> Tensor:
-    return _empty(*size, **options)
+    made = _empty(*size, **options)
+    if pin_memory:
+        _PINNED[made] = True
+    return made
+
+
+def _is_pinned(tensor: Tensor) -> bool:
+    return tensor in _PINNED
 
 
 def _uploaded(index: Any) -> Any:

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from ...dims import Grid
 from ...errors import HostError, InputError, WordError
+from ...host_copies import sent
 from ...resample import resize
 from ..record.budget import RunSpec
 from ..record.choices import choose_blocks
 from ..record.evaluation import reasons_text
 from ..record.layers import AttentionLayer, Kind
 from ..record.recording import Entry, Projection, Recording
+from ..record.reducers import Constants
 from ..record.selection import POSITIVE, Branch
 from ..words.find import find_words
 from .acts import Act, LayerWrite, ModelCall, Replacement
@@ -135,7 +137,7 @@ class ReplayAct(Act):
         self._blocks = choose_blocks(playing.blocks, tape.recording.layers)
         self._played: dict[Kind, set[int]] = {"cross": set(), "self": set()}
         self._held = False
-        self._regions: dict[Grid, Tensor] = {}
+        self._constants = Constants()
 
     def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
         """Play the layer's queries and keys where the tape has them."""
@@ -202,16 +204,21 @@ class ReplayAct(Act):
                 if kind == "self":
                     written[rows] = self._mixed(given[rows], keys, self._weight(grid, given) if rest else None)
                     continue
-                entry = call.entries[position]
-                sources = self._aligned[entry.branch, entry.index].sources
-                new = [column for column, source in enumerate(sources) if source is not None]
-                old = [source for source in sources if source is not None]
+                new, old = self._columns(call.entries[position], given.device)
                 # A longer prompt in the same call has this one repeated: each repeat is played alike.
-                own = written[rows].unflatten(1, (-1, entry.tokens))  # (image repeat token channel), a view
-                own[:, :, new] = self._mixed(own[:, :, new], keys[:, None, old], None)
+                own = written[rows].unflatten(1, (-1, call.entries[position].tokens))  # (image repeat token channel)
+                own[:, :, new] = self._mixed(own[:, :, new], keys[:, None, old], None)  # a view: `written` is written
             return written
 
         return replace
+
+    def _columns(self, entry: Entry, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Columns of the new prompt that are played, and of the old one that they come from, (column) each."""
+        sources = self._aligned[entry.branch, entry.index].sources
+        pairs = [(column, source) for column, source in enumerate(sources) if source is not None]
+        like = torch.empty(0, dtype=torch.long, device=device)
+        kept = self._constants.like(like, (entry.branch, entry.index), lambda: torch.tensor(pairs).view(-1, 2))
+        return kept[:, 0], kept[:, 1]
 
     def _mixed(self, own: Tensor, played: Tensor, weight: Tensor | None) -> Tensor:
         """The earlier run's values, as far as strength and region say; exactly these at strength 1."""
@@ -222,10 +229,9 @@ class ReplayAct(Act):
 
     def _weight(self, grid: Grid, like: Tensor) -> Tensor:
         """(1|image query 1) how much is played around the free region."""
-        if grid not in self._regions:
-            assert self._free is not None
-            self._regions[grid] = (1 - resize(self._free, grid)).flatten(1)[..., None]
-        return self._regions[grid].to(like)
+        free = self._free
+        assert free is not None
+        return self._constants.like(like, grid, lambda: (1 - resize(free, grid)).flatten(1)[..., None])
 
 
 def _free(
@@ -263,8 +269,8 @@ def _rows(position: int, call: ModelCall) -> slice:
 def _like(frame: Projection, part: Literal["query", "key"], like: Tensor) -> Tensor:
     """Recorded queries or keys on the device and in the type of the run's; sent as they are kept, which is smaller."""
     values, scale = (frame.query, frame.query_scale) if part == "query" else (frame.key, frame.key_scale)
-    values = values.to(like.device, non_blocking=True)
-    return (values if scale is None else values.float() * scale.to(like.device, non_blocking=True)).to(like.dtype)
+    values = sent(values, like.device)
+    return (values if scale is None else values.float() * sent(scale, like.device)).to(like.dtype)
 
 
 def _entries(recording: Recording, run: RunSpec, branch: Branch) -> list[tuple[Entry, Entry]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import SupportsFloat
 
-import torch
 from torch import Tensor
+
+from ...host_copies import to_host
 
 
 class StepClock:
@@ -108,8 +109,8 @@ class StepClock:
         """The sigma of each settled evaluation, by step and evaluation; reads them all at once."""
         values = [self._asked[ticket] for ticket in self._labels]
         tensors = [value for value in values if isinstance(value, Tensor)]
-        whole = len(tensors) == len(values) and len(values) > 0
-        numbers = torch.stack([value.double() for value in tensors]).tolist() if whole else map(float, values)
+        whole = len(tensors) == len(values)  # read as they are: some devices have no float64
+        numbers = map(float, to_host(tensors) if whole else values)
         return dict(zip(self._labels.values(), numbers, strict=True))
 
     def label(self, ticket: int) -> tuple[int, int] | None:
