@@ -25,11 +25,11 @@ from torch import Tensor, library
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..rehearsal import streams
 from .backend import NAME, Backend
 from .counts import count_launch
+from .pinned import is_pinned, unwritten
 from .streams import LOCK, current_stream, wait
 
 aten = torch.ops.aten
@@ -292,7 +292,7 @@ def _copy(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             into.fill_(math.nan)
         streams.copy_late(into, value.expand_as(into))
         return into
-    if away != to and (blocking or (to and not _is_pinned(source))) and (source.ndim or away):
+    if away != to and (blocking or (to and not is_pinned(source))) and (source.ndim or away):
         wait("to device" if to else "to host", _near(source).nbytes)
     func(_near(into), _near(source))
     if to:
@@ -306,7 +306,7 @@ def _moved(source: Tensor, value: Tensor, to: bool, non_blocking: bool) -> Tenso
         return value
     _launch(aten._to_copy.default)
     if to:
-        if not away and not (non_blocking and _is_pinned(source)):
+        if not away and not (non_blocking and is_pinned(source)):
             wait("to device", value.nbytes)
         return _wrapped(value if own else value.clone(), _stamp())
     if non_blocking:  # torch gives pinned memory then: nothing is there until somebody waited
@@ -325,10 +325,8 @@ def _fallback(func: Any, *args: Any, **kwargs: Any) -> Any:
 _LIBRARY = library.Library("_", "IMPL")  # kept: it unregisters when it is collected
 _LIBRARY.fallback(_fallback, "PrivateUse1")
 
-# What torch does in C++ with Python kept out: a tensor from numbers is made on the CPU and moved, as CUDA does; and
-# memory cannot be pinned where there is no accelerator.
-_tensor, _empty = torch.tensor, torch.empty
-_PINNED = WeakTensorKeyDictionary()
+# What torch does in C++ with Python kept out: a tensor from numbers is made on the CPU and moved, as CUDA does.
+_tensor = torch.tensor
 
 
 def _made(data: Any, *, device: Any = None, requires_grad: bool = False, pin_memory: bool = False, **kind: Any) -> Any:
@@ -336,17 +334,6 @@ def _made(data: Any, *, device: Any = None, requires_grad: bool = False, pin_mem
     data = pytree.tree_map(lambda item: item.item() if isinstance(item, Far) else item, data)
     made = _tensor(data, device="cpu" if away else device, **kind)
     return (made.to(DEVICE) if away else made).requires_grad_(requires_grad)
-
-
-def _unwritten(*size: Any, pin_memory: bool = False, **options: Any) -> Tensor:
-    made = _empty(*size, **options)
-    if pin_memory:
-        _PINNED[made] = True
-    return made
-
-
-def _is_pinned(tensor: Tensor) -> bool:
-    return tensor in _PINNED
 
 
 def _uploaded(index: Any) -> Any:
@@ -358,4 +345,4 @@ def _uploaded(index: Any) -> Any:
 def patch_torch(patch: Callable[[Any, str, Any], None]) -> None:
     """Put the two functions in place, by a function like pytest's `setattr`."""
     patch(torch, "tensor", _made)
-    patch(torch, "empty", _unwritten)
+    patch(torch, "empty", unwritten)
