@@ -21,8 +21,8 @@ from .budget import RunSpec, check_budget, self_grid
 from .choices import choose_blocks
 from .clock import StepClock
 from .evaluation import Coming, Evaluation, reasons_text
-from .layers import AttentionLayer
-from .pairs import Pair, pair_of_rows
+from .layers import AttentionLayer, Kind
+from .pairs import Pair, own_rows, pair_of_rows
 from .recording import Address, AttentionMap, Entry, Projection, Recording
 from .reducers import Constants, Pooled, RegionMean, SelfReducer, Unreduced, reduce_heads
 from .scores import CHUNK_BYTES, OuterBias, attention_in_chunks, fold_repeats
@@ -150,12 +150,13 @@ class Recorder:
             acts = bias if self._selection.steered else None
             kept = [(index, entry) for index, entry in enumerate(entries) if self._selection.keeps(entry.branch)]
             maps = None
-            if layer.kind == "cross" and acts is None and self._are_one(entries):
-                maps = self._cross(Pair(query.detach(), key.detach(), None), layer, entries[0].tokens)
+            if acts is None and self._are_one(entries, layer.kind):
+                pair, cross, one = Pair(query.detach(), key.detach(), None), layer.kind == "cross", entries[0]
+                maps = self._cross(pair, layer, one.tokens) if cross else self._self(pair, layer, grid, one, None)
             for index, entry in kept:
                 rows = slice(index * images, (index + 1) * images)
                 pair_of = partial(pair_of_rows, query, key, rows, None if acts is None else partial(acts, index))
-                self._record(layer, pair_of, grid, entry, None if maps is None else maps[rows])
+                self._record(layer, pair_of, grid, entry, None if maps is None else own_rows(maps, rows))
 
     def finish(
         self,
@@ -219,16 +220,19 @@ class Recorder:
             if region is not None and not bool((region > 0).any()):
                 self.skip(f"{layer.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
                 return
-            maps, target = self._self(pair_of(), layer, grid, entry, region)
+            maps = self._self(pair_of(), layer, grid, entry, region) if maps is None else maps
+            target = self._target(grid, entry)
             now.maps[at] = self._send_map(maps, layer, Grid(1, 1) if region is not None else target, target)
             self._keep_queries(at, pair_of, layer, grid)
         else:
             self._keep_queries(at, pair_of, layer, grid)
 
-    def _are_one(self, entries: Sequence[Entry]) -> bool:
+    def _are_one(self, entries: Sequence[Entry], kind: Kind) -> bool:
         """Whether a batch is turned into maps at once: on a GPU the launches take the host longer than the maths."""
-        kept = all(self._selection.keeps(entry.branch) for entry in entries)
-        return kept and len({entry.tokens for entry in entries}) == 1 and self._held <= self._selection.budget
+        wish, areas = self._selection, any(entry.area for entry in entries)
+        same = len({entry.tokens for entry in entries}) == 1
+        alike = same if kind == "cross" else "self" in wish.kinds and wish.self_region is None and not areas
+        return alike and all(wish.keeps(entry.branch) for entry in entries) and self._held <= wish.budget
 
     def _send_map(
         self, maps: Tensor, layer: AttentionLayer, query_grid: Grid, key_grid: Grid | None = None
@@ -256,11 +260,8 @@ class Recorder:
             whole.add(rows, reduce_heads(fold_repeats(maps, tokens), self._selection.heads))
         return whole.result()
 
-    def _self(
-        self, pair: Pair, layer: AttentionLayer, grid: Grid, entry: Entry, region: Tensor | None
-    ) -> tuple[Tensor, Grid]:
-        latent = entry.extent(self._run.latent)
-        target = self_grid(grid, latent, self._selection)
+    def _self(self, pair: Pair, layer: AttentionLayer, grid: Grid, entry: Entry, region: Tensor | None) -> Tensor:
+        target = self._target(grid, entry)
         reducer: SelfReducer
         if region is not None:
             reducer = RegionMean(region, grid, target, self._constants, entry.area)
@@ -271,7 +272,11 @@ class Recorder:
         chunks = attention_in_chunks(pair.query, pair.key, layer.heads, bias=pair.bias, chunk_bytes=self._chunk_bytes)
         for rows, maps in chunks:
             reducer.add(rows, reduce_heads(maps, self._selection.heads))
-        return reducer.result().to(dtype=self._selection.precision), target
+        return reducer.result().to(dtype=self._selection.precision)
+
+    def _target(self, grid: Grid, entry: Entry) -> Grid:
+        """The grid that a layer's self-attention is kept on."""
+        return self_grid(grid, entry.extent(self._run.latent), self._selection)
 
     def _region(self, entry: Entry) -> Tensor | None:
         """The region to look from, cropped to the entry's area."""
