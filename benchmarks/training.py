@@ -105,7 +105,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def take_room(options: argparse.Namespace) -> None:
-    """Train both phases of one mode in this process; prints seconds a step, the process's peak and the last loss."""
+    """Train both phases of one mode in this process; prints seconds a step, the peak on its device, the last loss."""
     from pack.host.training.models import training_ports
     from pack.scenescope.training.run.trainer import Run
     from pack.scenescope.training.settings import full_settings, lora_settings
@@ -125,7 +125,7 @@ def take_room(options: argparse.Namespace) -> None:
                 ends.append(time.perf_counter())
     spent = [end - begin for begin, end in pairwise(ends)]
     medians = [statistics.median(spent[: options.steps]), statistics.median(spent[options.steps :])]
-    peak = Meter(torch.device("cpu")).peak()  # of the whole process
+    peak = Meter(models[0].load_device).peak()  # of the whole process, or of all that was on the GPU
     print(json.dumps({"seconds": medians, "peak": peak, "loss": report.measured.masked, "side": side}))
 
 

@@ -18,6 +18,7 @@ MODELS, SAMPLES = "host/training/models.py", "host/training/samples.py"
 
 CROSS = ("test_recording.py", "once_at_most and cross")
 POOLED = ("test_recording.py", "once_at_most and pooled")
+FULL_SIZE = ("test_full_size.py", "pooled")
 OF_REGION = ("test_recording.py", "once_at_most and region")
 LIVE = ("test_acting.py", "live_region")
 STEERED, REPLAYED = ("test_acting.py", "steered"), ("test_acting.py", "replayed")
@@ -61,6 +62,8 @@ MISTAKES = (
     ),
     Mistake("constants stay on the CPU (pooling)", REDUCERS, "make().to(maps)", "make().to(maps.dtype)", POOLED),
     Mistake("constants stay on the CPU (region)", REDUCERS, "make().to(maps)", "make().to(maps.dtype)", OF_REGION),
+    Mistake("maps in the making are small pieces", "host/recording/unet.py", "CHUNK_BYTES * 32", "CHUNK_BYTES", FULL_SIZE),
+    Mistake("constants are uploaded in each layer at full size", REDUCERS, "if at not in self._kept:", "if at:", FULL_SIZE),
     Mistake("constants are uploaded in each layer", REDUCERS, "if at not in self._kept:", "if at:", POOLED),
     Mistake(
         "a value is read in each layer", RECORDER, "        images = self._run.images\n",
