@@ -62,8 +62,6 @@ MISTAKES = (
     ),
     Mistake("constants stay on the CPU (pooling)", REDUCERS, "make().to(maps)", "make().to(maps.dtype)", POOLED),
     Mistake("constants stay on the CPU (region)", REDUCERS, "make().to(maps)", "make().to(maps.dtype)", OF_REGION),
-    Mistake("maps in the making are small pieces", "host/recording/unet.py", "CHUNK_BYTES * 32", "CHUNK_BYTES", FULL_SIZE),
-    Mistake("constants are uploaded in each layer at full size", REDUCERS, "if at not in self._kept:", "if at:", FULL_SIZE),
     Mistake("constants are uploaded in each layer", REDUCERS, "if at not in self._kept:", "if at:", POOLED),
     Mistake(
         "a value is read in each layer", RECORDER, "        images = self._run.images\n",
@@ -92,25 +90,6 @@ MISTAKES = (
     ),
     Mistake(
         "the place stays on the CPU", STEER, "inside(grid, entry).to(query.device)", "inside(grid, entry)", STEERED,
-    ),
-    Mistake(
-        "replayed queries come from memory that is not pinned", COPIES, "return pinned.to(device, non_blocking=True)",
-        "return tensor.to(device, non_blocking=True)", REPLAYED,
-    ),
-    Mistake(
-        "columns to replay are uploaded in each layer", REPLAY, "return kept[:, 0], kept[:, 1]",
-        "return kept[:, 0].tolist(), kept[:, 1].tolist()", REPLAYED,
-    ),
-    Mistake(
-        "the other prompt is uploaded in each layer", "host/acting/region.py", "self._uploaded[id(context)][1], gates",
-        "context[:1], gates", MIXED,
-    ),
-    Mistake(
-        "weights of grids are uploaded in each layer", "scenescope/resample.py",
-        "@lru_cache(maxsize=256)\ndef _weights_on", "def _weights_on", ("test_acting.py", "another_grid"),
-    ),
-    Mistake(
-        "float64 on the device", MODELS, ".sigmas.cpu().double()", ".sigmas.double().cpu()", TRAINED,
     ),
     Mistake(
         "what is drawn goes over one by one", OBJECTIVE, "to_device(here, self._latents.device)\n        goals",
@@ -181,15 +160,6 @@ MISTAKES = (
         'value.to("cpu", torch.float32 if value.is_floating_point() else value.dtype)', "value", ENTRANCE,
     ),
     Mistake(
-        "pictures leave on the CPU", "host/entrance.py", "value.to(comfy.model_management.intermediate_device())",
-        "value.cpu()", ("test_every_node.py", "takes_and_gives and DemoScene"),
-    ),
-    Mistake(
-        "class pictures lie on the device", "host/training/class_pictures.py", "ClassPictures(latents[: wish.count],",
-        "ClassPictures(latents[: wish.count].to(ports.latents.device),",
-        ("test_every_node.py", "takes_and_gives and TrainConcepts"),
-    ),
-    Mistake(
         "a run's latent stays on the device", "host/recording/runs.py", "output.detach().cpu().clone()",
         "output.detach().clone()", FOUND_RUN,
     ),
@@ -215,5 +185,37 @@ MISTAKES = (
     Mistake(
         "samples are decoded outside of inference mode", SAMPLES, "@torch.inference_mode()  # contract",
         "@torch.no_grad()  # contract", USED,
+    ),
+    Mistake("maps in the making are small pieces", "host/recording/unet.py", "CHUNK_BYTES * 32", "CHUNK_BYTES",
+            FULL_SIZE),
+    Mistake("constants are uploaded in each layer at full size", REDUCERS, "if at not in self._kept:", "if at:",
+            FULL_SIZE),
+    Mistake(
+        "replayed queries come from memory that is not pinned", COPIES, "return pinned.to(device, non_blocking=True)",
+        "return tensor.to(device, non_blocking=True)", REPLAYED,
+    ),
+    Mistake(
+        "columns to replay are uploaded in each layer", REPLAY, "return kept[:, 0], kept[:, 1]",
+        "return kept[:, 0].tolist(), kept[:, 1].tolist()", REPLAYED,
+    ),
+    Mistake(
+        "the other prompt is uploaded in each layer", "host/acting/region.py", "self._uploaded[id(context)][1], gates",
+        "context[:1], gates", MIXED,
+    ),
+    Mistake(
+        "weights of grids are uploaded in each layer", "scenescope/resample.py",
+        "@lru_cache(maxsize=256)\ndef _weights_on", "def _weights_on", ("test_acting.py", "another_grid"),
+    ),
+    Mistake(
+        "float64 on the device", MODELS, ".sigmas.cpu().double()", ".sigmas.double().cpu()", TRAINED,
+    ),
+    Mistake(
+        "pictures leave on the CPU", "host/entrance.py", "value.to(comfy.model_management.intermediate_device())",
+        "value.cpu()", ("test_every_node.py", "takes_and_gives and DemoScene"),
+    ),
+    Mistake(
+        "class pictures lie on the device", "host/training/class_pictures.py", "ClassPictures(latents[: wish.count],",
+        "ClassPictures(latents[: wish.count].to(ports.latents.device),",
+        ("test_every_node.py", "takes_and_gives and TrainConcepts"),
     ),
 )  # fmt: skip
