@@ -41,7 +41,7 @@ class History:
 
     def __post_init__(self) -> None:
         points, concepts = len(self.steps), len(self.handles)
-        agree = self.losses.shape == (points, 3) and self.ious.shape == (points, concepts)
+        agree = self.losses.shape == (points, 3) and self.ious.shape == (points, concepts) and self.steps.ndim == 1
         if not agree or self.maps.ndim != 3 or len(self.maps) != concepts:
             raise MisfitError("the curves have other numbers of steps or concepts than the file says")
 

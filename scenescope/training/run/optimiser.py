@@ -12,7 +12,7 @@ from ...host_copies import HostCopies
 from ..settings import Settings
 from ..step.schedule import Phase
 from .small_moments import AdamRule, SmallAdamW
-from .state import check_shapes, shapes_of
+from .state import check_count, check_shapes, shapes_of
 
 FUSED = {"cuda", "xpu", "mps"}
 """Devices with a kernel of torch's that steps many parameters at once."""
@@ -136,11 +136,13 @@ class Optimiser:
             trained: all that is trained, by name.
 
         Raises:
-            FileError: their shapes do not fit.
+            FileError: their shapes do not fit, or a parameter's count of steps is none.
         """
         stepped = {name: item for name, item in trained.items() if f"{name} step" in moments}
         wanted = {f"{name} {kind}": tuple(item.shape) for name, item in stepped.items() for kind in MOMENTS}
         check_shapes(shapes_of(moments), wanted | {f"{name} step": () for name in stepped})
+        for name in stepped:
+            check_count(name, float(moments[f"{name} step"]))
         if self._small is not None:
             self._small.restore(moments)
         for name, parameter in self._whole.items():

@@ -123,6 +123,19 @@ def check_shapes(saved: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tupl
         )
 
 
+def check_count(name: str, count: float) -> None:
+    """Refuse a parameter's count of steps that no optimiser had: it divides by what follows from it.
+
+    Raises:
+        FileError: it is below 0, or no whole number.
+    """
+    if count < 0 or count != int(count):
+        raise FileError(
+            f"Train Concepts: the saved state counts {count:g} steps of {name}, which can't be. Start afresh under "
+            "another run_name."
+        )
+
+
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor by name."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
+from ...files.dataclass_json import MisfitError
 from ...host_copies import HostCopies
 from ..learned.concepts import Concepts
 from ..ports import Ports, digest_of
@@ -232,7 +233,8 @@ class Run:
         def state() -> State:
             arrived = {name: copy.get() for name, copy in weights.items()}
             names = origin.base, origin.scene, origin.class_pictures
-            return State(step, self._settings, *names, rows.get(), arrived, moments(), scale, origin.others)
+            with _diverged(step):
+                return State(step, self._settings, *names, rows.get(), arrived, moments(), scale, origin.others)
 
         return state
 
@@ -312,12 +314,25 @@ class Run:
     @torch.inference_mode(False)  # a host that samples in `on_step` may be in inference mode, and the copies outlive it
     def _concepts_at(self, step: int) -> Concepts:
         weights = self._weights
-        return Concepts(
-            self._scene.concepts,
-            self._embeddings.detach().to("cpu", copy=True),
-            weights.low_rank() if weights is not None else {},
-            weights.differences() if weights is not None else {},
-            self._ports.base,
-            self._settings,
-            step,
-        )
+        with _diverged(step):
+            return Concepts(
+                self._scene.concepts,
+                self._embeddings.detach().to("cpu", copy=True),
+                weights.low_rank() if weights is not None else {},
+                weights.differences() if weights is not None else {},
+                self._ports.base,
+                self._settings,
+                step,
+            )
+
+
+@contextmanager
+def _diverged(step: int) -> Iterator[None]:
+    """Say what helps where what was trained is no number any more; neither states nor concepts hold such."""
+    try:
+        yield
+    except MisfitError as error:
+        raise InputError(
+            f"Train Concepts: what step {step} trained is no finite number any more. Lower the learning rates, or use "
+            "bfloat16 or float32."
+        ) from error

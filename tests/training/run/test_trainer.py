@@ -126,6 +126,21 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     assert not (tmp_path / "run.state").exists()
 
 
+def test_weights_that_are_no_numbers_are_told_with_what_helps(tmp_path):
+    """Oracle: the sentence, also where the state is to be kept at that moment and where nothing is kept."""
+
+    def spoil(report):
+        for row in report.embeddings.values():
+            row[0] = float("nan")
+
+    said = "^Train Concepts: what step 1 trained is no finite number any more. Lower the learning rates"
+    with pytest.raises(InputError, match=said):
+        learned(lora_settings(phase1_steps=3, phase2_steps=0), on_step=spoil, keeping=StateStore(tmp_path / "run", 9))
+    with pytest.raises(InputError, match=said):
+        learned(lora_settings(phase1_steps=1, phase2_steps=0), on_step=spoil)
+    assert not list(tmp_path.iterdir())
+
+
 def test_gradients_are_clipped_together():
     """Oracle: by hand: after one step the first moment is 0.1 of the clipped gradient."""
     scene, settings = toy_scene(), full_settings(phase1_steps=1, phase2_steps=0, clip=1e-3)
