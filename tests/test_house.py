@@ -271,6 +271,14 @@ def test_nothing_unfinished_and_nothing_silent_is_kept():
     assert found == []
 
 
+def test_no_browser_test_waits_for_a_time():
+    """Oracle: playwright's call for that: what a test needs comes sooner or later, and can be waited for itself."""
+    waits = [
+        file.name for file in (ROOT / "tests" / "web").glob("*.py") if "wait_for_timeout(" in file.read_text("utf-8")
+    ]
+    assert waits == []
+
+
 def test_no_file_names_a_folder_of_somebodys_machine():
     """Oracle: patterns of home and scratch folders."""
     files = [file for file in ROOT.rglob("*") if file.suffix in TEXT and is_ours(file) and file.is_file()]
