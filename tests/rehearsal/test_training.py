@@ -78,8 +78,11 @@ Learned = Callable[[str], tuple[Concepts, list[Counts]]]
 
 
 @pytest.fixture(scope="module")
-def learned(demo: tuple[Any, ...]) -> Learned:
-    """What a run learned and what its steps cost, by its name; each is run once, by the first test that asks."""
+def learned(demo: tuple[Any, ...], plain: Sampled) -> Learned:
+    """What a run learned and what its steps cost, by its name; each is run once, by the first test that asks.
+
+    The model has sampled before, and lies on the device.
+    """
     kept: dict[str, tuple[Concepts, list[Counts]]] = {}
 
     def of(name: str) -> tuple[Concepts, list[Counts]]:
