@@ -84,14 +84,14 @@ def checks(bench: Bench) -> None:
 
 
 PARTS = {
-    "versions": Part(versions, 50),
+    "versions": Part(versions, 30),
     "checks": Part(checks, 55, apart=True),
-    "recording": Part(recording.recording, 100),
+    "recording": Part(recording.recording, 75),
     "training": Part(training.training, 95),
     "memory": Part(limits.memory, 40),
     "compiled": Part(recording.compiled, 30),
-    "server": Part(limits.server, 85, apart=True),
-    "demo": Part(demo.demo, 25),
+    "server": Part(limits.server, 135, apart=True),
+    "demo": Part(demo.demo, 20),
 }
 """In their order; their limits are eight minutes together, for a GPU of a data centre."""
 
