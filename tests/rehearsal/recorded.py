@@ -32,9 +32,9 @@ def encode(clip: Any, prompt: str) -> Any:
     return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
 
 
-def sampled(model: Any, positive: Any, negative: Any, sampler: str = "euler") -> Sampled:
+def sampled(model: Any, positive: Any, negative: Any, sampler: str = "euler", steps: int = STEPS) -> Sampled:
     """A few steps at 64x96 pixels."""
-    how = SamplerSettings(0, STEPS, 5.0, sampler, "normal")
+    how = SamplerSettings(0, steps, 5.0, sampler, "normal")
     with counting() as counts:
         latents = sample(model, positive, negative, {"samples": torch.zeros(1, 4, 8, 12)}, how)["samples"]
     return Sampled(latents, counts, positive, negative)

@@ -87,7 +87,7 @@ class Supply:
     @cached_property
     def _recorded(self) -> tuple[RecordedRuns, Any]:
         watched, book = record_attention(self.models[0], EVERYTHING)
-        return book, {"samples": sampled(watched, self.positive, self.negative).latents}
+        return book, {"samples": sampled(watched, self.positive, self.negative, steps=2).latents}
 
     @cached_property
     def _region(self) -> RegionTrack:

@@ -102,7 +102,7 @@ def check_node(node: type[io.ComfyNode], supply: Supply, caplog: pytest.LogCaptu
     """Run a node with all that its schema says it takes; what does not go together is refused in a sentence of ours."""
     least, optional = supply.least(node), supply.optional(node)
     with caplog.at_level(logging.WARNING):
-        tried = [more for more in (optional, {}) if works(node, least | more, supply)]
+        tried = [more for more in ([optional, {}] if optional else [{}]) if works(node, least | more, supply)]
         if optional not in tried:
             tried = [{name: value} for name, value in optional.items() if works(node, least | {name: value}, supply)]
         assert {name for more in tried for name in more} == optional.keys(), "a socket was always refused"
@@ -142,7 +142,7 @@ def check_models(supply: Supply, given: dict[str, Any]) -> None:
     model, clip, vae = (given.get(kind, own) for kind, own in zip(("MODEL", "CLIP", "VAE"), supply.models, strict=True))
     clip = clip if "CLIP" in given else supply.clip
     positive = given.get("CONDITIONING") or encode(clip, PROMPT)
-    latents = sampled(model, positive, supply.negative).latents
+    latents = sampled(model, positive, supply.negative, steps=2).latents
     assert latents.device == DEVICE
     assert bool(latents.isfinite().all())
     if "VAE" in given:
