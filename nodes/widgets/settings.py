@@ -47,7 +47,9 @@ def _input(each: Field[Any], kind: Any, preset: Settings) -> io.Input:
         return io.Combo.Input(each.name, options=list(get_args(kind)), default=value, **words)
     if kind is int:
         seed = {"control_after_generate": io.ControlAfterGenerate.fixed} if each.name == "seed" else {}
-        return io.Int.Input(each.name, default=value, min=int(bounds.least), max=int(bounds.most), **seed, **words)
+        return io.Int.Input(
+            each.name, default=value, min=int(bounds.least), max=int(bounds.offered or bounds.most), **seed, **words
+        )
     least, fine = NONE.get(each.name, bounds.least), {"round": False} if bounds.step < 1e-4 else {}
     shown = NONE[each.name] if value is None else value
     return io.Float.Input(each.name, default=shown, min=least, max=bounds.most, step=bounds.step, **fine, **words)

@@ -17,14 +17,21 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class Bounds(NamedTuple):
-    """What a number may be, and how far one click of a widget changes it."""
+    """What a number may be, and how far one click of a widget changes it.
+
+    `offered` is the most that a widget takes, where files of earlier versions may hold more.
+    """
 
     least: float
     most: float
     step: float = 1.0
+    offered: float | None = None
 
 
 RATE = Bounds(1e-9, 1.0, 1e-7)
+STEPS = Bounds(0, 1_000_000, offered=100_000)
+"""Widgets offer 250 times the paper's; the time left is shown from the first steps on, and a run that is cancelled goes
+on later. The curves, a row of 28 bytes a step for two concepts, are copied at each step: 3 MB there, 28 at the most."""
 
 
 def setting(says: str, bounds: Bounds | None = None, *, default: Any = MISSING, advanced: bool = False) -> Any:
@@ -53,13 +60,11 @@ class Settings:
     """
 
     mode: Mode
-    phase1_steps: int = setting(
-        "Steps that train the new tokens only. Paper and code: 400.", Bounds(0, 1_000_000), default=400
-    )
+    phase1_steps: int = setting("Steps that train the new tokens only. Paper and code: 400.", STEPS, default=400)
     phase2_steps: int = setting(
         "Steps that train the model's weights together with the tokens. Paper and code: 400. 0 trains only the tokens, "
         "which are ordinary embeddings.",
-        Bounds(0, 1_000_000),
+        STEPS,
         default=400,
     )
     phase1_rows_rate: float = setting(

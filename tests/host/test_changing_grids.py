@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import comfy.sample
 import pytest
 import torch
+from comfy_extras.nodes_advanced_samplers import SamplerLCMUpscale
 from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
 from pack.host.recording.unet import record_attention
 from pack.scenescope.attention.draw.figure import Layouting, draw
@@ -99,6 +101,23 @@ def test_every_map_says_the_grid_that_it_was_made_on(sd15: Any) -> None:
         "middle 0": [(1, 1)] * early + [(2, 2)] * late,
     }
     assert "made on 4x4 by layers of another grid" in recording.describe()
+
+
+def test_a_sampler_that_enlarges_the_picture_keeps_the_maps_of_its_first_size_and_says_so(sd15: Any) -> None:
+    """Oracle: by hand: SamplerLCMUpscale goes from 8x8 to 12x12 and 16x16; what was made there is counted by size."""
+    watched, book = record_attention(sd15, Selection(precision=torch.float32))
+    sampler = SamplerLCMUpscale.execute(2.0, 2, "bilinear").result[0]
+    blank, levels = torch.zeros(1, 4, 8, 8), torch.tensor([14.6, 8.0, 3.0, 0.0])
+    noise, prompts = comfy.sample.prepare_noise(blank, 0), (conditioning(seed=1), conditioning(seed=2))
+    result = comfy.sample.sample_custom(watched, noise, 2.0, sampler, levels, *prompts, blank, seed=0)
+    assert result.shape[2:] == (16, 16)
+    recording = book.find(result)[0]
+    assert {item.address.step for item in recording.maps} == {0}
+    said = "a call for larger latents, {0}x{0} where the run began with 8x8 (a sampler that upscales)"
+    assert recording.skipped == {said.format(12): 1, said.format(16): 1}
+    assert (
+        draw(recording, (match("star", (COLUMN,)),), View(), Layouting(Style(Grid(128, 128)))).images.isfinite().all()
+    )
 
 
 @pytest.mark.parametrize("resolution", ["latent", "latent/2", "latent/4", "latent/8", "all"])

@@ -21,9 +21,13 @@ from comfy_extras.nodes_hooks import CreateHookLora, SetClipHooks
 from comfy_extras.nodes_hypertile import HyperTile
 from comfy_extras.nodes_model_advanced import (
     ModelComputeDtype,
+    ModelSamplingAuraFlow,
     ModelSamplingContinuousEDM,
     ModelSamplingContinuousV,
     ModelSamplingDiscrete,
+    ModelSamplingFlux,
+    ModelSamplingSD3,
+    ModelSamplingStableCascade,
 )
 from pack.host.acting.steer import Odds, steered, steerings_of
 from pack.host.concepts.apply import apply_concepts
@@ -226,6 +230,27 @@ def test_other_predictions_are_refused(demo: Parts, sampling: str) -> None:
     (velocity,) = ModelSamplingContinuousV().patch(demo[0], "v_prediction", 500.0, 0.03)
     with pytest.raises(HostError, match="one that predicts the noise"):
         check_trainable(velocity, demo[1])
+
+
+FLOWS = {
+    "SD3": lambda model: ModelSamplingSD3().patch(model, 3.0),
+    "AuraFlow": lambda model: ModelSamplingAuraFlow().patch_aura(model, 1.73),
+    "Flux": lambda model: ModelSamplingFlux().patch(model, 1.15, 0.5, 512, 512),
+    "Stable Cascade": lambda model: ModelSamplingStableCascade().patch(model, 2.0),
+    "img_to_img_flow": lambda model: ModelSamplingDiscrete().patch(model, "img_to_img_flow", False),
+    "Cosmos": lambda model: ModelSamplingContinuousEDM().patch(model, "cosmos_rflow", 120.0, 0.002),
+}
+
+
+@pytest.mark.parametrize("sampling", list(FLOWS))
+def test_samplings_of_other_families_are_refused(demo: Parts, sampling: str) -> None:
+    """Oracle: the message; these are all of the host's nodes that put another sampling on a model, beside those above.
+
+    Stable Cascade's predicts noise as SD1.5 does, at other noise levels.
+    """
+    (model,) = FLOWS[sampling](demo[0])
+    with pytest.raises(HostError, match="^Train Concepts: this model (predicts|samples with)"):
+        check_trainable(model, demo[1])
 
 
 @pytest.mark.parametrize("zsnr", [False, True])
