@@ -2,7 +2,7 @@
 
 Host contracts relied on, seen in ComfyUI 0.33.0 (supported from 0.28.0):
 
-recording/unet.py
+watched_runs.py
     `comfy/patcher_extension.py`, `WrappersMP`: wrappers nest around sampling, conditioning and the model call.
     `comfy/model_base.py`, `BaseModel.apply_model`: the order of its arguments, `transformer_options` the sixth.
     `comfy/samplers.py`, `CFGGuider.sample`: a run works on its own copy of the model's options.

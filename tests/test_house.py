@@ -26,6 +26,7 @@ ROOMS = (
     "scenescope/training/scene", "scenescope/training/ports", "scenescope/training/step",
     "scenescope/training/learned", "scenescope/training/run",
     "host/version", "host/core_nodes", "host/files", "host/paths", "host/shapes", "host/scene", "host/demo",
+    "host/watched_runs",
     "host/editor", "host/prompts", "host/recording", "host/acting", "host/training", "host/concepts", "host/entrance",
     "nodes/widgets", "nodes",
 )  # fmt: skip

@@ -24,7 +24,8 @@ from ...scenescope.cost import MASK, refuse_costly
 from ...scenescope.dims import Grid
 from ...scenescope.resample import resize
 from ..recording.entries import Calling
-from .run import Items, with_act
+from ..watched_runs import Items
+from .run import with_act
 
 GATES_KEY = "scenescope_gates"
 """What a conditioning carries: the gates that decide where it counts."""

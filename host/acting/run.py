@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP
 
 from ...scenescope.attention.act.acts import SHARES, Act, Effect, Instruction, LayerWrite, ModelCall
 from ...scenescope.attention.act.writer import Writers, WritingState
@@ -23,13 +22,12 @@ from ...scenescope.dims import Grid
 from ..editor.messages import say_on_node
 from ..recording.entries import Calling, Conditionings, entries_of_call, planned_entries
 from ..recording.unet import ACTS_KEY, WRITERS_KEY, refuse_compiled
+from ..watched_runs import Items, watch_runs
 
 KEY = "scenescope.act"
 """Names the wrappers, the run in its options, and what MODEL carries: ((instruction, node id), ...)."""
 
 _SLOTS: dict[Kind, str] = {"cross": "attn2", "self": "attn1"}
-
-Items = Sequence[Sequence[dict[str, Any]] | None]
 
 
 @runtime_checkable
@@ -57,22 +55,15 @@ def with_act(
     find_layers(model.model.diffusion_model, who=who)  # or the sampler would say it, and not the node
     clone = model.clone()
     clone.set_attachments(KEY, (*(model.get_attachment(KEY) or ()), (instruction, node)))
-    if KEY not in clone.wrappers.get(WrappersMP.OUTER_SAMPLE, {}):
-        for kind, wrapper in (
-            (WrappersMP.OUTER_SAMPLE, _outer_sample),
-            (WrappersMP.SAMPLER_SAMPLE, _sampler_sample),
-            (WrappersMP.PREDICT_NOISE, _predict_noise),
-            (WrappersMP.CALC_COND_BATCH, _calc_cond_batch),
-            (WrappersMP.APPLY_MODEL, _apply_model),
-        ):
-            clone.add_wrapper_with_key(kind, KEY, wrapper)
+    watch_runs(clone, KEY, ActingRun)
     return clone
 
 
 class ActingRun:
-    """One sampling run. It travels in the run's own copy of the options, never on the model."""
+    """One sampling run with acts."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: dict[str, Any]) -> None:
+        options[ACTS_KEY] = self.told
         self.acts: list[tuple[Act, str | None]] = []
         self.clock = StepClock([1.0, 0.0])
         self.state = WritingState()
@@ -85,7 +76,7 @@ class ActingRun:
         self._texts: list[str] | None = None
         self._effects: list[Effect] = []
 
-    def open(self, guider: Any, sigmas: torch.Tensor, noise: torch.Tensor, seed: int | None) -> None:
+    def open(self, guider: Any, sampler: Any, sigmas: torch.Tensor, noise: torch.Tensor, extra: dict[str, Any]) -> None:
         """Begin every act, before anything is sampled."""
         unet = guider.inner_model.diffusion_model
         refuse_compiled(unet, guider.model_options, "Steering")
@@ -98,13 +89,13 @@ class ActingRun:
             images=self._images,
             sigmas=schedule,
             entries=planned_entries(guider, self._conditionings),
-            seed=seed,
+            seed=extra.get("seed"),
             controlled=any("control" in item for items in guider.conds.values() for item in items),
         )
         carried: Sequence[tuple[Instruction, str | None]] = guider.model_patcher.get_attachment(KEY) or ()
         self.acts = [(instruction.begin(run), node) for instruction, node in carried]
 
-    def close(self) -> None:
+    def done(self, output: torch.Tensor) -> None:
         """Tell each node what was done."""
         texts: dict[str | None, list[str]] = {}
         for (_, node), text in zip(self.acts, self.texts(), strict=True):
@@ -124,18 +115,26 @@ class ActingRun:
         texts = {"acts": "\n".join(filter(None, self.texts()))}
         return texts | ({SHARES: json.dumps([asdict(each) for each in self._effects])} if self._effects else {})
 
-    def abandon(self) -> None:
-        """The run was cancelled, or failed."""
-        for act, _ in self.acts:
-            act.abandon()
+    def end(self, status: Literal["done", "stopped"]) -> None:
+        """Let go of the acts, which are told where the run was cancelled or failed."""
+        if status == "stopped":
+            for act, _ in self.acts:
+                act.abandon()
+        self.acts = []
 
-    def evaluate(self, sigma: torch.Tensor) -> None:
+    def step_done(self, step: int) -> None:
+        """The sampler reports a step."""
+        self.clock.step_done(step)
+
+    @contextmanager
+    def evaluation(self, sigma: torch.Tensor) -> Iterator[None]:
         """The sampler asks the model."""
         self._fresh = True
         self._evaluation = self.clock.evaluate(sigma)
+        yield
 
     @contextmanager
-    def conditioning_pass(self, conditionings: Items) -> Iterator[Items]:
+    def conditioning_pass(self, conditionings: Items, options: dict[str, Any]) -> Iterator[Items]:
         """A pass over the conditionings; every one is steered, or guidance would be steered by the difference."""
         outer, self._first, self._fresh = (self._entries, self._first), self._fresh, False
         self._entries = self._conditionings.entries_of(conditionings)
@@ -214,64 +213,3 @@ def _keys(layer: AttentionLayer) -> tuple[tuple[Any, ...], ...]:
     section, number = layer.block.split(" ")
     block, _, index = number.partition(".")
     return (section, int(block)), (section, int(block), int(index or 0))
-
-
-def _run_of(options: Mapping[str, Any]) -> ActingRun | None:
-    run: ActingRun | None = options.get("transformer_options", {}).get(KEY)
-    return run
-
-
-def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    options = executor.class_obj.model_options.setdefault("transformer_options", {})  # the host's copy for this run
-    run = options[KEY] = ActingRun()
-    options[ACTS_KEY] = run.told
-    try:
-        output = executor(*args, **kwargs)
-        run.close()
-        return output
-    except BaseException:
-        run.abandon()
-        raise
-    finally:
-        options.pop(KEY, None)
-        run.acts = []
-
-
-def _sampler_sample(
-    executor: Any, guider: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *rest: Any, **more: Any
-) -> Any:
-    run = _run_of(extra["model_options"])
-    if run is None:
-        return executor(guider, sigmas, extra, callback, noise, *rest, **more)
-    run.open(guider, sigmas, noise, extra.get("seed"))
-
-    def step_done(step: int, denoised: Any, x: Any, total: int) -> None:
-        run.clock.step_done(step)
-        if callback is not None:
-            callback(step, denoised, x, total)
-
-    return executor(guider, sigmas, extra, step_done, noise, *rest, **more)
-
-
-def _predict_noise(executor: Any, x: Any, timestep: Any, model_options: Any, *rest: Any, **more: Any) -> Any:
-    run = _run_of(model_options)
-    if run is not None:
-        run.evaluate(timestep.flatten()[0])
-    return executor(x, timestep, model_options, *rest, **more)
-
-
-def _calc_cond_batch(executor: Any, model: Any, conds: Any, x_in: Any, timestep: Any, model_options: Any) -> Any:
-    run = _run_of(model_options)
-    if run is None:
-        return executor(model, conds, x_in, timestep, model_options)
-    with run.conditioning_pass(conds) as gated:
-        return executor(model, gated, x_in, timestep, model_options)
-
-
-def _apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    options = kwargs.get("transformer_options", args[5] if len(args) > 5 else {})
-    run: ActingRun | None = options.get(KEY)
-    if run is None:
-        return executor(*args, **kwargs)
-    with run.model_call(executor.class_obj.diffusion_model, options, Grid(*args[0].shape[-2:])):
-        return executor(*args, **kwargs)

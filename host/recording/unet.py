@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from ...scenescope.dims import Grid
 from ...scenescope.errors import HostError, RecordingError
 from ..demo import size_hint
 from ..editor.messages import say_on_node
+from ..watched_runs import Items, watch_runs
 from .calls import RECORDER_KEY, contexts_of, follows_schedule, other_extent
 from .entries import Conditionings, entries_of_call, planned_entries
 from .live import LiveScreen
@@ -55,14 +56,7 @@ def record_attention(
     """
     clone, book = model.clone(), RecordedRuns(selection, node, live_words)
     key = f"{RECORDER_KEY}{uuid.uuid4().hex}"  # one per recorder: several may observe one model
-    for kind, wrapper in (
-        (WrappersMP.OUTER_SAMPLE, _outer_sample),
-        (WrappersMP.SAMPLER_SAMPLE, _sampler_sample),
-        (WrappersMP.PREDICT_NOISE, _predict_noise),
-        (WrappersMP.CALC_COND_BATCH, _calc_cond_batch),
-        (WrappersMP.APPLY_MODEL, _apply_model),
-    ):
-        clone.add_wrapper_with_key(kind, key, wrapper(key, book))
+    watch_runs(clone, key, partial(_Run, book))
     return clone, book
 
 
@@ -70,10 +64,10 @@ REUSED = "an answer that was reused without asking the model (EasyCache or the l
 
 
 class _Run:
-    """One sampling run under observation. It travels in the run's own copy of the options, never on the model."""
+    """One sampling run under observation."""
 
-    def __init__(self, book: RecordedRuns) -> None:
-        self.book = book
+    def __init__(self, book: RecordedRuns, options: dict[str, Any]) -> None:
+        self.book, self._options = book, options
         self.recorder: Recorder | None = None
         self.live: LiveScreen | None = None
         self.about: dict[str, str | int | float] = {}
@@ -104,7 +98,7 @@ class _Run:
             logging.exception("SceneScope: the recording ended before the run")
             self._failed(error)
 
-    def open(self, sampler: Any, guider: Any, sigmas: torch.Tensor, noise: torch.Tensor) -> None:
+    def open(self, guider: Any, sampler: Any, sigmas: torch.Tensor, noise: torch.Tensor, extra: dict[str, Any]) -> None:
         """Plan the run and show the plan, before anything is sampled."""
         unet = guider.inner_model.diffusion_model
         refuse_compiled(unet, guider.model_options)
@@ -121,8 +115,15 @@ class _Run:
         logging.info("SceneScope: %s", plan)
         hint = size_hint(guider.inner_model, *noise.shape[-2:])
         say_on_node(self.book.node, f"{hint}\n{plan}" if hint else plan)
+        self.about = about_run(sampler, guider, extra)
 
-    def close(self) -> Recording | RecordingError:
+    def done(self, output: torch.Tensor) -> None:
+        """Enter the run in the book."""
+        if told := self._options.get(ACTS_KEY):
+            self.about |= told()
+        self.book.add(self._left(), output)
+
+    def _left(self) -> Recording | RecordingError:
         """What the run left; an empty record is the error that Attention Maps raises, so the picture is not lost."""
         if self.recorder is None:
             ran_none = "Record Attention: the sampler ran no steps. Raise steps or denoise."
@@ -168,9 +169,7 @@ class _Run:
             self.recorder.skip(REUSED)
 
     @contextmanager
-    def conditioning_pass(
-        self, conditionings: Sequence[Sequence[dict[str, Any]] | None], options: dict[str, Any]
-    ) -> Iterator[None]:
+    def conditioning_pass(self, conditionings: Items, options: dict[str, Any]) -> Iterator[Items]:
         """A pass over the conditionings; only the first of an evaluation is the sampler's own."""
         windowed = options.get("transformer_options", {}).get("context_window") is not None
         first, self._fresh, outer = self._fresh and not windowed, False, self._recording
@@ -183,7 +182,7 @@ class _Run:
         elif not first and self.recorder is not None:
             self.recorder.skip("a further pass of the same evaluation (SAG, PAG or the like)")
         try:
-            yield
+            yield conditionings
         finally:
             self._recording = outer
 
@@ -272,76 +271,3 @@ def chunk_bytes(device: torch.device) -> int:
     if comfy.model_management.is_device_cpu(device):
         return CHUNK_BYTES
     return max(CHUNK_BYTES, min(CHUNK_BYTES * 32, comfy.model_management.get_free_memory(device) // 8))
-
-
-def _outer_sample(key: str, book: RecordedRuns) -> Callable[..., Any]:
-    def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        options = executor.class_obj.model_options.setdefault("transformer_options", {})  # the host's copy for this run
-        run = options[key] = _Run(book)
-        status: Literal["done", "stopped"] = "stopped"
-        try:
-            output = executor(*args, **kwargs)
-            if told := options.get(ACTS_KEY):
-                run.about |= told()
-            book.add(run.close(), output)
-            status = "done"
-            return output
-        finally:
-            options.pop(key, None)
-            run.end(status)
-
-    return wrapper
-
-
-def _sampler_sample(key: str, book: RecordedRuns) -> Callable[..., Any]:
-    def wrapper(
-        executor: Any, guider: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *rest: Any, **more: Any
-    ) -> Any:
-        run: _Run | None = extra["model_options"].get("transformer_options", {}).get(key)
-        if run is None:
-            return executor(guider, sigmas, extra, callback, noise, *rest, **more)
-        run.open(executor.class_obj, guider, sigmas, noise)
-        run.about = about_run(executor.class_obj, guider, extra)
-
-        def step_done(step: int, denoised: Any, x: Any, total: int) -> None:
-            run.step_done(step)
-            if callback is not None:
-                callback(step, denoised, x, total)
-
-        return executor(guider, sigmas, extra, step_done, noise, *rest, **more)
-
-    return wrapper
-
-
-def _predict_noise(key: str, book: RecordedRuns) -> Callable[..., Any]:
-    def wrapper(executor: Any, x: Any, timestep: torch.Tensor, model_options: Any, *rest: Any, **more: Any) -> Any:
-        run: _Run | None = model_options.get("transformer_options", {}).get(key)
-        if run is None:
-            return executor(x, timestep, model_options, *rest, **more)
-        with run.evaluation(timestep.flatten()[0]):
-            return executor(x, timestep, model_options, *rest, **more)
-
-    return wrapper
-
-
-def _calc_cond_batch(key: str, book: RecordedRuns) -> Callable[..., Any]:
-    def wrapper(executor: Any, model: Any, conds: Any, x_in: Any, timestep: Any, model_options: dict[str, Any]) -> Any:
-        run: _Run | None = model_options.get("transformer_options", {}).get(key)
-        if run is None:
-            return executor(model, conds, x_in, timestep, model_options)
-        with run.conditioning_pass(conds, model_options):
-            return executor(model, conds, x_in, timestep, model_options)
-
-    return wrapper
-
-
-def _apply_model(key: str, book: RecordedRuns) -> Callable[..., Any]:
-    def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        options = kwargs.get("transformer_options", args[5] if len(args) > 5 else {})
-        run: _Run | None = options.get(key)
-        if run is None:
-            return executor(*args, **kwargs)
-        with run.model_call(executor.class_obj.diffusion_model, options, Grid(*args[0].shape[-2:])):
-            return executor(*args, **kwargs)
-
-    return wrapper

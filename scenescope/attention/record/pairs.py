@@ -27,13 +27,3 @@ def pair_of_rows(query: Tensor, key: Tensor, rows: slice, bias: Callable[[], Ten
     torch.Size([1, 5, 8])
     """
     return Pair(query[rows].detach(), key[rows].detach(), None if bias is None else bias())
-
-
-def own_rows(maps: Tensor, rows: slice) -> Tensor:
-    """An entry's maps of a batch (row head query key); on the CPU in memory of their own, elsewhere they travel anyway.
-
-    >>> import torch
-    >>> own_rows(torch.zeros(2, 1, 4, 5), slice(0, 1)).untyped_storage().nbytes()
-    80
-    """
-    return maps[rows].clone() if maps.device.type == "cpu" else maps[rows]

@@ -22,7 +22,7 @@ from .choices import choose_blocks
 from .clock import StepClock
 from .evaluation import Coming, Evaluation, reasons_text
 from .layers import AttentionLayer, Kind
-from .pairs import Pair, own_rows, pair_of_rows
+from .pairs import Pair, pair_of_rows
 from .recording import Address, AttentionMap, Entry, Projection, Recording
 from .reducers import Constants, Pooled, RegionMean, SelfReducer, Unreduced, reduce_heads
 from .scores import CHUNK_BYTES, OuterBias, attention_in_chunks, fold_repeats
@@ -150,13 +150,13 @@ class Recorder:
             acts = bias if self._selection.steered else None
             kept = [(index, entry) for index, entry in enumerate(entries) if self._selection.keeps(entry.branch)]
             maps = None
-            if acts is None and self._are_one(entries, layer.kind):
+            if acts is None and query.device.type != "cpu" and self._are_one(entries, layer.kind):
                 pair, cross, one = Pair(query.detach(), key.detach(), None), layer.kind == "cross", entries[0]
                 maps = self._cross(pair, layer, one.tokens) if cross else self._self(pair, layer, grid, one, None)
             for index, entry in kept:
                 rows = slice(index * images, (index + 1) * images)
                 pair_of = partial(pair_of_rows, query, key, rows, None if acts is None else partial(acts, index))
-                self._record(layer, pair_of, grid, entry, None if maps is None else own_rows(maps, rows))
+                self._record(layer, pair_of, grid, entry, None if maps is None else maps[rows])
 
     def finish(
         self,
