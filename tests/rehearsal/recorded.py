@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.model_management
 import torch
 from pack.host.prompts.text import trace_words
 from pack.host.recording.sampling import SamplerSettings, sample
@@ -35,6 +36,7 @@ def encode(clip: Any, prompt: str) -> Any:
 def sampled(model: Any, positive: Any, negative: Any, sampler: str = "euler", steps: int = STEPS) -> Sampled:
     """A few steps at 64x96 pixels."""
     how = SamplerSettings(0, steps, 5.0, sampler, "normal")
+    comfy.model_management.load_models_gpu([model])  # an earlier test may have had it unloaded: not the run's cost
     with counting() as counts:
         latents = sample(model, positive, negative, {"samples": torch.zeros(1, 4, 8, 12)}, how)["samples"]
     return Sampled(latents, counts, positive, negative)
