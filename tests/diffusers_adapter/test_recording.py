@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
     HeunDiscreteScheduler,
+    LCMScheduler,
     PNDMScheduler,
     StableDiffusionImg2ImgPipeline,
 )
@@ -58,6 +60,20 @@ def test_recording_leaves_the_picture_unchanged(processor, guidance):
     assert not session.recording.skipped
 
 
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_a_pipeline_in_half_precision_is_recorded(precision):
+    """Oracle: the same call without recording, bit for bit; each row of a map sums to 1."""
+    whole = small_pipeline()
+    parts = ("unet", "text_encoder", "vae")
+    pipe = small_pipeline(**{name: copy.deepcopy(getattr(whole, name)).to(precision) for name in parts})
+    plain = painted(pipe)
+    with Scope(pipe).record() as session:
+        seen = painted(pipe)
+    assert torch.equal(plain, seen)
+    assert all(item.maps.float().sum(-1).sub(1).abs().max() < 1e-3 for item in session.recording.maps)
+    assert not session.recording.skipped
+
+
 def test_a_map_is_the_softmax_of_the_layers_own_queries_and_keys():
     """Oracle: a slow float64 reference of the middle block's cross-attention, from hooks of the test's own."""
     pipe, seen = small_pipeline(), {}
@@ -91,6 +107,7 @@ def test_a_map_is_the_softmax_of_the_layers_own_queries_and_keys():
         (EulerAncestralDiscreteScheduler, 3),
         (HeunDiscreteScheduler, 5),
         (DPMSolverMultistepScheduler, 3),
+        (LCMScheduler, 3),
     ],
 )
 def test_each_call_of_the_u_net_is_a_step_of_its_own(scheduler, evaluations):
