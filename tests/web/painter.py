@@ -24,6 +24,8 @@ async ([file, connect]) => {
   scene.pos = [60, 0];
   scene.setSize([460, 860]);
   app.graph.add(scene);
+  // The host gives a new node the values that an earlier graph's node of the same number had (1.49.6, registerWidget).
+  for (const name of ['handles', 'words']) scene.widgets.find(widget => widget.name === name).value = '';
   if (connect) load.connect(0, scene, 0);
   await app.loadGraphData({ ...app.graph.serialize(), id: crypto.randomUUID() });
 }
