@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...scenescope.errors import FileError
+from ...scenescope.errors import FileError, HostError
 from ...scenescope.files.safetensors_file import read_container, write_container
 from ...scenescope.training.ports import ClassPictures, Ports
 from .origin import SAMPLING
@@ -61,6 +61,7 @@ def made_class_pictures(
 
     Raises:
         FileError: they cannot be written.
+        HostError: the model gives no numbers in this precision.
     """
     path = wish.folder / f"{_key(ports, wish)}.safetensors"
     latents = _kept(path, wish)
@@ -69,6 +70,11 @@ def made_class_pictures(
         names = [f"class {index}" for index in range(len(latents), min(len(latents) + TOGETHER, wish.count))]
         noise = first_noise(wish.seed, names, wish.sampling.size)
         more = sampled(ports, {}, wish.sampling, noise, each_step).cpu()
+        if not more.isfinite().all():
+            raise HostError(
+                f"Train Concepts: the class pictures can't be made, because the model gives no numbers (NaN) in "
+                f"{str(wish.sampling.precision).removeprefix('torch.')}. Set precision to float32."
+            )
         latents = torch.cat([latents, more])
         write_container({"latents": latents}, path, {"format": FORMAT}, "Train Concepts: class pictures")
     on_picture(wish.count, wish.count)
@@ -76,7 +82,7 @@ def made_class_pictures(
 
 
 def _kept(path: Path, wish: ClassWish) -> Tensor:
-    """The pictures that are there; none where the file is missing or not ours."""
+    """The pictures that are there; none where the file is missing, not ours, or spoilt."""
     none = torch.zeros(0, 4, *wish.sampling.size)
     if not path.exists():
         return none
@@ -84,7 +90,8 @@ def _kept(path: Path, wish: ClassWish) -> Tensor:
         latents = read_container(path, {"format": FORMAT}, f"Class pictures: {path.name}").tensors.get("latents", none)
     except FileError:
         return none
-    return latents if latents.shape[1:] == none.shape[1:] and latents.dtype == none.dtype else none
+    ours = latents.shape[1:] == none.shape[1:] and latents.dtype == none.dtype
+    return latents if ours and latents.isfinite().all() else none
 
 
 def _key(ports: Ports, wish: ClassWish) -> str:

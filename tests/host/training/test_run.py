@@ -20,10 +20,12 @@ from pack.host.training.run import TrainingResult, refuse_own_folder, run_folder
 from pack.nodes.train import TrainConcepts, TrainSettings
 from pack.nodes.widgets.settings import PRESETS, setting_inputs, settings_of
 from pack.scenescope.errors import FileError, HostError, InputError
+from pack.scenescope.files.safetensors_file import read_container
 from pack.scenescope.training.settings import full_settings
 from pack.tests.support.host.learning import SHORT, bits_of, small_scene
 from pack.tests.support.host.runs import Run, sample
 from pack.tests.support.toy_runs import bits
+from safetensors.torch import save_file
 
 import nodes as host_nodes
 
@@ -203,7 +205,7 @@ def test_the_next_graph_runs_as_if_nothing_had_been(demo):
 
 
 def test_class_pictures_are_made_once(demo, monkeypatch):
-    """Oracle: their file; a second run leaves it untouched, a cancelled making goes on, more are added to it."""
+    """Oracle: their file; a second run leaves it untouched, a cancelled making goes on, a spoilt one is made again."""
     settings = full_settings(phase1_steps=1, phase2_steps=1)
     plan = replace(QUICK, class_count=13, sample_steps=2)  # four batches of two steps
 
@@ -225,6 +227,11 @@ def test_class_pictures_are_made_once(demo, monkeypatch):
     with pytest.raises(InputError, match="the set of class pictures is"):
         train_concepts(demo, small_scene(), settings, replace(plan, class_prompt="a photo at night"), None)
     assert done.payload["curves"]["prior"][-1] > 0
+    kept = read_container(path, {}, "this test")
+    made = kept.tensors["latents"]
+    save_file({"latents": torch.full_like(made, torch.nan)}, path, dict(kept.metadata))
+    train_concepts(demo, small_scene(), settings, replace(plan, run_name="third"), None)
+    assert torch.equal(read_container(path, {}, "this test").tensors["latents"], made)
 
 
 def test_out_of_memory_says_what_to_change(demo, monkeypatch):
