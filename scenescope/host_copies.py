@@ -117,8 +117,8 @@ class _Packet:
         self._arrival: Future[None] | None = None
         if self._event is None:
             self._arrive()
-        else:
-            self._arrival = ARRIVALS.submit(self._arrive)
+        else:  # in the mode of whoever sends it, which a thread does not have by itself
+            self._arrival = ARRIVALS.submit(torch.inference_mode(torch.is_inference_mode_enabled())(self._arrive))
 
     @property
     def device_bytes(self) -> int:

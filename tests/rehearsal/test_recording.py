@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from pack.host.prompts.text import trace_words
 from pack.host.recording.ask import question_of
+from pack.scenescope import host_copies
 from pack.scenescope.attention.read.ask import ask
 from pack.scenescope.attention.read.heatmap import heatmaps
 from pack.scenescope.attention.read.view import View
@@ -61,6 +63,19 @@ def test_a_recorded_step_waits_for_the_device_once_at_most(name: str, demo: tupl
     more = run.counts.minus(plain.counts)
     assert more.waited <= STEPS + ONCE, more.most()
     assert more.launches <= LAUNCHES[name], more.launches
+
+
+def test_what_a_thread_takes_in_is_what_whoever_needs_it_would(
+    demo: tuple[Any, ...], plain: Sampled, monkeypatch: pytest.MonkeyPatch
+):
+    """Oracle: the recording whose copies are waited for where they are needed, bit for bit."""
+    waited, _ = recorded(demo[0], plain, SELECTIONS["cross"])
+    with ThreadPoolExecutor(1) as thread:
+        monkeypatch.setattr(host_copies, "ARRIVALS", thread)
+        taken, _ = recorded(demo[0], plain, SELECTIONS["cross"])
+    check_sound(taken)
+    assert len(taken.maps) == len(waited.maps) > 0
+    assert all(torch.equal(one.maps, other.maps) for one, other in zip(taken.maps, waited.maps, strict=True))
 
 
 @pytest.mark.parametrize("sampler", ["heun", "uni_pc"])
