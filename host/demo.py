@@ -55,12 +55,11 @@ def size_hint(model: Any, height: int, width: int) -> str:
     )
 
 
-def load_demo_model(path: str | Path = DEMO_FILE, *, disable_dynamic: bool = False) -> Parts:
+def load_demo_model(path: str | Path = DEMO_FILE) -> Parts:
     """Build MODEL, CLIP and VAE of the demo model from its file, each of the class that a checkpoint gives.
 
     Args:
         path: a file written by `demo/train.py`.
-        disable_dynamic: ask for a patcher without the host's dynamic loading, as the host does when it copies a model.
 
     Returns:
         model, clip, vae; each can be loaded again by the host for a deep copy.
@@ -70,22 +69,35 @@ def load_demo_model(path: str | Path = DEMO_FILE, *, disable_dynamic: bool = Fal
     """
     path = str(path)
     weights, config = read_demo_file(path)
-    model = _model(weights, config["unet"], disable_dynamic)
-    clip = _clip(weights, config["text"], disable_dynamic)
+    model = _model(weights, config["unet"])
+    clip = _clip(weights, config["text"])
     vae = _vae(weights)
-    # Contract: ModelPatcher.clone(force_deepcopy=True) calls this again, with disable_dynamic=True.
-    model.cached_patcher_init = (load_demo_model, (path,), 0)
-    clip.patcher.cached_patcher_init = (load_demo_patcher, (path, 1))
-    vae.patcher.cached_patcher_init = (load_demo_patcher, (path, 2))
+    # Contract: ModelPatcher.clone(force_deepcopy=True) calls this, with disable_dynamic=True.
+    for part, patcher in enumerate((model, clip.patcher, vae.patcher)):
+        patcher.cached_patcher_init = (load_demo_patcher, (path, part))
     return model, clip, vae
 
 
 def load_demo_patcher(path: str, part: int, *, disable_dynamic: bool = False) -> Any:
-    """Build the model patcher of the CLIP (part 1) or the VAE (part 2) afresh, for the host's deep copies."""
-    return load_demo_model(path, disable_dynamic=disable_dynamic)[part].patcher
+    """Build the model patcher of MODEL (part 0), CLIP (1) or VAE (2) alone and afresh, for the host's copies.
+
+    Args:
+        path: a file written by `demo/train.py`.
+        part: which of the three.
+        disable_dynamic: ask for a patcher without the host's dynamic loading.
+    """
+    weights, config = read_demo_file(path)
+    if part == 0:
+        return _model(weights, config["unet"], disable_dynamic)
+    # A patcher has no tokenizer, and reading its vocabulary is the slower half of building a CLIP.
+    return _vae(weights).patcher if part == 2 else _clip(weights, config["text"], disable_dynamic, _none).patcher
 
 
-def _model(weights: dict[str, torch.Tensor], unet: dict[str, Any], disable_dynamic: bool) -> Any:
+def _none(**options: Any) -> None:
+    """In the place of a tokenizer."""
+
+
+def _model(weights: dict[str, torch.Tensor], unet: dict[str, Any], disable_dynamic: bool = False) -> Any:
     manage = comfy.model_management
     # As comfy/sd.py, load_state_dict_guess_config; only the detection is left out, which knows no such widths.
     config = comfy.supported_models.SD15(unet)
@@ -103,7 +115,9 @@ def _model(weights: dict[str, torch.Tensor], unet: dict[str, Any], disable_dynam
     return patcher
 
 
-def _clip(weights: dict[str, torch.Tensor], text: dict[str, Any], disable_dynamic: bool) -> Any:
+def _clip(
+    weights: dict[str, torch.Tensor], text: dict[str, Any], disable_dynamic: bool = False, tokenizer: Any = None
+) -> Any:
     prefix = "cond_stage_model.transformer."
     state = part_of(weights, prefix, "clip_l.transformer.")
     table = token_table(weights)
@@ -111,11 +125,13 @@ def _clip(weights: dict[str, torch.Tensor], text: dict[str, Any], disable_dynami
     state["clip_l.transformer.text_model.embeddings.token_embedding.weight"] = table
     state["clip_l.transformer.text_projection.weight"] = torch.eye(width, dtype=table.dtype)
     target = comfy.supported_models.SD15({"in_channels": 4}).clip_target()
-    tokenizer = functools.partial(comfy.sd1_clip.SDTokenizer, embedding_size=width)
+    target.tokenizer = tokenizer or target.tokenizer
     return comfy.sd.CLIP(
         target,
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
-        tokenizer_data={"clip_l_tokenizer_class": tokenizer},
+        tokenizer_data={
+            "clip_l_tokenizer_class": functools.partial(comfy.sd1_clip.SDTokenizer, embedding_size=width)
+        },
         parameters=sum(value.numel() for value in state.values()),
         state_dict=state,
         model_options={"clip_l_model_config": text},

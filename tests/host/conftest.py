@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,13 @@ from pack.tests.support.host.checkpoint import checkpoint  # noqa: E402
 def comfy_path() -> Path:
     """The folder of the ComfyUI in use."""
     return COMFYUI
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_is_imported_stays() -> None:
+    """The host's half a million objects live as long as the tests: no collection of garbage looks at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

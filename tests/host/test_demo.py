@@ -141,7 +141,7 @@ def test_a_run_far_from_its_size_is_told_and_no_other(demo):
 def test_the_host_can_copy_it_for_training(demo):
     """Oracle: the host's own deep copies; the copies are equal, separate, and can be trained."""
     with torch.inference_mode(False):
-        for patcher in (demo[0], demo[1].patcher):
+        for patcher in (demo[0], demo[1].patcher, demo[2].patcher):
             copy = patcher.clone(disable_dynamic=True, force_deepcopy=True)
             theirs, ours = dict(patcher.model.named_parameters()), dict(copy.model.named_parameters())
             assert theirs.keys() == ours.keys()
