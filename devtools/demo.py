@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import subprocess
 import tempfile
 import time
@@ -58,7 +59,8 @@ def _in_host(setup: Setup, comfyui: Path, options: argparse.Namespace) -> int:
     print(f"Starting ComfyUI from {comfyui} {'on the CPU' if on_cpu else 'on the GPU'} ...", flush=True)
     with Server(place) as server:
         object_info = server.get_json("/object_info")
-        for file in sorted((ROOT / "example_workflows").glob("*.json")):
+        print(f"The editor is at {server.address} while this runs.", flush=True)
+        for file in learning_order():
             print(f"{file.stem} ... ", end="", flush=True)
             start = time.monotonic()
             try:
@@ -76,6 +78,13 @@ def _in_host(setup: Setup, comfyui: Path, options: argparse.Namespace) -> int:
             with contextlib.suppress(KeyboardInterrupt):
                 input(f"\nThe editor is at {server.address}; press Enter to stop it. ")
     return int(failed > 0)
+
+
+def learning_order() -> list[Path]:
+    """The example workflows as the README lists them: what one learns first comes first."""
+    listed = (ROOT / "README.md").read_text("utf-8").partition("## Example workflows")[2]
+    names = re.findall(r"\(example_workflows/([\w.]+\.json)\)", listed)
+    return [ROOT / "example_workflows" / name for name in dict.fromkeys(names)]
 
 
 def _report(rows: list[tuple[str, list[Path]]], learned: list[tuple[str, dict[str, Any]]]) -> None:

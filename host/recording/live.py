@@ -39,7 +39,7 @@ class LiveScreen:
         node: the recording node's execution id.
         run: its layers, entries and steps.
         selection: what is recorded.
-        words: whose maps; empty for the first few.
+        words: whose maps; empty for those with the largest shares.
     """
 
     def __init__(self, node: str, run: RunSpec, selection: Selection, words: str) -> None:

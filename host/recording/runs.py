@@ -49,7 +49,7 @@ class RecordedRuns:
     Args:
         selection: what each run keeps.
         node: id of the recording node.
-        live_words: whose maps grow on that node while a run is sampled; empty for the first few.
+        live_words: whose maps grow on that node while a run is sampled; empty for those with the largest shares.
     """
 
     def __init__(self, selection: Selection, node: str | None = None, live_words: str = "") -> None:

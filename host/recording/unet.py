@@ -49,7 +49,7 @@ def record_attention(
         model: the host's MODEL, with any patches.
         selection: what to keep of each run.
         node: id of the node that shows the plan and, while a run is sampled, maps; None for no node.
-        live_words: whose maps; empty for the first few of the prompt.
+        live_words: whose maps; empty for those with the largest shares.
 
     Returns:
         The clone, and the book that finished runs are entered in.

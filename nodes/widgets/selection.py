@@ -69,7 +69,8 @@ def _advanced_inputs() -> list[io.Input]:
         ),
         text("live_words", optional=True)(
             "Words whose maps grow on this node while it samples, separated by commas, eight at most. Empty, "
-            "the default, takes the first six of the prompt, without small ones such as `of`. Needs cross-attention."
+            "the default, shows the six with the largest shares, without small ones such as `of`. Needs "
+            "cross-attention."
         ),
         *_tape_inputs(),
     ]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pack.devtools import demo
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -198,6 +199,13 @@ sys.exit(command_line.main(["demo"]))
         "as_pack.py --as scenescope learn_a_token.py",
     ]
     assert lines[3].startswith("The pictures are in ")
+
+
+def test_the_demo_begins_with_what_one_learns_first_and_leaves_no_example_out():
+    """Oracle: the files that there are, and the example that the README begins with."""
+    files = demo.learning_order()
+    assert files[0].stem == "first_heatmap"
+    assert sorted(files) == sorted((ROOT / "example_workflows").glob("*.json"))
 
 
 def test_tests_on_a_machine_that_can_get_no_comfyui_go_on_without_unless_it_is_required():

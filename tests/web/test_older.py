@@ -84,6 +84,8 @@ PUT = """
   node.widgets.find(widget => widget.name === name).value = value;
 }
 """
+# Whether the browser remembers that a run was refused.
+NOTED = "whether => (JSON.parse(localStorage['SceneScope.refusals'] ?? '[]').length > 0) === whether"
 # What does not come from the sampler: it is as it was.
 BEFORE = {"DemoModel", "TraceWords", "TrainSettings"}
 PANELS = {"viewer", "live", "shapes", "training", "painter"}
@@ -144,7 +146,8 @@ def succeeds(editor: Editor) -> None:
 
 def test_what_the_last_run_did_not_come_to_says_so(editor: Editor, behind: dict[str, list[str]]):
     """Oracle: what stood on the nodes after a run that succeeded; all that comes from the sampler is marked after a run
-    that did not, and nothing after one that does again. A reload keeps the marks of what the server's history knows.
+    that did not, and nothing after one that does again. A reload keeps the marks, also of a refused run, of which the
+    server's history has nothing.
     """
     for ends in (is_refused, is_cancelled, fails):
         ends(editor)
@@ -154,12 +157,13 @@ def test_what_the_last_run_did_not_come_to_says_so(editor: Editor, behind: dict[
         succeeds(editor)
         eventually(lambda: marks(editor), {})
         assert marks(editor) == {}, ends.__doc__
-    fails(editor)
-    editor.reload()
     told = ("RecordAttention", "SteerWords")  # only while a run goes on: the history has nothing of it
     panels = {node: has[-1] for node, has in behind.items() if has[-1] in PANELS and node not in told}
-    assert eventually(lambda: {n: old[-1] for n, old in marks(editor).items() if old[-1] in PANELS}, panels)
-    note = editor.panel(SAMPLER, "viewer").query_selector(".ss-old-note").inner_text()
-    assert "output 99" in note
-    succeeds(editor)
-    assert eventually(lambda: [old for old in marks(editor).values() if old[-1] in PANELS], [])
+    for ends, said in ((is_refused, "did not get here"), (fails, "output 99")):
+        ends(editor)
+        editor.page.wait_for_function(NOTED, arg=ends is is_refused)
+        editor.reload()
+        assert eventually(lambda: {n: old[-1] for n, old in marks(editor).items() if old[-1] in PANELS}, panels)
+        assert said in editor.panel(SAMPLER, "viewer").query_selector(".ss-old-note").inner_text()
+        succeeds(editor)
+        assert eventually(lambda: [old for old in marks(editor).values() if old[-1] in PANELS], [])

@@ -6,7 +6,8 @@
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { nodeOf } from "./nodes.js";
-import { onMessage } from "./server.js";
+import { forgetRefusals, noteRefusal } from "./refusals.js";
+import { forgetHistory, history, onMessage } from "./server.js";
 
 /**
  * @typedef {object} Ending
@@ -136,16 +137,29 @@ app.registerExtension({
     const host = /** @type {any} */ (api);
     const ask = host.queuePrompt;
     host.queuePrompt = async function (/** @type {any[]} */ ...given) {
+      const [, prompt, options] = given;
       try {
         const answer = await ask.apply(this, given);
+        if (!options?.partialExecutionTargets) forgetRefusals(prompt.workflow?.id);
         const bad = Object.entries(answer?.node_errors ?? {});
         const ids = bad.flatMap((/** @type {[string, any]} */ [id, error]) => [id, ...(error.dependent_outputs ?? [])]);
-        if (ids.length) refused.set(answer.prompt_id, ids);
+        if (ids.length) {
+          refused.set(answer.prompt_id, ids);
+          noteRefusal(prompt, ids, answer.prompt_id);
+        }
         return answer;
       } catch (error) {
-        tellRefused(Object.keys(given[1]?.output ?? {}));
+        const ids = Object.keys(prompt?.output ?? {});
+        tellRefused(ids);
+        void lastEnded().then((last) => noteRefusal(prompt, ids, last));
         throw error;
       }
     };
   },
 });
+
+/** The id of the prompt that ended last, null where the server knows of none. @returns {Promise<string | null>} */
+async function lastEnded() {
+  forgetHistory();
+  return (await history()).filter(({ prompt }) => prompt[1]).at(-1)?.prompt[1] ?? null;
+}

@@ -3,6 +3,7 @@
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { nodeOf, workflowId } from "./nodes.js";
+import { withRefusals } from "./refusals.js";
 
 /** As the host's front end 1.49 names the widget that shows a text below a node. */
 export const NODE_TEXT = "$$node-text-preview";
@@ -73,7 +74,10 @@ export function fetchJson(path) {
 /** @type {{at: number, entries: Promise<any[]>} | null} */
 let asked = null;
 
-/** The server's last runs, oldest first; several panels ask at once and share the answer. @returns {Promise<any[]>} */
+/**
+ * The server's last runs and those that it refused, oldest first; several panels ask at once and share the answer.
+ * @returns {Promise<any[]>}
+ */
 export async function history() {
   if (!asked || performance.now() - asked.at > 2000) {
     asked = {
@@ -81,7 +85,7 @@ export async function history() {
       entries: fetchJson("/history?max_items=24").then((found) => Object.values(found ?? {})),
     };
   }
-  return [...(await asked.entries)];
+  return withRefusals(await asked.entries);
 }
 
 /** Ask anew: the server may be another one, or have gone on without us. */
