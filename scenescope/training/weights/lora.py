@@ -120,7 +120,7 @@ class Lora:
                 return None
             values = inputs[0]
             added = apply(apply(values, down.to(values.dtype)), up.to(values.dtype))
-            return output + (self._scale * added).to(output.dtype)
+            return torch.add(output, added.to(output.dtype), alpha=self._scale)
 
         return hook
 
