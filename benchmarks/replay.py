@@ -92,6 +92,7 @@ PARTS: dict[str, tuple[str, dict[str, Way]]] = {
         "colour",
         {"none": Way(), "0.4 / 0": Way(FIRST), "1 / 0.8": Way(Playing(1.0, 0.8))},
     ),
+    "recolour": ("colour", {"0.8 / 0.8": Way(Playing(0.8, 0.8))}),
     "shape": ("shape", {"none": Way(), "0.4 / 0": Way(FIRST)}),
     "texture": ("texture", {"none": Way(), "0.4 / 0": Way(FIRST)}),
     "background": ("background", {"none": Way(), "0.4 / 0": Way(FIRST)}),

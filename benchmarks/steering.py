@@ -1,10 +1,11 @@
 """What steering and regions do, on the demo model: things put into places, switched off, brought back, coloured.
 
     python dev.py bench steering --part two --pictures 100
-    python dev.py bench steering --part three gate bind bind3 time
+    python dev.py bench steering --part three drawn regions gate bind bind3 time
 
-Part two: two things into masks, mirrored masks and boxes, one switched off, live regions, the Prompt Doctor's numbers.
-Part three: three things into masks, missing ones brought back. gate, bind, bind3: colours by regions, four seeds a
+Part two: two things into masks, mirrored masks and boxes, one switched off, the Prompt Doctor's numbers. Part three:
+three things into masks, missing ones brought back. drawn: what the world's own drawings reach by the same measure.
+regions: live regions. gate, bind, bind3: colours by regions, four seeds a
 prompt. Layouts are of held-out combinations, and their seeds are used for nothing else. Every arm of a case has the
 same prompt and noise; pictures of many prompts are sampled in one call. Cases are kept as soon as they are done: a run
 that was broken off goes on, and more pictures are added to those that are there. Results of another model (`--model

@@ -132,7 +132,7 @@ class GetRegionMask(io.ComfyNode):
                     "Sampler step from 0; -1 is the last one, -2 every step as a batch."
                 ),
             ],
-            outputs=[io.Mask.Output(display_name="MASK", tooltip="The region, 0 to 1, at full picture size.")],
+            outputs=[io.Mask.Output(display_name="MASK", tooltip="The region, 0 or 1, at full picture size.")],
         )
 
     @classmethod

@@ -81,8 +81,8 @@ MISTAKES = (
         "if self._means is None or self._means.device != query.device:", "if self is not None:", LIVE,
     ),
     Mistake(
-        "the live region is read in each step", REGION, "track.steps[self._step] = track.now\n",
-        "track.steps[self._step] = track.now.cpu()\n", LIVE,
+        "the live region is read in each step", REGION, "track.steps[self._step] = self._margins\n",
+        "track.steps[self._step] = self._margins.cpu()\n", LIVE,
     ),
     Mistake(
         "the region stays on the device", REGION, "torch.stack(list(track.steps.values())).cpu()",

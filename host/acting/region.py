@@ -16,7 +16,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ...scenescope.attention.act.acts import LayerWrite, ModelCall
 from ...scenescope.attention.act.place import on_layer
-from ...scenescope.attention.act.region import RegionAct, RegionTrack, WordRegion
+from ...scenescope.attention.act.region import RegionAct, RegionTrack, WordRegion, cut_out
 from ...scenescope.attention.record.budget import RunSpec
 from ...scenescope.attention.record.layers import AttentionLayer
 from ...scenescope.attention.record.recording import Entry
@@ -237,9 +237,12 @@ def gated(base: Any, inside: Any, track: RegionTrack, strength: float) -> list[A
 
 
 def region_mask(track: RegionTrack, size: Grid, step: int) -> torch.Tensor:
-    """The region of the last run at a size in pixels: (image height width), for step -2 those of all steps in turn."""
-    track.mask()  # there is one
-    chosen = [track.steps[at] for at in sorted(track.steps)] if step == -2 else [track.mask(step)]
+    """The region of the last run at a size in pixels: (image height width), for step -2 those of all steps in turn.
+
+    It is cut after it was enlarged, so its edge runs between the cells of the latent.
+    """
+    track.margins()  # there is one
+    chosen = [track.steps[at] for at in sorted(track.steps)] if step == -2 else [track.margins(step)]
     count = sum(len(each) for each in chosen)
     refuse_costly("Region Mask: the masks", count, size, MASK, "Take one step, or -1 for the last.")
-    return resize(torch.cat(chosen), size).clamp(0, 1)
+    return cut_out(resize(torch.cat(chosen), size))

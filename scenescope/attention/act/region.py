@@ -32,17 +32,25 @@ class RegionTrack:
         self.now: Tensor | None = None
         """(image height width) float32 0..1 on the latent's grid, where the run computes; None before there is one."""
         self.steps: dict[int, Tensor] = {}
-        """The same by step, of the last run, on the CPU after it."""
+        """By step of the last run, on the CPU after it: what `margins_of` gives, 0 or more in the region."""
 
     def restart(self) -> None:
         """A new run begins."""
         self.now, self.steps = None, {}
 
     def mask(self, step: int = -1) -> Tensor:
-        """(image height width) float32 0..1: the region at a step of the last run; -1 is the last one.
+        """(image height width) float32 0 or 1: the region at a step of the last run; -1 is the last one.
 
         Raises:
             InputError: there is no region, or none at this step.
+        """
+        return cut_out(self.margins(step))
+
+    def margins(self, step: int = -1) -> Tensor:
+        """(image height width) float32: the same before it was cut, for finer grids; see `margins_of`.
+
+        Raises:
+            InputError: as above.
         """
         if not self.steps:
             raise InputError(
@@ -57,8 +65,10 @@ class RegionTrack:
         return self.steps[max(self.steps) if step < 0 else step]
 
 
-def region_of(shares: Tensor, rivals: Tensor | None, cut: float, grow: int) -> Tensor:
-    """Cut a region out of a word's map.
+def margins_of(shares: Tensor, rivals: Tensor | None, cut: float, grow: int) -> Tensor:
+    """By how much each cell of a word's map reaches what makes it a part of the region.
+
+    Between cells they run straight, so the region's edge can be drawn finer than the map: cut after it was enlarged.
 
     Args:
         shares: (image height width) float, attention that the word gets.
@@ -67,22 +77,36 @@ def region_of(shares: Tensor, rivals: Tensor | None, cut: float, grow: int) -> T
         grow: cells by which it is widened, or narrowed where below 0.
 
     Returns:
+        (image height width) float32: 0 or more inside.
+    """
+    own = _of_maximum(shares.float())
+    margins = own - cut
+    if rivals is not None:
+        margins = torch.minimum(margins, own - _of_maximum(rivals.float()).amax(dim=0))
+    wide = margins[:, None]
+    reach = 2 * abs(grow) + 1
+    if grow > 0:
+        wide = F.max_pool2d(wide, reach, stride=1, padding=grow)
+    elif grow < 0:
+        wide = -F.max_pool2d(-wide, reach, stride=1, padding=-grow)
+    return wide[:, 0]
+
+
+def region_of(shares: Tensor, rivals: Tensor | None, cut: float, grow: int) -> Tensor:
+    """Cut a region out of a word's map; the arguments of `margins_of`.
+
+    Returns:
         (image height width) float32, 0 or 1.
 
     >>> region_of(torch.tensor([[[0.1, 0.5, 1.0, 0.2]]]), None, 0.4, 0).tolist()
     [[[0.0, 1.0, 1.0, 0.0]]]
     """
-    own = _of_maximum(shares)
-    region = own >= cut
-    if rivals is not None:
-        region &= own >= _of_maximum(rivals).amax(dim=0)
-    wide = region.float()[:, None]
-    reach = 2 * abs(grow) + 1
-    if grow > 0:
-        wide = F.max_pool2d(wide, reach, stride=1, padding=grow)
-    elif grow < 0:
-        wide = 1 - F.max_pool2d(1 - wide, reach, stride=1, padding=-grow)
-    return wide[:, 0]
+    return cut_out(margins_of(shares, rivals, cut, grow))
+
+
+def cut_out(margins: Tensor) -> Tensor:
+    """The region of margins of any shape, float32 0 or 1."""
+    return (margins >= 0).float()
 
 
 def _of_maximum(maps: Tensor) -> Tensor:
@@ -138,6 +162,7 @@ class RegionAct(Act):
         self._steps = steps_between(spec.start, 1.0, run.steps)
         self._moving = steps_between(spec.start, spec.freeze, run.steps)
         self._means: Tensor | None = None
+        self._margins: Tensor | None = None
         self._sums: list[Tensor] = []
         self._step = 0
         spec.track.restart()
@@ -176,9 +201,10 @@ class RegionAct(Act):
             self._sums = []
             if self._step in self._moving or (self._step in self._steps and track.now is None):
                 rivals = values[1:] if len(values) > 1 else None
-                track.now = region_of(values[0], rivals, self._spec.cut, self._spec.grow)
-            if track.now is not None:
-                track.steps[self._step] = track.now
+                self._margins = margins_of(values[0], rivals, self._spec.cut, self._spec.grow)
+                track.now = cut_out(self._margins)
+            if self._margins is not None:
+                track.steps[self._step] = self._margins
         return track.now
 
     def finish(self, skipped: Mapping[str, int]) -> str:
@@ -192,7 +218,7 @@ class RegionAct(Act):
         if not track.steps:
             return f"{words}: there was no region. Lower `start`, or sample more steps."
         first, last = min(track.steps), max(track.steps)
-        sizes = [float(track.steps[step].mean()) for step in (first, last)]
+        sizes = [float(track.mask(step).mean()) for step in (first, last)]
         lines = [f"{words}: {sizes[0]:.0%} of the picture at step {first}, {sizes[1]:.0%} at step {last}"]
         return "\n".join([*lines, *([f"not gated: {reasons_text(skipped)}"] if skipped else [])])
 

@@ -10,7 +10,7 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 from pack.host.acting.region import GatingRegion, gated, region_mask, with_region
-from pack.scenescope.attention.act.region import RegionTrack, region_of
+from pack.scenescope.attention.act.region import RegionTrack, margins_of, region_of
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import InputError, WordError
 from pack.scenescope.resample import resize
@@ -232,3 +232,13 @@ def test_a_region_is_widened_narrowed_and_beaten_by_rivals():
     rival[0, 0, :, 3] = 2
     assert region_of(own, rival, 0.4, 0)[0, :, 3].sum() == 0
     assert region_of(own, rival, 0.4, 0).sum() == 6
+
+
+def test_the_edge_of_a_finished_region_runs_between_the_cells():
+    """Oracle: by hand: a map that falls from 1 to 0 within two cells of 8 pixels is cut at 0.625 three eighths of the
+    way between their middles, 7 pixels from the left; cut before it was enlarged, it would end at 8."""
+    track = RegionTrack()
+    track.steps = {0: margins_of(torch.tensor([[[1.0, 0.0]]]), None, 0.625, 0)}
+    assert track.mask().tolist() == [[[1.0, 0.0]]]
+    fine = region_mask(track, Grid(1, 16), -1)
+    assert fine.tolist() == [[[1.0] * 7 + [0.0] * 9]]
