@@ -67,12 +67,13 @@ def test_one_node_makes_a_picture_and_its_heatmap(server):
 
 
 def test_what_one_node_learns_another_uses(server):
-    """Oracle: the settings of an example, so that its run is taken where it is there; a row of two pictures each."""
+    """Oracle: the settings of an example, with fewer steps; a row of two pictures each."""
     example = json.loads((API / "learn_one_concept.json").read_text("utf-8"))
     learn, use = (Blueprint(FILES[name]) for name in ("Learn One Thing", "Use Learned Things"))
     info = server.get_json("/object_info")
     scene = {"image": ["3", 0], "mask": ["3", 2], "words": "square", "resolution": 128, "settings": ["5", 0]}
     outer = {at: example[at] for at in ("3", "5")}
+    outer["5"]["inputs"] |= {"preset.phase1_steps": 3, "preset.phase2_steps": 3}
     learned = learn.prompt("l", info, **MODELS, **scene)
     used = use.prompt("u", info, **MODELS, concepts=learn.output("l", "concepts"), steps=6, width=128, height=128)
     wanted = {name: learn.output("l", name) for name in ("scene", "curves")}

@@ -42,15 +42,29 @@ def recorded(model: Any, sampler: str = "euler", selection: Selection | None = N
     return book.find(sample(watched, conditioning(seed=1), conditioning(seed=2), run))[0]
 
 
-def by_hand(model: Any, level: int) -> tuple[torch.Tensor, dict[int, set[int]]]:
+@pytest.fixture(scope="module")
+def recording(small_models: Any) -> Recording:
+    """A run with the stock node's defaults; never changed by the tests."""
+    with torch.inference_mode():
+        return recorded(downscaled(small_models["sd15"].clone()))
+
+
+@pytest.fixture(scope="module")
+def calls(small_models: Any) -> list[dict[str, Any]]:
+    """Queries and keys of the same run without the pack."""
+    model = downscaled(small_models["sd15"].clone())
+    with torch.inference_mode(), every_projection(model) as calls:
+        sample(model, conditioning(seed=1), conditioning(seed=2), Run(size=tuple(LATENT), steps=STEPS))
+    return calls
+
+
+def by_hand(calls: list[dict[str, Any]], level: int) -> tuple[torch.Tensor, dict[int, set[int]]]:
     """One column's mean map over the layers of a level, from a run without the pack: (height width) float64.
 
     Returns:
         mean: every layer of a step counts the same, then every step
         cells: for each step, the sizes that the level's layers worked on
     """
-    with every_projection(model) as calls:
-        sample(model, conditioning(seed=1), conditioning(seed=2), Run(size=tuple(LATENT), steps=STEPS))
     cross = [call for call in calls if call["name"].endswith("attn2")]
     per_step, goal = len(cross) // STEPS, LATENT.coarser(2**level)
     names = [call["name"] for call in cross[-per_step:]]
@@ -71,21 +85,19 @@ def by_hand(model: Any, level: int) -> tuple[torch.Tensor, dict[int, set[int]]]:
 
 @pytest.mark.parametrize(("resolution", "level"), [("latent", 0), ("latent/2", 1), ("latent/4", 2)])
 def test_a_heatmap_is_the_mean_of_all_maps_whatever_grid_each_was_made_on(
-    sd15: Any, resolution: str, level: int
+    recording: Recording, calls: list[dict[str, Any]], resolution: str, level: int
 ) -> None:
     """Oracle: queries and keys of a run without the pack, a float64 softmax, and torch's own bilinear resampling."""
-    model = downscaled(sd15)
-    truth, cells = by_hand(model, level)
-    maps = heatmaps(recorded(model), [match("star", (COLUMN,))], View(resolution=resolution))
+    truth, cells = by_hand(calls, level)
+    maps = heatmaps(recording, [match("star", (COLUMN,))], View(resolution=resolution))
     assert maps.values[0, ..., 0].double() == pytest.approx(truth, abs=1e-6)
     mixed = len(set().union(*cells.values())) > 1
     assert mixed == (level > 0)
     assert bool(maps.resampled) == mixed
 
 
-def test_every_map_says_the_grid_that_it_was_made_on(sd15: Any) -> None:
+def test_every_map_says_the_grid_that_it_was_made_on(recording: Recording) -> None:
     """Oracle: by hand: from input 3 on all is halved once more in the steps above the node's last sigma."""
-    recording = recorded(downscaled(sd15))
     positive = recording.where(lambda at: at.branch == POSITIVE).maps
     grids = {
         block: [item.query_grid for item in positive if item.address.block == block]
@@ -123,10 +135,9 @@ def test_a_sampler_that_enlarges_the_picture_keeps_the_maps_of_its_first_size_an
 @pytest.mark.parametrize("resolution", ["latent", "latent/2", "latent/4", "latent/8", "all"])
 @pytest.mark.parametrize("layout", ["sheet", "captioned", "plain", "animation"])
 def test_every_resolution_and_layout_can_be_drawn_and_the_report_says_what_was_mixed(
-    sd15: Any, resolution: str, layout: str
+    recording: Recording, resolution: str, layout: str
 ) -> None:
     """Oracle: the report's own count of maps, and that pictures come out."""
-    recording = recorded(downscaled(sd15))
     plan = Layouting(Style(size=Grid(64, 64)), layout=layout)  # type: ignore[arg-type]
     figure = draw(recording, [match("star", (COLUMN,))], View(resolution=resolution), plan)
     assert figure.images.isfinite().all()

@@ -49,6 +49,13 @@ def recorded(model: Any, run: Run | None = None, positive: Any = PROMPT, selecti
     return book.find(sample(watched, positive, conditioning(seed=2), run))[0]
 
 
+@pytest.fixture(scope="module")
+def recording(small_models: Any) -> Recording:
+    """A run as it is by default; never changed by the tests."""
+    with torch.inference_mode():
+        return recorded(small_models["sd15"].clone())
+
+
 def defaults(node: Any, **given: Any) -> dict[str, Any]:
     """The node's widgets at their defaults, as the editor sends them."""
     widgets = {
@@ -90,16 +97,15 @@ def test_a_heatmap_gives_picture_mask_and_report_of_a_real_run(sd15):
 
 
 @pytest.mark.parametrize(("layout", "count"), [("sheet", 1), ("captioned", 3), ("plain", 3), ("animation", 2)])
-def test_every_layout_gives_its_number_of_pictures(sd15, layout, count):
+def test_every_layout_gives_its_number_of_pictures(recording, layout, count):
     """Oracle: by hand, for a picture, three words and two steps; each word when none is named."""
-    image, mask, _ = call(TokenHeatmap, attention_maps=recorded(sd15), words="", layout=layout).result
+    image, mask, _ = call(TokenHeatmap, attention_maps=recording, words="", layout=layout).result
     assert image.shape[0] == (4 if layout in ("captioned", "plain") else count)
     assert mask.shape[0] == (8 if layout == "animation" else 4)
 
 
-def test_the_picture_gives_the_size(sd15):
+def test_the_picture_gives_the_size(recording):
     """Oracle: by hand."""
-    recording = recorded(sd15)
     picture = torch.rand(1, 120, 200, 3)
     _, mask, _ = call(TokenHeatmap, attention_maps=recording, words="cat", picture=picture).result
     assert mask.shape == (1, 120, 200)
@@ -146,18 +152,17 @@ def test_an_entry_with_an_area_is_shown_where_it_lies(sd15):
     assert field[..., 48:].any()
 
 
-def test_a_word_that_is_not_there_is_refused_with_those_that_are(sd15):
+def test_a_word_that_is_not_there_is_refused_with_those_that_are(sd15, recording):
     """Oracle: the messages."""
-    recording = recorded(sd15)
     with pytest.raises(WordError, match="'horse' is not in the prompt. It has 'a', 'cat', 'and', 'dog'"):
         call(TokenHeatmap, attention_maps=recording, words="horse")
     with pytest.raises(WordError, match="Put Trace Words"):
         call(TokenHeatmap, attention_maps=recorded(sd15, positive=conditioning(seed=1)), words="cat")
 
 
-def test_an_overlay_lies_on_the_picture(sd15):
+def test_an_overlay_lies_on_the_picture(recording):
     """Oracle: by hand. With opacity 0 the picture comes back for each map."""
-    _, mask, _ = call(TokenHeatmap, attention_maps=recorded(sd15), words="cat, dog").result
+    _, mask, _ = call(TokenHeatmap, attention_maps=recording, words="cat, dog").result
     picture = torch.rand(1, 64, 96, 3)
     (same,) = call(HeatmapOverlay, image=picture, mask=mask, opacity=0.0).result
     torch.testing.assert_close(same, picture.expand(2, -1, -1, -1))
@@ -165,9 +170,9 @@ def test_an_overlay_lies_on_the_picture(sd15):
     assert not torch.allclose(drawn, same)
 
 
-def test_an_overlay_with_the_report_has_names_below_its_pictures(sd15):
+def test_an_overlay_with_the_report_has_names_below_its_pictures(recording):
     """Oracle: the overlay without names, which is the upper part; two words have two different strips below."""
-    _, mask, report = call(TokenHeatmap, attention_maps=recorded(sd15), words="cat, dog").result
+    _, mask, report = call(TokenHeatmap, attention_maps=recording, words="cat, dog").result
     picture = torch.rand(1, 64, 96, 3)
     (bare,) = call(HeatmapOverlay, image=picture, mask=mask).result
     (drawn,) = call(HeatmapOverlay, image=picture, mask=mask, names=report).result
@@ -178,9 +183,8 @@ def test_an_overlay_with_the_report_has_names_below_its_pictures(sd15):
         call(HeatmapOverlay, image=picture, mask=mask, names="cat, dog")
 
 
-def test_a_mask_is_cut_refined_and_measured(sd15):
+def test_a_mask_is_cut_refined_and_measured(sd15, recording):
     """Oracle: the mask itself as the truth has an IoU of 1; refined masks differ; a missing record is named."""
-    recording = recorded(sd15)
     _, maps, _ = call(TokenHeatmap, attention_maps=recording, words="cat, dog").result
     for method in ("fraction", "otsu"):
         masks, _ = call(MapToMask, mask=maps, method=method).result
@@ -195,9 +199,8 @@ def test_a_mask_is_cut_refined_and_measured(sd15):
         call(MapToMask, mask=maps, refine=1, attention_maps=recorded(sd15, selection=Selection()))
 
 
-def test_self_attention_is_seen_from_a_point_from_a_mask_and_as_components(sd15):
+def test_self_attention_is_seen_from_a_point_from_a_mask_and_as_components(sd15, recording):
     """Oracle: the recording's own aggregate: a mask of all places sees the mean of its rows; the sentences."""
-    recording = recorded(sd15)
     attention = self_attention(recording)
     picture = torch.rand(1, *(8 * side for side in recording.latent), 3)
     _, parts, report = call(SelfAttentionMap, attention_maps=recording, picture=picture, count=2).result
@@ -248,9 +251,9 @@ def test_asking_in_half_precision_and_without_words(sd15_half):
         call(AskAgain, model=sd15_half, attention_maps=recording, conditioning=conditioning(seed=3))
 
 
-def test_two_runs_are_compared_whatever_their_size(sd15):
+def test_two_runs_are_compared_whatever_their_size(sd15, recording):
     """Oracle: by hand. The mask has the first run's size, a run against itself changes nothing."""
-    before, after = recorded(sd15), recorded(sd15, Run(size=(12, 8), seed=3))
+    before, after = recording, recorded(sd15, Run(size=(12, 8), seed=3))
     image, mask, report = call(CompareMaps, before=before, after=after, words="cat, dog").result
     assert image.shape[0] == 1
     assert mask.shape == (2, 64, 96)
