@@ -5,11 +5,11 @@
 
 Part two: two things into masks, mirrored masks and boxes, one switched off, the Prompt Doctor's numbers. Part three:
 three things into masks, missing ones brought back. drawn: what the world's own drawings reach by the same measure.
-regions: live regions. gate, bind, bind3: colours by regions, four seeds a
-prompt. Layouts are of held-out combinations, and their seeds are used for nothing else. Every arm of a case has the
-same prompt and noise; pictures of many prompts are sampled in one call. Cases are kept as soon as they are done: a run
-that was broken off goes on, and more pictures are added to those that are there. Results of another model (`--model
-FILE`) are kept apart.
+regions: live regions, and one of two things taken away while the other is held. gate, bind, bind3: colours by regions,
+four seeds a prompt. Layouts are of held-out combinations, and their seeds are used for nothing else. Every arm of a
+case has the same prompt and noise; pictures of many prompts are sampled in one call. Cases are kept as soon as they are
+done: a run that was broken off goes on, and more pictures are added to those that are there. Results of another model
+(`--model FILE`) are kept apart.
 """
 
 from __future__ import annotations

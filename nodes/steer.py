@@ -106,7 +106,8 @@ def _odds_inputs() -> list[io.Input]:
     return [
         _log_odds("strength", 2.0)(
             "For lines without a place, in log-odds: +2 makes the odds of looking at the words 7.4 times as high, -12 "
-            "switches them off, 0 does nothing at all. Above 2 other things get lost: better give the words a place."
+            "switches them off, 0 does nothing at all. Above 2 other things get lost: better give the words a place. "
+            "Below 0 with keep_others: the words go, the other things stay."
         ),
         _log_odds("inside", 6.0)(
             "For lines with a place: log-odds added inside it. 6, odds times 403, placed best where it was measured."
@@ -163,7 +164,8 @@ def _place_inputs() -> list[io.Input]:
             optional=True,
             tooltip="To bring back missing things: the maps of the run that missed them, with the same prompt, seed "
             "and size. The words get the largest free place, and the prompt's other things are held where they were. "
-            "Masks and boxes are not used then.",
+            "To take a thing away, a strength below 0 and the maps of the run that had it: its words are lowered "
+            "everywhere, the others held. Masks and boxes are not used then.",
         ),
         Steering.Input("steering", optional=True, tooltip="From Prompt Doctor: its repair, applied as well."),
         _log_odds("together", 0.0, optional=True, advanced=True)(

@@ -115,10 +115,10 @@ def _placed_alone(name: str, layout: Layout, wanted: np.ndarray, picture: np.nda
     return [placed(name, picture, layout, wanted)]
 
 
-def _switched_off(layout: Layout, picture: np.ndarray) -> Result:
+def _switched_off(layout: Layout, picture: np.ndarray, name: str = "off at -12, all steps") -> Result:
     after = find_things(picture)
     gone, kept = not present(after, layout.things[0]), present(after, layout.things[1])
-    return [("off at -12, all steps", {"gone": gone, "other kept": kept})]
+    return [(name, {"gone": gone, "other kept": kept})]
 
 
 def drawn(_: Studio, indices: Sequence[int]) -> list[Result]:
@@ -139,16 +139,25 @@ def drawn(_: Studio, indices: Sequence[int]) -> list[Result]:
     return results
 
 
-def live_regions(studio: Studio, indices: Sequence[int]) -> list[Result]:
-    """The live regions of two nouns, in the pictures of part two."""
+def regions(studio: Studio, indices: Sequence[int]) -> list[Result]:
+    """The live regions of two nouns, in the pictures of part two; the first thing taken away, the other held in its."""
     layouts = [layout_of(0, 2, index) for index in indices]
     tracks = [[RegionTrack() for _ in layout.things] for layout in layouts]
     followed = [followers(layout, own) for layout, own in zip(layouts, tracks, strict=True)]
     plain = unsteered(studio, layouts, indices, followed)
-    return [
-        regions_of(layout, own, find_things(picture))
-        for layout, own, (picture, _) in zip(layouts, tracks, plain, strict=True)
-    ]
+    results: list[Result] = []
+    poses: list[Pose] = []
+    then: list[int] = []
+    for at, (layout, (picture, recording)) in enumerate(zip(layouts, plain, strict=True)):
+        found = find_things(picture)
+        results.append(regions_of(layout, tracks[at], found))
+        if all(present(found, thing) for thing in layout.things):
+            away = keeping_others(recording, phrase(layout.things[0]), replace(WHOLE, strength=-12.0))
+            poses.append(Pose(full_caption(layout), indices[at], away))
+            then.append(at)
+    for at, picture in zip(then, studio.crowd(poses, SEED) if poses else (), strict=True):
+        results[at] += _switched_off(layouts[at], picture, "off at -12, the other held")
+    return results
 
 
 def followers(layout: Layout, tracks: Sequence[RegionTrack]) -> list[WordRegion]:
@@ -299,7 +308,7 @@ PARTS: dict[str, tuple[Part, int, int]] = {
     "two": (two_things, 1, 8),
     "three": (three_things, 1, 8),
     "drawn": (drawn, 1, 8),
-    "regions": (live_regions, 1, 16),
+    "regions": (regions, 1, 16),
     "gate": (gating, SEEDS, 1),
     "bind": (partial(binding, count=2), SEEDS, 1),
     "bind3": (partial(binding, count=3), SEEDS, 1),

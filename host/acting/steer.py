@@ -155,12 +155,12 @@ def _boxes(boxes: Any) -> list[Box]:
 
 
 def keeping_others(recording: Recording, words: str, odds: Odds) -> tuple[Steering, ...]:
-    """Lift words into free space, and hold the other things of the prompt where an earlier run had them.
+    """Lift words into free space, or take them away, and hold the other things where an earlier run had them.
 
     Args:
         recording: of the earlier run: the same prompt, seed and size.
-        words: what was missing, one thing on a line.
-        odds: numbers for a place.
+        words: what was missing or shall go, one thing on a line.
+        odds: numbers for a place; with a strength below 0 the words are lowered everywhere by it.
 
     Raises:
         WordError: the words are not in the recorded prompt, or its words are not known.
@@ -181,4 +181,7 @@ def keeping_others(recording: Recording, words: str, odds: Odds) -> tuple[Steeri
         replace(item, findings=(doubt,) if lifted & set(item.thing.columns) else ()) for item in found.things
     )
     placed = repair(recording, replace(found, things=marked), view)
+    if odds.strength < 0:
+        held = [item for item in placed if not item.missing]
+        return (*steerings_of(words, (), odds), *(odds.steering(item.words, Place(item.mask[None])) for item in held))
     return tuple(odds.steering(item.words, Place(item.mask[None])) for item in placed)

@@ -140,6 +140,16 @@ def test_what_is_lifted_gets_free_space_and_the_others_are_held_where_they_were(
         keeping_others(wordless, "circle", Odds())
 
 
+def test_what_is_taken_away_is_lowered_everywhere_and_the_others_are_held(sd15: Any):
+    """Oracle: by hand: the words' own strength and no place; the other thing's place as when the words are lifted."""
+    recording, _ = recording_of(sd15, EACH)
+    away, held = keeping_others(recording, "blue square", Odds(strength=-12.0, end=1.0))
+    assert (away.words, away.strength, away.outside, away.place, away.end) == ("blue square", -12.0, 0.0, None, 1.0)
+    assert (held.words, held.strength, held.outside) == ("red circle", 6.0, -6.0)
+    lifted = {item.words: item.place for item in keeping_others(recording, "blue square", Odds())}
+    assert torch.equal(held.place.mask, lifted["red circle"].mask)
+
+
 def test_the_node_steers_by_its_inputs(sd15: Any, monkeypatch: Any):
     """Oracle: the same steerings put on by hand; what came from a doctor is done as well."""
     mask = torch.zeros(1, 64, 96)
