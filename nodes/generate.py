@@ -54,7 +54,7 @@ class GenerateFromTokens(io.ComfyNode):
                 io.Image.Output(
                     display_name="OF_MAPS",
                     tooltip="The pictures that belong to the maps (the prompt chosen in maps_of): connect them to "
-                    "Token Heatmap and Heatmap Overlay.",
+                    "Token Heatmap and Overlay Heatmap.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -94,7 +94,7 @@ class HeatmapOverlay(io.ComfyNode):
         """Inputs: pictures and masks."""
         return io.Schema(
             node_id="SceneScope_HeatmapOverlay",
-            display_name="Heatmap Overlay",
+            display_name="Overlay Heatmap",
             category=CATEGORY,
             description="Lays maps over pictures in colour. One picture is used for every map; a batch of pictures "
             "takes turns.",

@@ -134,8 +134,8 @@ def _name_inputs() -> list[io.Input]:
 
 def _later_inputs() -> list[io.Input]:
     inverted = switch("invert_masks", optional=True)(
-        "For masks that are inside out, white around the thing: Load Image's MASK of a cut-out picture is so. Turns "
-        "all connected masks around; paint and coloured pictures stay as they are. Off by default."
+        "For masks that are inside out, white around the thing, as Load Image's MASK of a cut-out picture is. Turns "
+        "all connected masks inside out; paint and coloured pictures stay as they are. Off by default."
     )
     return [copied_painting(), inverted]
 

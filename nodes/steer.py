@@ -177,7 +177,7 @@ def _place_inputs() -> list[io.Input]:
             "coloured",
             optional=True,
             tooltip="A painted picture, for example ComfyUI's Painter: each colour is the place of one line, black is "
-            "nothing. Read row by row from the top, each new colour is the next line's, after the masks.",
+            "nothing. Row by row from the top, each new colour is the place of the next line, after those with masks.",
         ),
     ]
 

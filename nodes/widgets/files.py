@@ -47,8 +47,8 @@ class FileKind:
     def file_input(self) -> io.Input:
         """The loader's widget."""
         return choice("file", input_choices(self.suffix))(
-            f"A file in the output or input folder whose name ends in {self.suffix}, newest first. Press R to look "
-            "again."
+            f"A file in the output or input folder whose name ends in {self.suffix}, newest first. Press R to refresh "
+            "the list."
         )
 
     def names(self, prefix: str) -> Iterator[Path]:

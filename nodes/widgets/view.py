@@ -24,8 +24,8 @@ COLOURS_TIP = (
     "is the default because low values stay dark."
 )
 WORDS_TIP = (
-    "Words or phrases of the prompt, separated by commas: `cat, red hat`. Empty shows each word. `cat#2` is its second "
-    "place, `<start>`, `<end>`, `<padding>` are the columns without words."
+    "Words or phrases of the prompt, separated by commas: `cat, red hat`. Empty shows each word. `cat#2` is the second "
+    "cat of the prompt; `<start>`, `<end>` and `<padding>` are the tokens without words."
 )
 
 

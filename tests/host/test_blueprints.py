@@ -55,7 +55,7 @@ def test_a_blueprint_shows_what_its_subgraph_takes_and_gives(file: Path):
 
 def test_one_node_makes_a_picture_and_its_heatmap(server):
     """Oracle: the size that was asked for, a sheet that is not blank, and a mask for each of two words."""
-    blueprint = Blueprint(FILES["Heatmap of a Prompt"])
+    blueprint = Blueprint(FILES["Prompt Heatmap"])
     given = MODELS | {"text": "a photo of a red circle in the snow", "words": "red circle, snow", "steps": 4}
     prompt = blueprint.prompt("h", server.get_json("/object_info"), **given, width=128, height=96)
     masks = {"class_type": "MaskToImage", "inputs": {"mask": blueprint.output("h", "masks")}}

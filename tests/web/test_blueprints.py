@@ -32,13 +32,16 @@ title => {{
 PLACED = "() => app.canvas.state.ghostNodeId === null"
 
 
-def put(editor: Editor, name: str) -> None:
-    """Search for a node as a person does, and put it on the canvas: it hangs on the pointer until a click."""
+def put(editor: Editor, name: str, typed: str = "") -> None:
+    """Search for a node as a person does, and put the first that is found on the canvas.
+
+    It hangs on the pointer until a click. By its name, or by what else is typed.
+    """
     # By the editor's command: two clicks of a busy browser are not always near enough in time to be a double one.
     editor.page.mouse.move(900, 850)
     editor.page.evaluate("() => app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
     editor.page.wait_for_function("() => document.activeElement.matches('input')")
-    editor.page.keyboard.type(name)
+    editor.page.keyboard.type(typed or name)
     editor.page.get_by_role("heading", name=name, exact=True).wait_for()  # of the first that was found: it is chosen
     editor.page.keyboard.press("Enter")
     editor.page.wait_for_function("title => app.graph.nodes.some(node => node.title === title)", arg=name)
@@ -63,8 +66,8 @@ def test_a_blueprint_is_found_by_its_name_and_is_one_node(editor, file):
 def test_a_blueprint_runs_with_the_demo_model(editor):
     """Oracle: the server's history: the heatmap inside was drawn."""
     editor.load(MODEL)
-    put(editor, "Heatmap of a Prompt")
-    editor.page.evaluate(CONNECT, "Heatmap of a Prompt")
+    put(editor, "Prompt Heatmap")
+    editor.page.evaluate(CONNECT, "Prompt Heatmap")
     editor.run()
     *_, last = editor.server.get_json("/history").values()
     assert last["status"]["status_str"] == "success"

@@ -34,7 +34,7 @@ GET = """
 """
 FINISHED = f"panel => ({STATE})(panel).startsWith('Finished')"
 MOVED = f"([panel, last]) => ({STEP})(panel) > last || ({FINISHED})(panel)"
-PROMPT = "a photo of <asset0> at night"
+PROMPT = "a photo of <asset0> in a meadow"
 SHORT = {"preset.phase1_steps": 8, "preset.phase2_steps": 8, "preset.rank": 2}
 
 

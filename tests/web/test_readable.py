@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
+from pack.devtools.comfyui import ROOT
 from pack.tests.web import test_training
 from pack.tests.web.editor import Editor
 from pack.tests.web.painter import GRAPH
@@ -146,3 +148,18 @@ def test_what_a_panel_says_can_be_read(editor: Editor, show: Callable[[Editor], 
             editor.page.screenshot(path=f"artifacts/web/readable_{show.__name__}_{palette}_{editor.renderer}.png")
             assert editor.page.evaluate(LOW, panel) == [], palette
     assert editor.page.evaluate(CUT, [panel, LONG]) == []
+
+
+@pytest.mark.parametrize("opened", ["vue"], indirect=True, scope="session")
+def test_the_notes_of_the_examples_can_be_read_where_they_have_a_colour(editor: Editor):
+    """Oracle: as above, in Nodes 2.0, where the editor writes names in backticks in blue, on the note's own colour."""
+    for file in sorted((ROOT / "example_workflows").glob("*.json")):
+        notes = [node for node in json.loads(file.read_text("utf-8"))["nodes"] if node["type"] == "MarkdownNote"]
+        assert not [node["id"] for node in notes if "`" in node["widgets_values"][0]], file.name
+    editor.load("tokens_subsets")
+    editor.look_at("MarkdownNote")
+    note = editor.page.wait_for_selector("[data-node-id='1'] strong >> xpath=ancestor::*[@data-node-id]")
+    for palette in ("dark", "light"):
+        with editor.looks(palette):
+            editor.drawn()
+            assert editor.page.evaluate(LOW, note) == [], palette

@@ -162,7 +162,7 @@ def names_in(report: str) -> tuple[str, ...]:
         return tuple(str(word["word"]) for word in words for _ in word["images"])
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
-            "Heatmap Overlay: names is not the report of a heatmap, so there are no names in it. Connect Token "
+            "Overlay Heatmap: names is not the report of a heatmap, so there are no names in it. Connect Token "
             "Heatmap's REPORT, or nothing."
         ) from error
 

@@ -144,15 +144,15 @@ def overlay(images: Tensor, masks: Tensor, *, opacity: float, colours: ColourMap
         InputError: the opacity lies outside 0..1, or the numbers of pictures and masks do not fit.
     """
     if not 0 <= opacity <= 1:
-        raise InputError(f"Heatmap Overlay: opacity is {opacity}, but it has to be between 0 and 1.")
+        raise InputError(f"Overlay Heatmap: opacity is {opacity}, but it has to be between 0 and 1.")
     count = max(len(images), len(masks))
     if not len(images) or not len(masks) or count % len(images) or count % len(masks):
         raise InputError(
-            f"Heatmap Overlay: {counted(len(images), 'picture')} and {counted(len(masks), 'map')} can't be matched up; "
+            f"Overlay Heatmap: {counted(len(images), 'picture')} and {counted(len(masks), 'map')} can't be matched up; "
             "one number has to be a multiple of the other. Connect pictures and maps of the same run."
         )
     size = Grid(*images.shape[1:3])
-    refuse_costly("Heatmap Overlay: the pictures", count, size, PICTURE + MASK, "Give fewer maps, or smaller pictures.")
+    refuse_costly("Overlay Heatmap: the pictures", count, size, PICTURE + MASK, "Give fewer maps, or smaller pictures.")
     pick = torch.arange(count)
     pictures = images[pick % len(images), ..., :3].float()
     levels = enlarge(masks.float(), size, "smooth").clamp(0, 1)[pick % len(masks)]

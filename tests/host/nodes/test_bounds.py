@@ -102,7 +102,7 @@ def test_a_comparison_of_too_many_words_is_refused() -> None:
 def test_overlays_that_are_too_large_together_are_refused() -> None:
     """Oracle: by hand: 16 bytes a pixel."""
     picture = torch.zeros(1, 1, 1, 3).expand(1, *LARGEST, 3)
-    with pytest.raises(InputError, match=r"^Heatmap Overlay: the pictures would take 26\.8 GB \(100 of 4096x4096"):
+    with pytest.raises(InputError, match=r"^Overlay Heatmap: the pictures would take 26\.8 GB \(100 of 4096x4096"):
         overlay(picture, torch.zeros(100, 2, 2), opacity=0.5)
 
 
