@@ -252,7 +252,7 @@ def test_the_negative_prompt_is_steered_where_it_is_asked_for(sd15: Any) -> None
 @pytest.mark.parametrize("name", ["sd15", "sd15_half", "sd2", "sdxl"])
 def test_every_family_and_batch_is_steered(small_models: Any, name: str) -> None:
     """Oracle: the phrase's mean share, inside more than before, outside less; the picture stays finite."""
-    settings = Run(batch=2, size=(16, 24))
+    settings = Run(batch=2)
     before = recording_of(small_models[name].clone(), Selection(precision=torch.float32), settings)[0]
     after, latent = recording_of(
         steered(small_models[name].clone(), PLACED), Selection(precision=torch.float32), settings
@@ -261,8 +261,8 @@ def test_every_family_and_batch_is_steered(small_models: Any, name: str) -> None
     assert not after.skipped
 
     def shares(recording: Recording) -> tuple[float, float]:
-        maps = [m for m in recording.maps if m.address.branch == POSITIVE and m.query_grid == (16, 24)] or [
-            m for m in recording.maps if m.address.branch == POSITIVE and m.query_grid == (8, 12)
+        maps = [m for m in recording.maps if m.address.branch == POSITIVE and m.query_grid == (8, 12)] or [
+            m for m in recording.maps if m.address.branch == POSITIVE and m.query_grid == (4, 6)
         ]
         own = torch.stack([m.maps[..., list(COLUMNS)].sum(-1).unflatten(-1, tuple(m.query_grid)) for m in maps])
         width = own.shape[-1] // 2
