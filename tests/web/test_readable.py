@@ -136,7 +136,28 @@ def painter(editor: Editor) -> ElementHandle:
     return editor.panel("SceneScope_BuildScene", "painter")
 
 
-@pytest.mark.parametrize("show", [viewer, dashboard, shapes, painter])
+def live(editor: Editor) -> ElementHandle:
+    """The maps that have grown on Record Attention."""
+    editor.load("record_any_sampler")
+    editor.run()
+    editor.look_at("SceneScope_RecordAttention")
+    panel = editor.panel("SceneScope_RecordAttention", "live")
+    editor.page.wait_for_function("panel => panel.querySelector('.ss-live-tile')", arg=panel)
+    return panel
+
+
+def older(editor: Editor) -> ElementHandle:
+    """A viewer whose node has failed since, with the maps of the run before."""
+    panel = viewer(editor)
+    wrong = "node => node.type === 'SceneScope_TokenHeatmap'"
+    editor.page.evaluate(f"() => {{ app.graph.nodes.find({wrong}).widgets[0].value = 'no such word'; }}")
+    editor.run()
+    editor.page.keyboard.press("Escape")  # the editor's own words about it
+    editor.page.wait_for_function("panel => panel.querySelector('.ss-old-note')", arg=panel)
+    return panel
+
+
+@pytest.mark.parametrize("show", [viewer, dashboard, shapes, painter, live, older])
 def test_what_a_panel_says_can_be_read(editor: Editor, show: Callable[[Editor], ElementHandle]):
     """Oracle: WCAG's contrasts, 4.5 of text and 3 of lines, worked out from the styles on the screen in the light and
     in the dark theme; and a very long caution in each place, which wraps or scrolls.
