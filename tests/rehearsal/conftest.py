@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,13 @@ torch.set_num_threads(1)
 from pack.host.demo import load_demo_model  # noqa: E402
 from pack.tests.rehearsal.host import put_host_on_device  # noqa: E402
 from pack.tests.rehearsal.recorded import Sampled, plain_run  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_is_imported_stays() -> None:
+    """The host's half a million objects live as long as the tests: no collection of garbage looks at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

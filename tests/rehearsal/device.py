@@ -16,8 +16,7 @@ strict where CUDA is:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -29,10 +28,10 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from ..rehearsal import streams
 from .backend import NAME, Backend
 from .counts import count_launch
+from .operations import Operation, aten, operation
 from .pinned import is_pinned, unwritten
 from .streams import LOCK, current_stream, wait
 
-aten = torch.ops.aten
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
@@ -99,82 +98,52 @@ class Far(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if _is_composite(func):  # in inference mode composite operations come whole
+        known = operation(func)
+        if known.composite:  # in inference mode composite operations come whole
             return func._op_dk(_COMPOSITE, *args, **(kwargs or {}))
         with LOCK:
-            return _run(func, args, kwargs or {})
+            return _run(func, known, args, kwargs or {})
 
 
-_WAITING = {
-    aten._local_scalar_dense.default: "item",
-    aten.equal.default: "equal",
-    aten.is_nonzero.default: "item",
-    aten.nonzero.default: "nonzero",
-    aten.masked_select.default: "nonzero",
-    aten._unique2.default: "unique",
-    aten.unique_dim.default: "unique",
-    aten.unique_consecutive.default: "unique",
-    aten.bincount.default: "bincount",
-    aten.repeat_interleave.Tensor: "repeat_interleave",
-    aten.allclose.default: "equal",
-}
-_INDEXING = {
-    aten.index.Tensor,
-    aten.index_put.default,
-    aten.index_put_.default,
-    aten._index_put_impl_.default,
-    aten._unsafe_index.Tensor,
-}
-_PRODUCTS = {aten.mm.default, aten.bmm.default, aten.addmm.default}
-_STRICT = _PRODUCTS | {aten.cat.default, aten.stack.default, aten._fused_adamw_.default}
-_COPIES = {aten._to_copy.default, aten.copy_.default, aten.copy.default}
-_UNWRITTEN = {
-    aten.empty.memory_format,
-    aten.empty_strided.default,
-    aten.empty_like.default,
-    aten.new_empty.default,
-    aten.new_empty_strided.default,
-}
-_VIEWS = """detach.default alias.default view.default _unsafe_view.default t.default transpose.int permute.default
-    expand.default unsqueeze.default squeeze.dim slice.Tensor select.int split.Tensor unbind.int as_strided.default
-    lift_fresh.default chunk.default _reshape_alias.default squeeze.dims unfold.default split_with_sizes.default
-    squeeze.default set_.source_Storage view.dtype"""
-_NO_LAUNCH = _UNWRITTEN | {
-    getattr(getattr(aten, name), overload) for name, overload in (item.split(".") for item in _VIEWS.split())
-}
+class _Kinds(dict[type, type | None]):
+    """What an argument of a type is to the device: `Far`, `Tensor`, `list` of whatever has parts, or None."""
+
+    def __missing__(self, kind: type) -> type | None:
+        self[kind] = next((known for known in (Far, Tensor) if issubclass(kind, known)), None)
+        if issubclass(kind, tuple | list):
+            self[kind] = list
+        return self[kind]
 
 
-@cache
-def _is_composite(func: Any) -> bool:
-    return func not in _COPIES and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE)
+_KINDS = _Kinds()
 
 
-@cache
-def _aliasing(func: Any) -> tuple[bool, tuple[int, ...]]:
-    """Whether results share memory with arguments, and which arguments are written to."""
-    arguments, results = func._schema.arguments, func._schema.returns
-    written = [at for at, one in enumerate(arguments) if one.alias_info is not None and one.alias_info.is_write]
-    return any(one.alias_info is not None for one in results), tuple(written)
+def _numbers(item: Far) -> Tensor:
+    """The numbers of a tensor."""
+    return item.near
 
 
-def _leaves(value: Any, found: list[Tensor]) -> None:
-    """Collect the tensors of arguments, which torch's own way of it takes many times as long for."""
-    for part in value.values() if isinstance(value, dict) else value:
-        if isinstance(part, Tensor):
-            found.append(part)
-        elif isinstance(part, (tuple, list)):
-            _leaves(part, found)
+def _own(item: Tensor) -> Tensor:
+    """The numbers of a tensor of either device."""
+    return _numbers(item) if isinstance(item, Far) else item
 
 
-def _near(value: Any) -> Any:
-    """Arguments with the numbers of each tensor in its place."""
-    if isinstance(value, Far):
-        return value.near
-    if isinstance(value, (tuple, list)):
-        return type(value)([_near(part) if isinstance(part, (Far, tuple, list)) else part for part in value])
-    if isinstance(value, dict):
-        return {name: _near(part) for name, part in value.items()}
-    return value
+def _near(values: Iterable[Any], far: list[Far], near: list[Tensor]) -> list[Any]:
+    """Arguments with the numbers of each tensor in its place; the tensors of both devices are collected on the way."""
+    parts: list[Any] = []
+    for value in values:
+        kind = _KINDS[type(value)]
+        if kind is None:
+            parts.append(value)
+        elif kind is Far:
+            far.append(value)
+            parts.append(_numbers(value))
+        elif kind is Tensor:
+            near.append(value)
+            parts.append(value)
+        else:
+            parts.append(type(value)(_near(value, far, near)))
+    return parts
 
 
 def _wrapped(value: Any, stamp: tuple[int, int] | None) -> Any:
@@ -192,46 +161,50 @@ def _is_far(kwargs: dict[str, Any]) -> bool | None:
     return None if device is None else torch.device(device).type == NAME
 
 
-def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    tensors: list[Tensor] = []
-    _leaves(args, tensors)
-    _leaves(kwargs, tensors)
-    far = [item for item in tensors if isinstance(item, Far)]
-    if func is aten._has_compatible_shallow_copy_type.default:
+def _run(func: Any, known: Operation, args: Any, kwargs: dict[str, Any]) -> Any:
+    far: list[Far] = []
+    near: list[Tensor] = []
+    args_near = _near(args, far, near)
+    kwargs_near = dict(zip(kwargs, _near(kwargs.values(), far, near), strict=True))
+    if known.asks:
         return isinstance(args[0], Far) == isinstance(args[1], Far)
-    _check_order(func, far)
-    if func in _COPIES:
-        return _copy(func, args, kwargs)
-    _check_places(func, args, far, [item for item in tensors if not isinstance(item, Far)])
-    if func in _WAITING:
-        wait(_WAITING[func])
+    here = current_stream()
+    _check_order(func, far, here)
+    if known.copies:
+        return _copy(func, known, args, kwargs)
+    _check_places(func, known, args, far, near)
+    if known.waits:
+        wait(known.waits)
     wanted = _is_far(kwargs)
-    args_near, kwargs_near = _near(args), _near(kwargs)
     if wanted:
         kwargs_near["device"] = torch.device("cpu")
     kwargs_near.pop("pin_memory", None)
     out = func(*args_near, **kwargs_near)
-    if func in _UNWRITTEN and out.is_floating_point():
+    if known.unwritten and out.is_floating_point():
         out.fill_(math.nan)
-    launches = func not in _NO_LAUNCH
-    if launches:
-        _launch(func)
+    if known.launches:
+        _launch(known)
     if not (bool(far) if wanted is None else wanted):
         return out
-    stamp = _stamp() if launches else (far[0].written if far else None)
-    shares, written = _aliasing(func)
-    if shares and far and torch.is_inference_mode_enabled() and not far[0].is_inference():
-        with torch.inference_mode(False):  # a view of an ordinary tensor is an ordinary tensor
-            out = _wrapped(out, stamp)
-    else:
-        out = _wrapped(out, stamp)
-    if launches:
-        _mark_written(written, args)
-    return return_and_correct_aliasing(func, args, kwargs, out) if far and shares else out
+    stamp = (here.number, here.tick) if known.launches else (far[0].written if far else None)
+    if known.launches and known.written:
+        _mark_written(known.written, args, stamp)
+    if known.returns is not None and known.returns < len(args):
+        return args[known.returns]
+    if not (known.shares and far):
+        return _wrapped(out, stamp)
+    return return_and_correct_aliasing(func, args, kwargs, _viewed(out, far[0], stamp))
 
 
-def _check_order(func: Any, far: list[Far]) -> None:
-    now = current_stream()
+def _viewed(out: Any, whole: Far, stamp: tuple[int, int] | None) -> Any:
+    """Results that share memory with a tensor: a view of an ordinary one is an ordinary one."""
+    if whole.is_inference() or not torch.is_inference_mode_enabled():
+        return _wrapped(out, stamp)
+    with torch.inference_mode(False):
+        return _wrapped(out, stamp)
+
+
+def _check_order(func: Any, far: list[Far], now: streams.Stream) -> None:
     for item in far:
         if item.written is not None and item.written[0] != now.number and now.seen[item.written[0]] < item.written[1]:
             raise RuntimeError(
@@ -240,71 +213,65 @@ def _check_order(func: Any, far: list[Far]) -> None:
             )
 
 
-def _check_places(func: Any, args: Any, far: list[Far], near: list[Tensor]) -> None:
-    if func in _INDEXING:
+def _check_places(func: Any, known: Operation, args: Any, far: list[Far], near: list[Tensor]) -> None:
+    if known.indexes:
         for index in args[1]:
             if index is not None and index.dtype in (torch.bool, torch.uint8):
                 wait("nonzero")
             elif index is not None and not isinstance(index, Far) and isinstance(args[0], Far):
                 wait("to device", index.nbytes)
-        return
-    odd = [item for item in near if item.ndim or func in _STRICT] if far else []
-    if odd:
+    elif near and far and (odd := [item for item in near if item.ndim or known.strict]):
         raise RuntimeError(
             f"Expected all tensors to be on the same device, but found at least two devices, {DEVICE} and cpu! "
             f"({func}, CPU tensor of {tuple(odd[0].shape)})"
         )
 
 
-_name = cache(str)
-
-
-def _launch(func: Any) -> None:
+def _launch(known: Operation) -> None:
     current_stream().tick += 1
-    count_launch(_name(func))
+    count_launch(known.name)
 
 
 def _stamp() -> tuple[int, int]:
     return current_stream().number, current_stream().tick
 
 
-def _mark_written(places: tuple[int, ...], args: Any) -> None:
-    found: list[Tensor] = []
-    _leaves([args[place] for place in places if place < len(args)], found)
+def _mark_written(places: tuple[int, ...], args: Any, stamp: tuple[int, int] | None) -> None:
+    found: list[Far] = []
+    _near([args[place] for place in places if place < len(args)], found, [])
     for item in found:
-        if isinstance(item, Far):
-            item.written = _stamp()
+        item.written = stamp
 
 
-def _copy(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+def _copy(func: Any, known: Operation, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is aten._to_copy.default:
         source, wanted = args[0], _is_far(kwargs)
         options = {key: item for key, item in kwargs.items() if key not in ("device", "non_blocking", "pin_memory")}
         to = isinstance(source, Far) if wanted is None else wanted
-        return _moved(source, func(_near(source), **options), to, bool(kwargs.get("non_blocking")))
+        return _moved(known, source, func(_own(source), **options), to, bool(kwargs.get("non_blocking")))
     into, source = args[0], args[1]
     away, to = isinstance(source, Far), isinstance(into, Far)
     blocking = not (args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
-    _launch(func)
+    _launch(known)
     if away and not to and not blocking:
-        value = _near(source).to(into.dtype).clone()
+        value = _own(source).to(into.dtype).clone()
         if into.is_floating_point():
             into.fill_(math.nan)
         streams.copy_late(into, value.expand_as(into))
         return into
     if away != to and (blocking or (to and not is_pinned(source))) and (source.ndim or away):
-        wait("to device" if to else "to host", _near(source).nbytes)
-    func(_near(into), _near(source))
+        wait("to device" if to else "to host", _own(source).nbytes)
+    func(_own(into), _own(source))
     if to:
         into.written = _stamp()
     return into
 
 
-def _moved(source: Tensor, value: Tensor, to: bool, non_blocking: bool) -> Tensor:
-    away, own = isinstance(source, Far), value is not _near(source)
+def _moved(known: Operation, source: Tensor, value: Tensor, to: bool, non_blocking: bool) -> Tensor:
+    away, own = isinstance(source, Far), value is not _own(source)
     if not away and not to:
         return value
-    _launch(aten._to_copy.default)
+    _launch(known)
     if to:
         if not away and not (non_blocking and is_pinned(source)):
             wait("to device", value.nbytes)
@@ -319,7 +286,7 @@ def _moved(source: Tensor, value: Tensor, to: bool, non_blocking: bool) -> Tenso
 
 def _fallback(func: Any, *args: Any, **kwargs: Any) -> Any:
     with LOCK:
-        return _run(func, args, kwargs)
+        return _run(func, operation(func), args, kwargs)
 
 
 _LIBRARY = library.Library("_", "IMPL")  # kept: it unregisters when it is collected
