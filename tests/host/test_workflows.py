@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,22 +25,44 @@ WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 APPS = [file for file in WORKFLOWS if file.name.endswith(".app.json")]
 PICTURES = (".jpg", ".png", ".webp")
 AFTER = {"use_learned_things.app": "learn_one_thing_from_a_photo.app"}
-"""Examples that read the file of another, which comes from the server's cache where that one has run already."""
+"""Examples that read the file of another."""
+
+Pictures = dict[str, np.ndarray]
+"""(height width 3) uint8 of an example's nodes, by node and place."""
+Known = dict[str, Any]
+"""What the server says of its nodes."""
+
+
+@pytest.fixture(scope="session")
+def object_info(running_server: Server) -> Known:
+    """Asked for once: widgets do not change with the files that examples write."""
+    return running_server.get_json("/object_info")
+
+
+@pytest.fixture(scope="session")
+def pictures_of(running_server: Server, object_info: Known) -> Callable[[Path], Pictures]:
+    """What an example showed; each is run once, as it is shipped, by the first test that asks."""
+    kept: dict[str, Pictures] = {}
+
+    def of(file: Path) -> Pictures:
+        if file.stem in AFTER:
+            of(file.with_stem(AFTER[file.stem]))
+        if file.stem not in kept:
+            kept[file.stem] = run(running_server, to_prompt(json.loads(file.read_text("utf-8")), object_info))
+        return kept[file.stem]
+
+    return of
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=[file.stem for file in WORKFLOWS])
-def test_an_example_workflow_runs_and_shows_something(server, file: Path):
+def test_an_example_workflow_runs_and_shows_something(server, pictures_of, file: Path):
     """Oracle: the server's history: no error, and every picture that it names can be opened and is not blank."""
-    shown = pictures_of(server, file)
-    for name, picture in shown.items():
+    for name, picture in pictures_of(file).items():
         assert picture.min() < picture.max(), name
 
 
-def pictures_of(server: Server, file: Path) -> dict[str, np.ndarray]:
-    """Run an example; the pictures (height width 3) uint8 of its nodes, by node and place."""
-    if file.stem in AFTER:
-        pictures_of(server, file.with_stem(AFTER[file.stem]))
-    prompt = to_prompt(json.loads(file.read_text("utf-8")), server.get_json("/object_info"))
+def run(server: Server, prompt: dict[str, Any]) -> Pictures:
+    """Run an example to its end, and read its pictures."""
     entry = server.run(prompt, within=900)
     assert entry["outputs"]
     shown = {}
@@ -49,9 +73,9 @@ def pictures_of(server: Server, file: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=[file.stem for file in WORKFLOWS])
-def test_an_example_has_its_api_form_beside_it(server, file: Path):
+def test_an_example_has_its_api_form_beside_it(object_info, file: Path):
     """Oracle: what the editor would queue; `python dev.py workflows` writes the files again."""
-    assert (API / file.name).read_text("utf-8") == api_text(file, server.get_json("/object_info"))
+    assert (API / file.name).read_text("utf-8") == api_text(file, object_info)
 
 
 def test_many_scenes_are_queued_by_a_script_and_leave_permanent_pictures(server):
@@ -86,7 +110,7 @@ def test_an_example_ends_in_a_permanent_picture(file: Path):
     assert "PreviewImage" not in kinds
 
 
-def test_local_editing_changes_the_picture_inside_the_mask_alone(server):
+def test_local_editing_changes_the_picture_inside_the_mask_alone(server, pictures_of):
     """Oracle: the drawing itself, and its true mask grown by as many pixels as Grow Mask, to all sides."""
     file = ROOT / "example_workflows" / "local_editing.json"
     nodes = json.loads(file.read_text("utf-8"))["nodes"]
@@ -95,7 +119,7 @@ def test_local_editing_changes_the_picture_inside_the_mask_alone(server):
     scene = demo_scene(seed, 2, loose=True, width=128, height=128)
     near = torch.nn.functional.max_pool2d(scene.single_masks[0], 2 * grown + 1, 1, grown)[0].numpy() > 0
     before = (scene.image[0].numpy() * 255).astype(np.uint8)
-    shown = pictures_of(server, file)
+    shown = pictures_of(file)
     for after in (shown[f"{node['id']} 0"] for node in nodes if node["type"] == "SaveImage"):
         assert (after[~near] == before[~near]).all()
         assert np.abs(after[near].astype(int) - before[near]).mean() > 10
