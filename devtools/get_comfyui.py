@@ -24,6 +24,8 @@ def install(home: Path) -> None:
     Raises:
         TroubleError: it cannot be had; the message says why.
     """
+    if shutil.which("git") is None:
+        raise TroubleError(f"ComfyUI {RELEASE} could not be got: there is no git on this machine.")
     wanted = cache_folder() / "comfy-cli.txt"
     wanted.parent.mkdir(parents=True, exist_ok=True)
     wanted.write_text(COMFY_CLI, "utf-8")
@@ -33,6 +35,7 @@ def install(home: Path) -> None:
     # comfy-cli keeps notes in the user's configuration; ours stay beside what they are about.
     notes = str(home.parent / "comfy-cli")
     variables = os.environ | {"XDG_CONFIG_HOME": notes, "GIT_TERMINAL_PROMPT": "0", "DO_NOT_TRACK": "1"}
+    variables["COLUMNS"] = "1000"  # what it says stays on one line, and is quoted whole
     try:
         done = subprocess.run(
             [str(comfy), *words],

@@ -76,6 +76,14 @@ def test_a_comfyui_that_came_in_part_is_not_taken_for_one(home):
     assert get_comfyui(make=lambda folder: comfyui_at(folder) and None)
 
 
+def test_a_machine_without_git_is_told_so_before_anything_is_made(home, monkeypatch):
+    """Oracle: the sentence; the cache stays empty."""
+    monkeypatch.setenv("PATH", str(home / "no programs"))
+    with pytest.raises(TroubleError, match=f"^ComfyUI {RELEASE} could not be got: there is no git on this machine\\.$"):
+        install(home / "ComfyUI")
+    assert not (home / "cache").exists()
+
+
 if os.name == "posix":  # where a script can stand in for a program
 
     @pytest.mark.parametrize(
