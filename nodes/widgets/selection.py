@@ -69,8 +69,8 @@ def _advanced_inputs() -> list[io.Input]:
         ),
         text("live_words", optional=True)(
             "Words whose maps grow on this node while it samples, separated by commas, eight at most. Empty, "
-            "the default, shows the six with the largest shares, without small ones such as `of`. Needs "
-            "cross-attention."
+            "the default, shows six: the nouns, then those with the largest shares, without small ones such as `of`. "
+            "Needs cross-attention."
         ),
         *_tape_inputs(),
     ]

@@ -42,12 +42,13 @@ class LiveMap:
 
 @dataclass(frozen=True)
 class _Part:
-    """The words asked of one entry: their columns, and (word column) float32, how each is the mean of its own."""
+    """The words asked of one entry: their columns, (word column) float32, how each is the mean of its own; nouns."""
 
     entry: Entry
     labels: tuple[str, ...]
     columns: Tensor
     weights: Tensor
+    nouns: frozenset[str]
 
 
 class LiveMaps:
@@ -60,8 +61,8 @@ class LiveMaps:
         entries: of the run.
         latent: the picture's grid.
         selection: what is recorded.
-        words: as `find_words` reads them; empty for the six whose shares are largest somewhere, without the small ones
-            such as `of`.
+        words: as `find_words` reads them; empty for six: the nouns, then the words whose shares are largest somewhere,
+            without the small ones such as `of`.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class LiveMaps:
     def so_far(self) -> tuple[LiveMap, ...]:
         """The means, in the prompt's order or in that of the choice; none before the first step."""
         shown: list[LiveMap] = []
+        nouns: list[bool] = []
         for index, part in self._parts.items():
             if index in self._sums:
                 finest = max(self._sums[index], key=lambda grid: grid.cells)
@@ -110,10 +112,11 @@ class LiveMaps:
                 shown += [
                     LiveMap(label, part.entry.area, values) for label, values in zip(part.labels, maps, strict=True)
                 ]
+                nouns += [label in part.nouns for label in part.labels]
         if self._chosen and not self.note:
             return tuple(shown)
-        largest = sorted(shown, key=lambda item: -float(item.values.max()))[:FIRST_WORDS]
-        return tuple(item for item in shown if any(item is one for one in largest))
+        places = sorted(range(len(shown)), key=lambda at: (not nouns[at], -float(shown[at].values.max())))
+        return tuple(shown[at] for at in sorted(places[:FIRST_WORDS]))
 
 
 def _octaves(grid: Grid) -> float:
@@ -142,7 +145,14 @@ def _parts(entries: Sequence[Entry], words: str) -> tuple[dict[int, _Part], str]
 def _part(entry: Entry, words: Sequence[tuple[str, tuple[int, ...]]]) -> _Part:
     columns = sorted({column for _, own in words for column in own})
     weights = torch.tensor([[(column in own) / len(own) for column in columns] for _, own in words])
-    return _Part(entry, tuple(label for label, _ in words), torch.tensor(columns), weights)
+    return _Part(entry, tuple(label for label, _ in words), torch.tensor(columns), weights, _nouns(entry.table))
+
+
+def _nouns(table: TokenTable | None) -> frozenset[str]:
+    """The words that a phrase ends with: behind them come a small word, punctuation, or nothing."""
+    words = table.words() if table else ()
+    ends = [*(word.punctuation or fold(word.text) in _SMALL_WORDS for word in words[1:]), True]
+    return frozenset(word.text for word, end in zip(words, ends, strict=False) if end)
 
 
 def _asked(table: TokenTable, words: str) -> list[tuple[str, tuple[int, ...]]]:
