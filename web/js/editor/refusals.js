@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Runs that the server refused, remembered in the browser: its history has nothing of them, and after a reload what they
- * did not come to would look like today's.
+ * Runs that the server refused, remembered in the browser: its history has nothing of them, and after a reload what
+ * they did not come to would look like today's.
  *
  * @typedef {object} Refusal
  * @property {string} workflow  Its id.
