@@ -144,7 +144,7 @@ TIERS: dict[str, Tier] = {
     "diffusers": Tier(pytest_tier("tests/diffusers_adapter"), (tests_in("diffusers_adapter"),), minutes=1),
     "host": Tier(pytest_tier("tests/host", f"--ignore={WORKFLOWS}"), (a_host,), minutes=23),
     "workflows": Tier(pytest_tier(WORKFLOWS), (a_host,), minutes=5),
-    "rehearsal": Tier(pytest_tier("tests/rehearsal"), (tests_in("rehearsal"), a_host), minutes=2),
+    "rehearsal": Tier(pytest_tier("tests/rehearsal"), (tests_in("rehearsal"), a_host), minutes=3),
     "web": Tier(pytest_tier("tests/web"), (a_host, a_browser), minutes=18),
     "gpu": Tier(pytest_tier("tests/gpu"), (tests_in("gpu"), a_host, a_gpu), minutes=1),
 }
