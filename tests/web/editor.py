@@ -128,12 +128,16 @@ async ([palette, locale]) => {
 
 
 def eventually(read: Callable[[], Any], expected: Any, within: float = 20.0) -> bool:
-    """Read until it is as expected, and return whether it came to that in so many seconds."""
-    end = time.monotonic() + within
+    """Read until it is as expected, and return whether it came to that in so many seconds.
+
+    It is looked at often at first: most of what is waited for comes at once.
+    """
+    start = time.monotonic()
     while read() != expected:
-        if time.monotonic() > end:
+        waited = time.monotonic() - start
+        if waited > within:
             return False
-        time.sleep(0.1)
+        time.sleep(min(0.01 + waited / 5, 0.1))
     return True
 
 

@@ -86,6 +86,7 @@ PUT = """
 """
 # Whether the browser remembers that a run was refused.
 NOTED = "whether => (JSON.parse(localStorage['SceneScope.refusals'] ?? '[]').length > 0) === whether"
+STEPS = 6
 # What does not come from the sampler: it is as it was.
 BEFORE = {"DemoModel", "TraceWords", "TrainSettings"}
 PANELS = {"viewer", "live", "shapes", "training", "painter"}
@@ -128,6 +129,7 @@ def behind(editor: Editor) -> Iterator[dict[str, list[str]]]:
     editor.page.mouse.move(2, 2)
     editor.load("first_heatmap")
     editor.page.evaluate(BUILD, f"older_{editor.renderer}")
+    editor.page.evaluate(PUT, ["steps", STEPS])
     editor.page.evaluate(PUT, ["seed", {"classic": 71, "vue": 72}[editor.renderer]])  # nothing is taken from the cache
     editor.run()
     shown = {node: has for node, (has, _) in editor.page.evaluate(SHOWN).items() if has and node not in BEFORE}
@@ -140,7 +142,7 @@ def behind(editor: Editor) -> Iterator[dict[str, list[str]]]:
 def succeeds(editor: Editor) -> None:
     """The run that succeeded before, once more."""
     editor.page.evaluate(PUT, ["blocks", "all"])
-    editor.page.evaluate(PUT, ["steps", 20])
+    editor.page.evaluate(PUT, ["steps", STEPS])
     editor.run()
 
 
