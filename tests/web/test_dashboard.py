@@ -27,6 +27,11 @@ type => {{
     app.api.addEventListener(kind, () => requestAnimationFrame(() => requestAnimationFrame(note)));
 }}
 """
+CUT = """
+panel => [...panel.querySelectorAll("figcaption b")].filter(title => title.scrollWidth > title.clientWidth)
+  .map(title => title.innerText)
+"""
+NARROW = "type => { const node = app.graph.nodes.find(node => node.type === type); node.setSize([480, node.size[1]]); }"
 SETTINGS = "app.graph.nodes.find(node => node.type === 'SceneScope_TrainSettings')"
 LONGER = f"() => {SETTINGS}.widgets.find(widget => widget.name === 'preset.phase2_steps').value = 2000"
 CAPTURE = "() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.()"
@@ -59,6 +64,7 @@ def reloaded(editor: Editor) -> ElementHandle:
 
 def test_the_node_shows_each_thing_once(editor):
     """Oracle: what the editor puts on a node for pictures and texts, during a run and after it: nothing that is seen.
+    The titles of the curves are whole at the width that the examples have.
 
     The server sends them all the same, for those who have no dashboard: they arrive, and the history has the picture.
     """
@@ -73,6 +79,9 @@ def test_the_node_shows_each_thing_once(editor):
     assert editor.page.evaluate(DOUBLES, TRAIN) == []
     assert editor.page.evaluate("() => window.doubles.flat()") == []
     assert panel.query_selector(".ss-state").inner_text() == f"Finished: {STEPS} steps"
+    editor.page.evaluate(NARROW, TRAIN)
+    editor.drawn()
+    assert editor.page.evaluate(CUT, panel) == []
     entry = list(editor.server.get_json("/history").values())[-1]
     (told,) = [output for output in entry["outputs"].values() if "scenescope_training" in output]
     assert len(told["images"]) == 1

@@ -260,7 +260,7 @@ export class Dashboard {
 /** @type {Record<string, string>} */
 const TITLES = {
   masked: "loss inside the masks",
-  attention: "loss of the attention maps",
+  attention: "attention loss",
   prior: "loss elsewhere (prior)",
   IoU: "IoU of map and mask",
 };

@@ -16,7 +16,7 @@ addChinese({
   "Sample {n} of step {step}, opens in a new tab": "第 {step} 步的第 {n} 张样图，在新标签页中打开",
   "step {n}": "第 {n} 步",
   "loss inside the masks": "遮罩内损失",
-  "loss of the attention maps": "注意力图损失",
+  "attention loss": "注意力损失",
   "loss elsewhere (prior)": "其他区域损失（先验）",
   "Its mask covers {n} cells of the map: crop closer, or raise the resolution in Build Scene.":
     "其遮罩只占注意力图的 {n} 格：请裁近一些，或在“构建场景”中提高分辨率。",
