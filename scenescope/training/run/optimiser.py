@@ -14,7 +14,7 @@ from ..step.schedule import Phase
 from .small_moments import AdamRule, SmallAdamW
 from .state import check_count, check_shapes, shapes_of
 
-FUSED = {"cpu", "cuda", "xpu", "mps"}
+FUSED = {"cuda", "xpu", "mps"}
 """Devices with a kernel of torch's that steps many parameters at once."""
 EMBEDDINGS, MOMENTS = "rows", ("exp_avg", "exp_avg_sq")
 
