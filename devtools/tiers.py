@@ -142,7 +142,7 @@ TIERS: dict[str, Tier] = {
     "core": Tier(pytest_tier("tests", *(f"--ignore=tests/{name}" for name in APART)), minutes=1),
     "docs": Tier(pytest_tier("tests/test_docs.py"), minutes=0.5),
     "diffusers": Tier(pytest_tier("tests/diffusers_adapter"), (tests_in("diffusers_adapter"),), minutes=1),
-    "host": Tier(pytest_tier("tests/host", f"--ignore={WORKFLOWS}"), (a_host,), minutes=23),
+    "host": Tier(pytest_tier("tests/host", f"--ignore={WORKFLOWS}"), (a_host,), minutes=10),
     "workflows": Tier(pytest_tier(WORKFLOWS), (a_host,), minutes=5),
     "rehearsal": Tier(pytest_tier("tests/rehearsal"), (tests_in("rehearsal"), a_host), minutes=3),
     "web": Tier(pytest_tier("tests/web"), (a_host, a_browser), minutes=18),
