@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,8 +58,9 @@ def room_of(module: tuple[str, ...]) -> str | None:
     return next((room for end in range(len(module), 0, -1) if (room := "/".join(module[:end])) in ROOMS), None)
 
 
-def imports(module: tuple[str, ...], source: str) -> Iterator[tuple[bool, tuple[str, ...]]]:
-    """Find everything that a module imports.
+@functools.cache
+def imports(module: tuple[str, ...], source: str) -> tuple[tuple[bool, tuple[str, ...]], ...]:
+    """Find everything that a module imports; a file is parsed once for all that ask.
 
     Args:
         module: its own name within the pack, such as ("host", "unet"); a package's ends with "__init__"
@@ -68,13 +69,15 @@ def imports(module: tuple[str, ...], source: str) -> Iterator[tuple[bool, tuple[
     Returns:
         pairs: whether the import is from within the pack, and the full name: (True, ("scenescope", "errors"))
     """
+    found: list[tuple[bool, tuple[str, ...]]] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from ((False, tuple(alias.name.split("."))) for alias in node.names)
+            found += ((False, tuple(alias.name.split("."))) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = module[: len(module) - node.level] if node.level else ()
             base += tuple(node.module.split(".")) if node.module else ()
-            yield from ((node.level > 0, (*base, alias.name)) for alias in node.names)
+            found += ((node.level > 0, (*base, alias.name)) for alias in node.names)
+    return tuple(found)
 
 
 def arrows_up(module: tuple[str, ...], source: str) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +24,15 @@ def drawn(*things: Thing, place: str = "snow", seed: int = 0) -> Drawing:
     return draw(Layout(things, place, seed), height=SIDE, width=SIDE)
 
 
+@functools.cache
+def alone(thing: Thing) -> Any:
+    """A thing as it is when it is drawn alone; drawn once for all that it is compared with."""
+    return Truth.of(drawn(thing)).things[0]
+
+
 def between(one: Thing, other: Thing) -> Likeness:
     """How like two things are, each drawn alone."""
-    return likeness(*(Truth.of(drawn(thing)).things[0] for thing in (one, other)))
+    return likeness(alone(one), alone(other))
 
 
 @pytest.mark.parametrize("shape", HELD_OUT_SHAPES)
