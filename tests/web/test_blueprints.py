@@ -7,6 +7,7 @@ import json
 import pytest
 from pack.devtools.comfyui import ROOT
 from pack.tests.web.editor import Editor
+from pack.tests.web.test_first_minute import SHORT
 
 FILES = sorted((ROOT / "subgraphs").glob("*.json"))
 EMPTY = {"nodes": [], "links": [], "version": 0.4}
@@ -27,6 +28,45 @@ title => {{
   for (const [name, value] of [['width', 128], ['height', 128], ['steps', 4]])
     node.widgets.find(widget => widget.name === name).value = value;
 }}
+"""
+LEARN, USE, PAINT = "Learn One Thing", "Use Learned Things", "Inpaint by Word"
+OUTER = ("SceneScope_DemoModel", "SceneScope_DemoScene", "SceneScope_TrainSettings", *["PreviewImage"] * 2)
+SCENE = {
+    "nodes": [
+        {"id": at, "type": name, "title": f"{name} {at}", "pos": [100, 700 + 300 * at], "size": [300, 200]}
+        for at, name in enumerate(OUTER)
+    ],
+    "links": [],
+    "version": 0.4,
+}
+MODEL_TO = [("SceneScope_DemoModel 0", name, name.lower()) for name in ("MODEL", "CLIP", "VAE")]
+WIRES = [
+    *[(source, out, blueprint, into) for blueprint in (LEARN, USE, PAINT) for source, out, into in MODEL_TO],
+    ("SceneScope_DemoScene 1", "IMAGE", LEARN, "image"),
+    ("SceneScope_DemoScene 1", "MASK 1", LEARN, "mask"),
+    ("SceneScope_TrainSettings 2", "SETTINGS", LEARN, "settings"),
+    (LEARN, "concepts", USE, "concepts"),
+    ("SceneScope_DemoScene 1", "IMAGE", PAINT, "image"),
+    (USE, "images", "PreviewImage 3", "images"),
+    (PAINT, "image", "PreviewImage 4", "images"),
+]
+WIDGETS = [
+    ("SceneScope_TrainSettings 2", SHORT),
+    (LEARN, {"starting word": "square", "resolution": 128}),
+    (USE, {"seeds": 2, "steps": 2, "width": 128, "height": 128}),
+    (PAINT, {"what the picture shows": "a photo of a red circle", "words to replace": "red circle"}),
+]
+WIRE = """
+([wires, widgets]) => {
+  const titled = title => app.graph.nodes.find(node => node.title === title);
+  const at = (slots, name) => slots.findIndex(slot => (slot.label ?? slot.name) === name);
+  const links = wires.map(([from, out, to, into]) =>
+    titled(from).connect(at(titled(from).outputs, out), titled(to), at(titled(to).inputs, into)));
+  for (const [title, values] of widgets)
+    for (const [name, value] of Object.entries(values))
+      titled(title).widgets.find(widget => [widget.label, widget.name].includes(name)).value = value;
+  return links.filter(Boolean).length;
+}
 """
 # A node that still hangs on the pointer takes the next one of its number away from the graph.
 PLACED = "() => app.canvas.state.ghostNodeId === null"
@@ -72,3 +112,15 @@ def test_a_blueprint_runs_with_the_demo_model(editor):
     *_, last = editor.server.get_json("/history").values()
     assert last["status"]["status_str"] == "success"
     assert [len(output["images"]) for output in last["outputs"].values() if "images" in output] == [1]
+
+
+def test_what_one_blueprint_learns_another_uses_and_a_third_paints_anew(editor):
+    """Oracle: the server's history: two pictures of what was learned, and one that was painted anew."""
+    editor.load(SCENE)
+    for name in (LEARN, USE, PAINT):
+        put(editor, name)
+    assert editor.page.evaluate(WIRE, [WIRES, WIDGETS]) == len(WIRES)
+    editor.run()
+    *_, last = editor.server.get_json("/history").values()
+    assert last["status"]["status_str"] == "success"
+    assert [len(last["outputs"][str(node)]["images"]) for node in (3, 4)] == [2, 1]
