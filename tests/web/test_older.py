@@ -169,3 +169,21 @@ def test_what_the_last_run_did_not_come_to_says_so(editor: Editor, behind: dict[
         assert said in editor.panel(SAMPLER, "viewer").query_selector(".ss-old-note").inner_text()
         succeeds(editor)
         assert eventually(lambda: [old for old in marks(editor).values() if old[-1] in PANELS], [])
+
+
+def test_a_browser_that_keeps_nothing_stops_no_run(editor: Editor):
+    """Oracle: the server's history: the run succeeded, with spoilt notes of refusals and no room for new ones."""
+    editor.load("shape_log")
+    editor.page.evaluate(
+        "() => { localStorage['SceneScope.refusals'] = '{'; window.kept = Storage.prototype.setItem; }"
+    )
+    editor.page.evaluate("() => { Storage.prototype.setItem = () => { throw new DOMException('full'); }; }")
+    try:
+        editor.run()
+    finally:
+        editor.page.evaluate(
+            "() => { Storage.prototype.setItem = window.kept; localStorage.removeItem('SceneScope.refusals'); }"
+        )
+    *_, last = editor.server.get_json("/history").values()
+    assert last["status"]["status_str"] == "success"
+    assert editor.page.evaluate("() => document.querySelectorAll('.ss-old-note').length") == 0

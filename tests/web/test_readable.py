@@ -100,14 +100,19 @@ CUT = """
 """
 
 
+def ran(editor: Editor, example: str, node: str, kind: str, part: str) -> ElementHandle:
+    """The panel of a node after a run of an example, when a part of it is there."""
+    editor.load(example)
+    editor.run()
+    editor.look_at(f"SceneScope_{node}")
+    panel = editor.panel(f"SceneScope_{node}", kind)
+    editor.page.wait_for_function("([panel, part]) => panel.querySelector(part)", arg=[panel, part])
+    return panel
+
+
 def viewer(editor: Editor) -> ElementHandle:
     """The viewer of a run."""
-    editor.load("first_heatmap")
-    editor.run()
-    editor.look_at("SceneScope_TokenHeatmap")
-    panel = editor.panel("SceneScope_TokenHeatmap", "viewer")
-    editor.page.wait_for_function("panel => panel.querySelector('.ss-chip')", arg=panel)
-    return panel
+    return ran(editor, "first_heatmap", "TokenHeatmap", "viewer", ".ss-chip")
 
 
 def dashboard(editor: Editor) -> ElementHandle:
@@ -121,12 +126,7 @@ def dashboard(editor: Editor) -> ElementHandle:
 
 def shapes(editor: Editor) -> ElementHandle:
     """The drawing of a run."""
-    editor.load("shape_log")
-    editor.run()
-    editor.look_at("SceneScope_BlockShapes")
-    panel = editor.panel("SceneScope_BlockShapes", "shapes")
-    editor.page.wait_for_function("panel => panel.querySelector('.ss-block')", arg=panel)
-    return panel
+    return ran(editor, "shape_log", "BlockShapes", "shapes", ".ss-block")
 
 
 def painter(editor: Editor) -> ElementHandle:
@@ -138,12 +138,7 @@ def painter(editor: Editor) -> ElementHandle:
 
 def live(editor: Editor) -> ElementHandle:
     """The maps that have grown on Record Attention."""
-    editor.load("record_any_sampler")
-    editor.run()
-    editor.look_at("SceneScope_RecordAttention")
-    panel = editor.panel("SceneScope_RecordAttention", "live")
-    editor.page.wait_for_function("panel => panel.querySelector('.ss-live-tile')", arg=panel)
-    return panel
+    return ran(editor, "record_any_sampler", "RecordAttention", "live", ".ss-live-tile")
 
 
 def older(editor: Editor) -> ElementHandle:

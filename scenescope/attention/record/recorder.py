@@ -342,8 +342,7 @@ class Recorder:
     def _begun_at(self, made: int, asked: Mapping[tuple[int, int], float]) -> tuple[float, ...]:
         """Where each step began, and where the run ended."""
         schedule = self._run.sigmas
-        known = [asked.get((step, 0), schedule[min(step, len(schedule) - 1)]) for step in range(made)]
-        return (*known, schedule[-1])
+        return (*(asked.get((step, 0), schedule[min(step, len(schedule) - 1)]) for step in range(made)), schedule[-1])
 
     def _report(self) -> tuple[AttentionMap, ...]:
         news, self._unreported = tuple(self._unreported), []

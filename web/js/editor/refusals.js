@@ -29,12 +29,21 @@ export function forgetRefusals(id) {
 
 /** @returns {Refusal[]} */
 function refusals() {
-  return JSON.parse(localStorage.getItem(REFUSALS) ?? "[]");
+  try {
+    return JSON.parse(localStorage.getItem(REFUSALS) ?? "[]");
+  } catch (error) {
+    console.warn("SceneScope: what was refused earlier can't be read.", error);
+    return [];
+  }
 }
 
-/** @param {Refusal[]} all */
+/** A browser that keeps nothing, or has no more room, must not stop a run. @param {Refusal[]} all */
 function keepAll(all) {
-  localStorage.setItem(REFUSALS, JSON.stringify(all.slice(-MOST_REFUSALS)));
+  try {
+    localStorage.setItem(REFUSALS, JSON.stringify(all.slice(-MOST_REFUSALS)));
+  } catch (error) {
+    console.warn("SceneScope: that a run was refused will be forgotten when the page is reloaded.", error);
+  }
 }
 
 /**
