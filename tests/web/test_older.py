@@ -171,13 +171,26 @@ def test_what_the_last_run_did_not_come_to_says_so(editor: Editor, behind: dict[
         assert eventually(lambda: [old for old in marks(editor).values() if old[-1] in PANELS], [])
 
 
+FULL = """
+() => {
+  localStorage['SceneScope.refusals'] = '{';
+  const kept = window.kept = Storage.prototype.setItem;
+  window.refused = 0;
+  Storage.prototype.setItem = function (key, value) {
+    if (!key.startsWith('SceneScope.')) return kept.call(this, key, value);
+    window.refused += 1;
+    throw new DOMException('full');
+  };
+}
+"""
+
+
 def test_a_browser_that_keeps_nothing_stops_no_run(editor: Editor):
-    """Oracle: the server's history: the run succeeded, with spoilt notes of refusals and no room for new ones."""
+    """Oracle: the server's history: the run succeeded, with spoilt notes of refusals and no room for new ones. What the
+    host keeps there (it throws where it can't) keeps its room.
+    """
     editor.load("shape_log")
-    editor.page.evaluate(
-        "() => { localStorage['SceneScope.refusals'] = '{'; window.kept = Storage.prototype.setItem; }"
-    )
-    editor.page.evaluate("() => { Storage.prototype.setItem = () => { throw new DOMException('full'); }; }")
+    editor.page.evaluate(FULL)
     try:
         editor.run()
     finally:
@@ -186,4 +199,5 @@ def test_a_browser_that_keeps_nothing_stops_no_run(editor: Editor):
         )
     *_, last = editor.server.get_json("/history").values()
     assert last["status"]["status_str"] == "success"
+    assert editor.page.evaluate("() => window.refused") > 0
     assert editor.page.evaluate("() => document.querySelectorAll('.ss-old-note').length") == 0
