@@ -71,7 +71,8 @@ def outcome(mistake: Mistake) -> tuple[str, str]:
             process.join()
             return "no answer", f"the tests took more than {LONGEST:.0f} s"
         lines = said.read_text("utf-8", "replace").splitlines()
-    failed = [line.split()[1].rpartition("::")[2] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    ended = [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    failed = [test for _, parted, test in (name.rpartition("::") for name in ended) if parted]
     if process.exitcode == TESTS_FAILED and failed:
         test = failed[0]
         at = next((place for place, line in enumerate(lines) if line.startswith("E  ")), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -140,7 +139,6 @@ class _Run:
         self._images, self._step = len(context), 0
         self._sigmas: tuple[float, ...] = ()
         self._probe: ShapeProbe | None = None
-        self._logged = False
 
     def about(self) -> dict[str, str | int | float]:
         """What else is known of the run."""
@@ -167,17 +165,10 @@ class _Run:
         self._probe = None
 
     def see(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid) -> None:
-        """A layer shows its queries and keys; the picture must not suffer from looking, so an error is counted."""
+        """A layer shows its queries and keys."""
         recorder = self.recorder
-        if recorder is None or not (recorder.wants() and recorder.wants_layer(layer)):
-            return
-        try:
+        if recorder is not None and recorder.wants() and recorder.wants_layer(layer):
             recorder.observe(layer, query, key, grid, self._entries)
-        except Exception as error:
-            recorder.skip(f"{layer.name}: {type(error).__name__}: {error}")
-            if not self._logged:
-                logging.exception("SceneScope: %s could not be recorded", layer.name)
-            self._logged = True
 
     def step_done(self) -> None:
         """The scheduler has taken a step."""

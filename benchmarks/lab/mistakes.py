@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 COPIES, REDUCERS = "scenescope/host_copies.py", "scenescope/attention/record/reducers.py"
 RECORDER, SCORES = "scenescope/attention/record/recorder.py", "scenescope/attention/record/scores.py"
-REPLAY = "scenescope/attention/act/replay.py"
+PAIRS, REPLAY = "scenescope/attention/record/pairs.py", "scenescope/attention/act/replay.py"
 REGION, STEER = "scenescope/attention/act/region.py", "scenescope/attention/act/steer.py"
 OBJECTIVE, TRAINER = "scenescope/training/step/objective.py", "scenescope/training/run/trainer.py"
 OPTIMISER, SMALL = "scenescope/training/run/optimiser.py", "scenescope/training/run/small_moments.py"
@@ -64,8 +64,8 @@ MISTAKES = (
     Mistake("constants stay on the CPU (region)", REDUCERS, "make().to(maps)", "make().to(maps.dtype)", OF_REGION),
     Mistake("constants are uploaded in each layer", REDUCERS, "if at not in self._kept:", "if at:", POOLED),
     Mistake(
-        "a value is read in each layer", RECORDER, "        images = self._run.images\n",
-        "        images = self._run.images\n        assert not bool(query.isnan().any())\n", CROSS,
+        "a value is read in each layer", RECORDER, "            acts = bias if self._selection.steered",
+        "            assert not bool(query.isnan().any())\n            acts = bias if self._selection.steered", CROSS,
     ),
     Mistake(
         "the last query is not computed", SCORES, "min(start + rows, query.shape[1])",
@@ -164,8 +164,12 @@ MISTAKES = (
         "output.detach().clone()", FOUND_RUN,
     ),
     Mistake(
-        "one more launch in each layer", RECORDER, "        images = self._run.images\n",
-        "        images = self._run.images\n        query = query + 0\n", CROSS,
+        "one more launch in each layer", RECORDER, "            acts = bias if self._selection.steered",
+        "            query = query + 0\n            acts = bias if self._selection.steered", CROSS,
+    ),
+    Mistake(
+        "each layer is looked at alone", PAIRS, "groups.setdefault(seen.size, [])",
+        "groups.setdefault(id(seen), [])", CROSS,
     ),
     Mistake("the rounding of small moments is made on the CPU", SMALL, "torch.arange(BLOCK, device=device,",
             "torch.arange(BLOCK,", WHOLE),

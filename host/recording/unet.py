@@ -77,7 +77,6 @@ class _Run:
         self._fresh = False
         self._recording = False
         self._called = False
-        self._logged = False
         self.contexts: dict[tuple[Branch, int], torch.Tensor] = {}
         self.failure: RecordingError | None = None
 
@@ -230,15 +229,9 @@ class _Run:
 
     def _seer(self, recorder: Recorder, entries: list[Entry], options: dict[str, Any]) -> See:
         def see(layer: AttentionLayer, query: torch.Tensor, key: torch.Tensor, grid: Grid) -> None:
-            try:
-                writers = options.get(WRITERS_KEY)
-                bias = None if writers is None else partial(writers.bias_at, layer, grid, like=query)
-                recorder.observe(layer, query, key, grid, entries, bias)
-            except Exception as error:  # the picture must not suffer from looking: counted, shown, logged once
-                recorder.skip(f"{layer.name}: {type(error).__name__}: {error}")
-                if not self._logged:
-                    logging.exception("SceneScope: %s could not be recorded", layer.name)
-                self._logged = True
+            writers = options.get(WRITERS_KEY)
+            bias = None if writers is None else partial(writers.bias_at, layer, grid, like=query)
+            recorder.observe(layer, query, key, grid, entries, bias)
 
         return see
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from threading import Lock
 from types import MappingProxyType
@@ -15,17 +16,16 @@ from torch import Tensor
 from ...dims import Grid, counted
 from ...errors import InputError, RecordingError
 from ...host_copies import HostCopies
-from ...resample import resize
 from .block_shapes import BlockShape
-from .budget import RunSpec, check_budget, self_grid
+from .budget import RunSpec, check_budget
 from .choices import choose_blocks
 from .clock import StepClock
 from .evaluation import Coming, Evaluation, reasons_text
 from .layers import AttentionLayer, Kind
-from .pairs import Pair, pair_of_rows
+from .pairs import Bias, Pair, Seen, Waiting, gains, joined, unusual
 from .recording import Address, AttentionMap, Entry, Projection, Recording
-from .reducers import Constants, Pooled, RegionMean, SelfReducer, Unreduced, reduce_heads
-from .scores import CHUNK_BYTES, OuterBias, attention_in_chunks, fold_repeats
+from .reducers import MapMaker
+from .scores import CHUNK_BYTES
 from .selection import Branch, Selection
 from .steps import KeptSteps
 
@@ -65,9 +65,10 @@ class Recorder:
         self._skipped: Counter[str] = Counter()
         self._skipped_at: dict[int, Counter[str]] = {}  # by step
         self._unreported: list[AttentionMap] = []
-        self._copies, self._constants, self._chunk_bytes = HostCopies(), Constants(), chunk_bytes
+        self._waiting, self._copies, self._make = Waiting(), HostCopies(), MapMaker(run, selection, chunk_bytes)
         self._shapes: tuple[BlockShape, ...] = ()
         self._held = 0
+        self._logged = False
         self._lock = Lock()  # several GPUs may answer parts of one evaluation at the same time
 
     @property
@@ -77,6 +78,7 @@ class Recorder:
 
     def evaluate(self, sigma: SupportsFloat) -> None:
         """A new model evaluation begins."""
+        self._look()
         self._ticket = self._clock.evaluate(sigma)
         self._open[self._ticket] = Evaluation()
 
@@ -91,6 +93,7 @@ class Recorder:
 
     def step_done(self, step: int) -> tuple[AttentionMap, ...]:
         """The sampler reports a step; gives the maps that have arrived by now: from a GPU those of the step before."""
+        self._look()
         if not self._open and self._steps.may_have(step):
             self._skips_of(step)["a step for which the model was not asked (LazyCache or the like)"] += 1
         self._clock.step_done(step)
@@ -124,39 +127,32 @@ class Recorder:
         key: Tensor,
         grid: Grid,
         entries: Sequence[Entry],
-        bias: Callable[[int], Tensor | OuterBias | None] | None = None,
+        bias: Bias | None = None,
     ) -> None:
-        """Record one layer of the evaluation under way.
+        """Record one layer of the evaluation under way; an error is counted, since no run must suffer from looking.
 
         Args:
             layer: the layer.
-            query: (batch query head*channel), batch = entry x image.
-            key: (batch key head*channel).
+            query: (batch query head*channel), batch = entry x image; nobody may write to it before the next evaluation.
+            key: (batch key head*channel), the same.
             grid: the queries' grid.
             entries: the conditioning entries that share the batch, in order.
             bias: gives the log-odds (1|image 1|head query token) that an act adds for the entry at a place of the
                 batch, so that a steered run shows its steered maps; None where nothing acts.
         """
-        images = self._run.images
-        # How many keys the host itself makes: see `fold_repeats`. More are another patch's, a multiple of them too.
-        keys = math.lcm(*(entry.tokens for entry in entries)) if layer.kind == "cross" else grid.cells
-        if not query.shape[0] == key.shape[0] == images * len(entries):
-            self.skip(f"{layer.name}: another patch changed the batch (rows are {query.shape[0]} and {key.shape[0]})")
-        elif query.shape[1] != grid.cells:
-            self.skip(f"{layer.name}: another patch gave {query.shape[1]} queries for a grid of {grid}")
-        elif key.shape[1] != keys:
-            self.skip(f"{layer.name}: another patch gave {key.shape[1]} keys instead of {keys}")
-        else:
+        with self._counting_errors([layer]):
+            if found := unusual(layer, query, key, grid, entries, self._run.images):
+                self.skip(f"{layer.name}: another patch {found}")
+                return
             acts = bias if self._selection.steered else None
-            kept = [(index, entry) for index, entry in enumerate(entries) if self._selection.keeps(entry.branch)]
-            maps = None
-            if acts is None and query.device.type != "cpu" and self._are_one(entries, layer.kind):
-                pair, cross, one = Pair(query.detach(), key.detach(), None), layer.kind == "cross", entries[0]
-                maps = self._cross(pair, layer, one.tokens) if cross else self._self(pair, layer, grid, one, None)
-            for index, entry in kept:
-                rows = slice(index * images, (index + 1) * images)
-                pair_of = partial(pair_of_rows, query, key, rows, None if acts is None else partial(acts, index))
-                self._record(layer, pair_of, grid, entry, None if maps is None else maps[rows])
+            query, key = (part.detach() if part.requires_grad else part for part in (query, key))
+            seen = Seen(layer, query, key, grid, tuple(entries))
+            if acts is None and gains(query) and self._can_be_joined(layer.kind, entries):
+                self._take_batch(seen)
+                return
+            for index, entry in enumerate(entries):
+                if self._selection.keeps(entry.branch):
+                    self._record(seen, index, None, acts)
 
     def finish(
         self,
@@ -172,6 +168,7 @@ class Recorder:
         Raises:
             RecordingError: nothing was recorded; the message says why.
         """
+        self._look()
         self._clock.finish()
         self._settle()
         self._take_in_all()
@@ -201,9 +198,10 @@ class Recorder:
             contexts=MappingProxyType(dict(contexts)),
         )
 
-    def _record(
-        self, layer: AttentionLayer, pair_of: Callable[[], Pair], grid: Grid, entry: Entry, maps: Tensor | None
-    ) -> None:
+    def _record(self, seen: Seen, index: int, maps: Tensor | None, acts: Bias | None = None) -> None:
+        """Record the entry at this place of a layer's batch; its maps may be there already."""
+        layer, grid, entry = seen.layer, seen.grid, seen.entries[index]
+        pair_of = partial(seen.pair, index, self._run.images, acts)
         now = self._open[self._ticket]
         self._entries.setdefault((entry.branch, entry.index), entry)  # a guider may ask for more than was planned
         at = Address(-1, -1, entry.branch, entry.index, layer.order, layer.block, layer.kind)  # its step comes later
@@ -212,27 +210,61 @@ class Recorder:
         elif at in now.maps or at in now.projections:
             self.skip(f"{layer.name}: the layer was called again in the same evaluation")
         elif layer.kind == "cross":
-            maps = self._cross(pair_of(), layer, entry.tokens) if maps is None else maps
+            maps = self._make.of_cross(pair_of(), layer, entry) if maps is None else maps
             now.maps[at] = self._send_map(maps, layer, grid)
             self._keep_queries(at, pair_of, layer, grid, entry.tokens)  # the repeats say nothing new
         elif "self" in self._selection.kinds:
-            region = self._region(entry)
+            region = self._make.region(entry)
             if region is not None and not bool((region > 0).any()):
                 self.skip(f"{layer.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
                 return
-            maps = self._self(pair_of(), layer, grid, entry, region) if maps is None else maps
-            target = self._target(grid, entry)
+            maps = self._make.of_self(pair_of(), layer, grid, entry) if maps is None else maps
+            target = self._make.target(grid, entry)
             now.maps[at] = self._send_map(maps, layer, Grid(1, 1) if region is not None else target, target)
             self._keep_queries(at, pair_of, layer, grid)
         else:
             self._keep_queries(at, pair_of, layer, grid)
 
-    def _are_one(self, entries: Sequence[Entry], kind: Kind) -> bool:
-        """Whether a batch is turned into maps at once: on a GPU the launches take the host longer than the maths."""
+    @contextmanager
+    def _counting_errors(self, layers: Sequence[AttentionLayer]) -> Iterator[None]:
+        """What goes wrong while looking at a layer is counted, shown, and logged once."""
+        try:
+            yield
+        except Exception as error:
+            for layer in layers:
+                self.skip(f"{layer.name}: {type(error).__name__}: {error}")
+            if not self._logged:
+                logging.exception("SceneScope: %s could not be recorded", layers[0].name)
+            self._logged = True
+
+    def _can_be_joined(self, kind: Kind, entries: Sequence[Entry]) -> bool:
+        """Whether the entries of a batch are recorded alike, within the budget."""
         wish, areas = self._selection, any(entry.area for entry in entries)
-        same = len({entry.tokens for entry in entries}) == 1
-        alike = same if kind == "cross" else "self" in wish.kinds and wish.self_region is None and not areas
-        return alike and all(wish.keeps(entry.branch) for entry in entries) and self._held <= wish.budget
+        alike = kind == "cross" or ("self" in wish.kinds and wish.self_region is None and not areas)
+        return alike and self._held <= wish.budget
+
+    def _take_batch(self, seen: Seen) -> None:
+        """Let cross-attention wait for layers of its size, and look at self-attention, which is large, at once."""
+        for one in seen.parts(self._run.images, self._selection.keeps):
+            if one.layer.kind == "self":
+                maps = self._make.of_self(Pair(one.query, one.key, None), one.layer, one.grid, one.entries[0])
+                self._record_group([one], maps)
+            elif self._waiting.add(one):
+                self._look()
+
+    def _look(self) -> None:
+        """Look at what waits."""
+        for group in self._waiting.take():
+            with self._counting_errors([seen.layer for seen in group]):
+                maps = self._make.of_cross(joined(group), group[0].layer, group[0].entries[0])
+                self._record_group(group, maps)
+
+    def _record_group(self, group: Sequence[Seen], maps: Tensor) -> None:
+        """Record the maps (row head query key) of layers whose rows were joined."""
+        of_entry = iter(maps.split(self._run.images))
+        for seen in group:
+            for index in range(len(seen.entries)):
+                self._record(seen, index, next(of_entry))
 
     def _send_map(
         self, maps: Tensor, layer: AttentionLayer, query_grid: Grid, key_grid: Grid | None = None
@@ -251,40 +283,6 @@ class Recorder:
             parts = {name: self._copies.add(tensor) for name, tensor in named.items() if tensor is not None}
             build = partial(Projection, heads=layer.heads, query_grid=grid)
             self._open[self._ticket].projections[at] = Coming(parts, build)
-
-    def _cross(self, pair: Pair, layer: AttentionLayer, tokens: int) -> Tensor:
-        whole = Unreduced(pair.query.shape[1], self._selection.precision)
-        bias = pair.bias.repeat(1, 1, 1, pair.key.shape[1] // tokens) if isinstance(pair.bias, Tensor) else pair.bias
-        chunks = attention_in_chunks(pair.query, pair.key, layer.heads, bias=bias, chunk_bytes=self._chunk_bytes)
-        for rows, maps in chunks:
-            whole.add(rows, reduce_heads(fold_repeats(maps, tokens), self._selection.heads))
-        return whole.result()
-
-    def _self(self, pair: Pair, layer: AttentionLayer, grid: Grid, entry: Entry, region: Tensor | None) -> Tensor:
-        target = self._target(grid, entry)
-        reducer: SelfReducer
-        if region is not None:
-            reducer = RegionMean(region, grid, target, self._constants, entry.area)
-        elif target == grid:
-            reducer = Unreduced(pair.query.shape[1], self._selection.precision)
-        else:
-            reducer = Pooled(grid, target, self._constants)
-        chunks = attention_in_chunks(pair.query, pair.key, layer.heads, bias=pair.bias, chunk_bytes=self._chunk_bytes)
-        for rows, maps in chunks:
-            reducer.add(rows, reduce_heads(maps, self._selection.heads))
-        return reducer.result().to(dtype=self._selection.precision)
-
-    def _target(self, grid: Grid, entry: Entry) -> Grid:
-        """The grid that a layer's self-attention is kept on."""
-        return self_grid(grid, entry.extent(self._run.latent), self._selection)
-
-    def _region(self, entry: Entry) -> Tensor | None:
-        """The region to look from, cropped to the entry's area."""
-        region = self._selection.self_region
-        if region is None or entry.area is None:
-            return region
-        height, width, top, left = entry.area
-        return resize(region.float(), self._run.latent)[top : top + height, left : left + width]
 
     def _settle(self) -> None:
         """Send off what now has a step, drop what turned out not to be wanted, and take in what was sent before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Protocol
 
 import torch
@@ -12,7 +12,12 @@ from torch import Tensor
 from ...dims import Grid
 from ...errors import InputError
 from ...resample import Span, axis_weights, resize
-from .selection import Heads
+from .budget import RunSpec, self_grid
+from .layers import AttentionLayer
+from .pairs import Pair
+from .recording import Entry
+from .scores import OuterBias, attention_in_chunks, fold_repeats
+from .selection import Heads, Selection
 
 
 def reduce_heads(maps: Tensor, heads: Heads) -> Tensor:
@@ -160,6 +165,60 @@ class RegionMean:
     def result(self) -> Tensor:
         """The mean map (batch head 1 key) float32."""
         return _key_sums(_given(self._sum), self._source, self._target, self._constants).unsqueeze(2)
+
+
+class MapMaker:
+    """Makes the maps that a run keeps of its layers' queries and keys.
+
+    Args:
+        run: the run's size.
+        selection: what is kept.
+        chunk_bytes: the most that one piece of an attention map in the making may take.
+    """
+
+    def __init__(self, run: RunSpec, selection: Selection, chunk_bytes: int) -> None:
+        self._latent, self._selection, self._chunk_bytes = run.latent, selection, chunk_bytes
+        self._constants = Constants()
+
+    def of_cross(self, pair: Pair, layer: AttentionLayer, entry: Entry) -> Tensor:
+        """Maps (row head query token), without the host's repeats of a prompt."""
+        whole = Unreduced(pair.query.shape[1], self._selection.precision)
+        repeats = pair.key.shape[1] // entry.tokens
+        bias = pair.bias.repeat(1, 1, 1, repeats) if isinstance(pair.bias, Tensor) else pair.bias
+        for rows, maps in self._chunks(pair, layer, bias):
+            whole.add(rows, reduce_heads(fold_repeats(maps, entry.tokens), self._selection.heads))
+        return whole.result()
+
+    def of_self(self, pair: Pair, layer: AttentionLayer, grid: Grid, entry: Entry) -> Tensor:
+        """Maps (row head query key) on the grid they are kept on; one query where they are of a region."""
+        region, target = self.region(entry), self.target(grid, entry)
+        reducer: SelfReducer
+        if region is not None:
+            reducer = RegionMean(region, grid, target, self._constants, entry.area)
+        elif target == grid:
+            reducer = Unreduced(pair.query.shape[1], self._selection.precision)
+        else:
+            reducer = Pooled(grid, target, self._constants)
+        for rows, maps in self._chunks(pair, layer, pair.bias):
+            reducer.add(rows, reduce_heads(maps, self._selection.heads))
+        return reducer.result().to(dtype=self._selection.precision)
+
+    def target(self, grid: Grid, entry: Entry) -> Grid:
+        """The grid that a layer's self-attention is kept on."""
+        return self_grid(grid, entry.extent(self._latent), self._selection)
+
+    def region(self, entry: Entry) -> Tensor | None:
+        """The region to look from (height width), cropped to the entry's area; None for every place."""
+        region = self._selection.self_region
+        if region is None or entry.area is None:
+            return region
+        height, width, top, left = entry.area
+        return resize(region.float(), self._latent)[top : top + height, left : left + width]
+
+    def _chunks(
+        self, pair: Pair, layer: AttentionLayer, bias: Tensor | OuterBias | None
+    ) -> Iterator[tuple[slice, Tensor]]:
+        return attention_in_chunks(pair.query, pair.key, layer.heads, bias=bias, chunk_bytes=self._chunk_bytes)
 
 
 def _key_sums(maps: Tensor, source: Grid, target: Grid, constants: Constants) -> Tensor:
