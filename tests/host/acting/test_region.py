@@ -117,18 +117,31 @@ def by_halves(model: Any, text: torch.Tensor) -> Any:
     return owner
 
 
-def test_a_prompt_that_needs_a_pass_of_its_own_gets_it_and_the_node_says_why(sd15: Any, monkeypatch: Any) -> None:
+PASSES = {
+    "a strength": {"strength": 0.5},
+    "an area": {"area": (8, 6, 0, 0)},
+    "a mask": {"mask": torch.ones(1, 64, 96)},
+    "a range of steps": {"start_percent": 0.0, "end_percent": 0.6},
+    "a mask, a strength": {"mask": torch.ones(1, 64, 96), "strength": 0.5},
+}
+"""What gives a prompt a pass of its own, by how the node says it."""
+
+
+@pytest.mark.parametrize("why", PASSES)
+def test_a_prompt_that_needs_a_pass_of_its_own_gets_it_and_the_node_says_why(
+    why: str, sd15: Any, monkeypatch: Any
+) -> None:
     """Oracle: the run that mixes predictions, bit for bit; the sentence."""
     said: list[str] = []
     monkeypatch.setattr("pack.host.acting.run.say_on_node", lambda node, text: said.append(text))
-    other = conditioning(seed=5, strength=0.5)
+    other = conditioning(seed=5, **PASSES[why])
     latents = []
     for by_attention in (True, False):
         track = Held(half())
         model = with_region(sd15, GatingRegion("circle", track, freeze=0.0, by_attention=by_attention), None)
         latents.append(run(model, SETTINGS, positive=gated(prompt(), other, track, 1.0)))
     assert torch.equal(*latents)
-    assert ["has a pass of its own: it has a strength" in text for text in said] == [True, False]
+    assert [f"has a pass of its own: it has {why}" in text for text in said] == [True, False]
 
 
 def test_two_regions_in_one_pass_share_the_picture(sd15: Any) -> None:
