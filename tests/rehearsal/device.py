@@ -44,7 +44,7 @@ class Far(Tensor):
     """A tensor on the pretended device; `near` holds its numbers, `written` says which stream wrote them and when."""
 
     near: Tensor
-    written: tuple[int, int] | None
+    written: tuple[int, int] | None = None
 
     @staticmethod
     def __new__(cls, near: Tensor) -> Far:
@@ -60,11 +60,8 @@ class Far(Tensor):
             device=DEVICE,
             requires_grad=False,
         )
-        made.near, made.written = near, None
+        made.near = near
         return made
-
-    def __init__(self, near: Tensor) -> None:
-        """All is done by `__new__`."""
 
     def __repr__(self) -> str:
         wait("print")
@@ -165,25 +162,27 @@ def _run(func: Any, known: Operation, args: Any, kwargs: dict[str, Any]) -> Any:
     far: list[Far] = []
     near: list[Tensor] = []
     args_near = _near(args, far, near)
-    kwargs_near = dict(zip(kwargs, _near(kwargs.values(), far, near), strict=True))
+    kwargs_near = dict(zip(kwargs, _near(kwargs.values(), far, near), strict=True)) if kwargs else {}
     if known.asks:
         return isinstance(args[0], Far) == isinstance(args[1], Far)
     here = current_stream()
     _check_order(func, far, here)
     if known.copies:
         return _copy(func, known, args, kwargs)
+    if known.views is not None and far:
+        return _view(func(*args_near, **kwargs_near), args[known.views])
     _check_places(func, known, args, far, near)
     if known.waits:
         wait(known.waits)
-    wanted = _is_far(kwargs)
+    wanted = _is_far(kwargs) if kwargs else None
     if wanted:
         kwargs_near["device"] = torch.device("cpu")
     kwargs_near.pop("pin_memory", None)
-    out = func(*args_near, **kwargs_near)
+    out = _summed(func, args_near, kwargs_near) if known.sums else func(*args_near, **kwargs_near)
     if known.unwritten and out.is_floating_point():
         out.fill_(math.nan)
     if known.launches:
-        _launch(known)
+        _launch(known, here)
     if not (bool(far) if wanted is None else wanted):
         return out
     stamp = (here.number, here.tick) if known.launches else (far[0].written if far else None)
@@ -193,10 +192,26 @@ def _run(func: Any, known: Operation, args: Any, kwargs: dict[str, Any]) -> Any:
         return args[known.returns]
     if not (known.shares and far):
         return _wrapped(out, stamp)
-    return return_and_correct_aliasing(func, args, kwargs, _viewed(out, far[0], stamp))
+    return return_and_correct_aliasing(func, args, kwargs, _sharing(out, far[0], stamp))
 
 
-def _viewed(out: Any, whole: Far, stamp: tuple[int, int] | None) -> Any:
+def _summed(func: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """What adds up halves, in single precision and rounded once."""
+    if not any(isinstance(part, Tensor) and part.dtype == torch.float16 for part in args):
+        return func(*args, **kwargs)
+    out = func(*(part.float() if isinstance(part, Tensor) else part for part in args), **kwargs)
+    return out.half() if isinstance(out, Tensor) else tuple(part if part is None else part.half() for part in out)
+
+
+def _view(out: Any, whole: Far) -> Any:
+    """Views of a tensor, which share its memory: as `return_and_correct_aliasing` does it, which looks more up."""
+    made = _sharing(out, whole, whole.written)
+    for part in made if isinstance(made, list | tuple) else (made,):
+        torch._functionalize_unsafe_set(part, whole)
+    return made
+
+
+def _sharing(out: Any, whole: Far, stamp: tuple[int, int] | None) -> Any:
     """Results that share memory with a tensor: a view of an ordinary one is an ordinary one."""
     if whole.is_inference() or not torch.is_inference_mode_enabled():
         return _wrapped(out, stamp)
@@ -206,7 +221,7 @@ def _viewed(out: Any, whole: Far, stamp: tuple[int, int] | None) -> Any:
 
 def _check_order(func: Any, far: list[Far], now: streams.Stream) -> None:
     for item in far:
-        if item.written is not None and item.written[0] != now.number and now.seen[item.written[0]] < item.written[1]:
+        if item.written is not None and not now.may_read(*item.written):
             raise RuntimeError(
                 f"{func}: a tensor that stream {item.written[0]} writes is read on stream {now.number}, which did not "
                 "wait for it"
@@ -227,8 +242,8 @@ def _check_places(func: Any, known: Operation, args: Any, far: list[Far], near: 
         )
 
 
-def _launch(known: Operation) -> None:
-    current_stream().tick += 1
+def _launch(known: Operation, here: streams.Stream) -> None:
+    here.launch()
     count_launch(known.name)
 
 
@@ -252,7 +267,7 @@ def _copy(func: Any, known: Operation, args: Any, kwargs: dict[str, Any]) -> Any
     into, source = args[0], args[1]
     away, to = isinstance(source, Far), isinstance(into, Far)
     blocking = not (args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
-    _launch(known)
+    _launch(known, current_stream())
     if away and not to and not blocking:
         value = _own(source).to(into.dtype).clone()
         if into.is_floating_point():
@@ -271,7 +286,7 @@ def _moved(known: Operation, source: Tensor, value: Tensor, to: bool, non_blocki
     away, own = isinstance(source, Far), value is not _own(source)
     if not away and not to:
         return value
-    _launch(known)
+    _launch(known, current_stream())
     if to:
         if not away and not (non_blocking and is_pinned(source)):
             wait("to device", value.nbytes)

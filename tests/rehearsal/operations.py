@@ -6,7 +6,6 @@ Source: torch 2.11, `aten/src/ATen/native/native_functions.yaml`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -35,6 +34,14 @@ _INDEXING = {
     aten._unsafe_index.Tensor,
 }
 _PRODUCTS = {aten.mm.default, aten.bmm.default, aten.addmm.default}
+_SUMMING = _PRODUCTS | {
+    aten.baddbmm.default,
+    aten.convolution.default,
+    aten.convolution_backward.default,
+    aten._softmax.default,
+    aten._safe_softmax.default,
+}
+"""A GPU adds up the products of halves in single precision; a CPU takes up to a hundred times as long for halves."""
 _STRICT = _PRODUCTS | {aten.cat.default, aten.stack.default, aten._fused_adamw_.default}
 _COPIES = {aten._to_copy.default, aten.copy_.default, aten.copy.default}
 _UNWRITTEN = {
@@ -67,7 +74,9 @@ class Operation:
         strict: it takes no tensor of the host, be it without dimensions.
         unwritten: it gives memory that nobody wrote.
         launches: the device is given something to do.
+        sums: halves are added up in single precision.
         shares: results share memory with arguments.
+        views: nothing is launched, and this is the place of the argument that all results are views of; else None.
         written: the places of the arguments that it writes to.
         returns: the place of the argument that it returns as it is, or None.
     """
@@ -81,19 +90,32 @@ class Operation:
     strict: bool
     unwritten: bool
     launches: bool
+    sums: bool
     shares: bool
+    views: int | None
     written: tuple[int, ...]
     returns: int | None
 
 
-@cache
+_KNOWN: dict[int, Operation] = {}
+
+
 def operation(func: Any) -> Operation:
-    """What is known of an operation."""
+    """What is known of an operation; by its identity, since torch keeps each as long as it lives."""
+    known = _KNOWN.get(id(func))
+    if known is None:
+        known = _KNOWN[id(func)] = _described(func)
+    return known
+
+
+def _described(func: Any) -> Operation:
     arguments, results = func._schema.arguments, func._schema.returns
     written = tuple(at for at, one in enumerate(arguments) if one.alias_info is not None and one.alias_info.is_write)
     copies = func in _COPIES
     changes = len(results) == 1 and results[0].alias_info is not None and results[0].alias_info.is_write
     plainly = changes and len(written) == 1 and torch.Tag.inplace_view not in func.tags
+    shared = [at for at, one in enumerate(arguments) if one.alias_info is not None]
+    viewed = func in _NO_LAUNCH and not written and all(one.alias_info is not None for one in results)
     return Operation(
         name=str(func),
         composite=not copies and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE),
@@ -104,7 +126,9 @@ def operation(func: Any) -> Operation:
         strict=func in _STRICT,
         unwritten=func in _UNWRITTEN,
         launches=func not in _NO_LAUNCH,
+        sums=func in _SUMMING,
         shares=any(one.alias_info is not None for one in results),
+        views=shared[0] if viewed and len(shared) == 1 else None,
         written=written,
         returns=written[0] if plainly else None,
     )

@@ -7,10 +7,10 @@ may be read on another only after that one waited. A copy to the host arrives on
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -20,25 +20,38 @@ from ..rehearsal import counts
 LATE = 60
 """An event is over when so many operations were launched after it, or when it was waited for."""
 
+Clock = Mapping[int, int]
+"""How far streams are, by their numbers; 0 for those that are missing."""
+
 LOCK = threading.RLock()
-STREAMS: list[Stream] = []
+_NUMBERS = itertools.count()
 _HERE = threading.local()
+_OVER: dict[int, int] = {}
+"""What the host knows to be over, and so all that it launches next may read; many runs leave streams behind."""
 
 
 class Stream:
-    """A queue of operations; `seen` says how far it has followed each stream."""
+    """A queue of operations; `seen` says how far it has followed others, apart from what the host waited for."""
 
     def __init__(self, *_device: object, **_options: object) -> None:
-        self.number, self.tick, self.seen = len(STREAMS), 0, Counter[int]()
-        STREAMS.append(self)
+        self.number, self.tick, self.seen = next(_NUMBERS), 0, dict[int, int]()
 
-    def now(self) -> Counter[int]:
+    def launch(self) -> None:
+        """Take one more operation."""
+        self.tick += 1
+        _BUSY.add(self)
+
+    def may_read(self, number: int, tick: int) -> bool:
+        """Whether what a stream wrote is over before what this one does next."""
+        return number == self.number or self.seen.get(number, 0) >= tick or _OVER.get(number, 0) >= tick
+
+    def now(self) -> Clock:
         """How far each stream is, as this one sees it."""
-        return self.seen | Counter({self.number: self.tick})
+        return {**self.seen, self.number: self.tick}
 
-    def follow(self, seen: Counter[int]) -> None:
+    def follow(self, seen: Clock) -> None:
         """Do nothing further before all this is over."""
-        self.seen |= seen
+        _go_on(self.seen, seen)
 
     def wait_stream(self, other: Stream) -> None:
         """As torch's."""
@@ -67,7 +80,7 @@ class Event:
     """A mark in a stream."""
 
     def __init__(self, *_device: object, enable_timing: bool = False, **_options: object) -> None:
-        self.seen: Counter[int] = Counter()
+        self.seen: Clock = {}
         self._at, self._timed, self._when = 0, enable_timing, 0.0
 
     def record(self, stream: Stream | None = None) -> None:
@@ -113,26 +126,35 @@ def copy_late(held: Tensor, value: Tensor) -> None:
     _PENDING.append(_Late(held, value, stream.number, stream.tick))
 
 
-def wait(kind: str, nbytes: int = 0, upto: Counter[int] | None = None) -> None:
+def wait(kind: str, nbytes: int = 0, upto: Clock | None = None) -> None:
     """The host waits for the device, or for a part of what it was given."""
     with LOCK:
         counts.count_wait(kind, nbytes)
-        _arrive(upto if upto is not None else Counter({stream.number: stream.tick for stream in STREAMS}))
+        if upto is None:
+            upto = {stream.number: stream.tick for stream in _BUSY}
+            _BUSY.clear()
+        _arrive(upto)
 
 
-def _arrive(seen: Counter[int]) -> None:
+def _arrive(seen: Clock) -> None:
     """The host knows that this is over, and so does all that it launches next."""
-    arrived = [late for late in _PENDING if seen[late.stream] >= late.tick]
-    _PENDING[:] = [late for late in _PENDING if seen[late.stream] < late.tick]
+    arrived = [late for late in _PENDING if seen.get(late.stream, 0) >= late.tick]
+    _PENDING[:] = [late for late in _PENDING if seen.get(late.stream, 0) < late.tick]
     for late in arrived:
         late.held.copy_(late.value)
-    for stream in STREAMS:
-        stream.follow(seen)
+    _go_on(_OVER, seen)
+
+
+def _go_on(clock: dict[int, int], seen: Clock) -> None:
+    """Put a clock on to where another is further."""
+    for number, tick in seen.items():
+        if clock.get(number, 0) < tick:
+            clock[number] = tick
 
 
 def current_stream(device: object = None) -> Stream:
     """As torch's."""
-    return getattr(_HERE, "stream", None) or STREAMS[0]
+    return getattr(_HERE, "stream", _FIRST)
 
 
 @contextlib.contextmanager
@@ -146,4 +168,6 @@ def on_stream(stream: Stream) -> Iterator[None]:
         _HERE.stream = before
 
 
-Stream()  # the default stream
+_BUSY: set[Stream] = set()
+"""Streams that were given something since the host last waited for all."""
+_FIRST = Stream()
