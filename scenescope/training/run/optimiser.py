@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from .state import check_count, check_shapes, shapes_of
 
 FUSED = {"cuda", "xpu", "mps"}
 """Devices with a kernel of torch's that steps many parameters at once."""
+AT_ONCE = 64 * 2**20
+"""Bytes of parameters that are stepped together on the CPU, which takes as much memory again meanwhile."""
 EMBEDDINGS, MOMENTS = "rows", ("exp_avg", "exp_avg_sq")
 
 
@@ -71,11 +74,11 @@ class Optimiser:
             groups.append({"params": list(weights.values()), "lr": rule.rate})
         self._fused = embeddings.device.type in FUSED
         self._adam = torch.optim.AdamW(
-            groups,
+            groups if self._fused else [part for group in groups for part in _in_parts(group)],
             betas=(rule.beta1, rule.beta2),
             eps=rule.epsilon,
             weight_decay=rule.decay,
-            foreach=False,  # all parameters at once would need as much memory again
+            foreach=not self._fused,  # the bits of its loop in Python, which takes half as long again
             fused=self._fused,  # there one kernel for each is slow
         )
 
@@ -158,3 +161,13 @@ class Optimiser:
         self._adam.step()
         if self._small is not None:
             self._small.step(shrink if self.scale is None else shrink / self.scale.scale)
+
+
+def _in_parts(group: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A group of parameters as several, each of `AT_ONCE` bytes or of one parameter."""
+    parts: list[list[nn.Parameter]] = [[]]
+    for parameter in group["params"]:
+        if parts[-1] and sum(other.nbytes for other in parts[-1]) + parameter.nbytes > AT_ONCE:
+            parts.append([])
+        parts[-1].append(parameter)
+    return [{**group, "params": part} for part in parts]
