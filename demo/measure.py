@@ -90,23 +90,34 @@ class Sitter:
         """A prompt as the sampler takes it, with its words."""
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt))
 
-    def _sample(self, latent: torch.Tensor, prompt: str, settings: SamplerSettings) -> tuple[torch.Tensor, Recording]:
+    def _recorded(self, latent: torch.Tensor, prompt: str, settings: SamplerSettings) -> tuple[torch.Tensor, Recording]:
         watched, book = record_attention(self.model, Selection(branches=("positive",)))
-        result = sample(watched, self.encode(prompt), self.negative, {"samples": latent}, settings)["samples"]
-        return result, book.find(None)[0]
+        return self._sample(watched, latent, prompt, settings), book.find(None)[0]
 
-    def picture(self, layout: Layout, seed: int, settings: SamplerSettings = SETTINGS) -> tuple[np.ndarray, Recording]:
-        """Generate the picture of a layout's caption: (height, width, 3) float32, and what was recorded."""
-        blank = torch.zeros(1, 4, SIDE // 8, SIDE // 8)
-        latent, recording = self._sample(blank, full_caption(layout), replace(settings, seed=seed))
-        return self.vae.decode(latent)[0].numpy(), recording
+    def _sample(self, model: Any, latent: torch.Tensor, prompt: str, settings: SamplerSettings) -> torch.Tensor:
+        return sample(model, self.encode(prompt), self.negative, {"samples": latent}, settings)["samples"]
+
+    def picture(self, layout: Layout, seed: int) -> np.ndarray:
+        """Generate the picture of a layout's caption: (height, width, 3) float32."""
+        made = self._sample(self.model, _blank(), full_caption(layout), replace(SETTINGS, seed=seed))
+        return self.vae.decode(made)[0].numpy()
+
+    def recorded_picture(self, layout: Layout, seed: int) -> tuple[np.ndarray, Recording]:
+        """The same picture, and what was recorded while it was made."""
+        made, recording = self._recorded(_blank(), full_caption(layout), replace(SETTINGS, seed=seed))
+        return self.vae.decode(made)[0].numpy(), recording
 
     def look(self, drawing: Drawing, seed: int) -> Recording:
         """Record one look at a drawn picture, noised to the middle of the schedule."""
         latent = self.vae.encode(torch.from_numpy(drawing.picture)[None])
         # Two steps at denoise 0.5 are the second half of four: the first starts in the middle.
         settings = SamplerSettings(seed, steps=2, cfg=1.0, sampler_name="euler", scheduler="normal", denoise=0.5)
-        return self._sample(latent, full_caption(drawing.layout), settings)[1]
+        return self._recorded(latent, full_caption(drawing.layout), settings)[1]
+
+
+def _blank() -> torch.Tensor:
+    """The latent of an empty picture: (1 channel height width)."""
+    return torch.zeros(1, 4, SIDE // 8, SIDE // 8)
 
 
 def following(sitter: Sitter, wanted: list[Layout], on_picture: Callable[[], None] = lambda: None) -> Following:
@@ -119,7 +130,7 @@ def following(sitter: Sitter, wanted: list[Layout], on_picture: Callable[[], Non
     """
     verdicts = []
     for index, layout in enumerate(wanted):
-        verdicts.append(judge(sitter.picture(layout, index)[0], layout))
+        verdicts.append(judge(sitter.picture(layout, index), layout))
         on_picture()
     return Following.of(verdicts)
 
@@ -153,7 +164,7 @@ def looking_at_own(sitter: Sitter, number: int, *, seed: int = 22) -> Looking:
     """Measure on pictures that the model made itself, where both things came out: there the true masks are known."""
     found: list[tuple[float, float]] = []
     for index, layout in enumerate(layouts(seed, number, 2)):
-        picture, recording = sitter.picture(layout, index)
+        picture, recording = sitter.recorded_picture(layout, index)
         seen = {thing.colour: thing.mask for thing in find_things(picture)}
         if all(thing.colour in seen for thing in layout.things):
             masks = torch.from_numpy(np.stack([seen[thing.colour] for thing in layout.things]).astype(np.float32))
@@ -166,7 +177,7 @@ def glance(path: Path, sheet: Path) -> str:
     with torch.inference_mode():
         sitter = Sitter(load_demo_model(path))
         asked = [layout for count in (1, 2) for layout in layouts(50, 3, count)]
-        made = [sitter.picture(layout, index)[0].clip(0, 1) for index, layout in enumerate(asked)]
+        made = [sitter.picture(layout, index).clip(0, 1) for index, layout in enumerate(asked)]
     Image.fromarray(np.uint8(np.concatenate(made, axis=1) * 255)).save(sheet)
     seen = Following.of([judge(picture, layout) for picture, layout in zip(made, asked, strict=True)])
     return f"samples: everything found {seen.finds:.2f}, and nothing more {seen.follows:.2f}; {sheet.name}"

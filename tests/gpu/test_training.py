@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,20 @@ WAITS_A_STEP = 2
 LORA = {"phase1_steps": 2, "phase2_steps": 2, "rank": 2, "seed": 4, "outside_noise": 0.1}
 FULL = {"phase1_steps": 1, "phase2_steps": 2, "seed": 4, "prior": "off"}
 
+RUNS = {
+    "lora float32": (lora_settings(**LORA, precision="float32"), False),
+    "lora float16": (lora_settings(**LORA, precision="float16"), False),
+    "lora bfloat16": (lora_settings(**LORA, precision="bfloat16"), True),
+    "full float16": (full_settings(**FULL, precision="float16"), False),
+}
+"""Runs by name: settings, and checkpointing."""
+
 
 class BreakOff(Exception):
     """Raised by a test from `on_step`."""
 
 
-def learned(
+def learn(
     parts: tuple[Any, ...],
     settings: Settings,
     *,
@@ -51,19 +60,27 @@ def learned(
     return concepts, steps[: settings.steps]
 
 
-@pytest.mark.parametrize(
-    ("settings", "checkpointing"),
-    [
-        (lora_settings(**LORA, precision="float32"), False),
-        (lora_settings(**LORA, precision="float16"), False),
-        (lora_settings(**LORA, precision="bfloat16"), True),
-        (full_settings(**FULL, precision="float16"), False),
-    ],
-    ids=["lora float32", "lora float16", "lora bfloat16", "full float16"],
-)
-def test_a_step_waits_for_the_device_twice_at_most(settings: Settings, checkpointing: bool, demo: tuple[Any, ...]):
+Learned = Callable[[str], tuple[Concepts, list[Counter[str]]]]
+
+
+@pytest.fixture(scope="module")
+def learned(demo: tuple[Any, ...]) -> Learned:
+    """What a run learned and the waits of its steps, by its name; each is run once, by the first test that asks."""
+    kept: dict[str, tuple[Concepts, list[Counter[str]]]] = {}
+
+    def of(name: str) -> tuple[Concepts, list[Counter[str]]]:
+        if name not in kept:
+            settings, checkpointing = RUNS[name]
+            kept[name] = learn(demo, settings, checkpointing=checkpointing)
+        return kept[name]
+
+    return of
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_step_waits_for_the_device_twice_at_most(name: str, learned: Learned):
     """Oracle: the budget, counted in the second step of each phase; the first makes what is kept."""
-    _, steps = learned(demo, settings, checkpointing=checkpointing)
+    settings, (_, steps) = RUNS[name][0], learned(name)
     assert len(steps) == settings.steps
     for step, waits in enumerate(steps):
         if step and step != settings.phase1_steps:
@@ -71,20 +88,21 @@ def test_a_step_waits_for_the_device_twice_at_most(settings: Settings, checkpoin
 
 
 @pytest.mark.parametrize("until", [1, 3])
-def test_a_run_that_was_broken_off_in_a_phase_goes_on(until: int, demo: tuple[Any, ...], tmp_path: Path):
+def test_a_run_that_was_broken_off_in_a_phase_goes_on(
+    until: int, demo: tuple[Any, ...], learned: Learned, tmp_path: Path
+):
     """Oracle: the run that was not broken off, within what half precision changes (the device adds in any order)."""
-    settings = lora_settings(**LORA, precision="float16")
-    whole, _ = learned(demo, settings)
+    settings, (whole, _) = RUNS["lora float16"][0], learned("lora float16")
     store = StateStore(tmp_path / "state.safetensors", 99)
     with pytest.raises(BreakOff):
-        learned(demo, settings, store=store, until=until)
-    again, _ = learned(demo, settings, store=store)
+        learn(demo, settings, store=store, until=until)
+    again, _ = learn(demo, settings, store=store)
     assert (again.embeddings - whole.embeddings).abs().max() < 4e-3
 
 
-def test_what_was_learned_is_saved_and_applied(demo: tuple[Any, ...], plain: Sampled, tmp_path: Path):
+def test_what_was_learned_is_saved_and_applied(demo: tuple[Any, ...], plain: Sampled, learned: Learned, tmp_path: Path):
     """Oracle: another latent than the plain run's, on the host and finite."""
-    concepts, _ = learned(demo, lora_settings(**LORA))
+    concepts, _ = learned("lora float32")
     save_concepts(concepts, tmp_path / "concepts.safetensors")
     model, clip = apply_concepts(*demo[:2], load_concepts(tmp_path / "concepts.safetensors"))
     run = sampled(model, encode(clip, "a photo of <asset0>"), plain.negative)
