@@ -20,6 +20,24 @@ from playwright.sync_api import Browser, sync_playwright
 
 ARTIFACTS = ROOT / "artifacts" / "web"  # screenshots of what failed; git ignores the folder
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-proxy-server"]
+# What has run once is not run again, whatever ran between and however full the machine's memory is: by itself the host
+# forgets all but the last workflow's results. A test that needs a real run has a seed of its own.
+OPTIONS = ("--cpu", "--cache-lru", "500")
+# The host's own files have a hash of their content in their names; kept by the browser, with what it has compiled, a
+# page opens again in less work. The pack's files have none: they come from the server each time, as they do for users.
+KEEPING = """
+from server import PromptServer
+
+NODE_CLASS_MAPPINGS = {}
+
+
+async def keep(request, response):
+    if request.path.startswith("/assets/"):
+        response.headers["Cache-Control"] = "max-age=86400"
+
+
+PromptServer.instance.app.on_response_prepare.append(keep)
+"""
 PASSED = pytest.StashKey[bool]()
 RENDERERS = {"classic": False, "vue": True}  # the setting Comfy.VueNodes.Enabled
 SETTINGS = {
@@ -34,11 +52,14 @@ SETTINGS = {
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One ComfyUI on the CPU with this pack alone."""
+    """One ComfyUI on the CPU with this pack alone, and a script that lets the browser keep what never changes."""
     comfyui = find_comfyui()
     if comfyui is None:
         raise pytest.UsageError(f"tests/web: no ComfyUI was found; these tests need one. {HOW_TO_GET_ONE}")
-    with Server(Place(comfyui, Path(sys.executable), tmp_path_factory.mktemp("comfyui"))) as server:
+    base = tmp_path_factory.mktemp("comfyui")
+    (base / "custom_nodes").mkdir()
+    (base / "custom_nodes" / "keep_assets.py").write_text(KEEPING, "utf-8")
+    with Server(Place(comfyui, Path(sys.executable), base, OPTIONS)) as server:
         yield server
 
 
@@ -57,6 +78,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session", params=RENDERERS)
 def opened(served: Server, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Editor]:
     """The editor, opened once for each renderer; tests take it through `editor`."""
+    # Each renderer has runs of its own: nothing is left of the other's.
+    served.post("/free", {"unload_models": False, "free_memory": True})
     served.post("/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": RENDERERS[request.param]})
     context = browser.new_context(viewport={"width": 1600, "height": 1000}, accept_downloads=True)
     editor = Editor(context.new_page(), served, request.param)

@@ -10,6 +10,7 @@ from pack.devtools.comfyui import ROOT
 from pack.tests.web import test_training
 from pack.tests.web.editor import Editor
 from pack.tests.web.painter import GRAPH
+from pack.tests.web.test_live import SET
 from playwright.sync_api import ElementHandle
 
 # Contrasts by WCAG 2.2 (1.4.3 and 1.4.11) of all that is seen in a panel and is not switched off: of each text with
@@ -100,9 +101,11 @@ CUT = """
 """
 
 
-def ran(editor: Editor, example: str, node: str, kind: str, part: str) -> ElementHandle:
+def ran(editor: Editor, example: str, node: str, kind: str, part: str, **sampling: int) -> ElementHandle:
     """The panel of a node after a run of an example, when a part of it is there."""
     editor.load(example)
+    if sampling:
+        editor.page.evaluate(SET, ["KSampler", sampling])
     editor.run()
     editor.look_at(f"SceneScope_{node}")
     panel = editor.panel(f"SceneScope_{node}", kind)
@@ -137,8 +140,8 @@ def painter(editor: Editor) -> ElementHandle:
 
 
 def live(editor: Editor) -> ElementHandle:
-    """The maps that have grown on Record Attention."""
-    return ran(editor, "record_any_sampler", "RecordAttention", "live", ".ss-live-tile")
+    """The maps that have grown on Record Attention, in a run of its own."""
+    return ran(editor, "record_any_sampler", "RecordAttention", "live", ".ss-live-tile", seed=81)
 
 
 def older(editor: Editor) -> ElementHandle:
