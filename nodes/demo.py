@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..host.demo import demo_scene, load_demo_model
 from .widgets import bounds
-from .widgets.declare import choice, whole
+from .widgets.declare import SHOWS_ON_THE_WAY, choice, whole
 from .widgets.sockets import CATEGORY
 
 
@@ -52,6 +52,7 @@ class DemoScene(io.ComfyNode):
             "mask and a starting word for each: everything you need to learn concepts, without a file.",
             search_aliases=["demo picture", "example scene", "test image", "sample masks", "training picture"],
             inputs=_scene_inputs(),
+            **SHOWS_ON_THE_WAY,
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="The picture."),
                 io.Mask.Output(display_name="MASKS", tooltip="A batch with one mask for each thing, left to right."),

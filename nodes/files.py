@@ -9,6 +9,7 @@ from ..host.editor.viewer import viewer_ui
 from ..host.files.bounds import reading_bounds
 from ..scenescope.attention.files.maps import MAPS_SUFFIX, load_recording, save_recording
 from ..scenescope.attention.record.recording import Recording
+from .widgets.declare import SHOWS_ON_THE_WAY
 from .widgets.files import FileKind, FileLoader, saved
 from .widgets.sockets import CATEGORY, AttentionMaps
 
@@ -62,6 +63,7 @@ class LoadMaps(FileLoader):
             "of another kind is refused.",
             search_aliases=[*ALIASES, "load attention maps"],
             inputs=[MAPS.file_input()],
+            **SHOWS_ON_THE_WAY,
             outputs=[AttentionMaps.Output(display_name="ATTENTION_MAPS", tooltip="The maps as they were saved.")],
             hidden=[io.Hidden.unique_id],
         )

@@ -14,7 +14,7 @@ from ..host.recording.sampling import SamplerSettings, sample
 from ..host.recording.unet import record_attention
 from ..scenescope.errors import RecordingError
 from .widgets import bounds
-from .widgets.declare import choice, number, whole
+from .widgets.declare import SHOWS_ON_THE_WAY, choice, number, whole
 from .widgets.selection import selection_inputs, selection_of
 from .widgets.sockets import CATEGORY, AttentionMaps, Recorder
 
@@ -81,6 +81,7 @@ class GetAttentionMaps(io.ComfyNode):
                     "the second (hires fix: the second pass), -1 the last."
                 ),
             ],
+            **SHOWS_ON_THE_WAY,
             outputs=[
                 AttentionMaps.Output(display_name="ATTENTION_MAPS", tooltip="The run's maps; they no longer change."),
                 io.MatchType.Output(template=result, display_name="result", tooltip="The input, passed on."),
@@ -123,6 +124,7 @@ class SampleAndRecord(io.ComfyNode):
                 *sampler_inputs(),
                 *selection_inputs(),
             ],
+            **SHOWS_ON_THE_WAY,
             outputs=[
                 io.Latent.Output(display_name="LATENT", tooltip="The sampled latent."),
                 AttentionMaps.Output(display_name="ATTENTION_MAPS", tooltip="The maps of this run."),

@@ -8,6 +8,7 @@ Each function here gives what takes the tooltip, so that no widget goes without 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,6 +17,13 @@ from comfy_api.latest import io
 from .bounds import SHARE, Bound
 
 TakesTooltip = Callable[[str], io.Input]
+
+_FIELDS = {field.name for field in dataclasses.fields(io.Schema)}
+SHOWS_ON_THE_WAY: dict[str, Any] = {name: True for name in ("has_intermediate_output",) if name in _FIELDS}
+"""For the schema of a node that shows something and ends nothing: answered from the cache, it is shown again.
+
+Source: host contract, ComfyUI 0.33 `io.Schema.has_intermediate_output`; an older host has no such field.
+"""
 
 
 def choice(name: str, options: Iterable[str], default: str | None = None, **more: Any) -> TakesTooltip:

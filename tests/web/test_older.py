@@ -173,7 +173,7 @@ def test_what_the_last_run_did_not_come_to_says_so(editor: Editor, behind: dict[
 
 FULL = """
 () => {
-  localStorage['SceneScope.refusals'] = '{';
+  for (const name of ['refusals', 'files']) localStorage['SceneScope.' + name] = '{';
   const kept = window.kept = Storage.prototype.setItem;
   window.refused = 0;
   Storage.prototype.setItem = function (key, value) {
@@ -183,20 +183,25 @@ FULL = """
   };
 }
 """
+EMPTY = """
+() => {
+  Storage.prototype.setItem = window.kept;
+  for (const name of ['refusals', 'files']) localStorage.removeItem('SceneScope.' + name);
+}
+"""
 
 
 def test_a_browser_that_keeps_nothing_stops_no_run(editor: Editor):
-    """Oracle: the server's history: the run succeeded, with spoilt notes of refusals and no room for new ones. What the
-    host keeps there (it throws where it can't) keeps its room.
+    """Oracle: the server's history, and the maps on the node: with spoilt notes and no room for new ones. What the host
+    keeps there (it throws where it can't) keeps its room.
     """
-    editor.load("shape_log")
+    editor.load("first_heatmap")
     editor.page.evaluate(FULL)
     try:
         editor.run()
+        assert editor.placed("SceneScope_TokenHeatmap", "viewer").wait_for_selector(".ss-chip")
     finally:
-        editor.page.evaluate(
-            "() => { Storage.prototype.setItem = window.kept; localStorage.removeItem('SceneScope.refusals'); }"
-        )
+        editor.page.evaluate(EMPTY)
     *_, last = editor.server.get_json("/history").values()
     assert last["status"]["status_str"] == "success"
     assert editor.page.evaluate("() => window.refused") > 0

@@ -1,5 +1,6 @@
 // @ts-check
 /** Which file shows a node, remembered in the browser: for runs of which the server's history holds nothing. */
+import { recall, remember } from "../shared/memory.js";
 import { locatorOf, workflowId } from "./nodes.js";
 import { fetchJson } from "./server.js";
 
@@ -15,13 +16,11 @@ export function noteFile(node, file) {
   if (JSON.stringify(known[key]) === JSON.stringify(file)) return;
   delete known[key]; // what is put in anew comes last, so the oldest go first
   known[key] = file;
-  localStorage.setItem(FILES, JSON.stringify(Object.fromEntries(Object.entries(known).slice(-MOST_FILES))));
+  remember(FILES, Object.fromEntries(Object.entries(known).slice(-MOST_FILES)));
 }
 
 /** @returns {Record<string, File>} */
-function files() {
-  return JSON.parse(localStorage.getItem(FILES) ?? "{}");
-}
+const files = () => recall(FILES, {});
 
 /** What a node's file holds, null where it has none. @param {any} node @returns {Promise<any>} */
 export async function readFile(node) {

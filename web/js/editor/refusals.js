@@ -9,6 +9,8 @@
  * @property {string | null} after  The id of the prompt that ended last before it, null where there was none.
  */
 
+import { recall, remember } from "../shared/memory.js";
+
 const REFUSALS = "SceneScope.refusals";
 const MOST_REFUSALS = 24;
 
@@ -28,23 +30,10 @@ export function forgetRefusals(id) {
 }
 
 /** @returns {Refusal[]} */
-function refusals() {
-  try {
-    return JSON.parse(localStorage.getItem(REFUSALS) ?? "[]");
-  } catch (error) {
-    console.warn("SceneScope: what was refused earlier can't be read.", error);
-    return [];
-  }
-}
+const refusals = () => recall(REFUSALS, []);
 
-/** A browser that keeps nothing, or has no more room, must not stop a run. @param {Refusal[]} all */
-function keepAll(all) {
-  try {
-    localStorage.setItem(REFUSALS, JSON.stringify(all.slice(-MOST_REFUSALS)));
-  } catch (error) {
-    console.warn("SceneScope: that a run was refused will be forgotten when the page is reloaded.", error);
-  }
-}
+/** @param {Refusal[]} all */
+const keepAll = (all) => remember(REFUSALS, all.slice(-MOST_REFUSALS));
 
 /**
  * The history with what was refused, each after the prompt that ended before it; where that is not in it any more, all
