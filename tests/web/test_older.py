@@ -183,6 +183,13 @@ FULL = """
   };
 }
 """
+FORGETFUL = """
+async memory => {
+  const { recall, remember } = await import(memory);
+  remember('SceneScope.files', 'something');
+  return recall('SceneScope.files', 'nothing');
+}
+"""
 EMPTY = """
 () => {
   Storage.prototype.setItem = window.kept;
@@ -192,14 +199,15 @@ EMPTY = """
 
 
 def test_a_browser_that_keeps_nothing_stops_no_run(editor: Editor):
-    """Oracle: the server's history, and the maps on the node: with spoilt notes and no room for new ones. What the host
-    keeps there (it throws where it can't) keeps its room.
+    """Oracle: the server's history: the run succeeded, with spoilt notes and no room for new ones, and whoever asks
+    for a note gets what stands for none. What the host keeps there (it throws where it can't) keeps its room.
     """
-    editor.load("first_heatmap")
+    editor.load("shape_log")
     editor.page.evaluate(FULL)
     try:
         editor.run()
-        assert editor.placed("SceneScope_TokenHeatmap", "viewer").wait_for_selector(".ss-chip")
+        (memory,) = (name for name in editor.server.get_json("/extensions") if name.endswith("/js/shared/memory.js"))
+        assert editor.page.evaluate(FORGETFUL, memory) == "nothing"
     finally:
         editor.page.evaluate(EMPTY)
     *_, last = editor.server.get_json("/history").values()

@@ -20,7 +20,7 @@ from .scores import OuterBias
 from .selection import Branch
 
 WAITING_BYTES = 64 * 2**20
-"""So much of queries and keys may wait: at 512x512 all of a step's, 46 MiB in half precision."""
+"""So much of queries and keys may wait: at 512x512 all of an evaluation of both prompts, 48 MiB in half precision."""
 
 
 Bias = Callable[[int], Tensor | OuterBias | None]
@@ -99,11 +99,11 @@ class Waiting:
         self._bytes = 0
         self._lock = Lock()  # several GPUs may answer parts of one evaluation at the same time
 
-    def add(self, seen: Seen) -> bool:
-        """Let it wait; tells whether so much waits by now that it is time to look."""
+    def add(self, parts: Sequence[Seen], held: int) -> bool:
+        """Let parts of a batch wait, which keep so many bytes; tells whether so much waits that it is time to look."""
         with self._lock:
-            self._seen.append(seen)
-            self._bytes += seen.query.nbytes + seen.key.nbytes
+            self._seen += parts
+            self._bytes += held
             return self._bytes >= WAITING_BYTES
 
     def take(self) -> list[list[Seen]]:
@@ -121,7 +121,7 @@ def gains(query: Tensor) -> bool:
     return query.device.type != "cpu"
 
 
-def joined(group: list[Seen]) -> Pair:
+def joined(group: Sequence[Seen]) -> Pair:
     """All queries and keys of a group (row query|key head*channel), in its order."""
     query, key = [seen.query for seen in group], [seen.key for seen in group]
     return Pair(torch.cat(query), torch.cat(key), None) if len(group) > 1 else Pair(query[0], key[0], None)

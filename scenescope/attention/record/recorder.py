@@ -22,7 +22,7 @@ from .choices import choose_blocks
 from .clock import StepClock
 from .evaluation import Coming, Evaluation, reasons_text
 from .layers import AttentionLayer, Kind
-from .pairs import Bias, Pair, Seen, Waiting, gains, joined, unusual
+from .pairs import Bias, Pair, Seen, Waiting, gains, unusual
 from .recording import Address, AttentionMap, Entry, Projection, Recording
 from .reducers import MapMaker
 from .scores import CHUNK_BYTES
@@ -140,7 +140,7 @@ class Recorder:
             bias: gives the log-odds (1|image 1|head query token) that an act adds for the entry at a place of the
                 batch, so that a steered run shows its steered maps; None where nothing acts.
         """
-        with self._counting_errors([layer]):
+        with self._counting_errors(layer):
             if found := unusual(layer, query, key, grid, entries, self._run.images):
                 self.skip(f"{layer.name}: another patch {found}")
                 return
@@ -226,15 +226,14 @@ class Recorder:
             self._keep_queries(at, pair_of, layer, grid)
 
     @contextmanager
-    def _counting_errors(self, layers: Sequence[AttentionLayer]) -> Iterator[None]:
+    def _counting_errors(self, layer: AttentionLayer) -> Iterator[None]:
         """What goes wrong while looking at a layer is counted, shown, and logged once."""
         try:
             yield
         except Exception as error:
-            for layer in layers:
-                self.skip(f"{layer.name}: {type(error).__name__}: {error}")
+            self.skip(f"{layer.name}: {type(error).__name__}: {error}")
             if not self._logged:
-                logging.exception("SceneScope: %s could not be recorded", layers[0].name)
+                logging.exception("SceneScope: %s could not be recorded", layer.name)
             self._logged = True
 
     def _can_be_joined(self, kind: Kind, entries: Sequence[Entry]) -> bool:
@@ -245,26 +244,26 @@ class Recorder:
 
     def _take_batch(self, seen: Seen) -> None:
         """Let cross-attention wait for layers of its size, and look at self-attention, which is large, at once."""
-        for one in seen.parts(self._run.images, self._selection.keeps):
-            if one.layer.kind == "self":
+        parts = seen.parts(self._run.images, self._selection.keeps)
+        if seen.layer.kind == "self":
+            for one in parts:
                 maps = self._make.of_self(Pair(one.query, one.key, None), one.layer, one.grid, one.entries[0])
-                self._record_group([one], maps)
-            elif self._waiting.add(one):
-                self._look()
+                self._record_batch(one, maps)
+        elif parts and self._waiting.add(parts, seen.query.nbytes + seen.key.nbytes):
+            self._look()
 
     def _look(self) -> None:
         """Look at what waits."""
         for group in self._waiting.take():
-            with self._counting_errors([seen.layer for seen in group]):
-                maps = self._make.of_cross(joined(group), group[0].layer, group[0].entries[0])
-                self._record_group(group, maps)
+            for seen, maps in zip(group, self._make.of_group(group), strict=True):
+                with self._counting_errors(seen.layer):
+                    self._record_batch(seen, maps)
 
-    def _record_group(self, group: Sequence[Seen], maps: Tensor) -> None:
-        """Record the maps (row head query key) of layers whose rows were joined."""
-        of_entry = iter(maps.split(self._run.images))
-        for seen in group:
-            for index in range(len(seen.entries)):
-                self._record(seen, index, next(of_entry))
+    def _record_batch(self, seen: Seen, maps: Tensor | None) -> None:
+        """Record a layer's batch entry by entry; its maps (row head query key) may be there already."""
+        parts = [None] * len(seen.entries) if maps is None else maps.split(self._run.images)
+        for index, part in enumerate(parts):
+            self._record(seen, index, part)
 
     def _send_map(
         self, maps: Tensor, layer: AttentionLayer, query_grid: Grid, key_grid: Grid | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...resample import Span, axis_weights, resize
 from .budget import RunSpec, self_grid
 from .layers import AttentionLayer
-from .pairs import Pair
+from .pairs import Pair, Seen, joined
 from .recording import Entry
 from .scores import OuterBias, attention_in_chunks, fold_repeats
 from .selection import Heads, Selection
@@ -188,6 +188,14 @@ class MapMaker:
         for rows, maps in self._chunks(pair, layer, bias):
             whole.add(rows, reduce_heads(fold_repeats(maps, entry.tokens), self._selection.heads))
         return whole.result()
+
+    def of_group(self, group: Sequence[Seen]) -> Sequence[Tensor | None]:
+        """Maps of layers of one size, made at once; None for each that has to be looked at alone."""
+        try:
+            maps = self.of_cross(joined(group), group[0].layer, group[0].entries[0])
+        except Exception:  # noqa: BLE001 - no room for all, say: alone, each shows an error that is its own
+            maps = None
+        return [None] * len(group) if maps is None else maps.split([len(seen.query) for seen in group])
 
     def of_self(self, pair: Pair, layer: AttentionLayer, grid: Grid, entry: Entry) -> Tensor:
         """Maps (row head query key) on the grid they are kept on; one query where they are of a region."""

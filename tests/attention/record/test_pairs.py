@@ -9,7 +9,7 @@ import pytest
 import torch
 from pack.scenescope.attention.record import pairs, recorder, reducers
 from pack.scenescope.attention.record.recording import Entry
-from pack.tests.support.toyrun import EVERYTHING, IMAGES, NEGATIVE, POSITIVE, SINGLE, ToyRun
+from pack.tests.support.toyrun import EVERYTHING, IMAGES, LATENT, NEGATIVE, POSITIVE, SINGLE, ToyRun
 
 MIXED = {
     "both prompts": ((NEGATIVE, POSITIVE),),
@@ -57,6 +57,44 @@ def test_layers_of_one_size_are_looked_at_once(monkeypatch: pytest.MonkeyPatch):
     run.sample(entries)
     assert sum(asked) == len(run.seen) * IMAGES * len(entries)
     assert len(asked) == len({(layer.heads, query.shape) for layer, query, _, _ in run.seen}) < len(run.seen)
+
+
+def test_where_there_is_no_room_for_all_each_is_looked_at_alone(monkeypatch: pytest.MonkeyPatch):
+    """Oracle: the recording of a device with room; the third layer has an error of its own, and it alone is counted."""
+    entries = (replace(POSITIVE, branch="negative"), POSITIVE)
+    truth = ToyRun(SINGLE, planned=entries).sample(entries)
+    run = ToyRun(SINGLE, planned=entries)
+    broken = [item.layer for item in run.found if item.layer.kind == "cross"][2]
+    of_cross = reducers.MapMaker.of_cross
+
+    def small(self: Any, pair: Any, layer: Any, *more: Any) -> Any:
+        if len(pair.query) > IMAGES or layer == broken:
+            raise torch.OutOfMemoryError("no room")
+        return of_cross(self, pair, layer, *more)
+
+    monkeypatch.setattr(recorder, "gains", lambda query: True)
+    monkeypatch.setattr(reducers.MapMaker, "of_cross", small)
+    recording = run.sample(entries)
+    assert dict(recording.skipped) == {f"{broken.name}: OutOfMemoryError: no room": run.steps}
+    left = [item for item in truth.maps if item.address.order != broken.order]
+    assert [item.address for item in recording.maps] == [item.address for item in left]
+    for made, true in zip(recording.maps, left, strict=True):
+        assert torch.allclose(made.maps, true.maps, atol=1e-6)
+
+
+@pytest.mark.parametrize("branches", [("positive",), ("negative", "positive")])
+def test_what_waits_is_counted_with_what_it_keeps(branches: tuple[str, ...]):
+    """Oracle: by hand: a part of a batch keeps the whole of it."""
+    run = ToyRun(replace(SINGLE, branches=branches))
+    (layer, *_) = (item.layer for item in run.found if item.layer.kind == "cross")
+    query, key = torch.zeros(4, 35, 8), torch.zeros(4, 6, 8)
+    seen = pairs.Seen(layer, query, key, layer.grid(LATENT), (NEGATIVE, POSITIVE))
+    parts, waiting = seen.parts(IMAGES, run.selection.keeps), pairs.Waiting()
+    assert len(parts) == len(branches)
+    assert sum(part.query.untyped_storage().nbytes() for part in parts) == query.nbytes * len(parts)
+    calls = -(-pairs.WAITING_BYTES // (query.nbytes + key.nbytes))
+    told = [waiting.add(parts, query.nbytes + key.nbytes) for _ in range(calls)]
+    assert told == [False] * (calls - 1) + [True]
 
 
 @pytest.mark.parametrize("waits", [False, True])
