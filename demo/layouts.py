@@ -3,24 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..scenescope.world.outlines import FAMILIES
 from ..scenescope.world.scene import Layout, Thing, place
+from ..scenescope.world.shapes import Point
 from ..scenescope.world.vocabulary import (
     BACKGROUNDS,
     COLOURS,
     FIRST_BACKGROUNDS,
     FIRST_SHAPES,
+    GENERAL,
     LATER_BACKGROUNDS,
     LATER_SHAPES,
     LEAST_CHROMA,
+    PATTERNED,
     SHAPES,
     TEXTURES,
 )
-from ..scenescope.world.weaves import WEAVES
+from .outlines import FAMILIES, invented_outline
+from .weaves import WEAVES, invented_weave
+
+
+@dataclass(frozen=True)
+class InventedThing(Thing):
+    """A thing whose shape and texture may each be a family, of which `seed` invents one; training alone draws them."""
+
+    seed: int = 0
+
+    def words(self) -> list[str]:
+        """Name the thing; what is invented has general words.
+
+        >>> InventedThing("toothed", "green", "waves", second="red", seed=1).words()
+        ['patterned', 'green', 'and', 'red', 'toy']
+        """
+        general = {self.texture: PATTERNED} if self.texture in WEAVES else {}
+        if self.shape in FAMILIES:
+            general[self.shape] = GENERAL[self.seed % len(GENERAL)]
+        return [general.get(word, word) for word in super().words()]
+
+    def rims(self) -> list[list[Point]]:
+        """Corners of its outline, and of its hole if it has one."""
+        return [invented_outline(self.shape, self.seed)] if self.shape in FAMILIES else super().rims()
+
+    def dark(self, *, columns: np.ndarray, rows: np.ndarray, edge: float) -> np.ndarray:
+        """How much of the dark tone its skin has at each place."""
+        if self.texture in WEAVES:
+            return invented_weave(self.texture, self.seed, columns=columns, rows=rows, edge=edge)
+        return super().dark(columns=columns, rows=rows, edge=edge)
 
 
 def random_layout(
@@ -102,7 +133,7 @@ def varied_layout(rng: np.random.Generator) -> Layout:
         size = float(rng.uniform(0.26, 0.66))
         column, row = (float(v) for v in rng.uniform(0.2, 0.8, 2))
         things.append(
-            Thing(
+            InventedThing(
                 str(rng.choice(known)),
                 colour,
                 str(rng.choice(skins)),
@@ -124,7 +155,7 @@ INVENTED_OUTLINE, INVENTED_SKIN, TWO_COLOURS, TWINS, CLOSE = 0.28, 0.2, 0.05, 0.
 kind, and with things that may touch or overlap."""
 
 
-def _kind(rng: np.random.Generator) -> Thing:
+def _kind(rng: np.random.Generator) -> InventedThing:
     """Invent what a thing is: named combinations that are held out never come up."""
     while True:
         named = LATER_SHAPES if rng.random() < LATER else FIRST_SHAPES
@@ -135,7 +166,7 @@ def _kind(rng: np.random.Generator) -> Thing:
         second = str(rng.choice(partners(colour)))
         two = skin != "plain" and rng.random() < 2 * TWO_COLOURS
         if shape in FAMILIES or skin in WEAVES or not is_held_out(shape, colour, skin):
-            return Thing(shape, colour, skin, seed=int(rng.integers(2**31)), second=second if two else "")
+            return InventedThing(shape, colour, skin, seed=int(rng.integers(2**31)), second=second if two else "")
 
 
 def training_layout(rng: np.random.Generator) -> Layout:

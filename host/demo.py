@@ -129,9 +129,7 @@ def _clip(
     return comfy.sd.CLIP(
         target,
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
-        tokenizer_data={
-            "clip_l_tokenizer_class": functools.partial(comfy.sd1_clip.SDTokenizer, embedding_size=width)
-        },
+        tokenizer_data={"clip_l_tokenizer_class": functools.partial(comfy.sd1_clip.SDTokenizer, embedding_size=width)},
         parameters=sum(value.numel() for value in state.values()),
         state_dict=state,
         model_options={"clip_l_model_config": text},

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from ...scenescope.world.scene import Layout, Thing
-from ...scenescope.world.shapes import coverage
+from ...scenescope.world.shapes import coverage, rims_of
 from ...scenescope.world.surfaces import background
 from ...scenescope.world.vocabulary import BACKGROUNDS, COLOURS, SHAPES
 from .silhouette import CHROMA, chroma_of, grow, pieces_of
@@ -76,7 +76,7 @@ def _templates() -> list[tuple[str, np.ndarray, float]]:
     found = []
     for shape in SHAPES:
         for size in (0.32, 0.42, 0.56):
-            mask, stroke = coverage(shape, centre=(0.5, 0.5), size=size, height=128, width=128)
+            mask, stroke = coverage(rims_of(shape), centre=(0.5, 0.5), size=size, height=128, width=128)
             inside = Image.fromarray(np.uint8(mask * (1 - stroke) * 255))
             # An autoencoder rounds corners; a rounded star is nearer to a circle than to a sharp star.
             for blur in (0, 2):

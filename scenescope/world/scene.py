@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .outlines import FAMILIES
-from .shapes import coverage
+from .shapes import Point, coverage, rims_of
 from .surfaces import PITCH, SHADE, background, texture
-from .vocabulary import BACKGROUNDS, COLOURS, GENERAL, PATTERNED
-from .weaves import WEAVES, invented_weave
+from .vocabulary import BACKGROUNDS, COLOURS
 
 SIZES = {1: (0.42, 0.62), 2: (0.36, 0.48), 3: (0.3, 0.4)}
 """Number of things -> smallest and largest size, in shorter picture sides."""
@@ -20,7 +18,7 @@ SIZES = {1: (0.42, 0.62), 2: (0.36, 0.48), 3: (0.3, 0.4)}
 class Thing:
     """One thing: what it is, and where it stands (centre in picture widths and heights, size in shorter sides).
 
-    Shape and texture are names, or families of which `seed` invents one. A second colour stands in for the dark tone.
+    A second colour stands in for the dark tone.
     """
 
     shape: str
@@ -28,20 +26,24 @@ class Thing:
     texture: str
     centre: tuple[float, float] = (0.5, 0.5)
     size: float = 0.5
-    seed: int = 0
     second: str = ""
 
     def words(self) -> list[str]:
-        """Name the thing: texture unless plain, colours, shape; what is invented has general words.
+        """Name the thing: texture unless plain, colours, shape.
 
-        >>> Thing("star", "green", "striped").words()
-        ['striped', 'green', 'star']
-        >>> Thing("toothed", "green", "waves", seed=1, second="red").words()
-        ['patterned', 'green', 'and', 'red', 'toy']
+        >>> Thing("star", "green", "striped", second="red").words()
+        ['striped', 'green', 'and', 'red', 'star']
         """
-        skin = [] if self.texture == "plain" else [PATTERNED if self.texture in WEAVES else self.texture]
         colours = [self.colour, "and", self.second] if self.second else [self.colour]
-        return [*skin, *colours, GENERAL[self.seed % len(GENERAL)] if self.shape in FAMILIES else self.shape]
+        return [*([] if self.texture == "plain" else [self.texture]), *colours, self.shape]
+
+    def rims(self) -> list[list[Point]]:
+        """Corners of its outline, and of its hole if it has one."""
+        return rims_of(self.shape)
+
+    def dark(self, *, columns: np.ndarray, rows: np.ndarray, edge: float) -> np.ndarray:
+        """How much of the dark tone its skin has at each place; arguments and result are those of `texture`."""
+        return texture(self.texture, columns=columns, rows=rows, edge=edge)
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,11 @@ def draw(layout: Layout, *, height: int, width: int) -> Drawing:
     short = min(height, width)
     masks: list[np.ndarray] = []
     for thing in layout.things:
-        mask, stroke = coverage(
-            thing.shape, centre=thing.centre, size=thing.size, height=height, width=width, seed=thing.seed
-        )
+        mask, stroke = coverage(thing.rims(), centre=thing.centre, size=thing.size, height=height, width=width)
         columns = (np.arange(width) + 0.5 - thing.centre[0] * width)[None, :] / (PITCH * short)
         rows = (np.arange(height) + 0.5 - thing.centre[1] * height)[:, None] / (PITCH * short)
         columns, rows = np.broadcast_arrays(columns, rows)
-        dark = _dark_of(thing, columns, rows, 1 / (PITCH * short))[..., None]
+        dark = thing.dark(columns=columns, rows=rows, edge=1 / (PITCH * short))[..., None]
         light_tone = np.array(COLOURS[thing.colour], dtype=np.float32) / 255
         dark_tone = np.array(COLOURS[thing.second], dtype=np.float32) / 255 if thing.second else SHADE * light_tone
         skin = (light_tone + (dark_tone - light_tone) * dark) * (1 - 0.85 * stroke[..., None])
@@ -98,12 +98,6 @@ def draw(layout: Layout, *, height: int, width: int) -> Drawing:
         masks = [other * (1 - mask) for other in masks] + [mask]
     stack = np.stack(masks) if masks else np.zeros((0, height, width), np.float32)
     return Drawing(picture.astype(np.float32), stack.astype(np.float32), layout)
-
-
-def _dark_of(thing: Thing, columns: np.ndarray, rows: np.ndarray, edge: float) -> np.ndarray:
-    if thing.texture in WEAVES:
-        return invented_weave(thing.texture, thing.seed, columns=columns, rows=rows, edge=edge)
-    return texture(thing.texture, columns=columns, rows=rows, edge=edge)
 
 
 def _inside(size: float, rng: np.random.Generator) -> tuple[float, float]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
-
-from .outlines import invented_outline
 
 Point = tuple[float, float]
 
@@ -117,32 +116,31 @@ OUTLINES: dict[str, list[Point]] = {
     "boat": _boat(),
     "cup": _cup(),
 }
-"""Shape -> corners (column, row) about its centre, in units of the thing's size; a ring also has a hole."""
+"""Shape -> corners (column, row) about its centre, in units of the thing's size."""
 
 
-def corners_of(shape: str, seed: int) -> list[Point]:
-    """Corners (column, row) of a key of OUTLINES, or of an outline of one of FAMILIES invented from a seed."""
-    return OUTLINES[shape] if shape in OUTLINES else invented_outline(shape, seed)
+def rims_of(shape: str) -> list[list[Point]]:
+    """Corners of a shape's outline and, of a ring, of its hole."""
+    return [OUTLINES[shape], *([_round(RING_HOLE)] if shape == "ring" else [])]
 
 
 def coverage(
-    shape: str, *, centre: Point, size: float, height: int, width: int, seed: int = 0
+    rims: Sequence[list[Point]], *, centre: Point, size: float, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rasterise one shape with smooth edges.
+    """Rasterise one thing with smooth edges.
 
     Args:
-        shape: a key of OUTLINES or of FAMILIES.
+        rims: corners of its outline and perhaps of a hole, as `rims_of` gives them.
         centre: (column, row), in picture widths and heights.
         size: side of the unit box, in shorter picture sides.
         height: pixels.
         width: pixels.
-        seed: of an invented outline.
 
     Returns:
         mask: (height, width) float32, 0 to 1, the whole thing with its outline.
         stroke: (height, width) float32, 0 to 1, the dark outline alone.
 
-    >>> mask, stroke = coverage("square", centre=(0.5, 0.5), size=0.5, height=64, width=64)
+    >>> mask, stroke = coverage(rims_of("square"), centre=(0.5, 0.5), size=0.5, height=64, width=64)
     >>> bool(mask[32, 32] == 1 and mask[0, 0] == 0 and stroke[32, 32] == 0)
     True
     """
@@ -154,7 +152,6 @@ def coverage(
         return [(column + x * unit, row + y * unit) for x, y in points]
 
     fill, stroke = (Image.new("L", (width * scale, height * scale)) for _ in range(2))
-    rims = [corners_of(shape, seed)] + ([_round(RING_HOLE)] if shape == "ring" else [])
     for value, rim in zip((255, 0), rims, strict=False):
         ImageDraw.Draw(fill).polygon(placed(rim), fill=value)
     for rim in rims:

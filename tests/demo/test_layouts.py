@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 from pack.demo.captions import training_caption, vocabulary
-from pack.demo.layouts import is_held_out, training_layout, varied_layout
-from pack.scenescope.world.outlines import FAMILIES, invented_outline
+from pack.demo.layouts import InventedThing, is_held_out, training_layout, varied_layout
+from pack.demo.outlines import FAMILIES, invented_outline
+from pack.demo.weaves import WEAVES, invented_weave
 from pack.scenescope.world.scene import Layout, Thing, draw
 from pack.scenescope.world.vocabulary import (
     HELD_OUT_SHAPES,
@@ -16,7 +17,6 @@ from pack.scenescope.world.vocabulary import (
     TEST_SHAPES,
     TEST_TEXTURES,
 )
-from pack.scenescope.world.weaves import WEAVES, invented_weave
 
 
 def layouts(number: int, seed: int = 0) -> list[Layout]:
@@ -39,7 +39,8 @@ def test_an_invented_outline_fills_its_box_and_never_comes_twice(family):
 def test_an_invented_outline_has_room_for_a_skin(family):
     """Oracle: an invariant: a fifth of the box at least is inside."""
     for seed in range(8):
-        drawing = draw(Layout((Thing(family, "red", "plain", size=0.6, seed=seed),), "grey"), height=64, width=64)
+        thing = InventedThing(family, "red", "plain", size=0.6, seed=seed)
+        drawing = draw(Layout((thing,), "grey"), height=64, width=64)
         assert drawing.masks.sum() > 0.2 * (0.6 * 64) ** 2 * 0.75
 
 
