@@ -33,6 +33,7 @@ use_comfyui(need_comfyui("bench causal"))
 
 import comfy.sd  # noqa: E402
 from pack.benchmarks.acting.cases import cases_of, shared_arguments  # noqa: E402
+from pack.benchmarks.lab import markdown  # noqa: E402
 from pack.benchmarks.lab.files import is_demo_file  # noqa: E402
 from pack.demo.measure import layouts  # noqa: E402
 from pack.host.acting.run import with_act  # noqa: E402
@@ -154,11 +155,11 @@ def prompts_of(options: argparse.Namespace) -> list[str]:
 def table(rows: Mapping[str, list[Row]]) -> str:
     """Write the means as Markdown."""
     parts = list(next(iter(rows.values()))[0])
-    lines = ["| map of | " + " | ".join([*parts, "words"]) + " |", "| --- " * (len(parts) + 2) + "|"]
-    for name, found in rows.items():
-        means = " | ".join(f"{np.mean([row[part] for row in found]):.2f}" for part in parts)
-        lines.append(f"| {name} | {means} | {len(found)} |")
-    return "\n".join(lines)
+    lines = [
+        [name, *(f"{np.mean([row[part] for row in found]):.2f}" for part in parts), str(len(found))]
+        for name, found in rows.items()
+    ]
+    return markdown.table(["map of", *parts, "words"], lines)
 
 
 def arguments() -> argparse.Namespace:
@@ -193,7 +194,7 @@ def main() -> None:
     names = [f"{seed} {prompt} {' '.join(map(str, how))}" for seed, prompt in enumerate(prompts)]
     subject = None
     with torch.inference_mode():
-        for name in known.missing([] if options.report else names):
+        for (name,) in known.batches([] if options.report else names, 1):
             subject, seed = subject or Subject(load(options.model), options), names.index(name)
             known.add(name, list(measure(subject, prompts[seed], seed, options.quick)))
     rows: dict[str, list[Row]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""How long a heatmap takes, and what it holds: 20 steps x 16 blocks of SD1.5 at 512x512, 77 tokens, half precision.
+"""How long a heatmap takes: 20 steps x 16 blocks of SD1.5 at 512x512, 77 tokens, half precision.
 
 `python dev.py bench heatmap`. The maps are random; their sizes, and so the work, are those of a real run.
 """
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from pack.benchmarks.lab.markdown import table
 from pack.scenescope.attention.draw.figure import Layouting, draw
 from pack.scenescope.attention.draw.render import Style
 from pack.scenescope.attention.read.heatmap import heatmaps
@@ -18,7 +19,6 @@ from pack.scenescope.attention.record.recording import Address, AttentionMap, En
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.attention.words.find import WordMatch
 from pack.scenescope.dims import Grid, bytes_text
-from torch.utils._python_dispatch import TorchDispatchMode
 
 STEPS, TOKENS, HEADS, THREADS, REPEATS = 20, 77, 8, (1, 2), 3
 LATENT = Grid(64, 64)
@@ -30,22 +30,6 @@ WORDS = tuple(
     WordMatch(name, (columns,)) for name, columns in (("cat", (2,)), ("fluffy hat", (5, 6, 7)), ("sea", (9,)))
 )
 EVERY = tuple(WordMatch(str(column), ((column,),)) for column in range(TOKENS))
-
-
-class BytesHeld(TorchDispatchMode):
-    """Adds up the bytes of the tensors that operations make: the most that could be held at once is never more."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.largest = self.total = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        made = function(*args, **(kwargs or {}))
-        for item in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(item, torch.Tensor) and not function.is_view:
-                size = item.numel() * item.element_size()
-                self.largest, self.total = max(self.largest, size), self.total + size
-        return made
 
 
 def record(heads: int) -> Recording:
@@ -98,20 +82,15 @@ def main() -> None:
     torch.manual_seed(0)
     print(f"{STEPS} steps x 16 blocks, {LATENT} latent, {TOKENS} tokens, half precision")
     print(f"seconds on 1 and on 2 threads, best of {REPEATS} runs; on a busy machine threads wait for each other")
-    titles = f"{'heatmap':<36} {'1 thread':>9} {'2 threads':>9}  {'largest made':>12}  {'all made':>9}"
-    print(f"{'heads':<6} {'recording':>10}  {titles}")
-    slow = []
+    rows, slow = [], []
     for heads, name in ((1, "mean"), (HEADS, "each")):
         recording = record(heads)
         for at, (case, run) in enumerate(list(cases(recording).items())[: 4 if heads == 1 else 2]):
             seconds = [fastest(run, threads) for threads in THREADS]
-            with BytesHeld() as made:
-                run()
-            held, largest, total = map(bytes_text, (recording.bytes_held, made.largest, made.total))
-            numbers = f"{seconds[0]:>9.3f} {seconds[1]:>9.3f}  {largest:>12}  {total:>9}"
-            print(f"{name:<6} {held:>10}  {case:<36} {numbers}")
+            rows.append([name, bytes_text(recording.bytes_held), case, *(f"{each:.3f}" for each in seconds)])
             if at < 2 and heads == 1 and min(seconds) > TARGET_SECONDS:
                 slow.append(case)
+    print(table(["heads", "recording", "heatmap", "1 thread", "2 threads"], rows))
     if slow:
         raise SystemExit(f"Heatmaps: {', '.join(slow)} took more than {TARGET_SECONDS} s.")
 

@@ -1,7 +1,7 @@
 """What recording costs: time over sampling without it, memory held, and the peak that self-attention adds.
 
 Time is measured on the full-size U-Net with random weights, a run without and a run with recording in turn, as CPU
-seconds of the process (on a GPU: as wall seconds between synchronised ends). Memory is measured on a small U-Net with
+seconds of the process; `dev.py bench gpu` measures it on a GPU. Memory is measured on a small U-Net with
 SD1.5's heads and grids, whose maps are as large as the full-size one's.
 
     python dev.py bench recording
@@ -22,8 +22,6 @@ from pack.benchmarks.lab.meter import Meter
 from pack.devtools.as_pack import command
 from pack.devtools.comfyui import need_comfyui, use_comfyui
 
-BACKENDS = ("attention_sub_quad", "attention_split", "attention_pytorch")
-
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
@@ -36,31 +34,28 @@ def arguments() -> argparse.Namespace:
     return reader.parse_args()
 
 
-def overheads(options: argparse.Namespace) -> list[tuple[str, float, float, float]]:
+def overhead(options: argparse.Namespace) -> tuple[float, float, float]:
     """Compare runs with all 16 cross layers, both branches and every step recorded with runs without.
 
     Returns:
-        rows: back-end, seconds without, seconds with, ratio; medians over the pairs
+        seconds without, seconds with, ratio; medians over the pairs
     """
     import comfy.ldm.modules.attention as host_attention
-    import comfy.sd
     from pack.host.recording.unet import record_attention
     from pack.scenescope.attention.record.selection import Selection
-    from pack.tests.support.host.checkpoint import checkpoint
+    from pack.tests.support.host.checkpoint import full_size
 
-    model = comfy.sd.load_checkpoint_guess_config(str(checkpoint()), output_clip=False, output_vae=False)[0]
+    host_attention.optimized_attention = host_attention.attention_sub_quad
+    model, _, _ = full_size()
     watched, _ = record_attention(model, Selection())
-    rows, meter = [], Meter(model.load_device)
-    for backend in BACKENDS if torch.cuda.is_available() else BACKENDS[:1]:
-        host_attention.optimized_attention = getattr(host_attention, backend)
-        sample_once(model, options)  # loads the weights, warms the caches
-        pairs = []
-        for turn in range(options.repeats):
-            order = (model, watched) if turn % 2 == 0 else (watched, model)  # what drifts falls on both alike
-            spent = {id(m): meter.seconds(lambda m=m: sample_once(m, options)) for m in order}
-            pairs.append((spent[id(model)], spent[id(watched)], spent[id(watched)] / spent[id(model)]))
-        rows.append((backend, *(statistics.median(column) for column in zip(*pairs, strict=True))))
-    return rows
+    sample_once(model, options)  # loads the weights, warms the caches
+    pairs, meter = [], Meter(model.load_device)
+    for turn in range(options.repeats):
+        order = (model, watched) if turn % 2 == 0 else (watched, model)  # what drifts falls on both alike
+        spent = {id(m): meter.seconds(lambda m=m: sample_once(m, options)) for m in order}
+        pairs.append((spent[id(model)], spent[id(watched)], spent[id(watched)] / spent[id(model)]))
+    without, recorded, ratio = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return without, recorded, ratio
 
 
 def sample_once(model: Any, options: argparse.Namespace) -> None:
@@ -146,8 +141,8 @@ def peak_during(run: Any) -> int:
 def main() -> None:
     """Measure and print."""
     options = arguments()
-    use_comfyui(need_comfyui("bench recording"), cpu=not torch.cuda.is_available())
-    torch.set_num_threads(1)  # on a CPU: threads that wait for each other burn time of their own
+    use_comfyui(need_comfyui("bench recording"))
+    torch.set_num_threads(1)  # threads that wait for each other burn time of their own
     with torch.inference_mode():
         if options.added_by:
             print_added(options.added_by)
@@ -160,9 +155,9 @@ def main() -> None:
             rows = [[name, f"{added_by(kind) / 1e6:.0f} MB"] for kind, name in what.items()]
             print("\n" + table(["self-attention at 64x64, both branches", "peak above the same run without"], rows))
         if options.only != "memory":
-            where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-            rows = [[name, f"{a:.2f} s", f"{b:.2f} s", f"{ratio:.3f}"] for name, a, b, ratio in overheads(options)]
-            print("\n" + table([f"{where}, {options.pixels}x{options.pixels}", "without", "with", "ratio"], rows))
+            without, recorded, ratio = overhead(options)
+            row = ["a run", f"{without:.2f} s", f"{recorded:.2f} s", f"{ratio:.3f}"]
+            print("\n" + table([f"{options.pixels}x{options.pixels}", "without", "with", "ratio"], [row]))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ they are done; a run that was broken off goes on.
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,9 +24,9 @@ from pack.devtools.comfyui import need_comfyui, use_comfyui
 
 use_comfyui(need_comfyui("bench replay"))
 
-from pack.benchmarks.acting.cases import Cases, cases_of, shared_arguments, table  # noqa: E402
+from pack.benchmarks.acting.cases import Cases, batches, cases_of, shared_arguments, table  # noqa: E402
 from pack.benchmarks.acting.crowd import Pose  # noqa: E402
-from pack.benchmarks.acting.studio import TOGETHER, Studio  # noqa: E402
+from pack.benchmarks.acting.studio import TOGETHER, Studio, iou  # noqa: E402
 from pack.demo.judge.checker import Found, find_background, find_things  # noqa: E402
 from pack.demo.judge.silhouette import grow  # noqa: E402
 from pack.demo.measure import SETTINGS, layouts  # noqa: E402
@@ -132,20 +130,15 @@ def edit_of(kind: str, layout: Layout, rng: np.random.Generator) -> Edit:
 
     if kind == "colour":
         new = other(COLOURS, {each.colour for each in layout.things})
-        return Edit(with_first(replace(thing, colour=new)), judge_colour(new))
+        return Edit(with_first(replace(thing, colour=new)), judge_thing(0.5, colour=new))
     if kind == "shape":
         new = other(FIRST_SHAPES, {each.shape for each in layout.things})
-        return Edit(with_first(replace(thing, shape=new)), judge_shape(new))
+        return Edit(with_first(replace(thing, shape=new)), judge_thing(0.3, shape=new))  # shapes overlap less
     if kind == "texture":
         new = other(TEXTURES, {"plain"}) if thing.texture == "plain" else "plain"
         return Edit(with_first(replace(thing, texture=new)), judge_texture(new != "plain"))
     new = other(FIRST_BACKGROUNDS, {layout.background})
     return Edit(replace(layout, background=new), judge_background(new))
-
-
-def iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of (height width) bool masks."""
-    return float((one & other).sum() / max(1, (one | other).sum()))
 
 
 def outside(picture: np.ndarray, source: Source) -> float:
@@ -154,21 +147,12 @@ def outside(picture: np.ndarray, source: Source) -> float:
     return float(np.abs(picture - source.picture)[rest].mean())
 
 
-def judge_colour(new: str) -> Judge:
-    """In place: a thing of the new colour where the old one stood."""
+def judge_thing(overlap: float, **new: str) -> Judge:
+    """In place: a thing of the new colour or shape where the old one stood, by an IoU of more than this."""
 
     def judge(picture: np.ndarray, source: Source) -> Judged:
-        there = any(f.colour == new and iou(f.mask, source.found.mask) > 0.5 for f in find_things(picture))
-        return {"in place": there, "outside": outside(picture, source)}
-
-    return judge
-
-
-def judge_shape(new: str) -> Judge:
-    """In place: a thing of the new shape where the old one stood; shapes overlap less."""
-
-    def judge(picture: np.ndarray, source: Source) -> Judged:
-        there = any(f.shape == new and iou(f.mask, source.found.mask) > 0.3 for f in find_things(picture))
+        changed = [f for f in find_things(picture) if all(getattr(f, name) == its for name, its in new.items())]
+        there = any(iou(f.mask, source.found.mask) > overlap for f in changed)
         return {"in place": there, "outside": outside(picture, source)}
 
     return judge
@@ -279,13 +263,10 @@ def main() -> None:
     studio = None
     every = range(0 if options.report else options.pictures)
     lacking = [at for at in every if any(f"{part} {at}" not in cases for part in options.part)]
-    start = time.monotonic()
     with torch.inference_mode():
-        for at in range(0, len(lacking), TOGETHER // 2):
+        for indices in batches(lacking, TOGETHER // 2):
             studio = studio or Studio(options.model)
-            measure(studio, cases, options.part, lacking[at : at + TOGETHER // 2], wanted)
-            done = f"{min(at + TOGETHER // 2, len(lacking))} of {len(lacking)}"
-            print(f"replay: {done}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+            measure(studio, cases, options.part, indices, wanted)
     for part in options.part:
         names = [f"{part} {index}" for index in range(options.pictures)]
         done = sum(name in cases for name in names)

@@ -68,11 +68,9 @@ def parts(options: argparse.Namespace) -> tuple[Any, Any, Any]:
         from pack.host.demo import load_demo_model
 
         return load_demo_model()
-    import comfy.sd
-    from pack.tests.support.host.checkpoint import checkpoint
+    from pack.tests.support.host.checkpoint import full_size
 
-    loaded = comfy.sd.load_checkpoint_guess_config(str(checkpoint()), output_clip=True, output_vae=True)
-    return loaded[0], loaded[1], loaded[2]
+    return full_size()
 
 
 def steps_of(options: argparse.Namespace) -> Iterator[Callable[[], None]]:

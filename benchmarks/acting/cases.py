@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from pack.benchmarks.lab import markdown
 from pack.benchmarks.lab.files import write
 from pack.devtools.environment import cache_folder
 from pack.scenescope.world.demo_file import DEMO_FILE
@@ -20,6 +21,7 @@ from pack.scenescope.world.demo_file import DEMO_FILE
 Figures = dict[str, float]
 Result = list[tuple[str, Figures]]
 """Arms of one case with their figures; an arm may come several times."""
+Item = TypeVar("Item")
 
 
 class Cases:
@@ -42,21 +44,9 @@ class Cases:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write(self.file, json.dumps(self.known))
 
-    def missing(self, names: Sequence[str]) -> Iterator[str]:
-        """The names without a result, told on the screen as they are done."""
-        open_ones, start = [name for name in names if name not in self], time.monotonic()
-        for at, name in enumerate(open_ones):
-            yield name
-            told = f"{name}: {at + 1} of {len(open_ones)}, {time.monotonic() - start:.0f} s"
-            print(told, file=sys.stderr, flush=True)
-
-    def batches(self, names: Sequence[str], size: int) -> Iterator[list[str]]:
+    def batches(self, names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         """The names without a result, so many at a time, told on the screen as they are done."""
-        open_ones, start = [name for name in names if name not in self], time.monotonic()
-        for at in range(0, len(open_ones), size):
-            yield open_ones[at : at + size]
-            told = f"{open_ones[at]}: {min(at + size, len(open_ones))} of {len(open_ones)}"
-            print(f"{told}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+        return batches([name for name in names if name not in self], size)
 
     def arms(self, names: Iterable[str]) -> dict[str, dict[str, list[float]]]:
         """The figures of these cases: arm -> figure -> a value for each case or thing."""
@@ -68,27 +58,34 @@ class Cases:
         return found
 
 
+def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """So many at a time, told on the screen as they are done."""
+    start = time.monotonic()
+    for at in range(0, len(items), size):
+        yield items[at : at + size]
+        told = f"{items[at]}: {min(at + size, len(items))} of {len(items)}"
+        print(f"{told}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
+
 def table(arms: dict[str, dict[str, list[float]]]) -> str:
     """Arms as Markdown: the mean of each figure, of how many, and its interval.
 
     >>> print(table({"plain": {"iou": [0.25, 0.75]}, "steered": {"iou": [0.5], "back": [0.0]}}))
-    | | iou | back |
+    |  | iou | back |
     | --- | --- | --- |
-    | plain | 0.500 (2: 0.010 to 0.990) | |
+    | plain | 0.500 (2: 0.010 to 0.990) |  |
     | steered | 0.500 (1) | 0.000 (1: 0.000 to 0.793) |
     """
     names = list(dict.fromkeys(name for figures in arms.values() for name in figures))
-    lines = [f"| | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
-    for arm, figures in arms.items():
-        lines.append(f"| {arm} |{''.join(_cell(figures.get(name)) for name in names)}")
-    return "\n".join(lines)
+    rows = [[arm, *(_cell(figures.get(name)) for name in names)] for arm, figures in arms.items()]
+    return markdown.table(["", *names], rows)
 
 
 def _cell(values: list[float] | None) -> str:
     if not values:
-        return " |"
+        return ""
     around = " to ".join(f"{end:.3f}" for end in interval(values))
-    return f" {np.mean(values):.3f} ({len(values)}{': ' if around else ''}{around}) |"
+    return f"{np.mean(values):.3f} ({len(values)}{': ' if around else ''}{around})"
 
 
 def interval(values: Sequence[float]) -> tuple[float, ...]:

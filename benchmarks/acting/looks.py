@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pack.benchmarks.lab import markdown
 from pack.demo.judge.checker import find_things
 from pack.scenescope.attention.doctor.diagnosis import diagnose, neglected_below, view_of_words
 from pack.scenescope.attention.doctor.things import things_of
@@ -90,17 +91,17 @@ def looks_from(figures: Mapping[str, Sequence[float]]) -> list[Look]:
 
 def table(looks: Sequence[Look]) -> str:
     """Write the figures as Markdown."""
-    lines = ["| things | missing | AUC, all steps | first quarter | control | limit | kept by nine of ten there |"]
-    lines.append("| --- " * 7 + "|")
+    titles = ["things", "missing", "AUC, all steps", "first quarter", "control", "limit", "kept by nine of ten there"]
+    rows = []
     for counts in ((2,), (3,), (2, 3)):
         own = [look for look in looks if look.things in counts]
         there = [look.winning for look in own if look.there]
         missing = sum(not look.there for look in own)
-        figures = " | ".join(f"{auc(own, name):.2f}" for name in ("winning", "early", "other"))
+        figures = [f"{auc(own, name):.2f}" for name in ("winning", "early", "other")]
         single = len(counts) == 1 and there
-        limit = f"{neglected_below(counts[0]):.2f} | {np.quantile(there, 0.1):.2f}" if single else "|"
-        lines.append(f"| {' and '.join(map(str, counts))} | {missing} of {len(own)} | {figures} | {limit} |")
-    return "\n".join(lines)
+        limit = [f"{neglected_below(counts[0]):.2f}", f"{np.quantile(there, 0.1):.2f}"] if single else ["", ""]
+        rows.append([" and ".join(map(str, counts)), f"{missing} of {len(own)}", *figures, *limit])
+    return markdown.table(titles, rows)
 
 
 def leaks(looks: Sequence[Look]) -> str:

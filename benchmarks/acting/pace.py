@@ -76,10 +76,9 @@ def full_size(studio: Studio, indices: Sequence[int]) -> list[Result]:
 @cache
 def _full_parts() -> tuple[Any, Any, Any, Any]:
     """The model, the same steered, and two prompts; warmed up once."""
-    import comfy.sd
-    from pack.tests.support.host.checkpoint import checkpoint
+    from pack.tests.support.host.checkpoint import full_size
 
-    model = comfy.sd.load_checkpoint_guess_config(str(checkpoint()), output_clip=False, output_vae=False)[0]
+    model, _, _ = full_size()
     width = model.model.model_config.unet_config["context_dim"]
     words = ("red", "circle", "and", "blue", "square")
     tokens = [Token(0, 0, 0, "start", "", None)]

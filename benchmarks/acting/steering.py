@@ -13,7 +13,7 @@ from pack.benchmarks.acting.cases import Figures, Result
 from pack.benchmarks.acting.crowd import Pose
 from pack.benchmarks.acting.looks import looks_of
 from pack.benchmarks.acting.pace import demo_size, full_size
-from pack.benchmarks.acting.studio import Studio, box_of, overlap, phrase, present
+from pack.benchmarks.acting.studio import Studio, box_of, iou, overlap, phrase, present
 from pack.demo.judge.checker import Found, find_things, judge
 from pack.demo.layouts import random_layout
 from pack.demo.measure import SIDE
@@ -180,7 +180,7 @@ def regions_of(layout: Layout, tracks: Sequence[RegionTrack], things: Sequence[F
             ious = {}
             for name, step in (("a quarter", 4), ("half", 9), ("the end", 19)):
                 region = region_mask(track, Grid(SIDE, SIDE), step)[0].numpy() > 0
-                ious[name] = float((region & found[0]).sum() / (region | found[0]).sum())
+                ious[name] = iou(region, found[0])
             result.append(("IoU of the live region", ious))
     return result
 

@@ -107,9 +107,12 @@ def present(things: list[Found], thing: Thing) -> bool:
 
 def overlap(things: list[Found], thing: Thing, mask: np.ndarray) -> float:
     """IoU of what was found in the thing's colour with the mask; 0 where nothing was."""
-    own = [found.mask for found in things if found.colour == thing.colour]
-    there = mask > 0.5
-    return max((float((each & there).sum() / (each | there).sum()) for each in own), default=0.0)
+    return max((iou(found.mask, mask > 0.5) for found in things if found.colour == thing.colour), default=0.0)
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of (height width) bool masks."""
+    return float((one & other).sum() / max(1, (one | other).sum()))
 
 
 def box_of(mask: np.ndarray) -> dict[str, int]:

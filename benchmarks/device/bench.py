@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pack.benchmarks.lab import markdown
 from pack.benchmarks.lab.files import write
 from pack.benchmarks.lab.meter import Meter
 
@@ -68,11 +69,9 @@ class Bench:
             from pack.host.demo import load_demo_model
 
             return load_demo_model()
-        import comfy.sd
-        from pack.tests.support.host.checkpoint import checkpoint
+        from pack.tests.support.host.checkpoint import full_size
 
-        loaded = comfy.sd.load_checkpoint_guess_config(str(checkpoint()), output_clip=True, output_vae=True)
-        return loaded[0], loaded[1], loaded[2]
+        return full_size()
 
 
 def error_text(error: BaseException) -> str:
@@ -85,18 +84,18 @@ def table(rows: dict[str, list[dict[str, Any]]]) -> str:
 
     >>> print(table({"versions": [{"what": "torch", "version": "2.11"}], "server": [{"what": "part", "error": "a|b"}]}))
     | part | what | figures |
-    |---|---|---|
+    | --- | --- | --- |
     | versions | torch | version 2.11 |
     | server | part | **error a/b** |
     """
-    lines = ["| part | what | figures |", "|---|---|---|"]
+    lines = []
     for part, noted in rows.items():
         for row in noted:
             told = {name: value for name, value in row.items() if name not in ("what", "error")}
             figures = "; ".join(f"{name} {_short(value)}" for name, value in told.items())
             wrong = f"**error {_short(row['error'])}**" if "error" in row else ""
-            lines.append(f"| {part} | {row['what']} | {'; '.join(filter(None, (figures, wrong)))} |")
-    return "\n".join(lines)
+            lines.append([part, row["what"], "; ".join(filter(None, (figures, wrong)))])
+    return markdown.table(["part", "what", "figures"], lines)
 
 
 def _short(value: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.ldm.models.autoencoder
+import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models
 import safetensors.torch
@@ -50,6 +51,12 @@ def checkpoint() -> Path:
             safetensors.torch.save_file(dict(_weights()), unfinished)
             os.replace(unfinished, path)
     return path
+
+
+def full_size() -> tuple[Any, Any, Any]:
+    """MODEL, CLIP and VAE of that checkpoint, as the host loads them."""
+    model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(checkpoint()), output_clip=True, output_vae=True)
+    return model, clip, vae
 
 
 def _weights() -> Iterator[tuple[str, torch.Tensor]]:
