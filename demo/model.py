@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import MethodType
 
 import comfy.ops
 import torch
-from comfy.clip_model import CLIPLayer, CLIPTextModel
+from comfy.clip_model import CLIPTextModel
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from safetensors import safe_open
 from torch import nn
 
 from ..host.demo import widen_groups
+from ..host.training.text_encoder import out_of_place
 from .initial import set_first_weights
 from .state import load_part
 
@@ -31,12 +32,6 @@ TEXT = {
     "hidden_act": "quick_gelu", "max_position_embeddings": 77, "eos_token_id": 49407, "vocab_size": 49408,
 }  # fmt: skip
 """The host's CLIP configuration: SD1.5's, but for widths and depth."""
-
-
-def _layer_forward(layer: CLIPLayer, x: torch.Tensor, mask: torch.Tensor, attention: Any) -> torch.Tensor:
-    # The host's own adds in place (comfy/clip_model.py, CLIPLayer.forward), which autograd refuses.
-    x = x + layer.self_attn(layer.layer_norm1(x), mask, attention)
-    return x + layer.mlp(layer.layer_norm2(x))
 
 
 @torch.no_grad()
@@ -80,7 +75,7 @@ class Denoiser(nn.Module):
         self.text.text_projection = nn.Identity()
         self.text.set_input_embeddings(ops.Embedding(len(known) + 1, WIDTH))
         for layer in self.text.text_model.encoder.layers:
-            layer.forward = _layer_forward.__get__(layer)
+            layer.forward = MethodType(out_of_place, layer)
         set_first_weights(self.text)
         set_first_weights(self.unet, zeroed=("proj_out", "out_layers.3", "out.2"))
         nn.init.normal_(self.text.text_model.embeddings.position_embedding.weight, 0, 0.02)

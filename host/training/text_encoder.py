@@ -44,7 +44,7 @@ class HostText:
         self._clip, self._encoder = clip, encoder
         self.module: nn.Module = WithoutTable(encoder.transformer.text_model)
         for layer in encoder.transformer.text_model.encoder.layers:
-            layer.forward = MethodType(_out_of_place, layer)
+            layer.forward = MethodType(out_of_place, layer)
         encoder.reset_clip_options()
         if clip.layer_idx is not None:
             encoder.set_clip_options({"layer": clip.layer_idx})
@@ -150,7 +150,7 @@ def encoder_of(stage: Any) -> Any:
     return encoder
 
 
-def _out_of_place(layer: Any, x: Tensor, mask: Any = None, optimized_attention: Any = None) -> Tensor:
+def out_of_place(layer: Any, x: Tensor, mask: Any = None, optimized_attention: Any = None) -> Tensor:
     """As the host's layer, which adds in place and so cannot be gone back through.
 
     Source: host contract, ComfyUI 0.33 `clip_model.CLIPLayer.forward`.

@@ -6,7 +6,7 @@ import json
 import random
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from pack.scenescope.training.run.history import (
 from pack.scenescope.training.run.history_picture import draw_curves
 from pack.scenescope.training.run.state import load_state
 from pack.scenescope.training.run.trainer import StateStore, train
+from pack.tests.support.opened import joined, parts, places
 from pack.tests.support.saved import full_recording
 from pack.tests.support.toy_runs import LORA, BrokenOff, breaking_at, learned
 from pack.tests.support.toy_training import toy_ports, toy_scene
@@ -123,26 +124,6 @@ READERS = {
     "curves": Reader(write_curves, use_curves),
     "maps": Reader(lambda path: save_recording(full_recording(), path), use_maps),
 }
-
-
-def parts(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """A file's header and data."""
-    until = 8 + int.from_bytes(content[:8], "little")
-    return json.loads(content[8:until]), content[until:]
-
-
-def joined(header: dict[str, Any], data: bytes) -> bytes:
-    """A file again."""
-    text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + data
-
-
-def places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place of a description: a container and a key in it."""
-    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in list(pairs):
-        yield value, key
-        yield from places(inner)
 
 
 def bytes_changed(content: bytes, chance: random.Random) -> bytes:

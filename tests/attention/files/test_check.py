@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from pack.scenescope.attention.words.tokens import Token
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import FileError, RecordingError, SceneScopeError
 from pack.scenescope.files.safetensors_file import Bounds
+from pack.tests.support.opened import joined, parts, places
 from pack.tests.support.recordings import HEAD_WIDTH, Run, entry, match, record
 
 GOOD = ("input 1", "input 4")
@@ -89,30 +89,14 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], byte
     """The header and the tensors of a sound file."""
     path = tmp_path_factory.mktemp("maps") / "good.maps.safetensors"
     save_recording(small(), path)
-    return parts(path)
-
-
-def parts(path: Path) -> tuple[dict[str, Any], bytes]:
-    """A file's header and data."""
-    content = path.read_bytes()
-    until = 8 + int.from_bytes(content[:8], "little")
-    return json.loads(content[8:until]), content[until:]
+    return parts(path.read_bytes())
 
 
 def written(path: Path, good: tuple[dict[str, Any], bytes], plain: Any) -> Path:
     """The sound file with another description."""
     header = {**good[0], "__metadata__": {**good[0]["__metadata__"], "recording": json.dumps(plain)}}
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + good[1])
+    path.write_bytes(joined(header, good[1]))
     return path
-
-
-def places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place of a description: a container and a key in it."""
-    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in list(pairs):
-        yield value, key
-        yield from places(inner)
 
 
 def alike(old: Any, texts: list[str]) -> st.SearchStrategy[Any]:

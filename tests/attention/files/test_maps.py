@@ -19,6 +19,7 @@ from pack.scenescope.attention.files.maps import load_recording, save_recording
 from pack.scenescope.attention.record.recording import Recording
 from pack.scenescope.errors import FileError
 from pack.scenescope.files.safetensors_file import HEADER_LIMIT
+from pack.tests.support.opened import parts
 from pack.tests.support.saved import full_recording, same
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -37,12 +38,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _written(path: Path, header: bytes, data: bytes = b"", length: int | None = None) -> Path:
     path.write_bytes((len(header) if length is None else length).to_bytes(8, "little") + header + data)
     return path
-
-
-def _parts(path: Path) -> tuple[dict[str, Any], bytes]:
-    content = path.read_bytes()
-    until = 8 + int.from_bytes(content[:8], "little")
-    return json.loads(content[8:until]), content[until:]
 
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float32])
@@ -68,7 +63,7 @@ def test_tensors_of_equal_content_are_written_once(tmp_path):
     """Oracle: counted by hand: 8 maps, 4 queries, the scales of 2, 1 region, one key for the equal ones of each type,
     and the scale of one."""
     save_recording(full_recording(), tmp_path / "maps.safetensors")
-    header, _ = _parts(tmp_path / "maps.safetensors")
+    header, _ = parts((tmp_path / "maps.safetensors").read_bytes())
     assert len(header) - 1 == 8 + 4 + 2 + 1 + 2 + 1
 
 
@@ -133,7 +128,7 @@ def test_a_foreign_and_a_later_file_are_told_apart(tmp_path, good):
     save_file({"lora": torch.zeros(4)}, tmp_path / "lora.safetensors")
     with pytest.raises(FileError, match="format should be 'scenescope-maps' but is not there"):
         load_recording(tmp_path / "lora.safetensors")
-    header, data = _parts(good)
+    header, data = parts(good.read_bytes())
     header["__metadata__"]["version"] = "2"
     with pytest.raises(FileError, match=r"version should be '1' but is '2'.*update"):
         load_recording(_written(tmp_path / "later.safetensors", json.dumps(header).encode(), data))
@@ -181,7 +176,7 @@ def test_a_hostile_header_is_refused_with_a_sentence(tmp_path, good, name):
     """Oracle: the house's form of an error; the metadata is otherwise sound, and eight bytes of data follow."""
     header = _header_cases()[name]
     if isinstance(header, dict):
-        header = json.dumps({"__metadata__": _parts(good)[0]["__metadata__"]} | header).encode()
+        header = json.dumps({"__metadata__": parts(good.read_bytes())[0]["__metadata__"]} | header).encode()
     path = _written(tmp_path / "hostile.safetensors", header, b"\0" * 8)
     with pytest.raises(FileError, match=r"^Load Maps: hostile\.safetensors: .*[;:] .*\. .*\.$") as raised:
         load_recording(path)
@@ -251,7 +246,7 @@ def _changes() -> dict[str, Any]:
 @pytest.mark.parametrize("name", list(_changes()))
 def test_a_false_description_is_refused_with_a_sentence(tmp_path, good, name):
     """Oracle: the house's form of an error; the tensors are sound, one thing in the description is not."""
-    header, data = _parts(good)
+    header, data = parts(good.read_bytes())
     header["__metadata__"]["recording"] = json.dumps(_changes()[name](json.loads(header["__metadata__"]["recording"])))
     path = _written(tmp_path / "false.safetensors", json.dumps(header).encode(), data)
     with pytest.raises(FileError, match=r"^Load Maps: false\.safetensors: .*\. .*\.$"):
@@ -313,7 +308,7 @@ _JSON = st.recursive(
 @given(data=st.data())
 def test_any_value_anywhere_in_the_description_loads_or_is_refused(tmp_path, good, data):
     """Oracle: the only two ends there are; what loads can be saved and loaded again, equal."""
-    header, tensors = _parts(good)
+    header, tensors = parts(good.read_bytes())
     plain = json.loads(header["__metadata__"]["recording"])
     place: Any = plain
     while True:

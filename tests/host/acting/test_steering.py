@@ -21,6 +21,7 @@ from pack.scenescope.attention.record.selection import NEGATIVE, POSITIVE, Selec
 from pack.scenescope.attention.words.tokens import Token, TokenTable
 from pack.scenescope.errors import InputError, WordError
 from pack.tests.support.host.runs import Run, conditioning, sample
+from pack.tests.support.host.watching import hooks_left
 
 pytestmark = pytest.mark.filterwarnings("ignore:Should have t:UserWarning:torchsde")
 WORDS = ("a", "red", "circle", "and", "a", "blue", "square")
@@ -67,11 +68,6 @@ def recording_of(
 def apart(one: torch.Tensor, other: torch.Tensor) -> float:
     """The largest difference of two latents in standard deviations; the random models' latents are in the hundreds."""
     return float((one - other).abs().max() / other.std())
-
-
-def hooks(model: Any) -> int:
-    """How many hooks the U-Net carries."""
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.model.diffusion_model.modules())
 
 
 def backend(monkeypatch: Any, name: str) -> None:
@@ -286,7 +282,7 @@ def test_a_cancelled_run_leaves_no_hook_and_no_act_on_the_model(sd15: Any) -> No
     model = steered(sd15, PLACED)
     with pytest.raises(Stopped):
         run(model, callback=stop)
-    assert hooks(model) == 0
+    assert hooks_left(model) == 0
     assert "scenescope.act" not in model.model_options.get("transformer_options", {})
     assert torch.equal(plain, run(sd15))
     assert torch.equal(run(model), run(steered(sd15, PLACED)))
