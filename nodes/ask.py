@@ -134,8 +134,9 @@ class PromptDoctor(io.ComfyNode):
             inputs=[
                 AttentionMaps.Input("attention_maps", tooltip="The run, from Attention Maps or Sample and Record."),
                 text("words", multiline=True, placeholder="red circle\ngreen star")(
-                    "The things, one per line, the noun last: `red circle`. Empty, the default, finds them: "
-                    "words between commas, `and`, `with`; whatever follows `in`, `on` or `at` is left out."
+                    "The things, one per line, the noun last: `red circle`. Empty, the default, finds those of an "
+                    "English prompt: words between commas, `and`, `with`, `wearing`; whatever follows `in`, `on` or "
+                    "`at` is left out, and so are words about quality and style."
                 ),
                 *_doctor_inputs(),
                 io.Image.Input("picture", optional=True, tooltip="The decoded picture, to lie under the maps."),

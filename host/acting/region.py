@@ -7,6 +7,7 @@ latent's grid) and `mask_strength` anew in every evaluation; LoRA hooks stay on 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -124,7 +125,8 @@ _PASSES = {
 def _own_pass(item: Mapping[str, Any]) -> set[str]:
     """What a prompt has that attention alone cannot give it."""
     found = {told for name, told in _PASSES.items() if item.get(name) is not None}
-    return found | ({"a strength"} if float(item.get("strength", 1.0)) != 1.0 else set())
+    found |= {"a strength"} if float(item.get("strength", 1.0)) != 1.0 else set()
+    return found | ({"a prompt for each picture"} if len(item["model_conds"]["c_crossattn"].cond) > 1 else set())
 
 
 class _PromptMix:
@@ -145,7 +147,7 @@ class _PromptMix:
         """Mix an encoded prompt (1 token channel) into a base prompt."""
         device = next(gate.track.now.device for gate in gates if gate.track.now is not None)
         if id(context) not in self._uploaded:  # once a run: every layer asks for it
-            self._uploaded[id(context)] = context, context[:1].to(device)
+            self._uploaded[id(context)] = context, context.to(device)
         self._prompts.setdefault((base.branch, base.index), []).append((self._uploaded[id(context)][1], gates))
 
     def has(self, entry: Entry) -> bool:
@@ -190,9 +192,11 @@ class GatingRegion(WordRegion):
 
 
 def _masked(item: dict[str, Any], region: torch.Tensor, gates: Sequence[Gate]) -> dict[str, Any]:
-    """A copy whose mask is the part of the picture that the gates leave it."""
-    mask = item.get("mask")
-    counts = torch.ones_like(region) if mask is None else mask.to(region).expand(region.shape[0], -1, -1)
+    """A copy whose mask is the part of the picture that the gates leave it; of a batch's masks each has its picture."""
+    mask, images = item.get("mask"), region.shape[0]
+    counts = torch.ones_like(region)
+    if mask is not None:
+        counts = mask.to(region).repeat(math.ceil(images / len(mask)), 1, 1)[:images]
     for gate in gates:
         inside = region * gate.strength
         counts = counts * (inside if gate.side == "inside" else 1 - inside)

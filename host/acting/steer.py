@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,12 +11,11 @@ from comfy.model_patcher import ModelPatcher
 
 from ...scenescope.attention.act.place import Box, Place
 from ...scenescope.attention.act.steer import Branches, Steering
-from ...scenescope.attention.doctor.diagnosis import Finding, diagnose, view_of_words
+from ...scenescope.attention.doctor.diagnosis import view_of_words
 from ...scenescope.attention.doctor.repair import repair
-from ...scenescope.attention.doctor.things import things_of
+from ...scenescope.attention.doctor.things import things_in, things_of
 from ...scenescope.attention.record.recording import Recording
 from ...scenescope.attention.record.selection import POSITIVE
-from ...scenescope.attention.words.find import find_words
 from ...scenescope.errors import InputError, WordError
 from ...scenescope.training.scene.masks import PALETTE, in_palette, opaque
 from ...scenescope.training.scene.painted import masks_by_colour
@@ -158,30 +157,35 @@ def keeping_others(recording: Recording, words: str, odds: Odds) -> tuple[Steeri
     """Lift words into free space, or take them away, and hold the other things where an earlier run had them.
 
     Args:
-        recording: of the earlier run: the same prompt, seed and size.
+        recording: of the earlier run: the same prompt, seed, size and number of pictures.
         words: what was missing or shall go, one thing on a line.
         odds: numbers for a place; with a strength below 0 the words are lowered everywhere by it.
 
     Raises:
-        WordError: the words are not in the recorded prompt, or its words are not known.
+        WordError: there are none, they are not in the recorded prompt, or its words are not known.
     """
+    if not words.strip():
+        raise WordError(
+            "Steer Words: keep_others has the maps of a run, but no words were given. Write what was missing, or what "
+            "is to go, one thing per line."
+        )
     entry = recording.entry(POSITIVE, 0)
     if entry is None or entry.table is None:
         raise WordError(
             "Steer Words: the record doesn't carry the words of the positive prompt. Put Trace Words between the CLIP "
             "and CLIP Text Encode, and record the positive branch."
         )
-    lifted = {column for match in find_words(entry.table, words) for column in match.columns}
-    things = [thing for thing in things_of(entry.table) if not lifted & set(thing.columns)]
-    things = [*things_of(entry.table, words), *things]
-    view = view_of_words(recording)
-    found = diagnose(recording, things, view, early=0)
-    doubt = Finding("neglected", "", "")
-    marked = tuple(
-        replace(item, findings=(doubt,) if lifted & set(item.thing.columns) else ()) for item in found.things
-    )
-    placed = repair(recording, replace(found, things=marked), view)
+    asked = things_of(entry.table, words, "Steer Words")
+    lifted = {column for thing in asked for column in thing.columns}
+    others = [thing for thing in things_in(entry.table) if not lifted & set(thing.columns)]
+    things, missing = [*asked, *others], [*[True] * len(asked), *[False] * len(others)]
+    pictures = [
+        repair(recording, things, missing, view_of_words(recording, image)) for image in range(recording.images)
+    ]
+    placed = [
+        (each[0].missing, odds.steering(each[0].words, Place(torch.stack([item.mask for item in each]))))
+        for each in zip(*pictures, strict=True)
+    ]
     if odds.strength < 0:
-        held = [item for item in placed if not item.missing]
-        return (*steerings_of(words, (), odds), *(odds.steering(item.words, Place(item.mask[None])) for item in held))
-    return tuple(odds.steering(item.words, Place(item.mask[None])) for item in placed)
+        return (*steerings_of(words, (), odds), *(steering for gone, steering in placed if not gone))
+    return tuple(steering for _, steering in placed)

@@ -10,7 +10,7 @@ from comfy.samplers import CFGGuider
 
 from ...scenescope.attention.record.recording import Entry
 from ...scenescope.attention.record.selection import NEGATIVE, Branch, branch_of
-from ...scenescope.attention.words.tokens import fit_table
+from ...scenescope.attention.words.tokens import TokenTable, fit_table
 from ...scenescope.dims import Grid
 from ..prompts.text import TOKENS_KEY
 
@@ -36,14 +36,20 @@ class Conditionings:
         self._given = dict(conds)
 
     def entries_of(self, conditionings: Sequence[Sequence[Item] | None]) -> Calling:
-        """The entries of a pass; a guider may ask for its lists in any order, and a patch may leave some out."""
+        """The entries of a pass; a guider may ask for its lists in any order, and a patch may leave some out.
+
+        Source: host contract, ComfyUI 0.33 `samplers.create_cond_with_same_area_if_none`: where one branch has an area,
+        the other gets a copy of that dictionary, words and all, with the encoded prompt of its own conditioning.
+        """
         entries: Calling = {}
         for index, items in enumerate(conditionings):
             branch = self._branch(index, items or ())
-            places = {item["uuid"]: place for place, item in enumerate(self._lists.get(branch, ()))}
+            known = self._lists.get(branch, [])
+            places = {item["uuid"]: place for place, item in enumerate(known)}
+            owners = {_context(item): item.get(TOKENS_KEY) for item in reversed(known)}
             for number, item in enumerate(items or ()):
-                place = places.get(item["uuid"], number)
-                entries[index, item["uuid"]] = entry_of(branch, place, item, self.latent)
+                place, table = places.get(item["uuid"], number), owners.get(_context(item), item.get(TOKENS_KEY))
+                entries[index, item["uuid"]] = entry_of(branch, place, item, table, self.latent)
         return entries
 
     def _branch(self, index: int, items: Sequence[Item]) -> Branch:
@@ -59,6 +65,11 @@ class Conditionings:
             if any(common.values())
             else branch_of(index),
         )
+
+
+def _context(item: Item) -> int:
+    """Names the encoded prompt that an item shares with its copies."""
+    return id(item["model_conds"].get("c_crossattn"))
 
 
 def planned_entries(guider: Any, known: Conditionings) -> tuple[Entry, ...]:
@@ -82,10 +93,9 @@ def entries_of_call(entries: Calling, options: Mapping[str, Any]) -> list[Entry]
     return found if len(found) == len(order) else None
 
 
-def entry_of(branch: Branch, number: int, item: dict[str, Any], latent: Grid) -> Entry:
+def entry_of(branch: Branch, number: int, item: Item, table: TokenTable | None, latent: Grid) -> Entry:
     """Describe one of the host's conditionings; its area is clipped to the picture, as the host does."""
-    context, table = item["model_conds"]["c_crossattn"].cond, item.get(TOKENS_KEY)
-    area = item.get("area")
+    context, area = item["model_conds"]["c_crossattn"].cond, item.get("area")
     if area is not None:
         height, width, top, left = area
         area = (min(height, latent.height - top), min(width, latent.width - left), top, left)

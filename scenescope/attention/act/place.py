@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...dims import Grid
+from ...dims import Grid, counted
 from ...errors import InputError
 from ...resample import resize
 from ..record.recording import Entry
@@ -46,8 +46,9 @@ class Place:
         covered = self._mask_on(latent, who) if self.mask is not None else boxes_on(self.boxes, latent)[None]
         if covered.shape[0] not in (1, images):
             raise InputError(
-                f"{who}: the place has {covered.shape[0]} masks for {images} pictures. Connect one mask for each line "
-                "of words, or one for each picture."
+                f"{who}: a place has {covered.shape[0]} masks for {counted(images, 'picture')}. Connect a single mask "
+                "for a line of words, or one for each picture. With keep_others, sample as many pictures as were "
+                "recorded."
             )
         if not bool((covered.amax(dim=(-2, -1)) > 0).all()):
             raise InputError(

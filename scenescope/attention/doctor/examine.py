@@ -13,6 +13,8 @@ from ..act.place import Place
 from ..act.steer import Steering
 from ..read.view import viewed_entry
 from ..record.recording import Recording
+from ..words.find import asking_for
+from ..words.tokens import TokenTable
 from .diagnosis import Diagnosis, diagnose, view_of_words
 from .proof import Proof, prove
 from .repair import Placed
@@ -97,22 +99,22 @@ def examine(
         )
     things = things_of(table, words)
     diagnosis = diagnose(recording, things, view, early)
-    placed = place_again(recording, diagnosis, view) if repair == "place" else ()
-    own = None if picture is None or image_index >= len(picture) else picture[image_index : image_index + 1]
-    proof = None
-    if without is not None:
-        if own is None or image_index >= len(without):
-            raise InputError(
-                f"Prompt Doctor: without has no picture to be compared with number {image_index}. Connect the picture "
-                "of the recorded run to `picture`, and the same without the thing to `without`."
-            )
-        proof = prove(recording, things, view, (own, without[image_index : image_index + 1]), dropped)
+    missing = [item.missing for item in diagnosis.things]
+    placed = place_again(recording, things, missing, view) if repair == "place" else ()
+    own, other = (None if each is None else each[image_index : image_index + 1] for each in (picture, without))
+    own = None if own is None or not len(own) else own
+    if other is not None and (own is None or not len(other)):
+        raise InputError(
+            f"Prompt Doctor: without has no picture to be compared with number {image_index}. Connect the picture "
+            "of the recorded run to `picture`, and the same without the thing to `without`."
+        )
+    proof = prove(recording, things, view, (own, other), dropped) if other is not None and own is not None else None
     return Examination(
         diagnosis,
         markdown(diagnosis, placed, proof),
         report_json(diagnosis, placed, proof),
         draw_sheet(recording, diagnosis, view, own, placed),
-        _placing(placed) if repair == "place" else _lifting(diagnosis) if repair == "lift" else (),
+        _placing(placed) if repair == "place" else _lifting(diagnosis, table) if repair == "lift" else (),
         proof,
     )
 
@@ -124,5 +126,5 @@ def _placing(placed: Sequence[Placed]) -> tuple[Steering, ...]:
     )
 
 
-def _lifting(diagnosis: Diagnosis) -> tuple[Steering, ...]:
-    return tuple(Steering(item.thing.text, LIFT) for item in diagnosis.things if item.missing)
+def _lifting(diagnosis: Diagnosis, table: TokenTable) -> tuple[Steering, ...]:
+    return tuple(Steering(asking_for(table, item.thing.words), LIFT) for item in diagnosis.things if item.missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..read.heatmap import heatmaps
-from ..read.view import View, level_name
+from ..read.view import View, level_name, viewed_entry
 from ..record.recording import Recording
-from ..words.find import WordMatch
-from .diagnosis import Diagnosis
+from ..words.find import WordMatch, asking_for
+from ..words.tokens import TokenTable
+from .things import Thing
 
 CUT = 0.6
 """Of a noun's maximum: where a thing is. Measured on the demo model's finest grid, up blocks: IoU 0.80."""
@@ -27,7 +29,7 @@ class Placed:
     """One thing and its place.
 
     Args:
-        words: the phrase, as `find_words` finds it.
+        words: what finds the thing and nothing else in the prompt, as `find_words` reads it.
         mask: (height width) float32 0 or 1 on the latent's grid.
         missing: whether it was missing, and the place is a free one.
     """
@@ -37,31 +39,31 @@ class Placed:
     missing: bool
 
 
-def repair(recording: Recording, diagnosis: Diagnosis, view: View) -> tuple[Placed, ...]:
-    """Place each thing that is doubted into free space, and hold the others where their nouns look.
+def repair(recording: Recording, things: Sequence[Thing], missing: Sequence[bool], view: View) -> tuple[Placed, ...]:
+    """Place each thing that is missing into free space, and hold the others where their nouns look.
 
     Source: measured on the demo model: lifting a missing thing's words brings it back about as often, and loses five
     times as many of the others.
 
     Args:
-        recording: what was diagnosed.
-        diagnosis: of it.
+        recording: what a run left.
+        things: of its prompt.
+        missing: for each of them whether it is.
         view: whose branch, entry and picture.
 
     Returns:
-        A place for each thing, in the prompt's order; none where nothing is missing.
+        A place for each thing, in their order; none where nothing is missing.
     """
-    if not any(item.missing for item in diagnosis.things):
+    if not any(missing):
         return ()
-    regions = _regions(recording, diagnosis, view)
-    taken = torch.zeros(recording.latent, dtype=torch.bool)
-    for item, region in zip(diagnosis.things, regions, strict=True):
-        taken |= region if not item.missing else False
+    table = viewed_entry(recording, view).table or TokenTable("", ())
+    regions, lost = _regions(recording, things, missing, view), torch.tensor(missing)
+    taken = regions[~lost].any(dim=0)
     placed = []
-    for item, region in zip(diagnosis.things, regions, strict=True):
-        mask = free_square(_grown(taken), round(LARGEST * min(recording.latent))) if item.missing else region
+    for thing, region, gone in zip(things, regions, missing, strict=True):
+        mask = free_square(_grown(taken), round(LARGEST * min(recording.latent))) if gone else region
         taken = taken | mask
-        placed.append(Placed(item.thing.text, mask.float(), item.missing))
+        placed.append(Placed(asking_for(table, thing.words), mask.float(), gone))
     return tuple(placed)
 
 
@@ -92,17 +94,17 @@ def free_square(taken: Tensor, largest: int) -> Tensor:
     return place
 
 
-def _regions(recording: Recording, diagnosis: Diagnosis, view: View) -> Tensor:
+def _regions(recording: Recording, things: Sequence[Thing], missing: Sequence[bool], view: View) -> Tensor:
     """(thing height width) bool: where each noun is looked at, and no other more."""
     levels = sorted({layer.level for layer in recording.layers if layer.kind == "cross"})
     level = levels[min(int(min(recording.latent) > FINEST), len(levels) - 1)]
     arms = {layer.place for layer in recording.layers if layer.kind == "cross" and layer.level == level}
-    words = [WordMatch(i.thing.noun.text, (i.thing.noun.columns,), words=(i.thing.noun,)) for i in diagnosis.things]
+    words = [WordMatch(thing.noun.text, (thing.noun.columns,), words=(thing.noun,)) for thing in things]
     finest = replace(view, resolution=level_name(level), blocks="up" if "up" in arms else "all")
     values = heatmaps(recording, words, finest).on(recording.latent).values[0].movedim(-1, 0)  # (thing height width)
     shares = values / values.amax(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-    there = torch.tensor([not item.missing for item in diagnosis.things])
-    rivals = torch.where(there[:, None, None], shares, 0.0).amax(dim=0)  # a missing thing takes no room from the others
+    there = ~torch.tensor(missing)[:, None, None]
+    rivals = torch.where(there, shares, 0.0).amax(dim=0)  # a missing thing takes no room from the others
     return (shares >= CUT) & (shares >= rivals)
 
 

@@ -10,14 +10,25 @@ from ..words.find import find_words
 from ..words.tokens import TokenTable, Word, fold
 
 _ARTICLES = "a an the this that these those some one two three his her its their my your our"
-_APART = "and or with of plus next to versus vs"
+_APART = (
+    "and or with of plus next to versus vs wearing holding carrying riding eating drinking reading playing driving "
+    "watching chasing featuring containing having"
+)
+_DOING = "sitting standing running walking lying flying swimming jumping sleeping looking posing smiling dancing"
+"""No part of a thing where they stand behind a word of it."""
+_STYLE = (
+    "masterpiece quality detailed detail details resolution res k hd uhd hdr realistic photorealistic realism style "
+    "lighting bokeh focus sharp cinematic artstation background"
+)
+_INSIDE_WORDS = "-'`\""
+"""Punctuation that ends no thing: `t-shirt`."""
 _PLACES = (
     "in on at under over behind before near by above below beside inside outside across along against around between "
     "from into onto through during"
 )
 _FRAMES = (
-    "photo photograph picture image painting drawing illustration render portrait sketch shot closeup view film still "
-    "art artwork poster"
+    "photo photograph picture image painting drawing illustration render portrait sketch shot closeup up view film "
+    "still art artwork poster"
 )
 
 
@@ -49,16 +60,15 @@ class Thing:
         return tuple(sorted(column for word in self.words for column in word.columns))
 
 
-def things_of(table: TokenTable, typed: str = "") -> tuple[Thing, ...]:
+def things_of(table: TokenTable, typed: str = "", who: str = "Prompt Doctor") -> tuple[Thing, ...]:
     """Find the things that a prompt names.
 
-    A thing is what is typed on a line; with nothing typed, a run of words between commas, `and`, `with` and the like.
-    Its last word is the noun. What follows `in`, `at`, `on` and other words of place is its setting, up to the next
-    comma or `and`, and `a photo of` and the like are no things: these are looked at only where they are typed.
+    Typed things stand on lines or between commas; with nothing typed, they are those of `things_in`.
 
     Args:
         table: the prompt.
-        typed: things, one on a line; empty to find them.
+        typed: things; empty to find them.
+        who: the node's name, which begins a message.
 
     Raises:
         WordError: a line is not in the prompt, or the prompt names no thing; the message says what to type.
@@ -69,32 +79,50 @@ def things_of(table: TokenTable, typed: str = "") -> tuple[Thing, ...]:
     >>> [thing.text for thing in things_of(table)]
     ['red cat', 'old dog']
     """
-    lines = [line.strip() for line in typed.splitlines() if line.strip()]
-    phrases = [place for line in lines for place in _places_of(table, line)] if lines else _runs(table.words())
-    if not phrases:
+    found = _typed(table, typed, who) if typed.strip() else things_in(table)
+    if not found:
         raise WordError(
-            "Prompt Doctor: no thing was found in the prompt. Type the things into `words`, one per line: `red cat`."
+            f"{who}: no thing was found in the prompt. Type the things into `words`, one per line: `red cat`."
         )
-    return tuple(Thing(phrase[-1], tuple(phrase[:-1])) for phrase in phrases)
+    return found
 
 
-def _places_of(table: TokenTable, line: str) -> list[list[Word]]:
+def things_in(table: TokenTable) -> tuple[Thing, ...]:
+    """The things of an English prompt, by its form alone; none where it names none.
+
+    A thing is a run of words between commas, `and`, `with`, `wearing` and the like. Its last word is the noun. What
+    follows `in`, `at`, `on` and other words of place is its setting, up to the next comma or `and`. Settings, what a
+    thing is doing, `a photo of`, and runs about style or quality are no things.
+    """
+    runs = [run for run in _runs(table.words()) if run]
+    style = {*_STYLE.split(), *_FRAMES.split()}
+    return tuple(
+        Thing(run[-1], tuple(run[:-1])) for run in [run for run in runs if fold(run[-1].text) not in style] or runs
+    )
+
+
+def _typed(table: TokenTable, typed: str, who: str) -> tuple[Thing, ...]:
     words = {column: word for word in table.words() for column in word.columns}
-    (match,) = find_words(table, line)[:1]
-    if not match.words:
-        raise WordError(f"Prompt Doctor: {line!r} is not a thing. Take the line away, or write words of the prompt.")
-    return [list(dict.fromkeys(words[column] for column in place)) for place in match.occurrences]
+    found = []
+    for match in find_words(table, typed):
+        if not match.words:
+            raise WordError(f"{who}: {match.label!r} is not a thing. Take it away, or write words of the prompt.")
+        for place in match.occurrences:
+            *adjectives, noun = dict.fromkeys(words[column] for column in place)
+            found.append(Thing(noun, tuple(adjectives)))
+    return tuple(found)
 
 
 def _runs(words: Sequence[Word]) -> list[list[Word]]:
-    articles, apart, places, frames = (text.split() for text in (_ARTICLES, _APART, _PLACES, _FRAMES))
+    articles, apart, places, frames, doing = (text.split() for text in (_ARTICLES, _APART, _PLACES, _FRAMES, _DOING))
     runs: list[list[Word]] = [[]]
     setting = False
     for word in words:
         text = fold(word.text)
+        if text in _INSIDE_WORDS or text.isdigit() or (text in doing and runs[-1]) or (text == "of" and setting):
+            continue
         if word.punctuation or text in apart:
-            framed = text == "of" and runs[-1] and fold(runs[-1][-1].text) in frames
-            if framed:
+            if text == "of" and runs[-1] and fold(runs[-1][-1].text) in frames:
                 runs[-1] = []
             setting = False
             runs.append([])
@@ -102,4 +130,4 @@ def _runs(words: Sequence[Word]) -> list[list[Word]]:
             setting = True
         elif not setting and text not in articles:
             runs[-1].append(word)
-    return [run for run in runs if run]
+    return runs

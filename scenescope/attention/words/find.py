@@ -82,6 +82,43 @@ def find_words(table: TokenTable, query: str) -> tuple[WordMatch, ...]:
     return tuple(matches)
 
 
+def asking_for(table: TokenTable, words: Sequence[Word]) -> str:
+    """Write what finds these words of a prompt and no others: phrases, numbered where they stand several times.
+
+    Args:
+        table: the prompt.
+        words: some of its words, in order; those side by side make a phrase.
+
+    Returns:
+        A query for `find_words`.
+
+    >>> from .tokens import Token
+    >>> tokens = tuple(Token(at, 0, at, "text", text, at) for at, text in enumerate("man with a hat , hat".split()))
+    >>> words = TokenTable("", tokens).words()
+    >>> asking_for(TokenTable("", tokens), [words[0], words[1], words[3]])
+    'man with, hat#1'
+    """
+    every = table.words()
+    places = {word.columns: at for at, word in enumerate(word for word in every if not word.punctuation)}
+    runs: list[tuple[Word, ...]] = []
+    for word in words:
+        here, before = places.get(word.columns), places.get(runs[-1][-1].columns) if runs else None
+        if here is not None and before is not None and here == before + 1:
+            runs[-1] = (*runs[-1], word)
+        else:
+            runs.append((word,))
+    return ", ".join(_asking(every, run) for run in runs)
+
+
+def _asking(every: Sequence[Word], run: tuple[Word, ...]) -> str:
+    text = " ".join(word.text for word in run)
+    places = _places(every, text)
+    if run not in places:  # a name of several pieces is found by itself alone
+        return ", ".join(_asking(every, (word,)) for word in run)
+    escaped = re.sub(r"([,#\\()])", r"\\\1", f"\\{text}" if text in ("each", *_KINDS) else text)
+    return escaped if len(places) == 1 else f"{escaped}#{places.index(run) + 1}"
+
+
 def _terms(query: str) -> list[str]:
     """The terms, with escaped characters as private ones."""
     text = re.sub(r"\\([,\n#\\])", lambda match: _PRIVATE[match.group(1)], query)

@@ -16,10 +16,15 @@ from pack.tests.support.recordings import table
         ("a cat on a mat , a red hat", ["cat", "red hat"]),
         ("a bottle of wine", ["bottle", "wine"]),
         ("cat", ["cat"]),
+        ("a woman wearing a red hat , holding a dog", ["woman", "red hat", "dog"]),
+        ("a cat sitting on a chair , a smiling dog running", ["cat", "smiling dog"]),
+        ("masterpiece , best quality , 1 girl , blue t - shirt , oil painting", ["girl", "blue t shirt"]),
+        ("close - up of a cat in front of a house", ["cat"]),
+        ("a painting", ["painting"]),
     ],
 )
 def test_things_are_runs_of_words_with_the_noun_last(prompt: str, things: list[str]):
-    """Oracle: by hand: settings, articles and `a photo of` are left out."""
+    """Oracle: by hand: settings, articles, `a photo of`, what things are doing, and style are left out."""
     found = things_of(table(prompt))
     assert [thing.text for thing in found] == things
     assert [thing.noun.text for thing in found] == [text.split()[-1] for text in things]
@@ -27,7 +32,7 @@ def test_things_are_runs_of_words_with_the_noun_last(prompt: str, things: list[s
 
 def test_typed_things_are_taken_as_they_are_in_every_place():
     """Oracle: columns by hand: the second cat is the sixth column."""
-    found = things_of(table("a cat and a red cat in snow"), "red cat\n\nsnow\ncat#1")
+    found = things_of(table("a cat and a red cat in snow"), "red cat\n\nsnow, cat#1")
     assert [(thing.text, thing.columns) for thing in found] == [("red cat", (5, 6)), ("snow", (8,)), ("cat", (2,))]
 
 

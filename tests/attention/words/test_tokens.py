@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from pack.scenescope.attention.words.find import find_words
+from pack.scenescope.attention.words.find import asking_for, find_words
 from pack.scenescope.attention.words.prompt import segments
 from pack.scenescope.attention.words.tokenisation import read_tokens
 from pack.scenescope.attention.words.tokens import Token, TokenTable, agreed, fit_table
@@ -81,6 +81,18 @@ def test_a_word_that_is_not_there_is_refused_by_name(made: Written, word: str):
     assert repr(word) in str(raised.value)
     for name in made.places:
         assert name in str(raised.value).casefold()
+
+
+@settings(deadline=None)
+@given(made=written(), data=st.data())
+def test_any_words_of_a_prompt_can_be_asked_for_and_no_others_are_found(made: Written, data: st.DataObject):
+    """Oracle: their own columns."""
+    table = made.close()
+    words = [word for word in table.words() if data.draw(st.booleans())]
+    assume(words)
+    found = find_words(table, asking_for(table, words))
+    wanted = sorted(column for word in words for column in word.columns)
+    assert sorted(column for match in found for column in match.columns) == wanted
 
 
 @settings(deadline=None)

@@ -63,6 +63,19 @@ def test_a_region_gates_as_the_hosts_own_masks_do(sd15: Any) -> None:
     assert apart(gating(sd15, half()), run(sd15, SETTINGS, positive=masked)) < 1e-5
 
 
+@pytest.mark.parametrize(("masks", "images"), [(3, 1), (2, 4), (1, 2)])
+def test_a_batch_of_masks_on_a_gated_prompt_counts_as_the_host_counts_it(sd15: Any, masks: int, images: int) -> None:
+    """Oracle: the host's own masks, one for each picture: too many are cut, too few begin anew."""
+    settings = Run(steps=2, batch=images)
+    own = torch.rand(masks, 8, 12, generator=torch.Generator().manual_seed(4))
+    track = Held(half().expand(images, -1, -1))
+    model = with_region(sd15, GatingRegion("circle", track, freeze=0.0), None)
+    found = run(model, settings, positive=gated(prompt(mask=own), OTHER, track, 1.0))
+    each = own.repeat(images, 1, 1)[:images]
+    by_host = prompt(mask=each * (1 - half())) + conditioning(seed=5, mask=half())
+    assert apart(found, run(sd15, settings, positive=by_host)) < 1e-5
+
+
 def in_one_pass(model: Any, mask: torch.Tensor, settings: Run = SETTINGS, other: Any = OTHER) -> torch.Tensor:
     """The same with the inside prompt mixed into the base's attention."""
     track = Held(mask)
@@ -123,6 +136,7 @@ PASSES = {
     "a mask": {"mask": torch.ones(1, 64, 96)},
     "a range of steps": {"start_percent": 0.0, "end_percent": 0.6},
     "a mask, a strength": {"mask": torch.ones(1, 64, 96), "strength": 0.5},
+    "a prompt for each picture": {"batch": 2},
 }
 """What gives a prompt a pass of its own, by how the node says it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import folder_paths
@@ -13,8 +14,8 @@ from pack.nodes.steer import SteerWords
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import FileError, InputError, WordError
 from pack.scenescope.training.scene.masks import PALETTE
-from pack.tests.host.acting.test_steering import EACH, recording_of, run
-from pack.tests.support.host.runs import conditioning
+from pack.tests.host.acting.test_steering import EACH, recording_of, run, table
+from pack.tests.support.host.runs import Run, conditioning
 from PIL import Image
 
 LINES = "red circle\n\n blue square \n"
@@ -138,6 +139,34 @@ def test_what_is_lifted_gets_free_space_and_the_others_are_held_where_they_were(
     wordless, _ = recording_of(sd15, EACH, positive=conditioning(seed=1))
     with pytest.raises(WordError, match="doesn't carry the words of the positive prompt"):
         keeping_others(wordless, "circle", Odds())
+
+
+def test_each_picture_of_a_batch_keeps_its_own_things_in_place(sd15: Any):
+    """Oracle: the same for each picture's recording alone; another number of pictures is refused before sampling."""
+    recording, _ = recording_of(sd15, EACH, Run(batch=2))
+    found = keeping_others(recording, "blue square", Odds())
+    assert [tuple(item.place.mask.shape) for item in found] == [(2, 8, 12)] * 2
+    for image in range(2):
+        maps = tuple(replace(item, maps=item.maps[image : image + 1]) for item in recording.maps)
+        alone = keeping_others(replace(recording, maps=maps, images=1), "blue square", Odds())
+        for both, one in zip(found, alone, strict=True):
+            assert torch.equal(both.place.mask[image], one.place.mask[0])
+    with pytest.raises(InputError, match="sample as many pictures as were recorded"):
+        run(steered(sd15, found), Run(batch=3))
+
+
+def test_what_is_kept_is_found_by_its_own_words_and_needs_some(sd15: Any):
+    """Oracle: by hand, columns of the second `a` too; the sentence; a prompt whose words name no thing holds none."""
+    recording, _ = recording_of(sd15, EACH)
+    both = keeping_others(recording, "a", Odds())
+    assert [item.words for item in both][:2] == ["a#1", "a#2"]
+    with pytest.raises(WordError, match="^Steer Words: keep_others has the maps of a run, but no words were given"):
+        keeping_others(recording, " \n", Odds())
+    with pytest.raises(WordError, match="^Steer Words: '<start>' is not a thing"):
+        keeping_others(recording, "<start>", Odds())
+    words = replace(table(), tokens=table().tokens[:1] + tuple(replace(t, text="in") for t in table().tokens[1:8]))
+    settings = replace(recording, entries=tuple(replace(entry, table=words) for entry in recording.entries))
+    assert [item.words for item in keeping_others(settings, "in#3", Odds())] == ["in#3"]
 
 
 def test_what_is_taken_away_is_lowered_everywhere_and_the_others_are_held(sd15: Any):

@@ -233,6 +233,23 @@ def test_an_area_is_steered_by_its_own_part_of_the_mask(sd15: Any) -> None:
     assert apart(placed, both) < 1e-5
 
 
+def test_an_area_of_one_prompt_gives_its_words_to_no_other_prompt(sd15: Any) -> None:
+    """Oracle: by hand: the host evaluates the negative prompt in the positive's area too; its words are its own."""
+    own = TokenTable("blurry", (Token(0, 0, 0, "text", "blurry", 0), *table().tokens[8:]))
+    prompts = {
+        "positive": prompt() + prompt(area=(4, 6, 0, 0)),
+        "negative": conditioning(seed=2, **{TOKENS_KEY: own}),
+    }
+    recording, _ = recording_of(sd15, EACH, **prompts)
+    found = [(entry.branch, entry.area, entry.table.prompt) for entry in recording.entries]
+    words, area = " ".join(WORDS), (4, 6, 0, 0)
+    assert found == [
+        (POSITIVE, None, words), (POSITIVE, area, words), (NEGATIVE, None, "blurry"), (NEGATIVE, area, "blurry")
+    ]  # fmt: skip
+    with pytest.raises(WordError, match="'dog' is not in the prompt. It has 'blurry'"):
+        run(steered(sd15, Steering("dog", 2.0, branch="negative")), **prompts)
+
+
 def test_the_negative_prompt_is_steered_where_it_is_asked_for(sd15: Any) -> None:
     """Oracle: prompts exchanged: the positive of one is the negative of the other, bit for bit at step 0."""
     one = with_act(sd15, replace(PLACED, branch="negative"))
@@ -297,7 +314,7 @@ def test_a_cancelled_run_leaves_no_hook_and_no_act_on_the_model(sd15: Any) -> No
         (Steering("red", float("nan")), InputError, "the strength is nan"),
         (Steering("red", 2.0, place=Place(torch.zeros(1, 8, 8))), InputError, "the place is empty"),
         (Steering("red", 2.0, place=Place(boxes=((50.0, 0.0, 4.0, 4.0),))), InputError, "outside the picture"),
-        (Steering("red", 2.0, place=Place(torch.ones(3, 8, 8))), InputError, "3 masks for 1 pictures"),
+        (Steering("red", 2.0, place=Place(torch.ones(3, 8, 8))), InputError, "3 masks for 1 picture"),
         (Steering("red", 2.0, branch="negative"), WordError, "the negative conditioning doesn't carry its words"),
         (Steering("red", 2.0, entry=4), InputError, "is not evaluated in this run, only positive 0, negative 0"),
         (Steering("red", 2.0, blocks="input 99"), InputError, "input 99"),
