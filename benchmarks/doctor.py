@@ -4,8 +4,10 @@
     python dev.py bench doctor --pictures 100 --seed 52      (not the seed that the limits were set on)
 
 Pictures of two and of three things, in combinations that were held back from training, are sampled and recorded; the
-world's own checker says which things came out. AUC is the share of pairs of a missing thing and one that is there that
-the measure orders rightly; the control gives each thing the number of another one of its picture.
+world's own checker says which things came out. What did not is `gone` where nothing in its colour is in the picture,
+and `spoilt` where something is: in another shape, or grown together with another thing. AUC is the share of pairs of
+such a thing and one that is there that the measure orders rightly; the control gives each thing the number of another
+one of its picture.
 """
 
 from __future__ import annotations

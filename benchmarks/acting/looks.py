@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pack.benchmarks.lab import markdown
-from pack.demo.judge.checker import find_things
+from pack.demo.judge.checker import find_things, shows_colour
 from pack.scenescope.attention.doctor.diagnosis import diagnose, neglected_below, view_of_words
 from pack.scenescope.attention.doctor.things import things_of
 from pack.scenescope.attention.record.recording import Recording
@@ -29,6 +29,8 @@ class Look:
         winning: its number after all steps.
         early: after the first quarter.
         other: another thing's of the same picture.
+        gone: whether nothing in its colour is there either; what is neither there nor gone was drawn badly, or has
+            grown together with another thing.
         shaped: whether its shape came out.
         leaking: whether one of its adjectives is said to leak.
     """
@@ -38,21 +40,32 @@ class Look:
     winning: float
     early: float
     other: float
+    gone: bool = False
     shaped: bool = False
     leaking: bool = False
 
+    @property
+    def spoilt(self) -> bool:
+        """Whether something is there in its colour, but not in its shape, or not apart from another thing."""
+        return not self.there and not self.gone
 
-def auc(looks: Sequence[Look], number: str) -> float:
+
+def auc(looks: Sequence[Look], number: str, missing: str = "gone") -> float:
     """The share of pairs (missing, there) in which the missing one's number is lower; ties count half.
 
-    >>> looks = [Look(2, True, 0.9, 0, 0), Look(2, False, 0.2, 0, 0), Look(2, False, 0.9, 0, 0)]
-    >>> auc(looks, "winning")
-    0.75
+    Args:
+        looks: the things.
+        number: `winning`, `early` or `other`.
+        missing: `gone` or `spoilt`, which are told from those that are there.
+
+    >>> looks = [Look(2, True, 0.9, 0, 0), Look(2, False, 0.2, 0, 0, gone=True), Look(2, False, 0.9, 0, 0, gone=True)]
+    >>> auc(looks, "winning"), auc([*looks, Look(2, False, 0.95, 0, 0)], "winning", "spoilt")
+    (0.75, 0.0)
     """
-    missing, there = ([getattr(look, number) for look in looks if look.there == is_there] for is_there in (False, True))
-    if not missing or not there:
+    own, others = ([getattr(look, number) for look in looks if getattr(look, kind)] for kind in (missing, "there"))
+    if not own or not others:
         return float("nan")
-    apart = np.subtract.outer(np.array(there), np.array(missing))
+    apart = np.subtract.outer(np.array(others), np.array(own))
     return float((apart > 0).mean() + (apart == 0).mean() / 2)
 
 
@@ -72,7 +85,8 @@ def looks_of(picture: np.ndarray, recording: Recording, layout: Layout) -> Itera
         there = any((each.shape, each.colour) == (thing.shape, thing.colour) for each in found)
         shaped = any(each.shape == thing.shape for each in found)
         leaks = any(finding.kind == "leaking" for finding in examined[at].findings)
-        yield Look(len(layout.things), there, numbers[at], early[at], others[at], shaped, leaks)
+        gone = not there and not shows_colour(picture, thing.colour)
+        yield Look(len(layout.things), there, numbers[at], early[at], others[at], gone, shaped, leaks)
 
 
 def looks_from(figures: Mapping[str, Sequence[float]]) -> list[Look]:
@@ -82,7 +96,7 @@ def looks_from(figures: Mapping[str, Sequence[float]]) -> list[Look]:
     True
     """
     rows = (dict(zip(figures, values, strict=True)) for values in zip(*figures.values(), strict=True))
-    flags = ("there", "shaped", "leaking")
+    flags = ("there", "shaped", "leaking", "gone")
     return [
         Look(**{name: bool(v) if name in flags else int(v) if name == "things" else v for name, v in row.items()})
         for row in rows
@@ -90,17 +104,16 @@ def looks_from(figures: Mapping[str, Sequence[float]]) -> list[Look]:
 
 
 def table(looks: Sequence[Look]) -> str:
-    """Write the figures as Markdown."""
-    titles = ["things", "missing", "AUC, all steps", "first quarter", "control", "limit", "kept by nine of ten there"]
+    """Write the figures as Markdown: what is gone, and what was drawn badly, each against what is there."""
+    titles = ["things", "not there", "how many", "AUC, all steps", "first quarter", "control", "below the limit"]
     rows = []
     for counts in ((2,), (3,), (2, 3)):
         own = [look for look in looks if look.things in counts]
-        there = [look.winning for look in own if look.there]
-        missing = sum(not look.there for look in own)
-        figures = [f"{auc(own, name):.2f}" for name in ("winning", "early", "other")]
-        single = len(counts) == 1 and there
-        limit = [f"{neglected_below(counts[0]):.2f}", f"{np.quantile(there, 0.1):.2f}"] if single else ["", ""]
-        rows.append([" and ".join(map(str, counts)), f"{missing} of {len(own)}", *figures, *limit])
+        for kind in ("gone", "spoilt", "there"):
+            those = [look for look in own if getattr(look, kind)]
+            below = sum(look.winning < neglected_below(look.things) for look in those)
+            rates = [f"{auc(own, name, kind):.2f}" if kind != "there" else "" for name in ("winning", "early", "other")]
+            rows.append([" and ".join(map(str, counts)), kind, f"{len(those)} of {len(own)}", *rates, str(below)])
     return markdown.table(titles, rows)
 
 

@@ -72,8 +72,12 @@ def placements(layout: Layout, *, all_kinds: bool) -> list[Arm]:
 def placed(name: str, picture: np.ndarray, layout: Layout, wanted: np.ndarray) -> tuple[str, Figures]:
     """How well a picture (height width 3) shows a layout's things where they shall be."""
     things, verdict = find_things(picture), judge(picture, layout)
-    ious = [overlap(things, thing, mask) for thing, mask in zip(layout.things, wanted, strict=True)]
-    return name, {"IoU": float(np.mean(ious)), "follows": verdict.follows, "finds": verdict.finds}
+    pairs = list(zip(layout.things, wanted, strict=True))
+    ious = {
+        title: float(np.mean([overlap(things, thing, mask, whole=whole) for thing, mask in pairs]))
+        for title, whole in (("IoU", False), ("IoU with the outline", True))
+    }
+    return name, {**ious, "follows": verdict.follows, "finds": verdict.finds}
 
 
 def unsteered(studio: Studio, layouts: Sequence[Layout], indices: Sequence[int], acts: Any = None) -> list[Any]:

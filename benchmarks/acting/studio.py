@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pack.benchmarks.acting.crowd import Crowd, Pose, alone
 from pack.demo.judge.checker import Found
+from pack.demo.judge.silhouette import silhouette_of
 from pack.demo.measure import SETTINGS, SIDE
 from pack.host.acting.run import with_act
 from pack.host.demo import load_demo_model
@@ -105,9 +106,17 @@ def present(things: list[Found], thing: Thing) -> bool:
     return any((found.shape, found.colour) == (thing.shape, thing.colour) for found in things)
 
 
-def overlap(things: list[Found], thing: Thing, mask: np.ndarray) -> float:
-    """IoU of what was found in the thing's colour with the mask; 0 where nothing was."""
-    return max((iou(found.mask, mask > 0.5) for found in things if found.colour == thing.colour), default=0.0)
+def overlap(things: list[Found], thing: Thing, mask: np.ndarray, *, whole: bool = False) -> float:
+    """IoU of what was found in the thing's colour with the mask; 0 where nothing was.
+
+    Args:
+        things: what was found in the picture.
+        thing: the one that was asked for.
+        mask: (height width), where.
+        whole: compare the whole silhouette, dark outline included, as masks have it; else the coloured part alone.
+    """
+    own = [found.mask for found in things if found.colour == thing.colour]
+    return max((iou(silhouette_of(part) if whole else part, mask > 0.5) for part in own), default=0.0)
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:

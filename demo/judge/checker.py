@@ -99,13 +99,35 @@ def _colours_of(pixels: np.ndarray) -> tuple[str, ...]:
     """Name the colours of (pixel, 3) values, the commonest first, by their brighter part: textures only darken."""
     top = pixels.max(-1)
     names = list(COLOURS)
-    wanted = np.array([COLOURS[name] for name in names], dtype=np.float32) / 255
-    hues = pixels[top >= 0.6 * np.quantile(top, 0.95)]
-    hues = hues / hues.max(-1, keepdims=True)
-    distance = np.linalg.norm(hues[:, None] - wanted / wanted.max(1, keepdims=True), axis=-1)
-    votes = np.bincount(distance.argmin(1), minlength=len(names)) / len(hues)
+    hues = _hues_of(pixels[top >= 0.6 * np.quantile(top, 0.95)])
+    votes = np.bincount(hues, minlength=len(names)) / len(hues)
     order = np.argsort(-votes, kind="stable")
     return tuple(names[i] for i in order if i == order[0] or votes[i] > SECOND)
+
+
+def _hues_of(pixels: np.ndarray) -> np.ndarray:
+    """Number the colour that each of (..., 3) values is nearest to, whatever its brightness."""
+    wanted = np.array(list(COLOURS.values()), dtype=np.float32)
+    wanted /= wanted.max(1, keepdims=True)
+    hues = pixels / np.maximum(pixels.max(-1, keepdims=True), 1e-3)
+    nearest: np.ndarray = np.linalg.norm(hues[..., None, :] - wanted, axis=-1).argmin(-1)
+    return nearest
+
+
+def shows_colour(picture: np.ndarray, colour: str) -> bool:
+    """Tell whether anything of a colour is there, in whatever shape: a patch as large as the smallest thing.
+
+    Args:
+        picture: (height, width, 3) float, 0 to 1.
+        colour: a key of COLOURS.
+
+    >>> from ...scenescope.world.scene import Layout, Thing, draw
+    >>> drawn = draw(Layout((Thing("star", "green", "striped"),), "beach"), height=128, width=128)
+    >>> shows_colour(drawn.picture, "green"), shows_colour(drawn.picture, "red")
+    (True, False)
+    """
+    own = _hues_of(picture) == list(COLOURS).index(colour)
+    return bool(pieces_of(own & (chroma_of(picture) > CHROMA)))
 
 
 def find_things(picture: np.ndarray) -> list[Found]:
