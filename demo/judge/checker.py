@@ -126,8 +126,9 @@ def shows_colour(picture: np.ndarray, colour: str) -> bool:
     >>> shows_colour(drawn.picture, "green"), shows_colour(drawn.picture, "red")
     (True, False)
     """
-    own = _hues_of(picture) == list(COLOURS).index(colour)
-    return bool(pieces_of(own & (chroma_of(picture) > CHROMA)))
+    own = chroma_of(picture) > CHROMA
+    own[own] = _hues_of(picture[own]) == list(COLOURS).index(colour)
+    return bool(pieces_of(own))
 
 
 def find_things(picture: np.ndarray) -> list[Found]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pack.demo.captions import vocabulary
-from pack.demo.judge.checker import find_background, find_things, judge
+from pack.demo.judge.checker import find_background, find_things, judge, shows_colour
 from pack.demo.layouts import is_held_out, partners, random_layout
 from pack.scenescope.world.latent import DEVIATION, MATTE_FROM, MEAN, latent_of
 from pack.scenescope.world.scene import Layout, Thing, draw, full_caption, place
@@ -142,6 +142,14 @@ def test_the_checker_reads_drawn_pictures():
     """Oracle: the layouts that were drawn; all of 96."""
     for layout in layouts(96, seed=3):
         assert judge(draw(layout, height=128, width=128).picture, layout).follows, full_caption(layout)
+
+
+def test_a_picture_shows_the_colours_of_its_things_and_no_other():
+    """Oracle: the layouts that were drawn, whatever their shapes, skins and backgrounds; all of 24."""
+    for layout in layouts(24, seed=5):
+        picture = draw(layout, height=128, width=128).picture
+        shown = {colour for colour in COLOURS if shows_colour(picture, colour)}
+        assert shown == {thing.colour for thing in layout.things}, full_caption(layout)
 
 
 def test_the_checker_reads_two_colours_and_two_of_a_kind():
