@@ -46,7 +46,7 @@ def install(home: Path, requirements: list[Path]) -> None:
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         reason = reason_in(done.stdout)
-        advice = ADVICE.get(reason, "Mend that")
+        advice = ADVICE.get(reason, "Fix that")
         raise TroubleError(f"The packages could not be installed: {reason}. {advice}, and run it again.")
 
 
@@ -54,7 +54,7 @@ def no_environment(output: bytes) -> str:
     """Say why Python could not put pip into a new environment: no room, or Debian's Python, which ships venv apart."""
     reason = reason_in(output.decode(errors="replace"))
     if reason in ADVICE:
-        return f"An environment could not be made: {reason}. {ADVICE[reason]}, and run it again."
+        return f"The Python environment could not be made: {reason}. {ADVICE[reason]}, and run it again."
     return (
         f"{sys.executable} cannot make a virtual environment. Install its venv module (Debian: apt install "
         "python3-venv), and run it again."

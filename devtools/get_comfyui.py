@@ -25,7 +25,7 @@ def install(home: Path) -> None:
         TroubleError: it cannot be had; the message says why.
     """
     if shutil.which("git") is None:
-        raise TroubleError(f"ComfyUI {RELEASE} could not be got: there is no git on this machine.")
+        raise TroubleError(f"Could not get ComfyUI {RELEASE}: there is no git on this machine.")
     wanted = cache_folder() / "comfy-cli.txt"
     wanted.parent.mkdir(parents=True, exist_ok=True)
     wanted.write_text(COMFY_CLI, "utf-8")
@@ -48,9 +48,9 @@ def install(home: Path) -> None:
             timeout=WITHIN,
         )
     except subprocess.TimeoutExpired as error:
-        raise TroubleError(f"ComfyUI {RELEASE} could not be got within {WITHIN // 60} minutes.") from error
+        raise TroubleError(f"Could not get ComfyUI {RELEASE} within {WITHIN // 60} minutes.") from error
     if done.returncode or not is_comfyui(home):
-        raise TroubleError(f"ComfyUI {RELEASE} could not be got: {reason_in(done.stdout)}.")
+        raise TroubleError(f"Could not get ComfyUI {RELEASE}: {reason_in(done.stdout)}.")
 
 
 def get_comfyui(*, make: Callable[[Path], None] = install) -> Path:

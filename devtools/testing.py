@@ -68,7 +68,7 @@ def run_tiers(names: list[str], setup: Setup) -> tuple[list[Outcome], dict[str, 
 
         def run(name: str) -> tuple[Outcome, str]:
             with screen:
-                print(f"{name} begins; what it says comes when it has ended.", flush=True)
+                print(f"{name} has started; its output follows when it is done.", flush=True)
             said = Path(place) / name
             found = _run(name, replace(setup, said=said))
             with screen:

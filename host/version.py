@@ -29,5 +29,5 @@ def refuse_older_host(version: str) -> None:
     if own < OLDEST:
         raise HostError(
             f"SceneScope: this ComfyUI is {version}, and the pack needs {'.'.join(map(str, OLDEST))} or newer. Update "
-            "ComfyUI, and start it again; until then the pack's nodes stay away."
+            "ComfyUI and start it again; until then, the pack's nodes are not loaded."
         )

@@ -127,9 +127,9 @@ class PromptDoctor(io.ComfyNode):
             node_id="SceneScope_PromptDoctor",
             display_name="Prompt Doctor",
             category=CATEGORY,
-            description="Says for each thing of the prompt whether it has a place of its own, lost it to another "
-            "word, or leaks, with the numbers; and gives a repair for Steer Words that puts what is missing into "
-            "free space and holds the rest.",
+            description="Says whether each thing in the prompt has a place of its own, lost it to another word, or "
+            "leaks onto one, with the numbers behind it. Also gives a repair for Steer Words, which puts what is "
+            "missing into free space and holds the rest.",
             search_aliases=["missing object", "neglect", "attribute leakage", "why", "attend and excite", "diagnose"],
             inputs=[
                 AttentionMaps.Input("attention_maps", tooltip="The run, from Attention Maps or Sample and Record."),
@@ -144,14 +144,14 @@ class PromptDoctor(io.ComfyNode):
             ],
             outputs=[
                 io.String.Output(display_name="REPORT", tooltip="The verdicts as Markdown, with numbers and limits."),
-                io.String.Output(display_name="JSON", tooltip="The same for programs."),
+                io.String.Output(display_name="JSON", tooltip="The same, for programs."),
                 io.Image.Output(
                     display_name="IMAGE", tooltip="A row for each thing: its map, and where it beats the others."
                 ),
                 Steering.Output(
                     display_name="STEERING",
                     tooltip="The repair; connect it to Steer Words, and sample again with the same seed. Does nothing "
-                    "where nothing is missing.",
+                    "if nothing is missing.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

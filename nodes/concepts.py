@@ -78,9 +78,8 @@ class SaveConcepts(io.ComfyNode):
                 io.Image.Input(
                     "thumbnail",
                     optional=True,
-                    tooltip="A picture that was made with these concepts. Managers of LoRAs show it beside the "
-                    "exports, with its size as the resolution to use; it is kept in the files, at most 256 pixels a "
-                    "side.",
+                    tooltip="A picture that was made with these concepts. LoRA managers show it beside the exports, "
+                    "with its size as the resolution to use; it is kept in the files, at most 256 pixels a side.",
                 ),
             ],
             outputs=[
@@ -174,8 +173,8 @@ def _why_no_lora(concepts: Learned, write: str) -> str:
     """What a node reads that was to load the LoRA; one that asks for nothing is not troubled."""
     if write == EXPORTS[1]:
         return (
-            f"Save Concepts: there is no LoRA, because {', '.join(concepts.handles)} were learned without changes of "
-            "weights. Take Load LoRA out, since the embeddings are all; or train with steps in phase 2."
+            f"Save Concepts: there is no LoRA, because only the tokens of {', '.join(concepts.handles)} were trained. "
+            "Remove Load LoRA, since the embeddings are everything; or train with steps in phase 2."
         )
     return f"Save Concepts: write is {write!r}, so there is no LoRA. Choose {EXPORTS[1]!r}."
 
@@ -184,8 +183,8 @@ def _export_inputs() -> list[io.Input]:
     return [
         choice("write", EXPORTS, EXPORTS[0])(
             "own file: everything in one file, for Load Concepts. exports: also an embedding for each token in "
-            "models/embeddings, and the changes of weights in models/loras for Load LoRA. Those of mode lora are a "
-            "LoRA that other programs read too; those of full are whole differences, which ComfyUI alone reads."
+            "models/embeddings, and the weight changes in models/loras, for Load LoRA. Mode lora gives a LoRA that "
+            "other programs read too; mode full gives full differences, which only ComfyUI reads."
         ),
         text("export_name", "scenescope")(
             "Name of the exports, with / between folders: scenescope gives embedding:scenescope-asset0 and a "

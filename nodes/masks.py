@@ -28,8 +28,8 @@ class MapToMask(io.ComfyNode):
             node_id="SceneScope_MapToMask",
             display_name="Map to Mask",
             category=CATEGORY,
-            description="Cuts a mask from each map, for inpainting, for training or for measuring: compared with a "
-            "known mask, it says how well they match (IoU).",
+            description="Cuts a mask from each map, for inpainting, training or measuring. Given a known mask, it says "
+            "how well the two match (IoU).",
             search_aliases=["segmentation", "threshold", "otsu", "iou", "attention mask", "map to mask"],
             inputs=[
                 io.Mask.Input(
@@ -113,7 +113,7 @@ class SelfAttentionMap(io.ComfyNode):
                 io.Image.Output(display_name="IMAGE", tooltip="The maps on one sheet, a row for each picture."),
                 io.Mask.Output(
                     display_name="MASK",
-                    tooltip="The maps, 0 to 1, for each map one per picture. In components 0.5 is neither side.",
+                    tooltip="The maps, 0 to 1: for each map, one per picture. In components, 0.5 is neither side.",
                 ),
                 io.String.Output(display_name="REPORT", tooltip="The numbers as JSON."),
             ],

@@ -106,7 +106,7 @@ def _odds_inputs() -> list[io.Input]:
     return [
         _log_odds("strength", 2.0)(
             "For lines without a place, in log-odds: +2 makes the odds of looking at the words 7.4 times as high, -12 "
-            "switches them off, 0 does nothing at all. Above 2 other things get lost: better give the words a place. "
+            "switches them off, 0 does nothing at all. Above 2, other things get lost: give the words a place instead. "
             "Below 0 with keep_others: the words go, the other things stay."
         ),
         _log_odds("inside", 6.0)(
@@ -115,10 +115,10 @@ def _odds_inputs() -> list[io.Input]:
         _log_odds("outside", -6.0)(
             "For lines with a place: log-odds added outside it. Leave it below 0: inside alone places much worse."
         ),
-        share("start", 0.0)("From which share of the sampler's steps on. The first steps decide the layout: keep 0."),
+        share("start", 0.0)("The share of the steps at which to begin. The first ones decide the layout: keep 0."),
         share("end", 0.5)(
-            "Up to which share of the steps. The first half decides where things are, and later steps draw freely; 1 "
-            "to switch a word off or to hold places to the end."
+            "The share of the steps at which to stop. The first half decides where things are, and later steps draw "
+            "freely; 1 to switch a word off or to hold places to the end."
         ),
         choice("branch", ["positive", "negative", "both"], "positive")(
             "Which prompt's words: the positive one's, the negative one's, or both."

@@ -110,7 +110,7 @@ def _keeping_inputs() -> list[io.Input]:
         ),
         switch("checkpointing", advanced=True)(
             "Compute blocks twice instead of keeping what they computed: less memory, about a third more time, "
-            "the same result. Off, the default, does so only where the GPU's free memory would not do."
+            "the same result. Off, the default, does so only if the GPU is short of free memory."
         ),
     ]
 

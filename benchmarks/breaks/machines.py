@@ -1,4 +1,4 @@
-"""Two machines that train one run in a shared folder, killed by turns: what does each kill cost, and what comes out?
+"""Two machines that train one run in a shared folder, killed in turn: what does each kill cost, and what comes out?
 
 A machine is a process with its own name, its own path to the folder and a clock of its own, hours away from the
 other's; both ask for the run all the time, and the lease lets one in. After a kill either the other machine goes on,
@@ -117,9 +117,9 @@ def two_machines(learn: Callable[[Path], str], digest: str, kills: int, chance: 
     lost = [kill.reached - kill.kept for kill in done]
     wrong = [kill.wrong for kill in done if kill.wrong] + wrong
     print(
-        f"{len(done)} kills of two machines on one folder; {moved} gone on with by the other machine, {refused} times "
+        f"{len(done)} kills of two machines on one folder; {moved} times the other machine took over, {refused} times "
         f"one was turned away while the other worked. A kill cost {max(lost)} steps at most (saved every "
-        f"{SAVE_EVERY}), {sum(lost) / len(lost):.1f} in the mean. "
+        f"{SAVE_EVERY}), {sum(lost) / len(lost):.1f} on average. "
         + ("Wrong: " + "; ".join(wrong) if wrong else "Every run ended with the undisturbed run's weights.")
     )
     return not wrong

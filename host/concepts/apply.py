@@ -86,10 +86,10 @@ def check_base(model: Any, clip: Any, concepts: Concepts, *, who: str = _APPLY) 
     name = before if name == applied else name
     if name != concepts.base:
         advice = (
-            "Connect that checkpoint, with other LoRAs after this node only; MODEL and CLIP from one node, in the "
-            "precision that it was loaded in then; or set base_model to any."
+            "Connect MODEL and CLIP from one loader of that checkpoint, in the same precision as then, with LoRAs only "
+            "after this node; or set base_model to any."
             if who == _APPLY
-            else "Connect that checkpoint itself, choose base_model any, or use Apply Concepts, then Load LoRA, then "
+            else "Connect that checkpoint itself, set base_model to any, or use Apply Concepts, then Load LoRA, then "
             "the stock nodes."
         )
         raise InputError(

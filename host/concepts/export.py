@@ -67,7 +67,7 @@ class Exported:
         loras = [file.name for file in self.files[len(self.embeddings) :]]
         lines += [f"weights: {name}, with Load LoRA at strength 1" for name in loras]
         if self.stale:
-            lines.append(f"{self.stale} is of an earlier export; these tokens go without a LoRA")
+            lines.append(f"{self.stale} is from an earlier export; these tokens need no LoRA")
         return "\n".join(lines)
 
 

@@ -33,5 +33,5 @@ def copied_painting() -> io.Input:
         advanced=True,
         extra_dict={"hidden": True},
         tooltip="For render farms, filled in when you queue: the painting's file again, under a name by which farms "
-        "find the files to copy. It is read where the painted masks themselves aren't on the machine.",
+        "find the files to copy. It is read only if the painted masks themselves aren't on the machine.",
     )

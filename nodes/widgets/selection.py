@@ -80,7 +80,7 @@ def _tape_inputs() -> list[io.Input]:
     return [
         switch("keep_self_queries", optional=True, advanced=True)(
             "Keep queries and keys of self-attention too, 46 MB a step and branch at 512x512: only for Replay "
-            "Attention with `self` above 0."
+            "Attention with `self_until` above 0."
         ),
         choice("queries_as", _QUERIES, "as maps", optional=True, advanced=True)(
             "How queries and keys are kept. int8, with a scale for each row, takes half the memory of half "

@@ -86,5 +86,5 @@ def read_value(shape: type[Value], path: Path, kind: str, who: str, bounds: Boun
         except (ValueError, RecursionError) as error:
             reason = str(error)[:300] if isinstance(error, MisfitError) else f"{type(error).__name__}: {error}"[:300]
             raise FileError(
-                f"{who}: what {path.name} says of its contents is wrong ({reason}). Write the file anew."
+                f"{who}: what {path.name} says about its contents is wrong ({reason}). Write the file anew."
             ) from error

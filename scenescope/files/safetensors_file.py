@@ -221,6 +221,6 @@ def _check_metadata(metadata: Mapping[str, str], expected: Mapping[str, str], wh
 
 def _refuse(who: str, got: str, wanted: str) -> NoReturn:
     raise FileError(
-        f"{who}: the file is damaged or no safetensors file: it holds {got} where there should be {wanted}. Save or "
+        f"{who}: the file is damaged or not a safetensors file: it holds {got} where there should be {wanted}. Save or "
         "copy it anew."
     )

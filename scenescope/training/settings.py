@@ -74,8 +74,8 @@ class Settings:
         "Learning rate of the tokens in phase 2. Paper and code: 2e-6, the same as for the weights.", RATE
     )
     weights_rate: float = setting(
-        "Learning rate of the weights in phase 2. Paper and code: 2e-6 for whole weights; low-rank additions want some "
-        "100 times more: on the demo model 1e-3 was best, which its narrower layers make 3e-4 here.",
+        "Learning rate of the weights in phase 2. Paper and code: 2e-6 for whole weights; low-rank additions need some "
+        "100 times more. 1e-3 was best on the demo model; SD1.5's layers are wider, hence 3e-4.",
         RATE,
     )
     rank: int = setting(
@@ -89,8 +89,8 @@ class Settings:
     )
     precision: Precision = setting(
         "Precision of the computation; what is trained is always kept in single precision. auto, the default: bfloat16 "
-        "on a GPU that has it, float16 on an older one, float32 on a CPU; the node says which. In half precision full "
-        "keeps AdamW's moments in a byte each, which fits 12 GB. Code: float16.",
+        "on a GPU that has it, float16 on an older one, float32 on a CPU; the node says which. In half precision, full "
+        "keeps AdamW's moments in a byte each and fits into 12 GB. Code: float16.",
         default="float32",
     )
     seed: int = setting(
@@ -129,7 +129,7 @@ class Settings:
         advanced=True,
     )
     flip: float = setting(
-        "Probability that picture and masks are mirrored. Code: 0.5. 0 where left and right matter, as in writing.",
+        "Probability that picture and masks are mirrored. Code: 0.5. 0 if left and right matter, as in writing.",
         Bounds(0, 1, 0.05),
         default=0.5,
         advanced=True,
@@ -148,10 +148,10 @@ class Settings:
         advanced=True,
     )
     detach_maximum: bool = setting(
-        "Whether a map's maximum counts as a constant in the gradient. Code: off.", default=False, advanced=True
+        "Treat a map's maximum as a constant in the gradient. Code: off.", default=False, advanced=True
     )
     norm_guard: float | None = setting(
-        "How many times its first length a token may grow to; 0 is no limit (paper and code). Long tokens drown out "
+        "How many times its initial length a token may grow to; 0 is no limit (paper and code). Long tokens drown out "
         "the rest of a prompt.",
         Bounds(1, 100, 0.1),
         default=None,

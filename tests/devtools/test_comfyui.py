@@ -79,7 +79,7 @@ def test_a_comfyui_that_came_in_part_is_not_taken_for_one(home):
 def test_a_machine_without_git_is_told_so_before_anything_is_made(home, monkeypatch):
     """Oracle: the sentence; the cache stays empty."""
     monkeypatch.setenv("PATH", str(home / "no programs"))
-    with pytest.raises(TroubleError, match=f"^ComfyUI {RELEASE} could not be got: there is no git on this machine\\.$"):
+    with pytest.raises(TroubleError, match=f"^Could not get ComfyUI {RELEASE}: there is no git on this machine\\.$"):
         install(home / "ComfyUI")
     assert not (home / "cache").exists()
 
@@ -101,5 +101,5 @@ if os.name == "posix":  # where a script can stand in for a program
         program.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n', "utf-8")
         program.chmod(0o755)
         monkeypatch.setattr("pack.devtools.get_comfyui.environment", lambda wanted: program.with_name("python"))
-        with pytest.raises(TroubleError, match=f"^ComfyUI {RELEASE} could not be got: {reason}.$"):
+        with pytest.raises(TroubleError, match=f"^Could not get ComfyUI {RELEASE}: {reason}.$"):
             install(home / "there")

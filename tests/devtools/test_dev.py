@@ -114,7 +114,7 @@ sys.exit(command_line.main(["test"]))
     done = run_python("-c", script)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("b begins")
+    assert lines[0].startswith("b has started")
     for name in "ab":
         assert lines[lines.index(f"{name} says") + 1] == f"{name} ends"
     assert [line.split()[0] for line in lines[-6:-2]] == ["a", "gone", "b", "c"]

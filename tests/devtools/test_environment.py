@@ -120,7 +120,7 @@ def test_packages_that_cannot_be_installed_are_told_in_a_sentence(tmp_path, monk
     [
         (
             b"OSError: [Errno 28] No space left on device: '/x/pip'",
-            "An environment could not be made: the disk is full.",
+            "The Python environment could not be made: the disk is full.",
         ),
         (b"No module named ensurepip", "Install its venv module"),
     ],

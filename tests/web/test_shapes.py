@@ -125,7 +125,7 @@ def test_a_click_opens_the_maps_of_that_block_and_the_way_back(panel, editor):
     assert "output 4, 4×4" in panel.query_selector(".ss-about").inner_text()
     assert not box(panel, "output 4").is_visible()
     editor.page.screenshot(path=ROOT / "artifacts" / "web" / f"shapes_maps_{editor.renderer}.png")
-    panel.query_selector('[aria-label="Block after"]').click()
+    panel.query_selector('[aria-label="Next block"]').click()
     editor.drawn()
     assert "output 5, 4×4" in panel.query_selector(".ss-about").inner_text()
     panel.query_selector('[aria-label="Back to the U-Net"]').click()

@@ -76,9 +76,9 @@ def _read(text: str, tensors: Mapping[str, Tensor], who: str) -> Recording:
         recording: Recording = from_json(Recording, json.loads(text), tensors)
         check_recording(recording)
     except (ValueError, RecursionError) as error:
-        reason = str(error)[:200] if isinstance(error, MisfitError) else f"not sound JSON: {type(error).__name__}"
+        reason = str(error)[:200] if isinstance(error, MisfitError) else f"not valid JSON: {type(error).__name__}"
         raise FileError(
-            f"{who}: what the file says of its maps is wrong ({reason}). Save the maps again, or copy the file anew."
+            f"{who}: what the file says about its maps is wrong ({reason}). Save the maps again, or copy the file anew."
         ) from error
     return recording
 

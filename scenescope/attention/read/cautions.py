@@ -117,7 +117,7 @@ def cautions_of(maps: Heatmaps) -> tuple[Caution, ...]:
         if flat < FLAT:
             text = (
                 f"{name!r} is nearly uniform: moving {flat:.1%} of its attention makes it flat (limit {FLAT:.0%}). "
-                "The word is not looked at in one place more than in another."
+                "The word has no more influence in one place than in another."
             )
             found.append(Caution("near uniform", name, image, flat, text))
         elif bool(in_corner[image, word]) and rest < WEAK:
@@ -149,5 +149,5 @@ def refining_caution(attention: Mapping[Grid, Tensor]) -> str:
     named = ", ".join(f"{grid.height}x{grid.width}: {value:.0%}" for grid, value in flat.items())
     return (
         f"Self-attention is nearly flat ({named} would have to move to make it so; below {FLAT_ROWS:.0%} refining "
-        "blurs). Compare with refine at 0, or record the blocks alone whose self-attention is sharper."
+        "blurs). Compare with refine at 0, or record only the blocks whose self-attention is sharper."
     )

@@ -69,8 +69,8 @@ def shared_words(first: Sequence[WordMatch], second: Sequence[WordMatch]) -> Sha
     if not both:
         names = (", ".join(dict.fromkeys(word.label for word in words)) for words in (first, second))
         raise WordError(
-            "Compare Maps: the prompts have no word in common: before has {}, after has {}. Write into words what "
-            "both prompts say.".format(*names)
+            "Compare Maps: the prompts have no word in common: before has {}, after has {}. Write words "
+            "that both prompts have.".format(*names)
         )
     return SharedWords(
         tuple(keys[key] for key in both),

@@ -149,15 +149,15 @@ def refuse_overflow(values: Tensor) -> None:
     """
     if not bool(values.isfinite().all()):
         raise RecordingError(
-            "Attention maps: some values are no numbers: the model's own overflowed, as half precision can, and the "
-            "picture is likely black. Start ComfyUI with --force-fp32, or sample with a model that holds."
+            "Attention maps: some values are not numbers (NaN): the model overflowed, as it can in half precision, and "
+            "the picture is probably black. Start ComfyUI with --force-fp32, or use a model that doesn't overflow."
         )
 
 
 def _nothing_of(entry: Entry, recording: Recording) -> RecordingError:
     """Say why a conditioning has no maps: what the run counted, or that its branch was not chosen."""
     if recording.skipped:
-        why = f"Reasons: {reasons_text(recording.skipped)}. Take away what interferes, or look at another branch."
+        why = f"Reasons: {reasons_text(recording.skipped)}. Remove what interferes, or look at another branch."
     else:
         why = "It was not chosen, or never evaluated: record that branch, or look at another one."
     return RecordingError(

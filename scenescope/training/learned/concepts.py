@@ -149,8 +149,8 @@ def save_weights(
     tensors = weight_tensors(concepts, keys)
     if not tensors:
         raise InputError(
-            "Save Concepts: these concepts have no changes of weights to put into a LoRA file. Save the embeddings "
-            "only, or train with steps in phase 2."
+            "Save Concepts: these concepts have no weight changes to put into a LoRA file. Save only the embeddings, "
+            " or train with steps in phase 2."
         )
     about = {"base": concepts.base, "ss_network_dim": str(concepts.settings.rank)}
     about |= model_spec(concepts, concepts.handles, "lora") | dict(cover)

@@ -79,7 +79,7 @@ class Lease:
         """
         if self._lost.is_set():
             raise InputError(
-                f"{self._who}: another worker has taken this run over, because this one was not heard of for "
+                f"{self._who}: another worker has taken this run over, because this one was not heard from for "
                 f"{self._patience:.0f} s. Let that one finish, or give this run another run_name."
             )
 

@@ -333,6 +333,6 @@ def _diverged(step: int) -> Iterator[None]:
         yield
     except MisfitError as error:
         raise InputError(
-            f"Train Concepts: what step {step} trained is no finite number any more. Lower the learning rates, or use "
+            f"Train Concepts: step {step} made trained values infinite or NaN. Lower the learning rates, or use "
             "bfloat16 or float32."
         ) from error

@@ -167,7 +167,7 @@ def test_a_recording_that_contradicts_itself_is_refused_at_the_door(tmp_path, go
     """Oracle: the sentence; each file is sound but for one value."""
     plain = CONTRADICTIONS[name](json.loads(good[0]["__metadata__"]["recording"]))
     path = written(tmp_path / "false.maps.safetensors", good, plain)
-    said = r"^Load Maps: false\.maps\.safetensors: what the file says of its maps is wrong \(`"
+    said = r"^Load Maps: false\.maps\.safetensors: what the file says about its maps is wrong \(`"
     with pytest.raises(FileError, match=said):
         load_recording(path)
 
@@ -189,9 +189,9 @@ def test_values_of_a_model_that_overflowed_are_told_by_every_reader(tmp_path, pa
     loaded = load_recording(save_recording(recording, tmp_path / "odd.maps.safetensors"))
     read_everywhere(loaded, tmp_path)
     if part == "maps" and not math.isfinite(value):
-        with pytest.raises(RecordingError, match="some values are no numbers: the model's own overflowed"):
+        with pytest.raises(RecordingError, match="some values are not numbers .NaN.: the model overflowed"):
             draw(loaded, (match("cat", (2,)),), View("all"), Layouting(Style(Grid(32, 48))))
-        with pytest.raises(RecordingError, match="some values are no numbers"):
+        with pytest.raises(RecordingError, match="some values are not numbers"):
             self_attention(loaded)
 
 

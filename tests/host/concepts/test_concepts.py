@@ -151,7 +151,7 @@ def test_another_node_that_applies_concepts_speaks_for_itself(demo):
     ) as raised:
         apply_concepts(*demo[:2], replace(learned, base="0123456789"), who=who)
     assert str(raised.value).endswith(
-        "Connect that checkpoint itself, choose base_model any, or use Apply Concepts, then Load LoRA, then the stock "
+        "Connect that checkpoint itself, set base_model to any, or use Apply Concepts, then Load LoRA, then the stock "
         "nodes."
     )
     once = apply_concepts(*demo[:2], learned)
@@ -235,7 +235,7 @@ def test_foreign_and_hostile_files_are_refused_by_the_node(demo, folders):
     reasons = {
         "lora": "format should be 'scenescope-concepts 1' but is not there",
         "pickle": "pickle or a zip archive",
-        "short": "damaged or no safetensors file",
+        "short": "damaged or not a safetensors file",
         "huge": "a header of",
         "later": "format should be 'scenescope-concepts 1' but is 'scenescope-concepts 2'",
     }

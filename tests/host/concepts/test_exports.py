@@ -147,12 +147,12 @@ def test_a_lora_left_over_is_told_of(demo, folders):
     """Oracle: by hand."""
     plan_export(made_up(demo, "lora"), "left", overwrite=True).write()
     told = plan_export(made_up(demo, "rows"), "left", overwrite=True).write().describe()
-    assert "left.safetensors is of an earlier export" in told
+    assert "left.safetensors is from an earlier export" in told
 
 
 @pytest.mark.parametrize(
     ("kind", "write", "words"),
-    [("rows", "own file and exports", "without changes of weights"), ("lora", "own file", "write is 'own file', so")],
+    [("rows", "own file and exports", "only the tokens of"), ("lora", "own file", "write is 'own file', so")],
 )
 def test_load_lora_is_told_why_there_is_no_lora(demo, folders, kind, write, words):
     """Oracle: the host's own mark for an output that nothing may use, with a message."""

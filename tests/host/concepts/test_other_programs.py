@@ -82,5 +82,5 @@ def test_diffusers_refuses_an_export_of_full_as_the_tooltip_says(folders):
     tensors, _ = as_diffusers_reads(exported("full")[1])
     assert not all("lora" in key for key in tensors)
     (write,) = (each for each in SaveConcepts.define_schema().inputs if each.id == "write")
-    assert "mode lora are a LoRA that other programs read too" in write.tooltip
-    assert "those of full are whole differences, which ComfyUI alone reads" in write.tooltip
+    assert "Mode lora gives a LoRA that other programs read too" in write.tooltip
+    assert "mode full gives full differences, which only ComfyUI reads" in write.tooltip

@@ -237,7 +237,7 @@ def test_whole_changes_are_named_as_differences():
 
 def test_rows_alone_make_no_lora_file(tmp_path):
     """Oracle: by hand."""
-    with pytest.raises(InputError, match="no changes of weights"):
+    with pytest.raises(InputError, match="no weight changes"):
         save_weights(learned(low_rank={}, differences={}), KEYS, tmp_path / "lora.safetensors")
 
 

@@ -185,7 +185,7 @@ def test_a_damaged_state_is_refused(tmp_path):
     value, tensors = json.loads(metadata["value"]), load_file(path)
     name = value["rows"]
     bad.write_bytes(content[:-1])
-    with pytest.raises(FileError, match="bad.state: the file is damaged or no safetensors file: it holds"):
+    with pytest.raises(FileError, match="bad.state: the file is damaged or not a safetensors file: it holds"):
         learned(LORA, keeping=StateStore(bad, 9))
     for rows, words in (
         (tensors[name] * float("inf"), "not finite"),

@@ -133,7 +133,7 @@ def test_weights_that_are_no_numbers_are_told_with_what_helps(tmp_path):
         for row in report.embeddings.values():
             row[0] = float("nan")
 
-    said = "^Train Concepts: what step 1 trained is no finite number any more. Lower the learning rates"
+    said = "^Train Concepts: step 1 made trained values infinite or NaN. Lower the learning rates"
     with pytest.raises(InputError, match=said):
         learned(lora_settings(phase1_steps=3, phase2_steps=0), on_step=spoil, keeping=StateStore(tmp_path / "run", 9))
     with pytest.raises(InputError, match=said):

@@ -65,7 +65,7 @@ export class Dashboard {
       class: "ss-charts",
       tabindex: 0,
       role: "group",
-      "aria-label": say("Curves: left and right walk over the steps"),
+      "aria-label": say("Curves: left and right go from step to step"),
     });
     this.concepts = element("div", { class: "ss-concepts", role: "group", "aria-label": say("Maps and masks") });
     this.samples = element("div", {

@@ -21,7 +21,7 @@ export function conceptFigures(told, inks) {
     const text = seen
       ? say("IoU {a}, first {b}", { a: iou[handle].toFixed(2), b: first[handle].toFixed(2) })
       : say("not seen yet");
-    const title = say("Left its mask, right its token's last map");
+    const title = say("Left: its mask. Right: its token's last map");
     return element("figure", { class: "ss-concept", role: "img", "aria-label": `${handle}: ${text}`, title }, [
       picture(mask, "grey"),
       map ? picture(map, "inferno") : element("canvas"),

@@ -5,14 +5,14 @@ import { addChinese } from "../shared/i18n.js";
 addChinese({
   "Training dashboard": "训练面板",
   "Run the workflow: losses, maps and samples appear here.": "运行工作流后，损失、注意力图和样图会显示在这里。",
-  "Curves: left and right walk over the steps": "曲线：左右键逐步查看",
+  "Curves: left and right go from step to step": "曲线：左右键逐步查看",
   "Maps and masks": "注意力图与遮罩",
   "Sample pictures": "样图",
   "Phase 1, the tokens: {a} steps. Phase 2, the model with them: {b} steps.":
     "第一阶段（词元）：{a} 步。第二阶段（模型与词元）：{b} 步。",
   "not seen yet": "尚未出现",
   "IoU {a}, first {b}": "IoU {a}，起初 {b}",
-  "Left its mask, right its token's last map": "左为遮罩，右为该词元最近的注意力图",
+  "Left: its mask. Right: its token's last map": "左为遮罩，右为该词元最近的注意力图",
   "Sample {n} of step {step}, opens in a new tab": "第 {step} 步的第 {n} 张样图，在新标签页中打开",
   "step {n}": "第 {n} 步",
   "loss inside the masks": "遮罩内损失",

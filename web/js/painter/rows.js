@@ -100,7 +100,7 @@ function makeRow(node, thing, index, take) {
     [word, "words"],
   ])) {
     input.disabled = linked(node, from);
-    if (input.disabled) input.title = say("Comes through the link to {name}", { name: from });
+    if (input.disabled) input.title = say("Set by the link to {name}", { name: from });
   }
   return element("div", { class: "ss-thing" }, [swatch, name, word]);
 }

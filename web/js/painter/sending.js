@@ -34,7 +34,7 @@ async function send(blob, value) {
 
 /** @param {unknown} error */
 function failed(error) {
-  warn(say("The painting could not be saved ({why}). It is tried again when you queue.", { why: String(error) }));
+  warn(say("The painting could not be saved ({why}). It will be tried again when you queue.", { why: String(error) }));
 }
 
 /** What a painting asks of the server. */

@@ -23,10 +23,10 @@ export class Tools {
     this.open = tool("open", say("Paint"), say("Show or hide the painter"), "ss-open");
     this.brush = tool("brush", say("Brush"), say("Brush"));
     this.eraser = tool("eraser", say("Eraser"), say("Eraser"));
-    this.fillTool = tool("fill", say("Fill"), say("Fill what is closed by paint, with the chosen colour"), "");
+    this.fillTool = tool("fill", say("Fill"), say("Fill a region enclosed by paint with the chosen colour"), "");
     this.undo = tool("undo", say("Undo"), say("Undo (Ctrl+Z)"), "");
     this.redo = tool("redo", say("Redo"), say("Redo (Ctrl+Shift+Z)"), "");
-    this.clear = tool("clear", say("Clear"), say("Take all paint off"));
+    this.clear = tool("clear", say("Clear"), say("Remove all paint"));
     this.size = slider(say("Brush size in pixels of the picture"), [1, 200, 1], resize, { "data-tool": "size" });
     this.opacity = slider(say("Opacity of the paint on the screen; masks do not change"), [0.1, 1, 0.05], fade, {
       "data-tool": "opacity",

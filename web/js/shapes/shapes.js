@@ -45,8 +45,8 @@ export class ShapeLog {
     this.name = element("b", { "aria-live": "polite" });
     this.back = button(say("← U-Net"), say("Back to the U-Net"), () => this.close());
     const steps = [
-      button("‹", say("Block before"), () => this.step(-1)),
-      button("›", say("Block after"), () => this.step(1)),
+      button("‹", say("Previous block"), () => this.step(-1)),
+      button("›", say("Next block"), () => this.step(1)),
     ];
     this.stage = element("div", { class: "ss-inner" });
     this.maps = element("div", { class: "ss-shapes", hidden: true }, [

@@ -35,8 +35,8 @@ addChinese({
   "Run the workflow: the U-Net appears here.": "运行工作流后，这里会显示 U-Net。",
   "← U-Net": "← U-Net",
   "Back to the U-Net": "返回 U-Net",
-  "Block before": "上一个块",
-  "Block after": "下一个块",
+  "Previous block": "上一个块",
+  "Next block": "下一个块",
   "Click a block, or press Enter, to see its maps.": "点击某个块或按回车，查看它的注意力图。",
   "From a MODEL there are shapes and no maps. Connect ATTENTION_MAPS, and a click on a block opens its maps.":
     "由 MODEL 只能得到形状，没有注意力图。连接 ATTENTION_MAPS 后，点击块即可打开其注意力图。",

@@ -73,7 +73,7 @@ export class Viewer {
     this.chips = element("div", {
       class: "ss-chips",
       role: "toolbar",
-      "aria-label": say("Words: left and right walk, up and down change the step, Enter pins"),
+      "aria-label": say("Words: left and right move, up and down change the step, Enter pins"),
     });
     this.controls = new Controls((changes) => this.choose(changes), {
       save: () => this.export(),

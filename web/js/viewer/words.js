@@ -117,7 +117,7 @@ function groupOf(entry, words, unit, seen) {
   seen.set(name, place + 1);
   const weight = first.weight === 1 ? "" : `, ${say("weight {n}", { n: first.weight })}`;
   const [a, b] = [Math.min(...columns), Math.max(...columns)];
-  const where = columns.length > 1 ? say("columns {a} to {b}", { a, b }) : say("column {n}", { n: a });
+  const where = columns.length > 1 ? say("tokens {a} to {b}", { a, b }) : say("token {n}", { n: a });
   return {
     key: `${name}#${place}`,
     label,
