@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import folder_paths
-import numpy as np
 import torch
-from PIL import Image
 
 from ...scenescope.attention.files.viewer import write_view
 from ...scenescope.attention.record.recording import Recording
 from ...scenescope.attention.words.find import WordMatch
+from ...scenescope.drawing.pixels import to_image
 from ...scenescope.errors import FileError
 
 KEY = "scenescope_view"
@@ -80,8 +79,7 @@ def _file_of(recording: Recording) -> str:
 
 def _save_picture(picture: torch.Tensor) -> dict[str, str]:
     name = f"scenescope_{uuid.uuid4().hex}.png"
-    pixels = (picture[..., :3].float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(_folder() / name, compress_level=1)
+    to_image(picture).save(_folder() / name, compress_level=1)
     return _place(name)
 
 

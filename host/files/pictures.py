@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ...scenescope.cost import MOST_PIXELS
+from ...scenescope.drawing.pixels import to_image
 from ...scenescope.errors import FileError
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what Pillow raises for spoilt PNGs
@@ -67,7 +68,7 @@ def shown_turned(path: Path, loaded: Tensor) -> bool:
                 as_stored, as_shown = _thumb(file), _thumb(ImageOps.exif_transpose(file))
     except (*_BROKEN, Image.DecompressionBombError):
         return False
-    own = _thumb(Image.fromarray((loaded.clamp(0, 1) * 255).round().byte().cpu().numpy()))
+    own = _thumb(to_image(loaded))
     return bool(np.abs(own - as_stored).mean() < np.abs(own - as_shown).mean())
 
 

@@ -158,7 +158,7 @@ def out_of_memory_text(
     return (
         f"Train Concepts: the memory of {device} is used up: it has {bytes_text(total)} in all, and about "
         f"{bytes_text(wanted)} are needed. In this order: {_advice(device, scene, settings, checkpointing)}. The run "
-        "goes on from its last saved step."
+        "resumes from its last saved step."
     )
 
 

@@ -104,7 +104,7 @@ class Monitor:
         """Note where the run resumes; make its last step's samples if they are missing or made with other settings."""
         self._history, self._taken = upto(self._history, step), step
         if step:
-            self._progress.say(f"Going on after step {step} of {self._settings.steps}")
+            self._progress.say(f"Resuming after step {step} of {self._settings.steps}")
         plan = self._plan
         wanted = step and self._wants_samples(step)
         if wanted and not has_samples(self._folder, step, plan.sample_count, self._wish()):
@@ -219,7 +219,7 @@ def _stopped(error: BaseException, taken: int, steps: int, folder: Path) -> str:
     if not taken:
         return f"{why} before a step was taken."
     if isinstance(error, FileError):
-        return f"{why} after step {taken} of {steps}. Queue again to go on from the last step that could be kept."
+        return f"{why} after step {taken} of {steps}. Queue again to resume from the last step that could be kept."
     if taken == steps:
         return f"{why} after the last step, which is kept in {folder.name}. Queue again to get the result."
-    return f"{why} after step {taken} of {steps}, which is kept in {folder.name}. Queue again to go on from there."
+    return f"{why} after step {taken} of {steps}, which is kept in {folder.name}. Queue again to resume from there."

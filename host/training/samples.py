@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ...scenescope.dims import Grid
-from ...scenescope.drawing.pixels import to_tensor
+from ...scenescope.drawing.pixels import to_image, to_tensor
 from ...scenescope.errors import FileError
 from ...scenescope.files.atomic import write_whole
 from ...scenescope.training.ports import Ports
@@ -112,7 +111,7 @@ def save_samples(pictures: Tensor, folder: Path, step: int, wish: str) -> None:
     text = PngInfo()
     text.add_text(WISH, wish)
     for index, picture in enumerate(pictures):
-        image = Image.fromarray((picture.numpy() * 255).round().astype(np.uint8))
+        image = to_image(picture)
         path = folder / f"sample_{step:06}_{index:02}.png"
         write_whole(partial(image.save, format="PNG", pnginfo=text), path, "Train Concepts")
     for name in sample_names(folder, step)[::-1]:

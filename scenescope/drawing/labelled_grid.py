@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..dims import Grid
 from ..errors import InputError
 from .lettering import FAINT, INK, PAPER, fitting, folded, font
-from .pixels import tile_size, to_tensor
+from .pixels import tile_size, to_image, to_tensor
 
 _BESIDE = 0.75  # of a picture's width, for the words at the left
 
@@ -52,7 +51,6 @@ def labelled_grid(pictures: Tensor, rows: Sequence[str], columns: Sequence[str])
         draw.multiline_text((gap, middle), lines, fill=INK, font=face, anchor="lm", spacing=letters // 3)
     for place, picture in enumerate(pictures):
         row, column = divmod(place, len(columns))
-        values = (picture.detach().float().cpu().clamp(0, 1).numpy() * 255).round().astype(np.uint8)
-        tile = Image.fromarray(values[..., :3]).resize((size.width, size.height), Image.Resampling.BICUBIC)
+        tile = to_image(picture).resize((size.width, size.height), Image.Resampling.BICUBIC)
         sheet.paste(tile, (left + column * (size.width + gap), top + row * (size.height + gap)))
     return to_tensor(sheet)

@@ -52,6 +52,11 @@ def joined(pictures: Sequence[Tensor]) -> Tensor:
     return batch
 
 
+def to_image(pixels: Tensor) -> Image.Image:
+    """(height width channel) float 0..1 as a picture; of more than three channels the first three."""
+    return Image.fromarray((pixels[..., :3].detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy())
+
+
 def to_tensor(picture: Image.Image) -> Tensor:
     """A picture as (1 height width 3) float32 0..1."""
     return torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32) / 255)[None]

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import FileError
 from .atomic import Where
 from .dataclass_json import MisfitError, from_json, to_json
-from .safetensors_file import ANY_SIZE, HEADER_LIMIT, Bounds, open_container, write_container
+from .safetensors_file import ANY_SIZE, Bounds, open_container, write_container
 
 Value = TypeVar("Value")
 
@@ -39,27 +39,7 @@ def write_value(value: Any, where: Where, kind: str, who: str) -> Path:
         return name
 
     text = json.dumps(to_json(value, keep), allow_nan=False, separators=(",", ":"))
-    return write_tensors(tensors, where, {"format": kind, "value": text}, who)
-
-
-def write_tensors(tensors: dict[str, Tensor], where: Where, metadata: dict[str, str], who: str) -> Path:
-    """Write tensors to one safetensors file.
-
-    Args:
-        tensors: by name.
-        where: its place.
-        metadata: texts for its header.
-        who: the beginning of an error message.
-
-    Returns:
-        The file's path.
-
-    Raises:
-        FileError: it cannot be written; a file that was there is as it was.
-    """
-    if 2 * sum(map(len, metadata.values())) > HEADER_LIMIT:
-        raise FileError(f"{who}: the description is too long to be read again. Learn less at once.")
-    return write_container(tensors, where, metadata, who)
+    return write_container(tensors, where, {"format": kind, "value": text}, who)
 
 
 def read_value(shape: type[Value], path: Path, kind: str, who: str, bounds: Bounds = ANY_SIZE) -> Value:

@@ -107,8 +107,10 @@ def write_container(tensors: Mapping[str, Tensor], where: Where, metadata: Mappi
         The file's path.
 
     Raises:
-        FileError: it cannot be written; a file that was there is as it was.
+        FileError: it cannot be written, or not be read again; a file that was there is as it was.
     """
+    if 2 * sum(map(len, metadata.values())) > HEADER_LIMIT:
+        raise FileError(f"{who}: the description is too long to be read again. Save less in one file.")
     return write_whole(lambda file: _write(tensors, metadata, file), where, who)
 
 

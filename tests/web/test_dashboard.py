@@ -92,7 +92,7 @@ def test_a_cancelled_run_is_there_again_after_a_reload(editor):
     panel = long_run(editor, run_name="")
     editor.server.post("/interrupt", {})
     before = stopped(editor, panel)
-    assert "of 2008. Queue again to go on." in before
+    assert "of 2008. Queue again to resume." in before
     panel = reloaded(editor)
     assert stopped(editor, panel) == before
     assert len(panel.query_selector_all(".ss-concept canvas")) == 4
@@ -106,7 +106,7 @@ def test_a_run_that_failed_is_there_again_after_a_reload(editor):
     state.unlink()
     (state / "in the way").mkdir(parents=True)
     before = stopped(editor, panel)
-    assert "of 2008. Queue again to go on." in before
+    assert "of 2008. Queue again to resume." in before
     editor.page.keyboard.press("Escape")  # the editor's own words about the failure
     panel = reloaded(editor)
     assert stopped(editor, panel) == before

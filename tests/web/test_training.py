@@ -185,7 +185,7 @@ def test_a_reload_while_it_runs_goes_on_with_the_next_step(editor):
     editor.page.wait_for_function("panel => panel.querySelector('.ss-training')", arg=panel)
     editor.server.post("/interrupt", {})
     editor.page.wait_for_function("panel => panel.querySelector('.ss-stopped')", arg=panel)
-    assert "Queue again to go on" in panel.inner_text()
+    assert "Queue again to resume" in panel.inner_text()
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image, ImageDraw
@@ -16,7 +15,7 @@ from ...cost import MASK, PICTURE, refuse_costly
 from ...dims import Grid, counted
 from ...drawing.colormap import ColourMap, colour
 from ...drawing.lettering import AMBER, FAINT, INK, PAPER, Bar, bar_of, draw_bar, fitting, font, number_text
-from ...drawing.pixels import Enlarging, enlarge, joined, tile_size, to_tensor
+from ...drawing.pixels import Enlarging, enlarge, joined, tile_size, to_image, to_tensor
 from ...errors import InputError
 from ..read.cautions import Caution
 from ..read.normalise import ScaledMaps
@@ -163,10 +162,9 @@ def overlay(images: Tensor, masks: Tensor, *, opacity: float, colours: ColourMap
 def _draw_tile(tile: Tile, size: Grid, style: Style, below: int, bar: Image.Image | None) -> Image.Image:
     letters = _letters(size)
     levels = enlarge(tile.levels[None].float(), size, style.enlarging)
-    pixels = (colour(levels, tile.bar.colours)[0].numpy() * 255).round().astype(np.uint8)
     width = size.width + (letters // 2 + bar.width if bar else 0)
     picture = Image.new("RGB", (width, size.height + below), PAPER)
-    picture.paste(Image.fromarray(pixels), (0, 0))
+    picture.paste(to_image(colour(levels, tile.bar.colours)[0]), (0, 0))
     if bar:
         picture.paste(bar, (size.width + letters // 2, 0))
     draw, middle, top = ImageDraw.Draw(picture), size.width // 2, size.height + letters

@@ -11,15 +11,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ...cost import MOST_CONCEPTS
+from ...drawing.pixels import to_image
 from ...errors import InputError
 from ...files.atomic import Where
-from ...files.dataclass_file import read_value, write_tensors, write_value
+from ...files.dataclass_file import read_value, write_value
 from ...files.dataclass_json import demand
-from ...files.safetensors_file import ANY_SIZE, Bounds
+from ...files.safetensors_file import ANY_SIZE, Bounds, write_container
 from ..scene.scene import Concept, check_handles
 from ..settings import Settings
 from ..weights.contract import LowRank
@@ -125,7 +125,7 @@ def save_embedding(concepts: Concepts, handle: str, where: Where, cover: Mapping
     """
     embedding = concepts.embedding(handle)[None].float()  # (token channel)
     about = {"handle": handle, "base": concepts.base, **model_spec(concepts, (handle,), "textual-inversion")}
-    return write_tensors({EMBEDDING_KEY: embedding}, where, about | dict(cover), "Save Concepts")
+    return write_container({EMBEDDING_KEY: embedding}, where, about | dict(cover), "Save Concepts")
 
 
 def save_weights(
@@ -154,7 +154,7 @@ def save_weights(
         )
     about = {"base": concepts.base, "ss_network_dim": str(concepts.settings.rank)}
     about |= model_spec(concepts, concepts.handles, "lora") | dict(cover)
-    return write_tensors(tensors, where, about, "Save Concepts")
+    return write_container(tensors, where, about, "Save Concepts")
 
 
 def cover_of(picture: Tensor) -> dict[str, str]:
@@ -170,8 +170,7 @@ def cover_of(picture: Tensor) -> dict[str, str]:
         Texts by key.
     """
     height, width = picture.shape[:2]
-    pixels = (picture[..., :3].float().clamp(0, 1) * 255).round().byte().cpu().numpy()
-    small, file = Image.fromarray(pixels), BytesIO()
+    small, file = to_image(picture), BytesIO()
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     small.save(file, "JPEG", quality=85)
     url = f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"

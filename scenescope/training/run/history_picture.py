@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from ...dims import Grid
 from ...drawing.colormap import colour
 from ...drawing.lettering import FAINT, INK, PAPER, fitting, font, number_text, ticks
-from ...drawing.pixels import enlarge
+from ...drawing.pixels import enlarge, to_image
 from .history import LOSSES, History, recent_ious, smoothed
 
 LINES = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
@@ -156,8 +155,7 @@ def _tiles(history: History, masks: Tensor) -> Image.Image:
         levels = history.maps[index].nan_to_num(0.0)[None]
         for side, values in enumerate((masks[index][None].float(), levels)):
             pixels = colour(enlarge(values, size, "cells").clamp(0, 1), "grey" if side == 0 else "inferno")[0]
-            tile = Image.fromarray((pixels.numpy() * 255).round().astype(np.uint8))
-            picture.paste(tile, (x + side * (size.width + 6), y))
+            picture.paste(to_image(pixels), (x + side * (size.width + 6), y))
         name = fitting(handle, wide - 20, LETTERS)
         ink = LINES[index % len(LINES)]
         draw.text((x, y + size.height + 6), name, fill=ink, font=font(LETTERS, name))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from ...dims import Grid, counted
 from ...drawing.lettering import AMBER, FAINT, INK, PAPER, fitting, folded, font
-from ...drawing.pixels import enlarge, to_tensor
+from ...drawing.pixels import enlarge, to_image, to_tensor
 from ...resample import resize
 from ..weights.embeddings import WITHOUT_A_WORD
 from .cautions import SceneCaution, hex_of
@@ -146,7 +145,7 @@ def _scaled(size: Grid, factor: float) -> Grid:
 def _draw_tile(scene: Scene, image: int, tile: _Tile) -> Image.Image:
     pixels = _tinted(scene, image, tile)
     picture = Image.new("RGB", (max(tile.size.width, _LEAST_COLUMN), tile.size.height + _CAPTION), PAPER)
-    picture.paste(Image.fromarray((pixels.numpy() * 255).round().astype(np.uint8)), (0, 0))
+    picture.paste(to_image(pixels), (0, 0))
     draw = ImageDraw.Draw(picture)
     small = LETTERS - 2
     text = fitting(tile.caption, picture.width, small)

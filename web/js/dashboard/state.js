@@ -8,7 +8,7 @@ export function stateText(told) {
   const values = { step: told.step, steps: told.steps, phase: told.phase, message: told.message };
   if (told.status === "preparing") return say("Preparing …");
   if (told.status === "finished") return say("Finished: {steps} steps", values);
-  if (told.status === "stopped") return say("Stopped at step {step} of {steps}. Queue again to go on.", values);
+  if (told.status === "stopped") return say("Stopped at step {step} of {steps}. Queue again to resume.", values);
   const left = told.seconds_left === null ? "" : ` · ${timeText(told.seconds_left)}`;
   return say("Step {step} of {steps} · phase {phase} of 2", values) + left;
 }
