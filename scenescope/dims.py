@@ -47,6 +47,10 @@ class Grid(NamedTuple):
         """The grid after strided convolutions that divide by `times`, rounding up as the U-Net does."""
         return Grid(-(-self.height // times), -(-self.width // times))
 
+    def scaled(self, factor: float, *, least: int) -> Grid:
+        """The grid so many times as large, each side rounded and at least this."""
+        return Grid(max(least, round(self.height * factor)), max(least, round(self.width * factor)))
+
     def __str__(self) -> str:
         return f"{self.height}x{self.width}"
 

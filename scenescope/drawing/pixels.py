@@ -23,8 +23,7 @@ TILE = (192, 512)
 def tile_size(size: Grid) -> Grid:
     """The size of a tile on a sheet: of the picture's shape, its longer side within `TILE`."""
     longer = max(size)
-    factor = min(max(longer, TILE[0]), TILE[1]) / longer
-    return Grid(max(16, round(size.height * factor)), max(16, round(size.width * factor)))
+    return size.scaled(min(max(longer, TILE[0]), TILE[1]) / longer, least=16)
 
 
 def enlarge(levels: Tensor, size: Grid, enlarging: Enlarging) -> Tensor:

@@ -150,7 +150,7 @@ def save_weights(
     if not tensors:
         raise InputError(
             "Save Concepts: these concepts have no weight changes to put into a LoRA file. Save only the embeddings, "
-            " or train with steps in phase 2."
+            "or train with steps in phase 2."
         )
     about = {"base": concepts.base, "ss_network_dim": str(concepts.settings.rank)}
     about |= model_spec(concepts, concepts.handles, "lora") | dict(cover)

@@ -145,7 +145,8 @@ def _legend(draw: ImageDraw.ImageDraw, lines: Sequence[Line], y: int) -> None:
 def _tiles(history: History, masks: Tensor) -> Image.Image:
     """Mask and last map of each concept side by side, with its IoU at the beginning and now."""
     now, then = recent_ious(history), recent_ious(history, first=True)
-    size = _tile_size(Grid(*masks.shape[-2:]))
+    grid = Grid(*masks.shape[-2:])
+    size = grid.scaled(TILE / max(grid), least=16)
     wide, tall = 2 * size.width + 30, size.height + 2 * LETTERS + 26
     across = max(1, (2 * (PANEL[0] + EDGE + 20) - 20) // wide)
     picture = Image.new("RGB", (2 * (PANEL[0] + EDGE + 20), 10 + tall * math.ceil(len(masks) / across)), PAPER)
@@ -174,8 +175,3 @@ def _fit_text(before: float | None, after: float | None) -> str:
         return "not drawn yet"
     first = "" if before == after else f"{before:.2f} to "  # equal while the first drawings are the last too
     return f"mask, map: IoU {first}{after:.2f}"
-
-
-def _tile_size(grid: Grid) -> Grid:
-    factor = TILE / max(grid)
-    return Grid(max(16, round(grid.height * factor)), max(16, round(grid.width * factor)))

@@ -128,18 +128,14 @@ def _sheet(scene: Scene, image: int, found: Sequence[SceneCaution]) -> Image.Ima
 def _tiles(scene: Scene) -> list[_Tile]:
     """The picture large, the other grids beside it; below it where the picture is very wide."""
     size = scene.size
-    large = _scaled(size, LONGER / max(size))
+    large = size.scaled(LONGER / max(size), least=8)
     beside = (large.height - _CAPTION - GAP) / 2 / large.height
-    small = large if size.width >= 2 * size.height else _scaled(large, beside)
+    small = large if size.width >= 2 * size.height else large.scaled(beside, least=8)
     return [
         _Tile(size, f"picture {size}", large),
         _Tile(scene.latent, f"latent {scene.latent}", small),
         _Tile(scene.loss_grid, f"attention loss {scene.loss_grid}", small),
     ]
-
-
-def _scaled(size: Grid, factor: float) -> Grid:
-    return Grid(max(8, round(size.height * factor)), max(8, round(size.width * factor)))
 
 
 def _draw_tile(scene: Scene, image: int, tile: _Tile) -> Image.Image:
