@@ -35,7 +35,8 @@ addChinese({
     "各词元的图在最大值一半处截断后与其遮罩的交并比：0 到 1。线：25 次出现的均值。",
   "Preparing …": "准备中……",
   "Finished: {steps} steps": "已完成：{steps} 步",
-  "Stopped at step {step} of {steps}. Queue again to resume.": "停在第 {step} 步，共 {steps} 步。再次加入队列即可继续。",
+  "Stopped at step {step} of {steps}. Queue again to resume.":
+    "停在第 {step} 步，共 {steps} 步。再次加入队列即可继续。",
   "Step {step} of {steps} · phase {phase} of 2": "第 {step} 步，共 {steps} 步 · 第 {phase} 阶段，共 2 个",
   "{s} s left": "剩余 {s} 秒",
   "{m} min {s} s left": "剩余 {m} 分 {s} 秒",
