@@ -16,6 +16,8 @@ PART_BYTES = 64 * 2**20
 """So much may wait on a device before it is sent off."""
 DEVICE_BYTES = 256 * 2**20
 """So much may be on its way; then the oldest copy is waited for, and its memory on the device is free again."""
+PINNING = {"cuda", "xpu"}
+"""Devices whose pinned memory is not used anew before copies from it are through; that of others may be."""
 ARRIVALS = ThreadPoolExecutor(1, thread_name_prefix="scenescope-arrivals")
 """Takes in what has arrived beside the model's next step: new memory for 8 MB of maps takes the CPU some 5 ms."""
 
@@ -43,6 +45,7 @@ class Incoming:
         if self._packet is not None:
             self._value, self._packet = self._packet.take(self._index), None
         assert self._value is not None
+        self._value = self._value.cpu()  # where it was in no packet
         return self._value
 
     def pack(self, packet: _Packet, index: int) -> None:
@@ -88,7 +91,10 @@ class HostCopies:
                 if (tensor := item.queued()) is not None:
                     groups.setdefault((tensor.device, tensor.dtype), []).append((item, tensor))
             for (device, _), items in groups.items():
-                packet = _Packet([tensor for _, tensor in items], self._stream(device))
+                try:
+                    packet = _Packet([tensor for _, tensor in items], self._stream(device))
+                except torch.OutOfMemoryError:  # each is copied by itself when it is asked for
+                    continue
                 for index, (item, _) in enumerate(items):
                     item.pack(packet, index)
                 self._flying.append(packet)
@@ -100,7 +106,10 @@ class HostCopies:
     def _stream(self, device: torch.device) -> Any:
         """A stream of the device for copies alone; None where it has no streams."""
         if device not in self._streams:
-            kind = getattr(torch.get_device_module(device), "Stream", None)
+            try:
+                kind = getattr(torch.get_device_module(device), "Stream", None)
+            except RuntimeError:  # torch has no module for it (DirectML)
+                kind = None
             self._streams[device] = None if kind is None else kind(device)
         return self._streams[device]
 
@@ -200,7 +209,7 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     >>> sent(torch.tensor([1.0, 2.0]), torch.device("cpu")).tolist()
     [1.0, 2.0]
     """
-    if device.type == "cpu" or tensor.device == device:
+    if device.type not in PINNING or tensor.device == device:
         return tensor.to(device)
     try:
         pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)

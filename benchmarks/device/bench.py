@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +66,18 @@ class Bench:
     def models(self) -> tuple[Any, Any, Any]:
         """MODEL, CLIP and VAE: full size with random weights in half precision; the demo model in a rehearsal."""
         if self.rehearse:
-            from pack.host.demo import load_demo_model
-
-            return load_demo_model()
+            return _demo()
         from pack.tests.support.host.checkpoint import full_size
 
         return full_size()
+
+
+@cache
+def _demo() -> tuple[Any, Any, Any]:
+    """MODEL, CLIP and VAE of the demo model, loaded once for all parts that one process rehearses."""
+    from pack.host.demo import load_demo_model
+
+    return load_demo_model()
 
 
 def error_text(error: BaseException) -> str:

@@ -21,8 +21,9 @@ POOLED = ("test_recording.py", "once_at_most and pooled")
 FULL_SIZE = ("test_full_size.py", "pooled")
 OF_REGION = ("test_recording.py", "once_at_most and region")
 LIVE = ("test_acting.py", "live_region")
-STEERED, REPLAYED = ("test_acting.py", "steered"), ("test_acting.py", "replayed")
-MIXED = ("test_acting.py", "live_region and True")
+STEERED, REPLAYED = ("test_acting.py", "a_steered_step"), ("test_acting.py", "a_replayed_step")
+ACTED = ("test_acting.py", "recorded_with and placed")
+MIXED = ("test_acting.py", "live_region and mixed")
 TRAINED = ("test_training.py", "twice_at_most and float32")
 HALF = ("test_training.py", "twice_at_most and lora and float16")
 RESUMED = ("test_training.py", "broken_off and lora and 1")
@@ -89,8 +90,19 @@ MISTAKES = (
         "torch.stack(list(track.steps.values()))", LIVE,
     ),
     Mistake(
-        "the place stays on the CPU", STEER, "inside(grid, entry).to(query.device)", "inside(grid, entry)", STEERED,
+        "shares stay on the device", STEER, "to_host([share for seen in self._seen.values() for share, _ in seen])",
+        "share for seen in self._seen.values() for share, _ in seen", STEERED,
     ),
+    Mistake(
+        "odds of 0 lie on the CPU, so that each layer is looked at alone", PAIRS, "there[0].new_zeros(())",
+        "torch.zeros(())", ACTED,
+    ),
+    Mistake("steered layers are looked at alone", RECORDER, "if gains(query) and self._can_be_joined",
+            "if acts is None and gains(query) and self._can_be_joined", ACTED),
+    Mistake("self-attention is looked at layer by layer", REDUCERS, "* row_bytes * 8 > self._chunk_bytes",
+            "* row_bytes > 0", POOLED),
+    Mistake("queries are converted entry by entry", RECORDER, "queries = self._keeps_queries(group[0].layer.kind)",
+            "queries = False", ("test_recording.py", "once_at_most and queries")),
     Mistake(
         "what is drawn goes over one by one", OBJECTIVE, "to_device(here, self._latents.device)\n        goals",
         "[part.to(self._latents.device) for part in here]\n        goals", TRAINED,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,11 @@ import pytest
 import torch
 from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
 from pack.tests.gpu.chosen import PRETENDED, THERE
+from pack.tests.support.host.tier import (  # noqa: F401
+    as_the_host_runs_nodes,
+    no_model_counts_as_leaked,
+    what_is_imported_stays,
+)
 
 collect_ignore_glob = [] if THERE else ["test_*.py"]
 COMFYUI = find_comfyui()
@@ -31,13 +35,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session", autouse=True)
-def what_is_imported_stays() -> None:
-    """The host's half a million objects live as long as the tests: no collection of garbage looks at them again."""
-    gc.collect()
-    gc.freeze()
-
-
-@pytest.fixture(scope="session", autouse=True)
 def device() -> Iterator[None]:
     """Where they are rehearsed, the host takes the pretended device for its GPU."""
     with pytest.MonkeyPatch.context() as patch:
@@ -46,13 +43,6 @@ def device() -> Iterator[None]:
 
             torch.set_num_threads(1)
             put_host_on_device(patch)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def as_the_host_runs_nodes() -> Iterator[None]:
-    """Every test runs in inference mode, as nodes do (0.33.0, execution.py, PromptExecutor.execute_async)."""
-    with torch.inference_mode():
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,43 +19,21 @@ if COMFYUI is None:
 use_comfyui(COMFYUI)
 torch.set_num_threads(1)  # the models of this tier are small: a second thread costs more than it gives
 
-import comfy.model_management  # noqa: E402
 import folder_paths  # noqa: E402
 from pack.host.demo import load_demo_model  # noqa: E402
 from pack.tests.support.host import encoders, layouts  # noqa: E402
 from pack.tests.support.host.checkpoint import checkpoint  # noqa: E402
+from pack.tests.support.host.tier import (  # noqa: E402, F401
+    as_the_host_runs_nodes,
+    no_model_counts_as_leaked,
+    what_is_imported_stays,
+)
 
 
 @pytest.fixture(scope="session")
 def comfy_path() -> Path:
     """The folder of the ComfyUI in use."""
     return COMFYUI
-
-
-@pytest.fixture(scope="session", autouse=True)
-def what_is_imported_stays() -> None:
-    """The host's half a million objects live as long as the tests: no collection of garbage looks at them again."""
-    gc.collect()
-    gc.freeze()
-
-
-@pytest.fixture(autouse=True)
-def as_the_host_runs_nodes() -> Iterator[None]:
-    """Every test runs in inference mode, as nodes do (0.33.0, execution.py, PromptExecutor.execute_async)."""
-    with torch.inference_mode():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def no_model_counts_as_leaked() -> Iterator[None]:
-    """What the host would take for a leak is taken off its list, or it collects garbage at every loading from then on.
-
-    Where a clone of a shared model ends together with what it was cloned from, as both do in a traceback, the host
-    finds the model alive without a patcher (0.33.0, model_management.py, LoadedModel.is_dead and cleanup_models_gc).
-    """
-    yield
-    loaded = comfy.model_management.current_loaded_models
-    loaded[:] = [entry for entry in loaded if not entry.is_dead()]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,13 +18,11 @@ torch.set_num_threads(1)
 from pack.host.demo import load_demo_model  # noqa: E402
 from pack.tests.rehearsal.host import put_host_on_device  # noqa: E402
 from pack.tests.rehearsal.recorded import Sampled, plain_run  # noqa: E402
-
-
-@pytest.fixture(scope="session", autouse=True)
-def what_is_imported_stays() -> None:
-    """The host's half a million objects live as long as the tests: no collection of garbage looks at them again."""
-    gc.collect()
-    gc.freeze()
+from pack.tests.support.host.tier import (  # noqa: E402, F401
+    as_the_host_runs_nodes,
+    no_model_counts_as_leaked,
+    what_is_imported_stays,
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,13 +30,6 @@ def device() -> Iterator[None]:
     """The host takes the pretended device for its GPU."""
     with pytest.MonkeyPatch.context() as patch:
         put_host_on_device(patch)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def as_the_host_runs_nodes() -> Iterator[None]:
-    """Every test runs in inference mode, as nodes do (0.33.0, execution.py, PromptExecutor.execute_async)."""
-    with torch.inference_mode():
         yield
 
 

@@ -25,6 +25,7 @@ def put_host_on_device(patch: pytest.MonkeyPatch) -> None:
     patch_torch(patch.setattr)
     patch.setattr(torch.nn.Module, "_apply", _moving(torch.nn.Module._apply))
     patch.setattr(host_copies, "ARRIVALS", _Later())
+    patch.setattr(host_copies, "PINNING", {NAME})
     patch.setattr(optimiser, "FUSED", {NAME})  # it steps many parameters at once, as CUDA does
     patch.setattr(args, "disable_pinned_memory", True)
     patch.setattr(management, "vram_state", management.VRAMState.NORMAL_VRAM)

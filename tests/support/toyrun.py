@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from pack.scenescope.attention.record.budget import RunSpec
-from pack.scenescope.attention.record.layers import find_layers
+from pack.scenescope.attention.record.layers import AttentionLayer, find_layers
 from pack.scenescope.attention.record.observers import Observers
+from pack.scenescope.attention.record.pairs import Added
 from pack.scenescope.attention.record.recorder import Recorder
 from pack.scenescope.attention.record.recording import Entry, Recording
 from pack.scenescope.attention.record.selection import Selection
@@ -23,21 +24,25 @@ EVERYTHING = replace(SINGLE, kinds=("cross", "self"), self_times=1)
 
 @dataclass
 class ToyRun:
-    """A sampling run of the toy: the prompts of a call share its batch, the negative first, as the host has it."""
+    """A sampling run of the toy: the prompts of a call share its batch, the negative first, as the host has it.
+
+    `acts` gives what an act adds to an entry's logits at a layer.
+    """
 
     selection: Selection = SINGLE
     steps: int = 2
     asks: int = 1
     planned: tuple[Entry, ...] = (POSITIVE, NEGATIVE)
     dtype: torch.dtype = torch.float32
+    acts: Callable[[AttentionLayer, Grid, Entry], Added] | None = None
     seen: list = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.unet = toy_unet(self.dtype)
         self.found = find_layers(self.unet)
         sigmas = tuple(float(value) for value in range(self.steps, -1, -1))
-        shape = RunSpec(tuple(item.layer for item in self.found), LATENT, IMAGES, sigmas, self.planned)
-        self.recorder = Recorder(shape, self.selection)
+        self.run = RunSpec(tuple(item.layer for item in self.found), LATENT, IMAGES, sigmas, self.planned)
+        self.recorder = Recorder(self.run, self.selection)
         self._generator = torch.Generator().manual_seed(2)
 
     def call(self, entries: Sequence[Entry], rows: int | None = None, keys: int | None = None) -> None:
@@ -57,7 +62,8 @@ class ToyRun:
 
         def see(layer, query, key, grid) -> None:
             self.seen.append((layer, query.detach().clone(), key.detach().clone(), tuple(entries)))
-            self.recorder.observe(layer, query, key, grid, entries)
+            bias = None if self.acts is None else lambda index: self.acts(layer, grid, entries[index])
+            self.recorder.observe(layer, query, key, grid, entries, bias)
 
         watched = [item for item in self.found if self.recorder.wants_layer(item.layer)]
         with Observers(watched, see):

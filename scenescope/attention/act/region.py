@@ -18,7 +18,7 @@ from ..record.budget import RunSpec
 from ..record.evaluation import reasons_text
 from ..record.layers import AttentionLayer
 from ..record.recording import Entry
-from ..record.scores import attention_in_chunks
+from ..record.scores import attention_in_chunks, repeated
 from ..record.selection import POSITIVE
 from ..words.find import find_words
 from .acts import Act, BiasOf, ModelCall, steps_between
@@ -184,7 +184,7 @@ class RegionAct(Act):
         if self._means is None or self._means.device != query.device:  # uploaded once: a step waits for nothing
             self._means = _means_of([self._own, *self._rivals], entry.tokens).to(query.device)
         if isinstance(added, Tensor):
-            added = added.repeat(1, 1, 1, repeats)
+            added = repeated(added, repeats)
         parts = []
         for _, maps in attention_in_chunks(query[rows], key[rows], layer.heads, bias=added):
             mean = maps.unflatten(-1, (repeats, entry.tokens)).sum(dim=-2).mean(dim=1)  # (image query token)

@@ -28,6 +28,7 @@ from .place import mask_on
 from .tape import Tape
 
 Match = Literal["words", "columns"]
+Part = Literal["query", "key"]
 
 
 @dataclass(frozen=True)
@@ -183,34 +184,40 @@ class ReplayAct(Act):
 
     def _queries(self, frames: Mapping[int, Projection], call: ModelCall, rest: bool) -> Replacement:
         def replace(given: Tensor, grid: Grid) -> Tensor:
-            written = given.clone()
-            weight = self._weight(grid, given) if rest else None
-            for position, frame in frames.items():
-                rows = _rows(position, call)
+            for frame in frames.values():
                 if frame.query_grid != grid:
                     raise ValueError(
                         f"the recorded queries have the grid {frame.query_grid}, and this layer has {grid}"
                     )
-                written[rows] = self._mixed(given[rows], _like(frame, "query", given), weight)
-            return written
+            return self._replaced(given, grid, frames, "query", call, rest)
 
         return replace
 
     def _keys(self, frames: Mapping[int, Projection], call: ModelCall, kind: Kind, rest: bool) -> Replacement:
         def replace(given: Tensor, grid: Grid) -> Tensor:
+            if kind == "self":
+                return self._replaced(given, grid, frames, "key", call, rest)
             written = given.clone()
             for position, frame in frames.items():
-                rows, keys = _rows(position, call), _like(frame, "key", given)
-                if kind == "self":
-                    written[rows] = self._mixed(given[rows], keys, self._weight(grid, given) if rest else None)
-                    continue
                 new, old = self._columns(call.entries[position], given.device)
                 # A longer prompt in the same call has this one repeated: each repeat is played alike.
-                own = written[rows].unflatten(1, (-1, call.entries[position].tokens))  # (image repeat token channel)
-                own[:, :, new] = self._mixed(own[:, :, new], keys[:, None, old], None)  # a view: `written` is written
+                own = written[_rows(position, call)].unflatten(1, (-1, call.entries[position].tokens))
+                played = _like(frame, "key", given)[:, None, old]  # (image 1 token channel)
+                own[:, :, new] = played if self._plainly else self._mixed(own[:, :, new], played, None)  # a view
             return written
 
         return replace
+
+    def _replaced(
+        self, given: Tensor, grid: Grid, frames: Mapping[int, Projection], part: Part, call: ModelCall, rest: bool
+    ) -> Tensor:
+        """Queries or keys with the rows of the entries that are played."""
+        weight = self._weight(grid, given) if rest else None
+        rows = []
+        for position in range(len(call.entries)):
+            own, frame = given[_rows(position, call)], frames.get(position)
+            rows.append(own if frame is None else self._mixed(own, _like(frame, part, given), weight).expand_as(own))
+        return torch.cat(rows)
 
     def _columns(self, entry: Entry, device: torch.device) -> tuple[Tensor, Tensor]:
         """Columns of the new prompt that are played, and of the old one that they come from, (column) each."""
@@ -222,10 +229,14 @@ class ReplayAct(Act):
 
     def _mixed(self, own: Tensor, played: Tensor, weight: Tensor | None) -> Tensor:
         """The earlier run's values, as far as strength and region say; exactly these at strength 1."""
-        if weight is None and self._playing.strength == 1:
+        if weight is None and self._plainly:
             return played
         full = torch.ones((), dtype=own.dtype, device=own.device) if weight is None else weight
         return torch.lerp(own, played.expand_as(own), self._playing.strength * full)
+
+    @property
+    def _plainly(self) -> bool:
+        return self._playing.strength == 1
 
     def _weight(self, grid: Grid, like: Tensor) -> Tensor:
         """(1|image query 1) how much is played around the free region."""
@@ -266,7 +277,7 @@ def _rows(position: int, call: ModelCall) -> slice:
     return slice(position * call.images, (position + 1) * call.images)
 
 
-def _like(frame: Projection, part: Literal["query", "key"], like: Tensor) -> Tensor:
+def _like(frame: Projection, part: Part, like: Tensor) -> Tensor:
     """Recorded queries or keys on the device and in the type of the run's; sent as they are kept, which is smaller."""
     values, scale = (frame.query, frame.query_scale) if part == "query" else (frame.key, frame.key_scale)
     values = sent(values, like.device)

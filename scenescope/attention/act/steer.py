@@ -12,13 +12,15 @@ from torch import Tensor
 
 from ...dims import Grid
 from ...errors import InputError, SelectionError, WordError
+from ...host_copies import to_host
 from ..read.live import CELLS
 from ..record.budget import RunSpec
 from ..record.choices import choose_blocks, choose_heads
 from ..record.evaluation import reasons_text
 from ..record.layers import AttentionLayer
 from ..record.recording import Entry
-from ..record.scores import OuterBias, attention_in_chunks
+from ..record.reducers import Constants
+from ..record.scores import OuterBias, attention_in_chunks, repeated
 from ..record.selection import NEGATIVE, POSITIVE
 from ..words.find import find_words
 from ..words.tokens import TokenTable
@@ -182,7 +184,7 @@ class SteeringAct(Act):
         self._measured = {self._steps[0], self._steps[-1]} if self._steps else set()
         nearest = min((abs(math.log2(layer.grid(run.latent).cells / CELLS)) for layer in cross), default=0.0)
         self._watched = {s.order for s in cross if abs(math.log2(s.grid(run.latent).cells / CELLS)) == nearest}
-        self._shares = _Shares()
+        self._shares, self._constants = _Shares(), Constants()
 
     def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
         """The bias, at the chosen blocks and steps, in calls that have the words."""
@@ -206,17 +208,23 @@ class SteeringAct(Act):
                 continue
             rows = slice(position * call.images, (position + 1) * call.images)
             repeats = key.shape[1] // entry.tokens
-            every = [column + at * entry.tokens for column in columns for at in range(repeats)]
-            inside = self._bias.inside(grid, entry).to(query.device)
-            for name, part in (("before", None), ("after", added.repeat(1, 1, 1, repeats))):
-                share = torch.cat(
-                    [
-                        maps[..., every].sum(dim=-1).mean(dim=1)  # (image query)
-                        for _, maps in attention_in_chunks(query[rows], key[rows], layer.heads, bias=part)
-                    ],
-                    dim=1,
-                )
-                self._shares.add(name, share, inside)
+            inside = self._bias.inside(grid, entry)
+            for name, part in (("before", None), ("after", repeated(added, repeats))):
+                shares = [
+                    (maps @ self._marks(columns, entry.tokens, repeats, maps)).mean(dim=1)  # (image query)
+                    for _, maps in attention_in_chunks(query[rows], key[rows], layer.heads, bias=part)
+                ]
+                self._shares.add(name, torch.cat(shares, dim=1), inside)
+
+    def _marks(self, columns: Sequence[int], tokens: int, repeats: int, like: Tensor) -> Tensor:
+        """(repeats*token) 1 at the words' columns; uploaded once, where a list as an index is uploaded each time."""
+
+        def make() -> Tensor:
+            marks = torch.zeros(tokens)
+            marks[list(columns)] = 1
+            return marks.repeat(repeats)
+
+        return self._constants.like(like, (tuple(columns), tokens, repeats), make)
 
     def finish(self, skipped: Mapping[str, int]) -> str:
         """What was asked for, and what it did."""
@@ -272,26 +280,34 @@ class SteeringAct(Act):
 
 
 class _Shares:
-    """Sums of shares, kept where they were made until they are asked for."""
+    """Shares and where they count, kept where they were made until they are asked for."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, str], list[Tensor]] = {}
+        self._seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def add(self, name: str, share: Tensor, inside: Tensor) -> None:
-        """Take the shares (image query) of one layer."""
-        for where, weight in (("inside", inside), ("elsewhere", 1 - inside)):
-            pair = torch.stack([(share * weight).sum(), weight.sum() * (share.shape[0] / weight.shape[0])])
-            self._sums.setdefault((where, name), []).append(pair)
+        """Take the shares (image query) of one layer, and the place (1|image query)."""
+        self._seen.setdefault(name, []).append((share, inside))
 
     def means(self, placed: bool) -> dict[str, tuple[float, float]]:
         """The mean shares before and after: inside the place or of the whole picture, and elsewhere."""
+        shares = iter(to_host([share for seen in self._seen.values() for share, _ in seen]))
+        pairs = {name: [(next(shares), inside) for _, inside in seen] for name, seen in self._seen.items()}
+        return {
+            where: (_mean(pairs["before"], where), _mean(pairs["after"], where))
+            for where in (("inside", "elsewhere") if placed else ("inside",))
+            if pairs
+        }
 
-        def mean(where: str, name: str) -> float:
-            total = torch.stack(self._sums[where, name]).sum(dim=0)
-            return float(total[0] / total[1].clamp(min=1e-9))
 
-        wheres = [where for where in ("inside", "elsewhere") if (where, "before") in self._sums]
-        return {where: (mean(where, "before"), mean(where, "after")) for where in wheres if placed or where == "inside"}
+def _mean(pairs: Sequence[tuple[Tensor, Tensor]], where: str) -> float:
+    """The mean of shares (image query) inside places (1|image query), or elsewhere."""
+    sums = []
+    for share, inside in pairs:
+        weight = inside if where == "inside" else 1 - inside
+        sums.append(torch.stack([(share * weight).sum(), weight.sum() * (share.shape[0] / weight.shape[0])]))
+    total = torch.stack(sums).sum(dim=0)
+    return float(total[0] / total[1].clamp(min=1e-9))
 
 
 def _told(shares: Mapping[str, tuple[float, float]]) -> list[str]:

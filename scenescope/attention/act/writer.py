@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ...dims import Grid
 from ..record.layers import AttentionLayer, LayerModules
 from ..record.recording import Entry
-from ..record.scores import OuterBias
+from ..record.scores import OuterBias, repeated
 from .acts import Bias, LayerWrite, ModelCall, SelfBias
 from .attend import attend, attend_with_channels, projected
 
@@ -254,14 +254,14 @@ class Writers:
             got = " x ".join(map(str, (query.shape[0], query.shape[1], key.shape[1])))
             self.state.skip(f"{layer.name}: another patch changed rows, queries or keys (they are {got})")
             return None
-        written: Tensor | None = None
-        for position in range(len(entries)):
-            rows = slice(position * images, (position + 1) * images)
-            result = self._result(item, grid, position, given[rows], (query[rows], key[rows], value[rows]))
-            if result is not None:
-                written = given.clone() if written is None else written
-                written[rows] = result
-        return written
+        spans = [slice(position * images, (position + 1) * images) for position in range(len(entries))]
+        results = [
+            self._result(item, grid, position, given[rows], (query[rows], key[rows], value[rows]))
+            for position, rows in enumerate(spans)
+        ]
+        if all(result is None for result in results):
+            return None
+        return torch.cat([given[rows] if its is None else its for rows, its in zip(spans, results, strict=True)])
 
     def _result(
         self, item: LayerModules, grid: Grid, position: int, given: Tensor, own: tuple[Tensor, Tensor, Tensor]
@@ -275,7 +275,7 @@ class Writers:
         if isinstance(bias, OuterBias):
             result = attend_with_channels(*own, layer.heads, bias)
         elif bias is not None:  # (1|image 1|head query tokens)
-            result = attend(*own, layer.heads, bias.repeat(1, 1, 1, key.shape[1] // entry.tokens))
+            result = attend(*own, layer.heads, repeated(bias, key.shape[1] // entry.tokens))
         else:
             assert plain is not None
             result = plain

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...dims import Grid
@@ -23,17 +24,19 @@ WAITING_BYTES = 64 * 2**20
 """So much of queries and keys may wait: at 512x512 all of an evaluation of both prompts, 48 MiB in half precision."""
 
 
-Bias = Callable[[int], Tensor | OuterBias | None]
-"""The log-odds that an act adds for the entry at a place of a batch: (1|image 1|head query token)."""
+Added = Tensor | OuterBias | None
+"""The log-odds (1|image 1|head query token) that acts add to an entry's logits, or of self-attention their factors."""
+Bias = Callable[[int], Added]
+"""The same for the entry at a place of a batch."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Queries (image query head*channel) and keys (image key head*channel), and what an act adds to their logits."""
+    """Queries (row query head*channel) and keys (row key head*channel), and what acts add to their logits."""
 
     query: Tensor
     key: Tensor
-    bias: Tensor | OuterBias | None
+    bias: Added
 
 
 def unusual(
@@ -59,6 +62,7 @@ class Seen:
         key: (row key head*channel).
         grid: the queries' grid.
         entries: the conditioning entries of the rows, in order.
+        biases: what acts add for each of them.
     """
 
     layer: AttentionLayer
@@ -66,11 +70,12 @@ class Seen:
     key: Tensor
     grid: Grid
     entries: tuple[Entry, ...]
+    biases: tuple[Added, ...]
 
-    def pair(self, index: int, images: int, bias: Bias | None = None) -> Pair:
+    def pair(self, index: int, images: int) -> Pair:
         """Cut out the rows of the entry at this place; each cut takes a GPU's host time."""
         rows = slice(index * images, (index + 1) * images)
-        return Pair(self.query[rows], self.key[rows], None if bias is None else bias(index))
+        return Pair(self.query[rows], self.key[rows], self.biases[index])
 
     def parts(self, images: int, keeps: Callable[[Branch], bool]) -> list[Seen]:
         """What is kept of it, whole where it can be; the prompts of each part have the same number of tokens."""
@@ -78,13 +83,15 @@ class Seen:
         if len(kept) == len(self.entries) and (self.layer.kind == "self" or len(self._tokens) == 1):
             return [self]
         cut = [(self.pair(index, images), self.entries[index]) for index in kept]
-        return [replace(self, query=pair.query, key=pair.key, entries=(entry,)) for pair, entry in cut]
+        return [
+            replace(self, query=pair.query, key=pair.key, entries=(entry,), biases=(pair.bias,)) for pair, entry in cut
+        ]
 
     @property
     def size(self) -> tuple[object, ...]:
         """What is the same in all that can be looked at together."""
         shapes = self.query.shape[1:], self.key.shape[1:]
-        return self.layer.heads, self._tokens, shapes, self.query.dtype, self.query.device
+        return self.layer.kind, self.layer.heads, self.grid, self._tokens, shapes, self.query.dtype, self.query.device
 
     @property
     def _tokens(self) -> frozenset[int]:
@@ -121,7 +128,33 @@ def gains(query: Tensor) -> bool:
     return query.device.type != "cpu"
 
 
-def joined(group: Sequence[Seen]) -> Pair:
-    """All queries and keys of a group (row query|key head*channel), in its order."""
+def joined(group: Sequence[Seen], images: int) -> Pair:
+    """All queries and keys of a group (row query|key head*channel), in its order, with what is added to each row."""
     query, key = [seen.query for seen in group], [seen.key for seen in group]
-    return Pair(torch.cat(query), torch.cat(key), None) if len(group) > 1 else Pair(query[0], key[0], None)
+    bias = _all_added([added for seen in group for added in seen.biases], images)
+    return Pair(torch.cat(query), torch.cat(key), bias) if len(group) > 1 else Pair(query[0], key[0], bias)
+
+
+def _all_added(biases: Sequence[Added], images: int) -> Added:
+    """What is added to each row (row ...); to those of an entry without a bias 0, which changes nothing."""
+    factors = [added if isinstance(added, OuterBias) else None for added in biases]
+    if any(factors):
+        queries = [None if added is None else added.query for added in factors]
+        keys = [None if added is None else added.key for added in factors]
+        return OuterBias(_rows(queries, images), _rows(keys, images))
+    tensors = [added if isinstance(added, Tensor) else None for added in biases]
+    return None if all(added is None for added in tensors) else _rows(tensors, images)
+
+
+def _rows(parts: Sequence[Tensor | None], images: int) -> Tensor:
+    """One after the other, each for all images of its entry; factors of fewer ranks are filled up with 0."""
+    there = [part for part in parts if part is not None]
+    shape = [images, *(max(sizes) for sizes in zip(*(part.shape[1:] for part in there), strict=True))]
+    rows: list[Tensor] = []
+    nothing = there[0].new_zeros(()) if len(there) < len(parts) else there[0]
+    for part in parts:
+        own = nothing if part is None else part
+        if own.ndim and own.shape[-1] < shape[-1]:
+            own = F.pad(own, (0, shape[-1] - own.shape[-1]))
+        rows.append(own.expand(shape))
+    return torch.cat(rows)

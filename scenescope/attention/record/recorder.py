@@ -22,9 +22,9 @@ from .choices import choose_blocks
 from .clock import StepClock
 from .evaluation import Coming, Evaluation, reasons_text
 from .layers import AttentionLayer, Kind
-from .pairs import Bias, Pair, Seen, Waiting, gains, unusual
+from .pairs import Bias, Seen, Waiting, gains, unusual
 from .recording import Address, AttentionMap, Entry, Projection, Recording
-from .reducers import MapMaker
+from .reducers import Looked, MapMaker
 from .scores import CHUNK_BYTES
 from .selection import Branch, Selection
 from .steps import KeptSteps
@@ -146,13 +146,14 @@ class Recorder:
                 return
             acts = bias if self._selection.steered else None
             query, key = (part.detach() if part.requires_grad else part for part in (query, key))
-            seen = Seen(layer, query, key, grid, tuple(entries))
-            if acts is None and gains(query) and self._can_be_joined(layer.kind, entries):
+            biases = tuple(None if acts is None else acts(index) for index in range(len(entries)))
+            seen = Seen(layer, query, key, grid, tuple(entries), biases)
+            if gains(query) and self._can_be_joined(layer.kind, entries):
                 self._take_batch(seen)
                 return
             for index, entry in enumerate(entries):
                 if self._selection.keeps(entry.branch):
-                    self._record(seen, index, None, acts)
+                    self._record(seen, index, None)
 
     def finish(
         self,
@@ -198,32 +199,27 @@ class Recorder:
             contexts=MappingProxyType(dict(contexts)),
         )
 
-    def _record(self, seen: Seen, index: int, maps: Tensor | None, acts: Bias | None = None) -> None:
-        """Record the entry at this place of a layer's batch; its maps may be there already."""
+    def _record(self, seen: Seen, index: int, looked: Looked | None) -> None:
+        """Record the entry at this place of a layer's batch, which may have been looked at already."""
         layer, grid, entry = seen.layer, seen.grid, seen.entries[index]
-        pair_of = partial(seen.pair, index, self._run.images, acts)
         now = self._open[self._ticket]
         self._entries.setdefault((entry.branch, entry.index), entry)  # a guider may ask for more than was planned
         at = Address(-1, -1, entry.branch, entry.index, layer.order, layer.block, layer.kind)  # its step comes later
         if self._held > self._selection.budget:  # more evaluations a step than the plan assumed
             self.skip(f"{layer.name}: the memory budget was reached")
-        elif at in now.maps or at in now.projections:
+            return
+        if at in now.maps or at in now.projections:
             self.skip(f"{layer.name}: the layer was called again in the same evaluation")
-        elif layer.kind == "cross":
-            maps = self._make.of_cross(pair_of(), layer, entry) if maps is None else maps
-            now.maps[at] = self._send_map(maps, layer, grid)
-            self._keep_queries(at, pair_of, layer, grid, entry.tokens)  # the repeats say nothing new
-        elif "self" in self._selection.kinds:
-            region = self._make.region(entry)
-            if region is not None and not bool((region > 0).any()):
-                self.skip(f"{layer.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
-                return
-            maps = self._make.of_self(pair_of(), layer, grid, entry) if maps is None else maps
-            target = self._make.target(grid, entry)
-            now.maps[at] = self._send_map(maps, layer, Grid(1, 1) if region is not None else target, target)
-            self._keep_queries(at, pair_of, layer, grid)
-        else:
-            self._keep_queries(at, pair_of, layer, grid)
+            return
+        region = self._make.region(entry) if layer.kind == "self" and "self" in self._selection.kinds else None
+        if region is not None and not bool((region > 0).any()):
+            self.skip(f"{layer.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
+            return
+        made = looked or self._make.of_entry(seen, index, queries=self._keeps_queries(layer.kind))
+        if made.maps is not None:
+            now.maps[at] = self._send_map(made.maps, layer, self._make.grids(layer.kind, grid, entry))
+        if made.kept is not None:
+            now.projections[at] = self._send_queries(made.kept)
 
     @contextmanager
     def _counting_errors(self, layer: AttentionLayer) -> Iterator[None]:
@@ -238,50 +234,44 @@ class Recorder:
 
     def _can_be_joined(self, kind: Kind, entries: Sequence[Entry]) -> bool:
         """Whether the entries of a batch are recorded alike, within the budget."""
-        wish, areas = self._selection, any(entry.area for entry in entries)
-        alike = kind == "cross" or ("self" in wish.kinds and wish.self_region is None and not areas)
-        return alike and self._held <= wish.budget
+        alike = kind == "cross" or ("self" in self._selection.kinds and not any(entry.area for entry in entries))
+        return alike and self._held <= self._selection.budget
 
     def _take_batch(self, seen: Seen) -> None:
-        """Let cross-attention wait for layers of its size, and look at self-attention, which is large, at once."""
+        """Let a layer wait for others of its size; one whose map is large is looked at at once."""
         parts = seen.parts(self._run.images, self._selection.keeps)
-        if seen.layer.kind == "self":
-            for one in parts:
-                maps = self._make.of_self(Pair(one.query, one.key, None), one.layer, one.grid, one.entries[0])
-                self._record_batch(one, maps)
+        if seen.layer.kind == "self" and self._make.is_large(seen):
+            self._look_at([[part] for part in parts])
         elif parts and self._waiting.add(parts, seen.query.nbytes + seen.key.nbytes):
             self._look()
 
     def _look(self) -> None:
         """Look at what waits."""
-        for group in self._waiting.take():
-            for seen, maps in zip(group, self._make.of_group(group), strict=True):
+        self._look_at(self._waiting.take())
+
+    def _look_at(self, groups: Sequence[Sequence[Seen]]) -> None:
+        for group in groups:
+            queries = self._keeps_queries(group[0].layer.kind)
+            for seen, looked in zip(group, self._make.of_group(group, queries=queries), strict=True):
                 with self._counting_errors(seen.layer):
-                    self._record_batch(seen, maps)
+                    one = [self._run.images] * len(seen.entries)
+                    parts = [None] * len(one) if looked is None else looked.split(one)
+                    for index, part in enumerate(parts):
+                        self._record(seen, index, part)
 
-    def _record_batch(self, seen: Seen, maps: Tensor | None) -> None:
-        """Record a layer's batch entry by entry; its maps (row head query key) may be there already."""
-        parts = [None] * len(seen.entries) if maps is None else maps.split(self._run.images)
-        for index, part in enumerate(parts):
-            self._record(seen, index, part)
+    def _keeps_queries(self, kind: Kind) -> bool:
+        """Whether queries and keys of the evaluation under way may be kept."""
+        possible = self._clock.possible_steps()
+        return self._selection.keeps_queries(kind) and any(map(self._steps.may_have_queries, possible))
 
-    def _send_map(
-        self, maps: Tensor, layer: AttentionLayer, query_grid: Grid, key_grid: Grid | None = None
-    ) -> Coming[AttentionMap]:
-        build = partial(AttentionMap, heads=layer.heads, query_grid=query_grid, key_grid=key_grid)
+    def _send_map(self, maps: Tensor, layer: AttentionLayer, grids: tuple[Grid, Grid | None]) -> Coming[AttentionMap]:
+        build = partial(AttentionMap, heads=layer.heads, query_grid=grids[0], key_grid=grids[1])
         return Coming({"maps": self._copies.add(maps)}, build)
 
-    def _keep_queries(
-        self, at: Address, pair_of: Callable[[], Pair], layer: AttentionLayer, grid: Grid, keys: int | None = None
-    ) -> None:
-        possible = self._clock.possible_steps()
-        if self._selection.keeps_queries(layer.kind) and any(map(self._steps.may_have_queries, possible)):
-            pair = pair_of()
-            kept = Projection(pair.query, pair.key[:, :keys], layer.heads, grid).kept_as(self._selection.query_dtype)
-            named = {name: getattr(kept, name) for name in ("query", "key", "query_scale", "key_scale")}
-            parts = {name: self._copies.add(tensor) for name, tensor in named.items() if tensor is not None}
-            build = partial(Projection, heads=layer.heads, query_grid=grid)
-            self._open[self._ticket].projections[at] = Coming(parts, build)
+    def _send_queries(self, kept: Projection) -> Coming[Projection]:
+        named = {name: getattr(kept, name) for name in ("query", "key", "query_scale", "key_scale")}
+        parts = {name: self._copies.add(tensor) for name, tensor in named.items() if tensor is not None}
+        return Coming(parts, partial(Projection, heads=kept.heads, query_grid=kept.query_grid))
 
     def _settle(self) -> None:
         """Send off what now has a step, drop what turned out not to be wanted, and take in what was sent before."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,6 +100,15 @@ class Projection:
             return replace(self, query=query, key=key, query_scale=None, key_scale=None)
         (query, query_scale), (key, key_scale) = _to_int8(self.queries), _to_int8(self.keys)
         return replace(self, query=query, key=key, query_scale=query_scale, key_scale=key_scale)
+
+    def split(self, rows: Sequence[int]) -> list[Projection]:
+        """Part it into so many images each."""
+
+        def cut(part: Tensor | None) -> Sequence[Any]:
+            return [None] * len(rows) if part is None else part.split(list(rows))
+
+        held = zip(cut(self.query), cut(self.key), cut(self.query_scale), cut(self.key_scale), strict=True)
+        return [Projection(query, key, self.heads, self.query_grid, *scales) for query, key, *scales in held]
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -13,10 +14,10 @@ from ...dims import Grid
 from ...errors import InputError
 from ...resample import Span, axis_weights, resize
 from .budget import RunSpec, self_grid
-from .layers import AttentionLayer
+from .layers import AttentionLayer, Kind
 from .pairs import Pair, Seen, joined
-from .recording import Entry
-from .scores import OuterBias, attention_in_chunks, fold_repeats
+from .recording import Entry, Projection
+from .scores import OuterBias, attention_in_chunks, fold_repeats, repeated
 from .selection import Heads, Selection
 
 
@@ -167,6 +168,25 @@ class RegionMean:
         return _key_sums(_given(self._sum), self._source, self._target, self._constants).unsqueeze(2)
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What is kept of rows that were looked at together.
+
+    Args:
+        maps: (row head query key), as they are kept; None where none are.
+        kept: their queries and keys; None where none are kept.
+    """
+
+    maps: Tensor | None
+    kept: Projection | None
+
+    def split(self, rows: Sequence[int]) -> list[Looked]:
+        """Part it into so many rows each."""
+        maps = [None] * len(rows) if self.maps is None else self.maps.split(list(rows))
+        kept = [None] * len(rows) if self.kept is None else self.kept.split(rows)
+        return [Looked(*pair) for pair in zip(maps, kept, strict=True)]
+
+
 class MapMaker:
     """Makes the maps that a run keeps of its layers' queries and keys.
 
@@ -177,25 +197,17 @@ class MapMaker:
     """
 
     def __init__(self, run: RunSpec, selection: Selection, chunk_bytes: int) -> None:
-        self._latent, self._selection, self._chunk_bytes = run.latent, selection, chunk_bytes
+        self._latent, self._images, self._selection, self._chunk_bytes = run.latent, run.images, selection, chunk_bytes
         self._constants = Constants()
 
     def of_cross(self, pair: Pair, layer: AttentionLayer, entry: Entry) -> Tensor:
         """Maps (row head query token), without the host's repeats of a prompt."""
         whole = Unreduced(pair.query.shape[1], self._selection.precision)
         repeats = pair.key.shape[1] // entry.tokens
-        bias = pair.bias.repeat(1, 1, 1, repeats) if isinstance(pair.bias, Tensor) else pair.bias
+        bias = repeated(pair.bias, repeats) if isinstance(pair.bias, Tensor) else pair.bias
         for rows, maps in self._chunks(pair, layer, bias):
             whole.add(rows, reduce_heads(fold_repeats(maps, entry.tokens), self._selection.heads))
         return whole.result()
-
-    def of_group(self, group: Sequence[Seen]) -> Sequence[Tensor | None]:
-        """Maps of layers of one size, made at once; None for each that has to be looked at alone."""
-        try:
-            maps = self.of_cross(joined(group), group[0].layer, group[0].entries[0])
-        except Exception:  # noqa: BLE001 - no room for all, say: alone, each shows an error that is its own
-            maps = None
-        return [None] * len(group) if maps is None else maps.split([len(seen.query) for seen in group])
 
     def of_self(self, pair: Pair, layer: AttentionLayer, grid: Grid, entry: Entry) -> Tensor:
         """Maps (row head query key) on the grid they are kept on; one query where they are of a region."""
@@ -211,6 +223,35 @@ class MapMaker:
             reducer.add(rows, reduce_heads(maps, self._selection.heads))
         return reducer.result().to(dtype=self._selection.precision)
 
+    def of_group(self, group: Sequence[Seen], *, queries: bool) -> Sequence[Looked | None]:
+        """What is kept of layers of one size, made at once; None for each that has to be looked at alone.
+
+        Args:
+            group: the layers.
+            queries: whether their queries and keys are kept too.
+        """
+        try:
+            looked = self._looked(joined(group, self._images), group[0], group[0].entries[0], queries)
+        except Exception:  # noqa: BLE001 - no room for all, say: alone, each shows an error that is its own
+            return [None] * len(group)
+        return looked.split([len(seen.query) for seen in group])
+
+    def of_entry(self, seen: Seen, index: int, *, queries: bool) -> Looked:
+        """What is kept of the entry at a place of a layer's batch."""
+        return self._looked(seen.pair(index, self._images), seen, seen.entries[index], queries)
+
+    def is_large(self, seen: Seen) -> bool:
+        """Whether a map is too large to be made together with others: more than an eighth of a piece."""
+        row_bytes = seen.layer.heads * seen.key.shape[1] * torch.finfo(torch.float32).bits // 8
+        return seen.query.shape[0] * seen.query.shape[1] * row_bytes * 8 > self._chunk_bytes
+
+    def grids(self, kind: Kind, grid: Grid, entry: Entry) -> tuple[Grid, Grid | None]:
+        """The grids that queries and keys of a kept map have; cross-attention's keys have none."""
+        if kind == "cross":
+            return grid, None
+        target = self.target(grid, entry)
+        return (target if self._selection.self_region is None else Grid(1, 1)), target
+
     def target(self, grid: Grid, entry: Entry) -> Grid:
         """The grid that a layer's self-attention is kept on."""
         return self_grid(grid, entry.extent(self._latent), self._selection)
@@ -222,6 +263,18 @@ class MapMaker:
             return region
         height, width, top, left = entry.area
         return resize(region.float(), self._latent)[top : top + height, left : left + width]
+
+    def _looked(self, pair: Pair, seen: Seen, entry: Entry, queries: bool) -> Looked:
+        layer, grid, maps, kept = seen.layer, seen.grid, None, None
+        if layer.kind == "cross":
+            maps = self.of_cross(pair, layer, entry)
+        elif "self" in self._selection.kinds:
+            maps = self.of_self(pair, layer, grid, entry)
+        if queries:
+            keys = entry.tokens if layer.kind == "cross" else None  # the host's repeats say nothing new
+            whole = Projection(pair.query, pair.key[:, :keys], layer.heads, grid)
+            kept = whole.kept_as(self._selection.query_dtype)
+        return Looked(maps, kept)
 
     def _chunks(
         self, pair: Pair, layer: AttentionLayer, bias: Tensor | OuterBias | None

@@ -55,17 +55,7 @@ def attention_scores(query: Tensor, key: Tensor, heads: int, bias: Tensor | None
     >>> attention_scores(torch.zeros(1, 4, 8), torch.zeros(1, 5, 8), heads=2)[0, 0, 0].tolist()
     [0.20000000298023224, 0.20000000298023224, 0.20000000298023224, 0.20000000298023224, 0.20000000298023224]
     """
-    if query.shape[-1] != key.shape[-1] or query.shape[-1] % heads:
-        raise InputError(
-            f"Attention scores: query and key are {query.shape[-1]} and {key.shape[-1]} channels wide, but both have "
-            f"to be the same multiple of {heads} heads. Pass the outputs of one layer's to_q and to_k."
-        )
-    query = rearrange(query, "batch query (head channel) -> batch head query channel", head=heads)
-    key = rearrange(key, "batch token (head channel) -> batch head channel token", head=heads)
-    # Half precision is widened in the order that the product wants, in place of two copies.
-    query, key = (part.to(torch.float32, memory_format=torch.contiguous_format) for part in (query, key))
-    logits = (query * query.shape[-1] ** -0.5) @ key  # (batch head query token)
-    return (logits if bias is None else logits + bias.float()).softmax(dim=-1)
+    return _scores(query, _prepared(query, key, heads), heads, bias)
 
 
 def attention_in_chunks(
@@ -87,13 +77,35 @@ def attention_in_chunks(
     >>> [(rows.start, rows.stop, tuple(maps.shape)) for rows, maps in chunks][:2]
     [(0, 2, (1, 2, 2, 5)), (2, 4, (1, 2, 2, 5))]
     """
+    prepared = _prepared(query, key, heads)  # once, not for each chunk
     row_bytes = query.shape[0] * heads * key.shape[1] * torch.finfo(torch.float32).bits // 8
     rows = max(1, chunk_bytes // max(1, row_bytes))
-    key = key.float()  # once, not for each chunk
     for start in range(0, query.shape[1], rows):
         part = slice(start, min(start + rows, query.shape[1]))
         own = bias.rows(part) if isinstance(bias, OuterBias) else None if bias is None else bias[:, :, part]
-        yield part, attention_scores(query[:, part], key, heads, own)
+        yield part, _scores(query[:, part], prepared, heads, own)
+
+
+def _prepared(query: Tensor, key: Tensor, heads: int) -> Tensor:
+    """Keys in the order that the product wants: (batch head channel token) float32."""
+    if query.shape[-1] != key.shape[-1] or query.shape[-1] % heads:
+        raise InputError(
+            f"Attention scores: query and key are {query.shape[-1]} and {key.shape[-1]} channels wide, but both have "
+            f"to be the same multiple of {heads} heads. Pass the outputs of one layer's to_q and to_k."
+        )
+    return _widened(rearrange(key, "batch token (head channel) -> batch head channel token", head=heads))
+
+
+def _scores(query: Tensor, prepared: Tensor, heads: int, bias: Tensor | None) -> Tensor:
+    """The softmax of queries (batch query head*channel) and such keys: (batch head query token) float32."""
+    query = _widened(rearrange(query, "batch query (head channel) -> batch head query channel", head=heads))
+    logits = (query * query.shape[-1] ** -0.5) @ prepared  # (batch head query token)
+    return (logits if bias is None else logits.add_(bias)).softmax(dim=-1)
+
+
+def _widened(part: Tensor) -> Tensor:
+    """Half precision is widened in the order that the product wants, in place of two copies."""
+    return part.to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def fold_repeats(maps: Tensor, tokens: int) -> Tensor:
@@ -123,3 +135,12 @@ def fold_repeats(maps: Tensor, tokens: int) -> Tensor:
     if maps.shape[-1] == tokens:
         return maps
     return maps.unflatten(-1, (-1, tokens)).sum(dim=-2)
+
+
+def repeated(bias: Tensor, times: int) -> Tensor:
+    """A bias (... token) for a prompt that the host repeated so often, which `fold_repeats` undoes in maps.
+
+    >>> repeated(torch.tensor([[[[1.0, 2.0]]]]), 2).tolist()
+    [[[[1.0, 2.0, 1.0, 2.0]]]]
+    """
+    return bias if times == 1 else bias.repeat(1, 1, 1, times)

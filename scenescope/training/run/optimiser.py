@@ -97,11 +97,10 @@ class Optimiser:
         own = [parameter.grad for parameter in self._whole.values() if parameter.grad is not None]
         if self.scale is not None and own:
             torch._foreach_mul_(own, 1 / self.scale.scale)
-        norms = list(torch._foreach_norm(own, 2)) if own else []
-        if self._small is not None:
-            factor = 1.0 if self.scale is None else 1 / self.scale.scale
-            norms += [norm * factor for norm in self._small.norms()]
-        return torch.linalg.vector_norm(torch.stack(norms))
+        parts = [torch.stack(torch._foreach_norm(own, 2))] if own else []
+        if self._small is not None and (norms := self._small.norms()):
+            parts.append(torch.stack(norms) * (1.0 if self.scale is None else 1 / self.scale.scale))
+        return torch.linalg.vector_norm(torch.cat(parts))
 
     def step(self, norm: float) -> None:
         """Clip and step; a scaled step whose gradient is not finite is left out.
