@@ -99,13 +99,6 @@ class Averaged:
         live = dict(module.named_parameters())
         torch._foreach_lerp_(list(self.values.values()), [live[name].detach() for name in self.values], 1 - decay)
 
-    @torch.no_grad()
-    def copy_to(self, module: torch.nn.Module) -> None:
-        """Write the mean into a module of the same layout."""
-        live = dict(module.named_parameters())
-        for name, value in self.values.items():
-            live[name].copy_(value)
-
 
 def save_state(
     path: Path, module: torch.nn.Module, optimiser: torch.optim.Optimizer, average: Averaged, notes: dict[str, float]

@@ -89,7 +89,7 @@ def learning_order() -> list[Path]:
 
 def _report(rows: list[tuple[str, list[Path]]], learned: list[tuple[str, dict[str, Any]]]) -> None:
     """List what was learned, and the pictures."""
-    print(f"\n{'workflow':32} {'learned in':12} what: fit of its attention map and its mask (IoU) at the end")
+    print(f"\n{'workflow':32} {'learned in':12} what: IoU of its attention map and its mask at the end")
     for name, run in learned:
         print(f"{name:32} {run['step']:6} steps {run['message']}")
     print(f"\n{'workflow':32} pictures")

@@ -48,23 +48,16 @@ class Studio:
         latent = _sample(model, positive, self.negative, list(range(pictures)), replace(SETTINGS, seed=seed))
         return self.vae.decode(latent).numpy()
 
-    def crowd(
-        self, poses: Sequence[Pose], seed: int, settings: SamplerSettings = SETTINGS, *, model: Any = None
-    ) -> np.ndarray:
+    def crowd(self, poses: Sequence[Pose], seed: int, settings: SamplerSettings = SETTINGS) -> np.ndarray:
         """(picture height width 3) float32: a picture for each pose, in as few calls as their number allows.
 
         Args:
             poses: prompts, noises and acts.
             seed: of all noise.
             settings: of the sampler.
-            model: another one than the studio's.
         """
-        return np.concatenate(
-            [
-                self._crowd(poses[at : at + TOGETHER], replace(settings, seed=seed), model or self.model)
-                for at in range(0, len(poses), TOGETHER)
-            ]
-        )
+        settings, starts = replace(settings, seed=seed), range(0, len(poses), TOGETHER)
+        return np.concatenate([self._crowd(poses[at : at + TOGETHER], settings, self.model) for at in starts])
 
     def _crowd(self, poses: Sequence[Pose], settings: SamplerSettings, model: Any) -> np.ndarray:
         encoded = [self.encode(pose.prompt)[0] for pose in poses]
