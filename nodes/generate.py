@@ -157,7 +157,7 @@ def _last_inputs() -> list[io.Input]:
             "latent_image",
             optional=True,
             tooltip="A latent that every picture starts from, instead of an empty one. With a mask from Set Latent "
-            "Noise Mask, only the masked part is painted anew. A lower denoise keeps more of it. Its first picture is "
+            "Noise Mask, only the masked part is repainted. A lower denoise keeps more of it. Its first picture is "
             "used.",
         ),
     ]

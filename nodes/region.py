@@ -94,7 +94,7 @@ def _more_inputs() -> list[io.Input]:
             "`square, star`. Empty, the default, means none."
         ),
         choice("inpaint", ["off", "inside", "outside"], "off", advanced=True)(
-            "For a LATENT with a noise mask: sample anew only inside the region, or only outside it."
+            "For a LATENT with a noise mask: sample again only inside the region, or only outside it."
         ),
         io.Conditioning.Input(
             "inside",

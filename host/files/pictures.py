@@ -41,7 +41,7 @@ def opened_png(path: Path) -> Image.Image:
                 picture.load()
                 return picture
     except (*_BROKEN, Image.DecompressionBombError) as error:
-        raise FileError(f"Picture: {path.name} is not a sound PNG ({_why(error)}). Save it as a PNG again.") from error
+        raise FileError(f"Picture: {path.name} is not a valid PNG ({_why(error)}). Save it as a PNG again.") from error
 
 
 def _why(error: Exception) -> str:

@@ -60,11 +60,11 @@ def read_value(shape: type[Value], path: Path, kind: str, who: str, bounds: Boun
     """
     with open_container(path, {"format": kind}, who, bounds) as container:
         if not all(dtype.is_floating_point for dtype in container.types.values()):
-            raise FileError(f"{who}: {path.name} holds whole numbers where only floats belong. Write the file anew.")
+            raise FileError(f"{who}: {path.name} holds whole numbers where only floats belong. Write the file again.")
         try:
             return from_json(shape, json.loads(container.metadata.get("value", "null")), container.tensors, "value")
         except (ValueError, RecursionError) as error:
             reason = str(error)[:300] if isinstance(error, MisfitError) else f"{type(error).__name__}: {error}"[:300]
             raise FileError(
-                f"{who}: what {path.name} says about its contents is wrong ({reason}). Write the file anew."
+                f"{who}: what {path.name} says about its contents is wrong ({reason}). Write the file again."
             ) from error

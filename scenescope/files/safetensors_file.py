@@ -83,7 +83,7 @@ def open_container(path: Path, expected: Mapping[str, str], who: str, bounds: Bo
             "it."
         ) from error
     except SafetensorError as error:
-        _refuse(who, " ".join(str(error).split())[:160], "a sound header")
+        _refuse(who, " ".join(str(error).split())[:160], "a valid header")
 
 
 def read_container(path: Path, expected: Mapping[str, str], who: str) -> Container:
@@ -224,5 +224,5 @@ def _check_metadata(metadata: Mapping[str, str], expected: Mapping[str, str], wh
 def _refuse(who: str, got: str, wanted: str) -> NoReturn:
     raise FileError(
         f"{who}: the file is damaged or not a safetensors file: it holds {got} where there should be {wanted}. Save or "
-        "copy it anew."
+        "copy it again."
     )

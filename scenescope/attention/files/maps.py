@@ -78,7 +78,7 @@ def _read(text: str, tensors: Mapping[str, Tensor], who: str) -> Recording:
     except (ValueError, RecursionError) as error:
         reason = str(error)[:200] if isinstance(error, MisfitError) else f"not valid JSON: {type(error).__name__}"
         raise FileError(
-            f"{who}: what the file says about its maps is wrong ({reason}). Save the maps again, or copy the file anew."
+            f"{who}: what the file says about its maps is wrong ({reason}). Save the maps, or copy the file, again."
         ) from error
     return recording
 
