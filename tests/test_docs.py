@@ -38,6 +38,20 @@ def test_the_commands_in_the_pages_are_ones_that_dev_py_takes():
         assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
+def test_the_benchmarks_and_options_that_the_pages_name_are_there():
+    """Oracle: the benchmarks' files, the options that they declare, and those that they share."""
+    bench = ROOT / "benchmarks"
+    shared = (bench / "acting" / "cases.py").read_text("utf-8")
+    named = re.findall(r"dev\.py bench ([^`\n#]+)", PAGES)
+    assert len(named) > 8
+    for words in map(str.split, named):
+        name = "checkpoint" if words[0] == "--checkpoint" else words[0]
+        assert (bench / f"{name}.py").is_file(), " ".join(words)
+        source = (bench / f"{name}.py").read_text("utf-8") + shared
+        missing = [word for word in words if word.startswith("--") and f'"{word}"' not in source]
+        assert missing == [], f"{' '.join(words)}: {name} has no {missing}"
+
+
 def test_the_python_in_the_pages_runs():
     """Oracle: nothing is raised; the snippets share one namespace. Those for diffusers have a test of their own."""
     namespace: dict[str, object] = {}
