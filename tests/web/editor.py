@@ -260,10 +260,6 @@ class Editor:
         assert found is not None, f"no {node_type} with a panel {name} is in the graph"
         return found
 
-    def has_panel(self, node_type: str, name: str) -> bool:
-        """Whether there is such a node with such a panel."""
-        return self.page.evaluate_handle(PANEL, [node_type, name]).as_element() is not None
-
     def _note(self, message: ConsoleMessage) -> None:
         """Keep the errors that are ours; not that a help page has no `en.md`, for which the editor asks first."""
         where = f"{message.location.get('url', '')} {message.text}"
