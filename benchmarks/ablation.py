@@ -1,6 +1,8 @@
 """The paper's own ablation in small, on the demo model's drawn world: what each part of the method is there for.
 
-    python dev.py bench ablation                             the README's table, plot and numbers
+    python dev.py bench ablation --seeds 1                   each row of docs/figures.md, trained once a scene
+    python dev.py bench ablation --seeds 3 --only full lora  the two presets twice more
+    python dev.py bench ablation --seeds 3 --report          the table, plot and numbers of all of these
     python dev.py bench ablation --scenes 1 --only full lora a look at two of its rows
     python dev.py bench ablation --tune weights_rate=3e-4,1e-3 rank=4,16   lora with every combination of these
 
@@ -63,6 +65,7 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--tune", nargs="+", metavar="FIELD=A,B", help="every combination, on top of --base")
     reader.add_argument("--base", default="lora", metavar="VARIANT", help="what --tune changes (lora)")
     reader.add_argument("--folder", type=Path, default=cache_folder() / "ablation", help="where all is written")
+    reader.add_argument("--report", action="store_true", help="print what is there, and measure nothing")
     reader.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     reader.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     options = reader.parse_args()
@@ -184,7 +187,7 @@ def main() -> None:
     if options.worker is not None:
         work(options)
         return
-    missing = sum(not file.exists() for _, file in planned(options))
+    missing = 0 if options.report else sum(not file.exists() for _, file in planned(options))
     print(f"{len(planned(options))} trials, {missing} to do, on {options.processes} processes", flush=True)
     whole = run_all(options, missing) if missing else True
     report(options)

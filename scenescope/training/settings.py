@@ -246,7 +246,7 @@ def lora_settings(**changes: object) -> Settings:
     Source: MagicTailor (arXiv 2410.13370) found low-rank additions and rows as good as all weights; the mean over the
     mask is Mix-of-Show's, and gives small things the weight of large ones; the frozen prior needs no pictures. Divided
     by the mask's share the masked loss is three to ten times larger, so the attention loss is weighted ten times more.
-    Chosen on the demo model (`dev.py bench ablation`, on scenes that the README's table of the method has not): the
+    Chosen on the demo model (`dev.py bench ablation`, on other scenes than those of docs/figures.md): the
     weight, of 0.01, 0.1 and 0.3; the rank, of 4 and 16; additions to the text encoder too, which let one token's thing
     leak less into another's pictures; the prior, of none and frozen; the rate, 1e-3 of 3e-4, 5e-4 and 1e-3 there, which
     makes 3e-4 for SD1.5: its layers are ten times as wide, so its weights are smaller by the root of ten.
