@@ -45,7 +45,7 @@ TRAINED = len(DEFAULT) - len(WITHOUT_TRAINING)
 ROWS = (*DEFAULT[:TRAINED], "lora:prior=frozen", *WITHOUT_TRAINING)
 """`lora` without a prior is compared with `full` without one, and stands beside what ships."""
 MODEL_FILE = ROOT / "demo" / "scenescope-demo.safetensors"
-AXES = Axes("The demo model's ablation", "prompt similarity", "identity similarity")
+AXES = Axes("The demo model's ablation", "leakage (less is better)", "map-against-mask IoU (more is better)")
 
 
 def arguments() -> argparse.Namespace:

@@ -180,10 +180,11 @@ def markdown(results: Sequence[Result], variants: Sequence[str]) -> str:
 
 
 def spots(results: Sequence[Result], variants: Sequence[str]) -> list[Spot]:
-    """Each variant as a point: prompt similarity across, identity similarity up."""
+    """Each way to train as a point: leakage across, map-against-mask IoU up."""
     return [
-        Spot(title_of(variant), *((own[name].low, own[name].mean, own[name].high) for name in ("prompt", "identity")))
+        Spot(title_of(variant), *((own[name].low, own[name].mean, own[name].high) for name in ("leakage", "fit after")))
         for variant, own in summary(results, variants).items()
+        if "fit after" in own
     ]
 
 
