@@ -65,6 +65,8 @@ def press(editor: Editor) -> None:
 
 def seen(editor: Editor) -> list[str]:
     """The names of the inputs that are seen."""
+    if editor.renderer == "vue":  # an input of a new kind is empty until the script of that kind is there
+        editor.page.wait_for_function(f"() => ({SEEN['vue']})().every(Boolean)")
     return list(editor.page.evaluate(SEEN[editor.renderer]))
 
 
