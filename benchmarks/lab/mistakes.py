@@ -101,8 +101,11 @@ MISTAKES = (
             "if acts is None and gains(query) and self._can_be_joined", ACTED),
     Mistake("self-attention is looked at layer by layer", REDUCERS, "* row_bytes * 8 > self._chunk_bytes",
             "* row_bytes > 0", POOLED),
-    Mistake("queries are converted entry by entry", RECORDER, "queries = self._keeps_queries(group[0].layer.kind)",
-            "queries = False", ("test_recording.py", "once_at_most and queries")),
+    Mistake(
+        "queries of layers that are looked at together are lost", RECORDER,
+        "queries = self._keeps_queries(group[0].layer.kind)", "queries = False",
+        ("test_recording.py", "once_at_most and queries"),
+    ),
     Mistake(
         "what is drawn goes over one by one", OBJECTIVE, "to_device(here, self._latents.device)\n        goals",
         "[part.to(self._latents.device) for part in here]\n        goals", TRAINED,

@@ -25,13 +25,11 @@ class Counts:
         launches: operations that a device would be given.
         operations: the same by name.
         waits: how often the host waited, by (kind, where): `item`, `to host`, `to device`, `event`, ...
-        moved: bytes by kind of wait.
     """
 
     launches: int = 0
     operations: Counter[str] = field(default_factory=Counter)
     waits: Counter[tuple[str, str]] = field(default_factory=Counter)
-    moved: Counter[str] = field(default_factory=Counter)
 
     @property
     def waited(self) -> int:
@@ -40,7 +38,7 @@ class Counts:
 
     def minus(self, other: Counts) -> Counts:
         """What is more than another's: of a recorded run, what recording adds."""
-        return Counts(self.launches - other.launches, self.operations, self.waits - other.waits, self.moved)
+        return Counts(self.launches - other.launches, self.operations, self.waits - other.waits)
 
     def most(self) -> str:
         """The lines that wait most, for a message."""
@@ -76,7 +74,7 @@ def launched() -> int:
     return _LAUNCHED[0]
 
 
-def count_wait(kind: str, nbytes: int) -> None:
+def count_wait(kind: str) -> None:
     """The host waits for the device; CUDA's mode warns of it, but not where the host says itself that it waits."""
     if _TELLING[0] and kind not in _NOT_TOLD:
         warnings.warn(f"called a synchronizing CUDA operation ({kind} at {_line()})", stacklevel=3)
@@ -84,7 +82,6 @@ def count_wait(kind: str, nbytes: int) -> None:
         where = _line()
         for counts in _OPEN:
             counts.waits[kind, where] += 1
-            counts.moved[kind] += nbytes
 
 
 def telling() -> int:

@@ -80,7 +80,7 @@ class Far(Tensor):
 
     def tolist(self) -> Any:
         """Its numbers, waited for."""
-        wait("to host", self.near.nbytes)
+        wait("to host")
         return self.near.tolist()
 
     def pin_memory(self, *_device: object) -> Tensor:
@@ -234,7 +234,7 @@ def _check_places(func: Any, known: Operation, args: Any, far: list[Far], near: 
             if index is not None and index.dtype in (torch.bool, torch.uint8):
                 wait("nonzero")
             elif index is not None and not isinstance(index, Far) and isinstance(args[0], Far):
-                wait("to device", index.nbytes)
+                wait("to device")
     elif near and far and (odd := [item for item in near if item.ndim or known.strict]):
         raise RuntimeError(
             f"Expected all tensors to be on the same device, but found at least two devices, {DEVICE} and cpu! "
@@ -275,7 +275,7 @@ def _copy(func: Any, known: Operation, args: Any, kwargs: dict[str, Any]) -> Any
         streams.copy_late(into, value.expand_as(into))
         return into
     if away != to and (blocking or (to and not is_pinned(source))) and (source.ndim or away):
-        wait("to device" if to else "to host", _own(source).nbytes)
+        wait("to device" if to else "to host")
     func(_own(into), _own(source))
     if to:
         into.written = _stamp()
@@ -289,13 +289,13 @@ def _moved(known: Operation, source: Tensor, value: Tensor, to: bool, non_blocki
     _launch(known, current_stream())
     if to:
         if not away and not (non_blocking and is_pinned(source)):
-            wait("to device", value.nbytes)
+            wait("to device")
         return _wrapped(value if own else value.clone(), _stamp())
     if non_blocking:  # torch gives pinned memory then: nothing is there until somebody waited
         held = torch.full_like(value, math.nan) if value.is_floating_point() else torch.zeros_like(value)
         streams.copy_late(held, value)
         return held
-    wait("to host", value.nbytes)
+    wait("to host")
     return value if own else value.clone()
 
 

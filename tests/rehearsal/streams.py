@@ -126,10 +126,10 @@ def copy_late(held: Tensor, value: Tensor) -> None:
     _PENDING.append(_Late(held, value, stream.number, stream.tick))
 
 
-def wait(kind: str, nbytes: int = 0, upto: Clock | None = None) -> None:
+def wait(kind: str, upto: Clock | None = None) -> None:
     """The host waits for the device, or for a part of what it was given."""
     with LOCK:
-        counts.count_wait(kind, nbytes)
+        counts.count_wait(kind)
         if upto is None:
             upto = {stream.number: stream.tick for stream in _BUSY}
             _BUSY.clear()

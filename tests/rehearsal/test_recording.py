@@ -60,6 +60,8 @@ def test_a_recorded_step_waits_for_the_device_once_at_most(name: str, demo: tupl
     recording, run = recorded(demo[0], plain, SELECTIONS[name])
     assert torch.equal(run.latents, plain.latents)
     check_sound(recording)
+    kept = {item.address for item in recording.maps if item.address.kind == "cross" and SELECTIONS[name].keep_queries}
+    assert recording.projections.keys() == kept
     more = run.counts.minus(plain.counts)
     assert more.waited <= STEPS + ONCE, more.most()
     assert more.launches <= LAUNCHES[name], more.launches

@@ -21,7 +21,7 @@ from .scores import OuterBias
 from .selection import Branch
 
 WAITING_BYTES = 64 * 2**20
-"""So much of queries and keys may wait: at 512x512 all of an evaluation of both prompts, 48 MiB in half precision."""
+"""So much of queries and keys may wait; cross-attention of both prompts has 48 MiB at 512x512 in half precision."""
 
 
 Added = Tensor | OuterBias | None
