@@ -127,7 +127,10 @@ class GetRegionMask(io.ComfyNode):
             search_aliases=ALIASES,
             inputs=[
                 Region.Input("region", tooltip="From Word Region."),
-                io.Latent.Input("latent", tooltip="The sampler's LATENT: this node waits for it, and takes its size."),
+                io.Latent.Input(
+                    "latent",
+                    tooltip="The sampler's LATENT: this node waits for it, and takes its size and its run's region.",
+                ),
                 whole("step", -1, bounds.STEP_OR_EACH)(
                     "Sampler step from 0; -1 is the last one, -2 every step as a batch."
                 ),
@@ -138,8 +141,9 @@ class GetRegionMask(io.ComfyNode):
     @classmethod
     def execute(cls, region: RegionTrack, latent: dict[str, Any], step: int) -> io.NodeOutput:
         """Read the track."""
-        height, width = latent["samples"].shape[-2:]
-        return io.NodeOutput(region_mask(region, Grid(height * PIXELS, width * PIXELS), step))
+        samples = latent["samples"]
+        size = Grid(*(side * PIXELS for side in samples.shape[-2:]))
+        return io.NodeOutput(region_mask(region.of(samples), size, step))
 
 
 NODES: list[type[io.ComfyNode]] = [FollowWordRegion, GetRegionMask]

@@ -79,7 +79,7 @@ class ReplayAttention(io.ComfyNode):
             free_words=choices.get("free_words", ""),
         )
         replay = Replay(attention_maps, playing)
-        return io.NodeOutput(with_act(model, replay, cls.hidden.unique_id, "Replay Attention"))
+        return io.NodeOutput(with_act(model, replay, cls.hidden.unique_id))
 
 
 def _matching_inputs() -> list[io.Input]:

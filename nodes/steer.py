@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..host.acting.steer import Odds, keeping_others, places_of, steered, steerings_of, with_paint
-from ..host.editor.messages import tell_front_end
+from ..host.editor.messages import say_on_node, tell_front_end
 from ..host.scene import painted_strokes, strokes_version
 from .widgets import bounds
 from .widgets.declare import TakesTooltip, choice, number, share, text, whole
@@ -84,7 +84,10 @@ class SteerWords(io.ComfyNode):
         else:
             paint = painted_strokes(mask, file, who="Steer Words")
             acts = steerings_of(words, with_paint(words, places_of(words, given, boxes, coloured), paint), odds)
-        return io.NodeOutput(steered(model, (*acts, *(steering or ())), cls.hidden.unique_id))
+        acts = (*acts, *(steering or ()))
+        if not acts:
+            say_on_node(cls.hidden.unique_id, "No words were given, and no repair: nothing is steered.")
+        return io.NodeOutput(steered(model, acts, cls.hidden.unique_id))
 
 
 def _word_inputs() -> list[io.Input]:
@@ -121,7 +124,7 @@ def _odds_inputs() -> list[io.Input]:
             "freely; 1 to switch a word off or to hold places to the end."
         ),
         choice("branch", ["positive", "negative", "both"], "positive")(
-            "Which prompt's words: the positive one's, the negative one's, or both."
+            "Which prompt's words: the positive one's, the negative one's, or both (and those of a guider with more)."
         ),
         text("blocks", "all", advanced=True)(
             "Which blocks: all, down, mid, up, or names such as `input 7, output 3`. All works best."

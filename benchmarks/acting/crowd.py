@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pack.scenescope.attention.act.acts import Act, BiasOf, Instruction, LayerWrite, ModelCall, Replacement
@@ -44,6 +44,7 @@ class Crowd:
 
     tables: Sequence[TokenTable]
     acts: Sequence[Sequence[Instruction]]
+    who: ClassVar[str] = "Crowd"
 
     def begin(self, run: RunSpec) -> CrowdAct:
         """Begin each picture's acts as in a run of that picture alone."""

@@ -59,9 +59,10 @@ class _GatingAct(RegionAct):
         self._write = LayerWrite(mix=self._mix)
         self._refused: set[str] = set()
 
-    def gate(self, conditionings: Items, entries: Calling) -> Items:
-        """Give each conditioning its part of the picture; what is inside waits until there is a region."""
-        self.settle()
+    def gate(self, conditionings: Items, entries: Calling, first: bool) -> Items:
+        """Give each conditioning its part of the picture, the same in every pass; what is inside waits for a region."""
+        if first:
+            self.settle()
         self._mix.clear()
         if not any(GATES_KEY in item for items in conditionings for item in items or ()):
             return conditionings
@@ -205,7 +206,7 @@ def _masked(item: dict[str, Any], region: torch.Tensor, gates: Sequence[Gate]) -
 
 def with_region(model: ModelPatcher, region: GatingRegion, node: str | None, inpaint: Inpaint = "off") -> ModelPatcher:
     """A clone of the model that follows a word's region; with `inpaint` its noise mask is limited to one side of it."""
-    clone = with_act(model, region, node, "Word Region")
+    clone = with_act(model, region, node)
     if inpaint != "off":
         earlier = clone.model_options.get("denoise_mask_function")
         clone.set_model_denoise_mask_function(_limited(region.track, inpaint, earlier))

@@ -20,7 +20,9 @@ from ...scenescope.attention.record.layers import AttentionLayer, Kind, LayerMod
 from ...scenescope.attention.record.observers import Observers
 from ...scenescope.dims import Grid
 from ..editor.messages import say_on_node
+from ..recording.calls import follows_schedule, sampler_name
 from ..recording.entries import Calling, Conditionings, entries_of_call, planned_entries
+from ..recording.provenance import model_hash
 from ..recording.unet import ACTS_KEY, WRITERS_KEY, refuse_compiled
 from ..watched_runs import Items, watch_runs
 
@@ -34,25 +36,28 @@ _SLOTS: dict[Kind, str] = {"cross": "attn2", "self": "attn1"}
 class Gating(Protocol):
     """An act that also changes which conditionings an evaluation has, and where they count."""
 
-    def gate(self, conditionings: Items, entries: Calling) -> Items:
-        """The host's lists for this evaluation; copies of what is changed. `entries`: how a call names its rows."""
+    def gate(self, conditionings: Items, entries: Calling, first: bool) -> Items:
+        """The host's lists for a pass; copies of what is changed.
+
+        Args:
+            conditionings: the lists.
+            entries: how a call names its rows.
+            first: whether it is the evaluation's own pass, not a further one of a guidance.
+        """
 
 
-def with_act(
-    model: ModelPatcher, instruction: Instruction, node: str | None = None, who: str = "Steer Words"
-) -> ModelPatcher:
+def with_act(model: ModelPatcher, instruction: Instruction, node: str | None = None) -> ModelPatcher:
     """Make a clone of the model whose sampling runs carry out one instruction more; the model given is not changed.
 
     Args:
         model: the host's MODEL, with any patches, perhaps with instructions already; they all act.
         instruction: what to do.
         node: id of the node that shows what was done; None for no node.
-        who: its name, which begins an error message.
 
     Raises:
         HostError: the model has no transformer blocks of SD1.5, SD2 or SDXL.
     """
-    find_layers(model.model.diffusion_model, who=who)  # or the sampler would say it, and not the node
+    find_layers(model.model.diffusion_model, who=instruction.who)  # or the sampler would say it, and not the node
     clone = model.clone()
     clone.set_attachments(KEY, (*(model.get_attachment(KEY) or ()), (instruction, node)))
     watch_runs(clone, KEY, ActingRun)
@@ -66,6 +71,7 @@ class ActingRun:
         options[ACTS_KEY] = self.told
         self.acts: list[tuple[Act, str | None]] = []
         self.clock = StepClock([1.0, 0.0])
+        self._step = self.clock.current_step
         self.state = WritingState()
         self._conditionings = Conditionings({}, Grid(1, 1))
         self._entries: Calling = {}
@@ -79,7 +85,9 @@ class ActingRun:
     def open(self, guider: Any, sampler: Any, sigmas: torch.Tensor, noise: torch.Tensor, extra: dict[str, Any]) -> None:
         """Begin every act, before anything is sampled."""
         unet = guider.inner_model.diffusion_model
-        refuse_compiled(unet, guider.model_options, "Steering")
+        carried: Sequence[tuple[Instruction, str | None]] = guider.model_patcher.get_attachment(KEY) or ()
+        names = ", ".join(dict.fromkeys(instruction.who for instruction, _ in carried))
+        refuse_compiled(unet, guider.model_options, names)
         self._conditionings, self._images = Conditionings(guider.conds, Grid(*noise.shape[-2:])), noise.shape[0]
         schedule = tuple(sigmas.tolist())
         self.clock = StepClock(schedule)
@@ -91,14 +99,18 @@ class ActingRun:
             entries=planned_entries(guider, self._conditionings),
             seed=extra.get("seed"),
             controlled=any("control" in item for items in guider.conds.values() for item in items),
+            own_steps=not follows_schedule(sampler),
+            sampler=sampler_name(sampler),
+            weights=partial(model_hash, guider.model_patcher),
         )
-        carried: Sequence[tuple[Instruction, str | None]] = guider.model_patcher.get_attachment(KEY) or ()
+        self._step = self.clock.reached if run.own_steps else self.clock.current_step
         self.acts = [(instruction.begin(run), node) for instruction, node in carried]
 
     def done(self, output: torch.Tensor) -> None:
         """Tell each node what was done."""
         texts: dict[str | None, list[str]] = {}
-        for (_, node), text in zip(self.acts, self.texts(), strict=True):
+        for (act, node), text in zip(self.acts, self.texts(), strict=True):
+            act.done(output)
             texts.setdefault(node, []).append(text)
         for node, lines in texts.items():
             say_on_node(node, "\n".join(filter(None, lines)))
@@ -140,7 +152,8 @@ class ActingRun:
         self._entries = self._conditionings.entries_of(conditionings)
         try:
             for act, _ in self.acts:
-                conditionings = act.gate(conditionings, self._entries) if isinstance(act, Gating) else conditionings
+                if isinstance(act, Gating):
+                    conditionings = act.gate(conditionings, self._entries, self._first)
             yield conditionings
         finally:
             self._entries, self._first = outer
@@ -155,7 +168,7 @@ class ActingRun:
                 self.state.skip("a call for a part of the picture (tiles or the like), or without the host's list")
             yield
             return
-        call = ModelCall(tuple(entries), self._images, latent, self.clock.current_step(), self._first, self._evaluation)
+        call = ModelCall(tuple(entries), self._images, latent, self._step(), self._first, self._evaluation)
         found = self._layers_of(unet)
         writes = {item.layer: self._writes(item.layer, call) for item in found}
         capture_maps = {item.layer: [act for act, _ in self.acts if act.watches(item.layer, call)] for item in found}
@@ -193,7 +206,7 @@ class ActingRun:
     def _layers_of(self, unet: torch.nn.Module) -> tuple[LayerModules, ...]:
         """The layers of this run's U-Net, or of its copy on another GPU."""
         if id(unet) not in self._found:
-            self._found[id(unet)] = find_layers(unet, who="Steering")
+            self._found[id(unet)] = find_layers(unet)
         return self._found[id(unet)]
 
 

@@ -76,13 +76,13 @@ def places_of(
 
     Args:
         words: the lines; as many masks as there are lines, or a multiple, are shared out evenly: one for each picture.
-        masks: (height width) or (image height width) float 0..1, of any sizes.
+        masks: (height width), (image height width) or (image 1 height width) float 0..1, of any sizes.
         boxes: core's bounding boxes: one, a list, or a list for each frame, of `x y width height` in pixels.
         coloured: (image height width 3|4) 0..1, of which the first is read: each colour is a line's place, black and
             transparent none.
     """
     lines = max(1, sum(bool(line.strip()) for line in words.splitlines()))
-    singles = [single for mask in masks for single in (mask if mask.ndim == 3 else mask[None])]
+    singles = [single for mask in masks for single in mask.reshape(-1, *mask.shape[-2:])]
     each = len(singles) // lines if len(singles) % lines == 0 else 1
     groups = [singles[at : at + each] for at in range(0, len(singles), max(1, each))]
     same = all(len({tuple(mask.shape) for mask in group}) == 1 for group in groups)
@@ -131,8 +131,8 @@ def with_paint(words: str, places: Sequence[Place], strokes: torch.Tensor | None
             )
         if line < len(found) and found[line] is not None:
             raise InputError(
-                f"Steer Words: `{lines[line]}` has paint, and a mask, box or colour of a socket as well. Erase the one "
-                "or unplug the other."
+                f"Steer Words: `{lines[line]}` has paint, and a mask, box or colour of a socket as well. Erase the "
+                "paint, or disconnect the other."
             )
         found += [None] * (line + 1 - len(found))
         found[line] = Place(mask[None].float())

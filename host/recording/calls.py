@@ -23,9 +23,14 @@ def follows_schedule(sampler: Any) -> bool:
     and `extra_samplers` do; `dpm_fast` and `dpm_adaptive`, which are called through functions of `samplers` itself,
     place steps of their own. Of another pack's sampler nothing is known.
     """
+    module = str(getattr(getattr(sampler, "sampler_function", None), "__module__", ""))
+    return module.startswith(_FOLLOWING) and sampler_name(sampler) not in _OWN_STEPS
+
+
+def sampler_name(sampler: Any) -> str:
+    """How a recording calls a sampler: by its function, or its class."""
     function = getattr(sampler, "sampler_function", None)
-    name, module = getattr(function, "__name__", ""), str(getattr(function, "__module__", ""))
-    return module.startswith(_FOLLOWING) and name not in _OWN_STEPS
+    return str(getattr(function, "__name__", type(sampler).__name__))
 
 
 def other_extent(extent: Grid, latent: Grid) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 
 from ...scenescope.host_copies import to_host
+from .calls import sampler_name
 
 
 def about_run(sampler: Any, guider: Any, extra_args: dict[str, Any]) -> dict[str, str | int | float]:
     """Say what a sampling run is made with: sampler, seed, cfg, and the model."""
-    function = getattr(sampler, "sampler_function", None)
-    about: dict[str, str | int | float] = {"sampler": getattr(function, "__name__", type(sampler).__name__)}
+    about: dict[str, str | int | float] = {"sampler": sampler_name(sampler)}
     if extra_args.get("seed") is not None:
         about["seed"] = int(extra_args["seed"])
     if isinstance(getattr(guider, "cfg", None), (int, float)):

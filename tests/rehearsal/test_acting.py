@@ -74,7 +74,7 @@ def replaying(name: str, model: Any, tape: Recording) -> Any:
     """MODEL that replays a run, whole or around a free region."""
     free = LEFT if name == "free" else None
     playing = Playing(cross=1.0 if free is None else 0.5, self_attention=0.5, free=free)
-    return with_act(model, Replay(tape, playing), None, "Replay Attention")
+    return with_act(model, Replay(tape, playing))
 
 
 @pytest.mark.parametrize("name", ["steered", "placed", "together"])

@@ -33,8 +33,8 @@ class ModelCall:
         entries: the conditioning entries that share its batch, in order; batch = entry x image.
         images: pictures of the run.
         latent: the run's latent grid; an entry with an area covers its part of it.
-        step: the sampler step it belongs to, from 0; where a step asks the model several times, the step whose sigma
-            was reached.
+        step: the sampler step it belongs to, from 0; where a step asks the model several times, or the sampler makes
+            steps of its own, the step of the schedule whose sigma was reached.
         first_pass: whether it is the sampler's own, not a further pass of a guidance (SAG, PAG).
         evaluation: number of the model evaluation since the run began, from 0.
     """
@@ -45,6 +45,10 @@ class ModelCall:
     step: int
     first_pass: bool = True
     evaluation: int = 0
+
+    def rows(self, position: int) -> slice:
+        """The rows of its batch that belong to the entry at a position."""
+        return slice(position * self.images, (position + 1) * self.images)
 
 
 class Bias(Protocol):
@@ -156,12 +160,19 @@ class Act:
         """The run is over: what the words' shares became, where it was measured."""
         return ()
 
+    def done(self, output: Tensor) -> None:
+        """The run is over, and this is the latent (image channel height width) that it ended with."""
+
     def abandon(self) -> None:
         """The run was cancelled or failed: let go of what would outlive it."""
 
 
 class Instruction(Protocol):
     """What a person asked for; frozen, travels with a MODEL, and may be used by several runs at once."""
+
+    @property
+    def who(self) -> str:
+        """The node's name, which begins a message."""
 
     def begin(self, run: RunSpec) -> Act:
         """Prepare for one run, before anything is sampled.

@@ -102,7 +102,7 @@ def align_words(source: TokenTable, target: TokenTable, swaps: str = "") -> Alig
         WordError: a pair is not understood, or its words are not in their prompts.
     """
     sources: list[int | None] = [None] * len(target.tokens)
-    own = _own_swaps(source, target, swaps)
+    own = [_own_swap(source, target, line) for line in swaps.splitlines() if line.strip()]
     pairs = _paired(source.words(), target.words())
     for pair in pairs:
         if pair.source is not None and pair.target is not None:
@@ -182,15 +182,46 @@ def _key(word: Word) -> tuple[str, bool]:
     return fold(word.text), word.embedding
 
 
-def _own_swaps(source: TokenTable, target: TokenTable, swaps: str) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """The columns of the pairs that a person wrote: the earlier prompt's, the new prompt's."""
-    found = []
-    for line in filter(str.strip, swaps.replace("→", ">").splitlines()):
-        old, sign, new = (part.strip() for part in line.partition(">"))
-        if not (sign and old and new):
-            raise WordError(
-                f"Replay Attention: {line.strip()!r} is not a swap. Write one pair per line, the old word first: `red "
-                "> blue`."
-            )
-        found.append((find_words(source, old)[0].columns, find_words(target, new)[0].columns))
-    return found
+def align_prompts(pairs: Sequence[tuple[TokenTable, TokenTable]], swaps: str = "") -> list[Alignment]:
+    """The same for all prompts of a run; each pair of words has to be in one of them, and counts where it is.
+
+    Args:
+        pairs: earlier prompts, each with the new one that stands for it.
+        swaps: as above.
+
+    Raises:
+        WordError: a pair is not understood, or no prompts have its words.
+    """
+    lines = [line for line in swaps.splitlines() if line.strip()]
+    for line in lines:
+        errors = [error for source, target in pairs if (error := _misfit(source, target, line)) is not None]
+        if len(errors) == len(pairs):
+            raise errors[0]
+    fitting = ("\n".join(line for line in lines if _misfit(source, target, line) is None) for source, target in pairs)
+    return [align_words(source, target, own) for (source, target), own in zip(pairs, fitting, strict=True)]
+
+
+def _misfit(source: TokenTable, target: TokenTable, line: str) -> WordError | None:
+    """Why two prompts can't have a pair of words, None where they have it."""
+    try:
+        _own_swap(source, target, line)
+    except WordError as error:
+        return error
+    return None
+
+
+def _own_swap(source: TokenTable, target: TokenTable, line: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The columns of a pair that a person wrote: the earlier prompt's, the new prompt's."""
+    old, sign, new = (part.strip() for part in line.replace("→", ">").partition(">"))
+    if not (sign and old and new):
+        raise WordError(
+            f"Replay Attention: {line.strip()!r} is not a swap. Write one pair per line, the old word first: `red > "
+            "blue`."
+        )
+    sides = find_words(source, old), find_words(target, new)
+    if any(len(matches) > 1 for matches in sides):
+        raise WordError(
+            f"Replay Attention: {line.strip()!r} names several words on one side. Write one pair per line: `red > "
+            "blue`."
+        )
+    return sides[0][0].columns, sides[1][0].columns

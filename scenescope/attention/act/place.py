@@ -66,7 +66,7 @@ def mask_on(mask: Tensor, latent: Grid, who: str) -> Tensor:
     """Bring a mask to a grid.
 
     Args:
-        mask: (height width) or (1|image height width) float, of any size.
+        mask: (height width), (1|image height width) or (1|image 1 height width) float, of any size.
         latent: the grid.
         who: begins the message.
 
@@ -76,7 +76,7 @@ def mask_on(mask: Tensor, latent: Grid, who: str) -> Tensor:
     Raises:
         InputError: it has values that are no numbers.
     """
-    values = (mask if mask.ndim == 3 else mask[None]).detach().cpu().float()
+    values = mask.detach().cpu().float().reshape(-1, *mask.shape[-2:])
     if not bool(values.isfinite().all()):
         raise InputError(
             f"{who}: the mask has values that are not numbers (NaN or infinite). Look at the node that made it, or "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,19 +25,33 @@ from ..words.find import find_words
 from .acts import Act, BiasOf, ModelCall, steps_between
 from .steer import columns_in
 
+KEPT_RUNS = 8
+
 
 class RegionTrack:
-    """Where one word's region was at each step of the last run; also the region of the moment, while one is sampled."""
+    """Where one word's region was at each step of the last runs; while one is sampled, also where it is."""
 
     def __init__(self) -> None:
         self.now: Tensor | None = None
         """(image height width) float32 0..1 on the latent's grid, where the run computes; None before there is one."""
         self.steps: dict[int, Tensor] = {}
         """By step of the last run, on the CPU after it: what `margins_of` gives, 0 or more in the region."""
+        self._runs: list[tuple[Tensor, dict[int, Tensor]]] = []  # latents that runs ended with, the oldest first
 
     def restart(self) -> None:
         """A new run begins."""
         self.now, self.steps = None, {}
+
+    def keep(self, output: Tensor) -> None:
+        """The run has ended with this latent, by which its regions are found again."""
+        self._runs = [*self._runs[1 - KEPT_RUNS :], (output.detach().cpu().clone(), self.steps)]
+
+    def of(self, latent: Tensor) -> RegionTrack:
+        """The regions of the run that made a latent; of the last run where none is known to have."""
+        found = RegionTrack()
+        same = (kept for kept in reversed(self._runs) if kept[0].shape == latent.shape)
+        found.steps = next((steps for output, steps in same if output.to(latent).equal(latent)), self.steps)
+        return found
 
     def mask(self, step: int = -1) -> Tensor:
         """(image height width) float32 0 or 1: the region at a step of the last run; -1 is the last one.
@@ -55,7 +70,8 @@ class RegionTrack:
         if not self.steps:
             raise InputError(
                 "Word Region: there is no region yet. Let a sampler use the MODEL of Word Region, and connect its "
-                "LATENT, so that this node waits for it."
+                "LATENT, so that this node waits for it. If it is connected, ComfyUI reused the sampler's cached "
+                "result: change the seed."
             )
         if step >= 0 and step not in self.steps:
             raise InputError(
@@ -134,6 +150,7 @@ class WordRegion:
     grow: int = 0
     start: float = 0.05
     freeze: float = 1.0
+    who: ClassVar[str] = "Word Region"
 
     def begin(self, run: RunSpec) -> RegionAct:
         """Find the words in one run.
@@ -178,9 +195,9 @@ class RegionAct(Act):
             self.settle()
         position = next(at for at, e in enumerate(call.entries) if (e.branch, e.index) == self._entry)
         entry, added = call.entries[position], bias(position)
-        if query.shape[1] != grid.cells or query.shape[0] != call.images * len(call.entries):
+        if query.shape[:2] != (call.images * len(call.entries), grid.cells):
             return
-        rows, repeats = slice(position * call.images, (position + 1) * call.images), key.shape[1] // entry.tokens
+        rows, repeats = call.rows(position), key.shape[1] // entry.tokens
         if self._means is None or self._means.device != query.device:  # uploaded once: a step waits for nothing
             self._means = _means_of([self._own, *self._rivals], entry.tokens).to(query.device)
         if isinstance(added, Tensor):
@@ -222,6 +239,10 @@ class RegionAct(Act):
         lines = [f"{words}: {sizes[0]:.0%} of the picture at step {first}, {sizes[1]:.0%} at step {last}"]
         return "\n".join([*lines, *([f"not gated: {reasons_text(skipped)}"] if skipped else [])])
 
+    def done(self, output: Tensor) -> None:
+        """Keep the regions with what they belong to."""
+        self._spec.track.keep(output)
+
     def abandon(self) -> None:
         """Nothing of a broken-off run is kept, on the device or elsewhere."""
         self._sums = []
@@ -252,11 +273,13 @@ Columns = tuple[tuple[str, int], tuple[int, ...], tuple[tuple[int, ...], ...]]
 def _columns_of(spec: WordRegion, run: RunSpec) -> Columns:
     """The entry that has the words, their columns, and those of each rival."""
     tables = {(e.branch, e.index): e.table for e in run.entries if e.branch == POSITIVE and e.table is not None}
-    if not tables or not spec.words.strip():
+    if not tables:
         raise WordError(
-            "Word Region: no words of the positive prompt were found. Write some into `words`, and put Trace Words "
-            "between the CLIP and CLIP Text Encode."
+            "Word Region: the positive conditioning doesn't carry its words. Put Trace Words between the CLIP and CLIP "
+            "Text Encode."
         )
+    if not spec.words.strip():
+        raise WordError("Word Region: no words were given. Write words of the base prompt.")
     looked = {at: columns_in(table, spec.words) for at, table in tables.items()}
     for at, columns in looked.items():
         if not isinstance(columns, WordError):

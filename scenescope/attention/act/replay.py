@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -20,11 +20,12 @@ from ..record.layers import AttentionLayer, Kind
 from ..record.recording import Entry, Projection, Recording
 from ..record.reducers import Constants
 from ..record.selection import POSITIVE, Branch
-from ..words.find import find_words
+from ..words.tokens import TokenTable
 from .acts import Act, LayerWrite, ModelCall, Replacement
-from .align import Alignment, align_columns, align_words
+from .align import Alignment, align_columns, align_prompts
 from .blend import region_of_words
 from .place import mask_on
+from .steer import columns_in
 from .tape import Tape
 
 Match = Literal["words", "columns"]
@@ -90,6 +91,7 @@ class Replay:
 
     recording: Recording
     playing: Playing = field(default_factory=Playing)
+    who: ClassVar[str] = "Replay Attention"
 
     def begin(self, run: RunSpec) -> ReplayAct:
         """Check that the recording fits the run, and align the prompts.
@@ -106,7 +108,7 @@ class Replay:
         until: dict[Kind, float] = {"cross": playing.cross, "self": playing.self_attention}
         tape = Tape(recording, until, playing.branches)
         pairs = [pair for branch in playing.branches for pair in _entries(recording, run, branch)]
-        aligned = [_aligned(source, target, playing) for source, target in pairs]
+        aligned = _alignments(pairs, playing)
         free = _free(playing, run, recording, [(*pair, its) for pair, its in zip(pairs, aligned, strict=True)])
         named = {(target.branch, target.index): its for (_, target), its in zip(pairs, aligned, strict=True)}
         return ReplayAct(tape, playing, run, named, free)
@@ -134,7 +136,7 @@ class ReplayAct(Act):
         self._free = free
         self._tape, self._playing, self._aligned = tape, playing, aligned
         self._schedule = tape.schedule(run)
-        self._seeds = _seeds(tape.recording.about.get("seed"), run.seed)
+        self._cautions = tape.cautions(run)
         self._blocks = choose_blocks(playing.blocks, tape.recording.layers)
         self._played: dict[Kind, set[int]] = {"cross": set(), "self": set()}
         self._held = False
@@ -165,13 +167,22 @@ class ReplayAct(Act):
         steps = len(self._schedule.steps)
         played = {kind: len(steps) for kind, steps in self._played.items() if steps}
         told = " and ".join(f"{kind}-attention in {count} of {steps} steps" for kind, count in played.items())
-        lines = [f"Replayed {told}." if told else "Nothing was replayed."]
+        lines = [f"Replayed {told}." if told else f"Nothing was replayed.{self._too_late()}"]
         for (branch, index), alignment in self._aligned.items():
             where = f"{branch} {index}: " if len(self._aligned) > 1 else ""
             lines.append(f"{where}{alignment.describe()}")
-        lines += [caution for caution in (self._schedule.caution, self._seeds, self._too_short()) if caution]
+        lines += [caution for caution in (self._schedule.caution, *self._cautions, self._too_short()) if caution]
         lines += [f"not replayed: {reasons_text(skipped)}"] if skipped else []
         return "\n".join(lines)
+
+    def _too_late(self) -> str:
+        """A sentence where the run begins with less noise than all that is played, else empty."""
+        if self._playing.nothing or min(self._schedule.steps) < max(self._tape.until.values()):
+            return ""
+        return (
+            " The run begins with less noise than the part of the recording that is played has: raise cross_until, or "
+            "the sampler's denoise."
+        )
 
     def _too_short(self) -> str:
         """A sentence where the recording ends before the surroundings of a free region are held."""
@@ -201,7 +212,7 @@ class ReplayAct(Act):
             for position, frame in frames.items():
                 new, old = self._columns(call.entries[position], given.device)
                 # A longer prompt in the same call has this one repeated: each repeat is played alike.
-                own = written[_rows(position, call)].unflatten(1, (-1, call.entries[position].tokens))
+                own = written[call.rows(position)].unflatten(1, (-1, call.entries[position].tokens))
                 played = _like(frame, "key", given)[:, None, old]  # (image 1 token channel)
                 own[:, :, new] = played if self._plainly else self._mixed(own[:, :, new], played, None)  # a view
             return written
@@ -215,7 +226,7 @@ class ReplayAct(Act):
         weight = self._weight(grid, given) if rest else None
         rows = []
         for position in range(len(call.entries)):
-            own, frame = given[_rows(position, call)], frames.get(position)
+            own, frame = given[call.rows(position)], frames.get(position)
             rows.append(own if frame is None else self._mixed(own, _like(frame, part, given), weight).expand_as(own))
         return torch.cat(rows)
 
@@ -263,20 +274,6 @@ def _free(
     return torch.stack(torch.broadcast_tensors(*regions)).amax(dim=0) if regions else None
 
 
-def _seeds(recorded: object, played: int | None) -> str:
-    """A sentence where the runs began from different noise, else empty."""
-    if recorded is None or played is None or recorded == played:
-        return ""
-    return (
-        f"The seed is {played}, the recorded run's was {recorded}: the layout is the recorded one, the details are "
-        "not. Take its seed to keep the picture."
-    )
-
-
-def _rows(position: int, call: ModelCall) -> slice:
-    return slice(position * call.images, (position + 1) * call.images)
-
-
 def _like(frame: Projection, part: Part, like: Tensor) -> Tensor:
     """Recorded queries or keys on the device and in the type of the run's; sent as they are kept, which is smaller."""
     values, scale = (frame.query, frame.query_scale) if part == "query" else (frame.key, frame.key_scale)
@@ -300,23 +297,31 @@ def _entries(recording: Recording, run: RunSpec, branch: Branch) -> list[tuple[E
     return list(zip(old, new, strict=True))
 
 
-def _aligned(source: Entry, target: Entry, playing: Playing) -> Alignment:
+def _alignments(pairs: Sequence[tuple[Entry, Entry]], playing: Playing) -> list[Alignment]:
+    """Where each column of each conditioning comes from, of the chosen words alone where some are chosen."""
     if playing.match == "columns":
-        alignment = align_columns(source.tokens, target.tokens)
+        aligned = [align_columns(source.tokens, target.tokens) for source, target in pairs]
     else:
-        for entry, run in ((source, "recorded"), (target, "new")):
-            if entry.table is None:
-                raise WordError(
-                    f"Replay Attention: the {run} run's {entry.branch} conditioning doesn't carry its words. Put Trace "
-                    "Words between the CLIP and CLIP Text Encode, or set match to columns."
-                )
-        assert source.table is not None
-        assert target.table is not None
-        alignment = align_words(source.table, target.table, playing.swaps)
-    if playing.words.strip() and target.table is not None:
-        chosen = find_words(target.table, playing.words)
-        alignment = alignment.only(column for match in chosen for column in match.columns)
-    return alignment
+        tables = [(_table(source, "recorded"), _table(target, "new")) for source, target in pairs]
+        aligned = align_prompts(tables, playing.swaps)
+    if not playing.words.strip():
+        return aligned
+    chosen = [columns_in(target.table or TokenTable("", ()), playing.words) for _, target in pairs]
+    if all(isinstance(columns, WordError) for columns in chosen):
+        raise next(error for error in chosen if isinstance(error, WordError))
+    return [
+        alignment.only(() if isinstance(columns, WordError) else columns)
+        for alignment, columns in zip(aligned, chosen, strict=True)
+    ]
+
+
+def _table(entry: Entry, run: str) -> TokenTable:
+    if entry.table is None:
+        raise WordError(
+            f"Replay Attention: the {run} run's {entry.branch} conditioning doesn't carry its words. Put Trace Words "
+            "between the CLIP and CLIP Text Encode, or set match to columns."
+        )
+    return entry.table
 
 
 def _check_model(recording: Recording, run: RunSpec) -> None:

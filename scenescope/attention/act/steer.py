@@ -21,7 +21,6 @@ from ..record.layers import AttentionLayer
 from ..record.recording import Entry
 from ..record.reducers import Constants
 from ..record.scores import OuterBias, attention_in_chunks, repeated
-from ..record.selection import NEGATIVE, POSITIVE
 from ..words.find import find_words
 from ..words.tokens import TokenTable
 from .acts import Act, BiasOf, Effect, LayerWrite, ModelCall, steps_between
@@ -44,7 +43,7 @@ class Steering:
         place: where; None for everywhere.
         start: share of the steps before the first one that is steered, 0..1.
         end: share of the steps up to the last one that is steered, 0..1.
-        branch: whose prompt.
+        branch: whose prompt; `both` takes those of guiders with more than two as well.
         blocks: as `choose_blocks` reads them.
         heads: `all`, or numbers as `choose_heads` reads them.
         entry: conditioning entry of the branch, from 0; -1 for every one that has the words.
@@ -74,23 +73,28 @@ class Steering:
             InputError: the place is empty, a strength too large, or the branch is not evaluated.
             SelectionError: blocks or heads name what is not there.
         """
-        strongest = max(abs(self.strength), abs(self.outside), abs(self.together))
-        if not strongest <= STRONGEST:
-            raise InputError(
-                f"{self.who}: the strength is {strongest:g}, but log-odds have to be between -{STRONGEST:g} and "
-                f"{STRONGEST:g}. Choose a smaller number: at -{STRONGEST:g} a word is off already."
-            )
+        for odds in (self.strength, self.outside, self.together):
+            if not abs(odds) <= STRONGEST:
+                raise InputError(
+                    f"{self.who}: the strength is {odds:g}, but log-odds have to be between -{STRONGEST:g} and "
+                    f"{STRONGEST:g}. Choose a number nearer to 0: at -{STRONGEST:g} a word is off already."
+                )
         return SteeringAct(self, run, self._columns(run))
 
     def _columns(self, run: RunSpec) -> dict[tuple[str, int], tuple[int, ...]]:
         """The words' columns in each entry that has them."""
-        branches = (POSITIVE, NEGATIVE) if self.branch == "both" else (self.branch,)
-        entries = [item for item in run.entries if item.branch in branches and self.entry in (-1, item.index)]
-        if not entries:
-            known = ", ".join(f"{item.branch} {item.index}" for item in run.entries)
+        mine = [item for item in run.entries if self.branch in (item.branch, "both")]
+        if not mine:
             raise InputError(
-                f"{self.who}: the {self.branch} prompt is not evaluated in this run, only {known}. At cfg 1 the "
-                "negative prompt is left out: choose another branch or entry, or raise cfg."
+                f"{self.who}: the {self.branch} prompt is not evaluated in this run. At cfg 1 the negative prompt is "
+                "left out: choose another branch, or raise cfg."
+            )
+        entries = [item for item in mine if self.entry in (-1, item.index)]
+        if not entries:
+            known = ", ".join(f"{item.branch} {item.index}" for item in mine)
+            raise InputError(
+                f"{self.who}: entry is {self.entry}, but this run has {known}. Choose one of these, or -1 for each "
+                "that has the words."
             )
         tables = {(item.branch, item.index): item.table for item in entries if item.table is not None}
         if not tables:
@@ -202,11 +206,13 @@ class SteeringAct(Act):
 
     def see(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, call: ModelCall, bias: BiasOf) -> None:
         """Add up the words' shares before and after, inside the place and outside."""
+        if query.shape[:2] != (call.images * len(call.entries), grid.cells):
+            return
         for position, entry in enumerate(call.entries):
             columns, added = self._columns.get((entry.branch, entry.index)), bias(position)
-            if columns is None or not isinstance(added, Tensor) or query.shape[1] != grid.cells:
+            if columns is None or not isinstance(added, Tensor):
                 continue
-            rows = slice(position * call.images, (position + 1) * call.images)
+            rows = call.rows(position)
             repeats = key.shape[1] // entry.tokens
             inside = self._bias.inside(grid, entry)
             for name, part in (("before", None), ("after", repeated(added, repeats))):

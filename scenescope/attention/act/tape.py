@@ -30,14 +30,17 @@ def nearest_steps(recorded: Sequence[float], played: Sequence[float]) -> tuple[i
         played: the new run's.
 
     Returns:
-        For each step of the new run a step of the earlier one; the earlier of two that are as near.
+        For each step of the new run a step of the earlier one, the earlier of two that are as near; where the earlier
+        run had ended before so little noise was left, the number of its steps.
 
-    >>> nearest_steps([8.0, 4.0, 2.0, 1.0, 0.0], [8.0, 2.5, 0.0]), nearest_steps([8.0, 4.0, 0.0], [8.0, 4.0, 0.0])
-    ((0, 2), (0, 1))
+    >>> nearest_steps([8.0, 4.0, 2.0, 1.0, 0.0], [8.0, 2.5, 0.0]), nearest_steps([8.0, 4.0, 2.0], [8.0, 2.0, 0.0])
+    ((0, 2), (0, 2))
     """
-    there, here = (_levels(sigmas) for sigmas in (recorded, played))
-    far = [[abs(level - its) for its in there] for level in here]
-    return tuple(min(range(len(there)), key=row.__getitem__) for row in far)
+    (there, here), ended = (_levels(sigmas) for sigmas in (recorded, played)), math.log(max(recorded[-1], _LEAST))
+    return tuple(
+        len(there) if level <= ended else min(range(len(there)), key=lambda step: abs(level - there[step]))
+        for level in here
+    )
 
 
 def _levels(sigmas: Sequence[float]) -> list[float]:
@@ -50,10 +53,10 @@ class Schedule:
     """Which moment of the tape each evaluation of a run plays.
 
     Args:
-        steps: for each step of the run the nearest step of the tape.
+        steps: for each step of the run the nearest step of the tape; past its end the number of its steps.
         ratio: how far the farthest of them is from its noise, as a ratio from 1.
-        moments: where both runs have one schedule, and the tape holds all evaluations: the moments in their order, so
-            that samplers that ask several times a step play each where it was made.
+        moments: where both runs have one sampler and schedule, and the tape holds all evaluations: the moments in their
+            order, so that samplers that ask several times a step play each where it was made.
     """
 
     steps: tuple[int, ...]
@@ -115,15 +118,37 @@ class Tape:
         pairs = zip(_levels(run.sigmas), steps, strict=True)
         far = [abs(level - levels[there]) for level, there in pairs if there < last]
         ratio = math.exp(max(far, default=0.0))
-        if recorded != run.sigmas or self.recording.selection.evaluations != "all":
+        alike = recorded == run.sigmas and self.recording.about.get("sampler") == run.sampler
+        if not alike or self.recording.selection.evaluations != "all":
             return Schedule(steps, ratio)
         moments = sorted({(at.step, at.evaluation) for at in self.recording.projections})
         whole = [step for step, evaluation in moments if evaluation == 0] == list(range(len({s for s, _ in moments})))
         return Schedule(steps, ratio, tuple(moments) if whole else ())
 
+    def cautions(self, run: RunSpec) -> tuple[str, ...]:
+        """Sentences where the run began from other noise, or is of a model with other weights."""
+        seed, weights = (self.recording.about.get(name) for name in ("seed", "model_hash"))
+        found = []
+        if None not in (seed, run.seed) and seed != run.seed:
+            found.append(
+                f"The seed is {run.seed}, the recorded run's was {seed}: the layout is the recorded one, the details "
+                "are not. Take its seed to keep the picture."
+            )
+        if weights is not None and run.weights is not None and run.weights() != weights:
+            found.append(
+                "The recording is of a model with other weights, or in another precision: its queries and keys may "
+                "mean something else here. Record with the MODEL that you replay on."
+            )
+        return tuple(found)
+
     def _check(self, kind: Kind, steps: int, branch: str) -> None:
         there = {key[4] for key in self._frames if key[0] == branch and key[3] == kind}
         switch = "keep_queries" if kind == "cross" else "keep_self_queries"
+        if not there and any(key[3] == kind for key in self._frames):
+            raise RecordingError(
+                f"Replay Attention: the recording doesn't have the {branch} branch. Set branch to both at Record "
+                f"Attention and sample again, or replay the other one."
+            )
         if not there:
             raise RecordingError(
                 f"Replay Attention: the recording kept no queries of {kind}-attention of the {branch} branch. Switch "

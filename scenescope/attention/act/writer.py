@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ...dims import Grid
 from ..record.layers import AttentionLayer, LayerModules
+from ..record.observers import features_of_call
 from ..record.recording import Entry
 from ..record.scores import OuterBias, repeated
 from .acts import Bias, LayerWrite, ModelCall, SelfBias
@@ -108,7 +109,7 @@ class Writers:
     def __enter__(self) -> Writers:
         with ExitStack() as stack:
             for transformer in dict.fromkeys(item.transformer for item in self._layers):
-                stack.callback(transformer.register_forward_pre_hook(self._note_grid, prepend=True).remove)
+                stack.callback(transformer.register_forward_pre_hook(self._note_grid, with_kwargs=True).remove)
             for item in self._layers:
                 for module, hook, first in self._hooks_of(item):
                     stack.callback(module.register_forward_hook(hook, prepend=first).remove)
@@ -136,12 +137,11 @@ class Writers:
             (1|image 1|head query token) with one column for each of the entry's tokens, of self-attention its factors,
             or None where there is none.
         """
-        entry = self._call.entries[position]
-        if layer.kind == "self":
-            return self._factors(self._self_biases(layer), grid, entry, like)
-        biases = self._biases(layer)
+        entry, biases = self._call.entries[position], self._biases(layer)
         if not biases:
             return None
+        if layer.kind == "self":
+            return self._factors(biases, grid, entry, like)
 
         def make() -> Tensor | None:
             parts = [part for bias in biases if (part := bias.on(grid, entry)) is not None]
@@ -167,19 +167,14 @@ class Writers:
         assert keys is not None
         return OuterBias(query, keys)
 
-    def _biases(self, layer: AttentionLayer) -> tuple[Bias, ...]:
-        if layer.kind != "cross":
-            return ()
-        return tuple(write.bias for write in self._writes.get(layer, ()) if write.bias is not None)
-
-    def _self_biases(self, layer: AttentionLayer) -> tuple[SelfBias, ...]:
-        if layer.kind != "self":
-            return ()
-        return tuple(write.self_bias for write in self._writes.get(layer, ()) if write.self_bias is not None)
+    def _biases(self, layer: AttentionLayer) -> tuple[Any, ...]:
+        """What acts add to this layer's logits: of cross-attention each a `Bias`, of self-attention a `SelfBias`."""
+        name = "bias" if layer.kind == "cross" else "self_bias"
+        return tuple(its for write in self._writes.get(layer, ()) if (its := getattr(write, name)) is not None)
 
     def _writes_out(self, layer: AttentionLayer) -> bool:
         mixing = layer.kind == "cross" and any(write.mix is not None for write in self._writes.get(layer, ()))
-        return mixing or bool(self._biases(layer) or self._self_biases(layer))
+        return mixing or bool(self._biases(layer))
 
     def _hooks_of(self, item: LayerModules) -> list[tuple[nn.Module, Callable[..., Tensor | None], bool]]:
         """Modules, their forward hooks, and whether these go before all others."""
@@ -193,9 +188,10 @@ class Writers:
                 hooks.append((item.attention.get_submodule(name), self._keeping(item.layer, name), False))
         return hooks
 
-    def _note_grid(self, transformer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if inputs and inputs[0].ndim == 4:
-            self._grids[transformer] = Grid(*inputs[0].shape[-2:])
+    def _note_grid(self, transformer: nn.Module, args: Any, kwargs: Any) -> None:
+        entering = features_of_call(args, kwargs)
+        if entering is not None:
+            self._grids[transformer] = Grid(*entering.shape[-2:])
 
     def _replacing(
         self, item: LayerModules, part: str, replacements: Sequence[Callable[[Tensor, Grid], Tensor]]
@@ -254,7 +250,7 @@ class Writers:
             got = " x ".join(map(str, (query.shape[0], query.shape[1], key.shape[1])))
             self.state.skip(f"{layer.name}: another patch changed rows, queries or keys (they are {got})")
             return None
-        spans = [slice(position * images, (position + 1) * images) for position in range(len(entries))]
+        spans = [self._call.rows(position) for position in range(len(entries))]
         results = [
             self._result(item, grid, position, given[rows], (query[rows], key[rows], value[rows]))
             for position, rows in enumerate(spans)

@@ -105,8 +105,8 @@ def examine(
     own = None if own is None or not len(own) else own
     if other is not None and (own is None or not len(other)):
         raise InputError(
-            f"Prompt Doctor: without has no picture to be compared with number {image_index}. Connect the picture "
-            "of the recorded run to `picture`, and the same without the thing to `without`."
+            f"Prompt Doctor: the proof needs picture {image_index} with the thing and without it. Connect the recorded "
+            "run's own to `picture`, and the one without the thing to `without`."
         )
     proof = prove(recording, things, view, (own, other), dropped) if other is not None and own is not None else None
     return Examination(

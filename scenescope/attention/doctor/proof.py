@@ -63,7 +63,7 @@ def prove(
         recording: of the first picture's run.
         things: of its prompt.
         view: branch, entry and picture.
-        pictures: (1 height width 3) 0..1 each: with the words, and without them.
+        pictures: (1 height width 1|3|4) 0..1 each: with the words, and without them; alpha does not count.
         dropped: the thing; empty for the first.
 
     Raises:
@@ -77,8 +77,8 @@ def prove(
             f"Prompt Doctor: dropped is {dropped.strip()!r}, which is not one of the things {', '.join(names)}. Write "
             "the one that was switched off in the picture of `without`."
         )
-    one, other = pictures
-    if one.shape != other.shape:
+    one, other = (picture[..., :3] for picture in pictures)
+    if one.shape[1:3] != other.shape[1:3]:
         raise InputError(
             f"Prompt Doctor: picture is {tuple(one.shape[1:3])} and without {tuple(other.shape[1:3])} pixels (height, "
             "width). Sample both at one size, from one seed."

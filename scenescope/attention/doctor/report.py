@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from ...dims import counted
 from .diagnosis import Diagnosis, Examined, Finding
 from .proof import Proof
 from .repair import Placed
@@ -32,7 +33,7 @@ def markdown(diagnosis: Diagnosis, repair: Sequence[Placed], proof: Proof | None
         held = [f"`{placed.words}`" for placed in repair if not placed.missing]
         kept = f"; {', '.join(held)} held in place" if held else ""
         lines += ["", f"Repair: {', '.join(missing)} into free space{kept}. Give it to Steer Words, and sample again."]
-    facts = f"{diagnosis.steps} steps, {diagnosis.grid}; the start token takes {diagnosis.start:.0%}."
+    facts = f"{counted(diagnosis.steps, 'step')}, {diagnosis.grid}; the start token takes {diagnosis.start:.0%}."
     lines += ["", f"{facts} {CALIBRATED}"]
     return "\n".join(lines)
 

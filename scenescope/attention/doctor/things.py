@@ -27,8 +27,8 @@ _PLACES = (
     "from into onto through during"
 )
 _FRAMES = (
-    "photo photograph picture image painting drawing illustration render portrait sketch shot closeup up view film "
-    "still art artwork poster"
+    "photo photograph picture image painting drawing illustration render portrait sketch shot closeup view film still "
+    "art artwork poster"
 )
 
 
@@ -103,14 +103,16 @@ def things_in(table: TokenTable) -> tuple[Thing, ...]:
 
 def _typed(table: TokenTable, typed: str, who: str) -> tuple[Thing, ...]:
     words = {column: word for word in table.words() for column in word.columns}
-    found = []
+    found: dict[Word, Thing] = {}  # by its noun: `red circle` and `circle` may be the same one
     for match in find_words(table, typed):
         if not match.words:
             raise WordError(f"{who}: {match.label!r} is not a thing. Take it away, or write words of the prompt.")
         for place in match.occurrences:
             *adjectives, noun = dict.fromkeys(words[column] for column in place)
-            found.append(Thing(noun, tuple(adjectives)))
-    return tuple(found)
+            known = found.get(noun)
+            if known is None or len(known.adjectives) < len(adjectives):
+                found[noun] = Thing(noun, tuple(adjectives))
+    return tuple(found.values())
 
 
 def _runs(words: Sequence[Word]) -> list[list[Word]]:
@@ -122,7 +124,7 @@ def _runs(words: Sequence[Word]) -> list[list[Word]]:
         if text in _INSIDE_WORDS or text.isdigit() or (text in doing and runs[-1]) or (text == "of" and setting):
             continue
         if word.punctuation or text in apart:
-            if text == "of" and runs[-1] and fold(runs[-1][-1].text) in frames:
+            if text == "of" and runs[-1] and fold(runs[-1][-1].text) in (*frames, "up"):  # `close-up of`
                 runs[-1] = []
             setting = False
             runs.append([])

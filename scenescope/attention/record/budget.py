@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,8 @@ class RunSpec:
         seed: of the starting noise, where it is known.
         own_steps: whether the sampler may make other steps than the schedule's, so that only the end tells how many.
         controlled: whether a ControlNet or the like works in it.
+        sampler: its name, where it is known.
+        weights: names the model's weights, of which it reads some; None where that cannot be told.
     """
 
     layers: tuple[AttentionLayer, ...]
@@ -41,6 +43,8 @@ class RunSpec:
     seed: int | None = None
     own_steps: bool = False
     controlled: bool = False
+    sampler: str | None = None
+    weights: Callable[[], str] | None = None
 
     @property
     def steps(self) -> int:

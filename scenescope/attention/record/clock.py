@@ -75,10 +75,17 @@ class StepClock:
         (1, 1)
         """
         if self._last is None:
-            return 0 if len(self._pending) < 2 else self._step_at(len(self._asked) - 1)
+            return 0 if len(self._pending) < 2 else self.reached()
         if self._late or self._between == 1:
             return self._last + 1
-        return min(max(self._step_at(len(self._asked) - 1), self._last), self._last + 1)
+        return min(max(self.reached(), self._last), self._last + 1)
+
+    def reached(self) -> int:
+        """The step of the schedule whose noise the newest evaluation has, for samplers that make steps of their own.
+
+        The sigma is read, and the device waited for.
+        """
+        return self._step_at(len(self._asked) - 1)
 
     def step_done(self, step: int) -> None:
         """Take the sampler's callback for a step."""

@@ -91,7 +91,7 @@ def test_only_chosen_columns_keep_their_source():
     assert align_columns(3, 4).only([1, 3]).sources == (None, 1, None, None)
 
 
-@pytest.mark.parametrize("swaps", ["red blue", "> blue", "red >"])
+@pytest.mark.parametrize("swaps", ["red blue", "> blue", "red >", "red, cat > blue", "red > blue, cat"])
 def test_a_pair_that_is_not_understood_is_refused(swaps: str):
     """Oracle: the message says how a pair is written."""
     with pytest.raises(WordError, match="red > blue"):

@@ -124,6 +124,22 @@ def test_half_the_strength_is_half_way():
     assert torch.allclose(half, (query + full) / 2, atol=1e-6)
 
 
+def test_swaps_and_chosen_words_have_to_be_in_one_of_the_replayed_prompts_only():
+    """Oracle: by hand: the negative prompt has neither, so it is played as it is, or without its keys."""
+    recording = record(Run(steps=5, selection=KEEP, entries=(OLD, EMPTY)))
+    both = Playing(cross=1, branches=("positive", "negative"))
+    swapped = Replay(recording, replace(both, swaps="red > striped")).begin(run_of(recording))
+    assert swapped.finish({}).count("negative 0: every word stands where it stood") == 1
+    act = Replay(recording, replace(both, words="cat")).begin(run_of(recording))
+    for prompt, columns in ((NEW, [4]), (EMPTY, [])):
+        call = call_of(prompt)
+        _, key = projected(call, prompt.tokens)
+        changed = (act.write(LAYER, call).key(key, GRID) != key).any(dim=-1)  # (image column)
+        assert changed.any(dim=0).nonzero().flatten().tolist() == columns
+    for playing in (replace(both, swaps="dog > striped"), replace(both, words="dog")):
+        assert "'dog' is not in the prompt" in refusal(recording, run_of(recording), playing)
+
+
 def test_chosen_words_alone_have_earlier_keys():
     """Oracle: columns by hand: cat is the new prompt's column 4 and the earlier one's 3."""
     recording, call = taped(), call_of(NEW)
@@ -189,6 +205,7 @@ def test_steps_are_found_by_the_nearest_noise():
     assert nearest_steps(tape, tape) == (0, 1, 2, 3, 4)
     assert nearest_steps(tape, [16.0, 3.0, 1.5, 0.0]) == (0, 2, 3)
     assert nearest_steps(tape, [100.0, 0.01, 0.0]) == (0, 4)
+    assert nearest_steps(tape[:3], [16.0, 5.0, 4.0, 2.0, 0.0]) == (0, 1, 2, 2)
 
 
 def test_another_schedule_plays_the_nearest_steps_and_says_how_far_they_are():
@@ -216,6 +233,30 @@ def test_a_run_that_asks_twice_a_step_plays_each_answer_where_it_was_made():
             p for a, p in recording.projections.items() if (a.order, a.step, a.evaluation) == (3, step, evaluation)
         )
         assert torch.equal(written, kept.query)
+
+
+def test_another_sampler_plays_each_step_at_its_noise_though_all_evaluations_were_kept():
+    """Oracle: by hand: a sampler that asks once a step plays each step's first answer."""
+    recording = replace(taped(evaluations=2, selection=replace(KEEP, evaluations="all")), about={"sampler": "heun"})
+    act = Replay(recording, Playing(cross=1)).begin(replace(run_of(recording), sampler="euler"))
+    query, _ = projected(call_of(NEW), NEW.tokens)
+    for step in range(5):
+        written = act.write(LAYER, call_of(NEW, step=step, evaluation=step)).query(query, GRID)
+        kept = next(p for a, p in recording.projections.items() if (a.order, a.step, a.evaluation) == (3, step, 0))
+        assert torch.equal(written, kept.query)
+
+
+def test_after_the_end_of_a_recording_nothing_is_played():
+    """Oracle: by hand: the recorded run ended with the noise that the third of five steps begins at."""
+    recording = replace(taped(), sigmas=(10.0, 9.0, 8.0, 7.0, 6.0, 3.0))
+    act = Replay(recording, Playing(cross=1)).begin(run_of(recording, sigmas=(10.0, 6.0, 3.0, 2.0, 1.0, 0.0)))
+    played = [act.write(LAYER, call_of(NEW, step=step)) is not None for step in range(5)]
+    assert played == [True, True, False, False, False]
+    assert act.finish({}).startswith("Replayed cross-attention in 2 of 5 steps.")
+    late = Replay(recording, Playing(cross=0.4)).begin(run_of(recording, sigmas=(8.0, 7.0, 3.0)))
+    assert late.write(LAYER, call_of(NEW)) is None
+    assert "Nothing was replayed. The run begins with less noise" in late.finish({})
+    assert late.finish({}).count("Nothing") == 1
 
 
 def test_self_attention_is_played_whole():
@@ -252,6 +293,7 @@ def test_what_cannot_be_replayed_is_refused_with_what_to_do():
     run = run_of(recording)
     assert "Switch on keep_queries" in refusal(replace(recording, projections={}), run)
     assert "Switch on keep_self_queries" in refusal(recording, run, Playing(self_attention=0.5))
+    assert "doesn't have the negative branch" in refusal(recording, run, Playing(branches=("positive", "negative")))
     part = {at: item for at, item in recording.projections.items() if at.step < 2}
     text = refusal(replace(recording, projections=part), run, Playing(cross=0.8))
     assert "Lower cross_until to 0.4" in text

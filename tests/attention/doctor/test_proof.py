@@ -41,12 +41,19 @@ def test_the_first_thing_is_meant_where_none_is_named_and_none_is_proved_without
     assert examine(drawn(PROMPT, APART), picture=PICTURE).proof is None
 
 
+def test_transparency_is_no_part_of_a_proof():
+    """Oracle: the proof of the same pictures without it."""
+    clear = torch.cat([PICTURE, torch.rand(PICTURE[..., :1].shape)], dim=-1)
+    found = examine(drawn(PROMPT, APART), picture=clear, without=without(LEFT)).proof
+    assert found == examine(drawn(PROMPT, APART), picture=PICTURE, without=without(LEFT)).proof
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         ({"picture": PICTURE, "without": PICTURE}, "picture and without are the same"),
         ({"picture": PICTURE, "without": PICTURE[:, :64]}, r"picture is \(128, 192\) and without \(64, 192\) pixels"),
-        ({"without": PICTURE}, "without has no picture to be compared with number 0"),
+        ({"without": PICTURE}, "the proof needs picture 0 with the thing and without it"),
         ({"picture": PICTURE, "without": without(LEFT), "dropped": "dog"}, "one of the things red circle, green star"),
     ],
 )

@@ -21,6 +21,7 @@ from pack.tests.support.recordings import table
         ("masterpiece , best quality , 1 girl , blue t - shirt , oil painting", ["girl", "blue t shirt"]),
         ("close - up of a cat in front of a house", ["cat"]),
         ("a painting", ["painting"]),
+        ("a girl dressed up , a dog", ["girl dressed up", "dog"]),
     ],
 )
 def test_things_are_runs_of_words_with_the_noun_last(prompt: str, things: list[str]):
@@ -34,6 +35,12 @@ def test_typed_things_are_taken_as_they_are_in_every_place():
     """Oracle: columns by hand: the second cat is the sixth column."""
     found = things_of(table("a cat and a red cat in snow"), "red cat\n\nsnow, cat#1")
     assert [(thing.text, thing.columns) for thing in found] == [("red cat", (5, 6)), ("snow", (8,)), ("cat", (2,))]
+
+
+def test_a_noun_that_is_typed_twice_is_one_thing_with_the_most_of_its_words():
+    """Oracle: by hand: of two cats the second is red."""
+    found = things_of(table("a cat and a red cat"), "cat\nred cat")
+    assert [(thing.text, thing.columns) for thing in found] == [("cat", (2,)), ("red cat", (5, 6))]
 
 
 @pytest.mark.parametrize(("prompt", "typed"), [("in the snow", ""), ("a cat", "dog"), ("a cat", "<start>")])

@@ -35,7 +35,6 @@ from pack.tests.host.acting.test_steering import (
     bias_on_latent,
     by_override,
     closed_form,
-    hooks,
     prompt,
     recording_of,
     replaced,
@@ -45,6 +44,7 @@ from pack.tests.host.acting.test_steering import (
 from pack.tests.host.recording.test_ask import lora
 from pack.tests.support.host.layouts import SD15, build
 from pack.tests.support.host.runs import Run, conditioning
+from pack.tests.support.host.watching import hooks_left
 
 
 def before_and_after(model: Any, settings: Run | None = None, **more: Any) -> tuple[Recording, Recording]:
@@ -216,7 +216,7 @@ def test_a_region_gates_a_lora_as_the_hosts_masks_do(sd15: Any) -> None:
     assert apart(gatings, wanted) < 1e-5
     without = run(sd15, Run(steps=3), positive=prompt(mask=right) + conditioning(seed=5, mask=left))
     assert apart(without, wanted) > 1e-3
-    assert hooks(model) == 0
+    assert hooks_left(model) == 0
 
 
 def test_a_live_region_gates_a_lora_from_the_second_evaluation_on(sd15: Any) -> None:
@@ -328,4 +328,4 @@ def test_holding_together_goes_on_beside_other_patches(sd15: Any, sd15_half: Any
     latent = run(steered(model, replace(PLACED, together=1.0)), settings)
     assert latent.isfinite().all()
     assert apart(latent, run(steered(model, PLACED), settings)) > 1e-3
-    assert hooks(model) == 0
+    assert hooks_left(model) == 0

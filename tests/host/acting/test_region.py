@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
+from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
+from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from pack.host.acting.region import GatingRegion, gated, region_mask, with_region
+from pack.nodes.region import GetRegionMask
 from pack.scenescope.attention.act.region import RegionTrack, margins_of, region_of
 from pack.scenescope.dims import Grid
 from pack.scenescope.errors import InputError, WordError
 from pack.scenescope.resample import resize
-from pack.tests.host.acting.test_steering import apart, hooks, prompt, run, table
+from pack.tests.host.acting.test_steering import apart, prompt, run, table
 from pack.tests.support.host.runs import Run, conditioning, sample
+from pack.tests.support.host.watching import hooks_left
 
 SETTINGS = Run(steps=4)
 OTHER = conditioning(seed=5)
@@ -184,7 +188,7 @@ def test_following_alone_changes_nothing_and_leaves_nothing(sd15: Any) -> None:
     track = RegionTrack()
     model = with_region(sd15, GatingRegion("red circle", track), None)
     assert torch.equal(run(model, SETTINGS), run(sd15, SETTINGS))
-    assert hooks(model) == 0
+    assert hooks_left(model) == 0
     assert track.now is None
     assert sorted(track.steps) == [1, 2, 3]  # 0.05 of four steps: from the second on
 
@@ -220,6 +224,50 @@ def test_a_batch_has_a_region_for_each_picture(sd15: Any) -> None:
     assert not torch.equal(track.mask()[0], track.mask()[1])
 
 
+def test_each_of_several_samplers_finds_the_region_of_its_own_run(sd15: Any) -> None:
+    """Oracle: the region right after each run; of a latent that no run made it is the last one's."""
+    track = RegionTrack()
+    model = with_region(sd15, GatingRegion("circle", track, start=0.0), None)
+    runs = {}
+    for settings in (Run(seed=1), Run(seed=2), Run(seed=1, size=(16, 8))):
+        latent = run(model, settings)
+        runs[latent] = track.mask()
+    assert not torch.equal(*list(runs.values())[:2])
+
+    def stop(*_: Any) -> None:
+        raise InterruptedError
+
+    for latent, mask in runs.items():
+        (found,) = GetRegionMask.execute(track, {"samples": latent}, -1).args
+        height, width = latent.shape[-2:]
+        assert torch.equal(found, region_mask(track.of(latent), Grid(8 * height, 8 * width), -1))
+        assert torch.equal(track.of(latent).mask(), mask)
+    assert torch.equal(track.of(latent + 1).mask(), mask)
+    with pytest.raises(InterruptedError):
+        run(model, callback=stop)
+    assert torch.equal(track.of(latent).mask(), mask)
+
+
+def test_every_pass_of_an_evaluation_is_gated_by_one_region(sd15: Any) -> None:
+    """Oracle: by hand: the masks of the base prompt in both passes of PAG, noted beside the pack, are equal."""
+    noted: list[torch.Tensor | None] = []
+    track = RegionTrack()
+    model = with_region(
+        PerturbedAttentionGuidance.execute(sd15, 3.0)[0], GatingRegion("circle", track, start=0.0), None
+    )
+
+    def note(executor: Any, unet: Any, conds: Any, *rest: Any) -> Any:
+        noted.append(conds[0][0].get("mask"))
+        return executor(unet, conds, *rest)
+
+    model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "noting", note)
+    run(model, SETTINGS, positive=gated(prompt(), OTHER, track, 1.0))
+    assert noted[:2] == [None, None]
+    assert len(noted) == 2 * SETTINGS.steps
+    assert all(torch.equal(one, other) for one, other in zip(noted[2::2], noted[3::2], strict=True))
+    assert not torch.equal(noted[2], noted[4])
+
+
 def test_inpainting_happens_on_one_side_of_the_region_after_other_functions(sd15: Any) -> None:
     """Oracle: the latent given, which stays outside the region to rounding; Differential Diffusion is still asked."""
     track = Held(half())
@@ -244,6 +292,8 @@ def test_words_that_are_not_there_are_refused_before_sampling(sd15: Any) -> None
         run(with_region(sd15, GatingRegion("dog", RegionTrack()), None))
     with pytest.raises(WordError, match="Trace Words"):
         run(with_region(sd15, GatingRegion("circle", RegionTrack()), None), positive=conditioning(seed=1))
+    with pytest.raises(WordError, match="no words were given"):
+        run(with_region(sd15, GatingRegion(" ", RegionTrack()), None))
     assert "circle" in table().prompt
 
 

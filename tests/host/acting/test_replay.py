@@ -21,6 +21,7 @@ from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.attention.words.tokens import Token, TokenTable
 from pack.scenescope.errors import InputError, RecordingError
 from pack.tests.host.acting.test_steering import replaced
+from pack.tests.support.host.layouts import SD15, build
 from pack.tests.support.host.runs import Run, conditioning, sample
 
 pytestmark = pytest.mark.filterwarnings("ignore:Should have t:UserWarning:torchsde")
@@ -249,6 +250,16 @@ def test_another_seed_or_a_schedule_that_is_far_is_told(sd15, monkeypatch, steps
     run(replaying(sd15, recording, Playing()), replace(settings, **changes))
     assert said in told[-1]
     assert ("The schedules differ" in told[-1], "The seed is" in told[-1]) == ("schedules" in said, "seed" in said)
+
+
+def test_a_recording_of_other_weights_is_told(sd15, monkeypatch):
+    """Oracle: the sentence, and none for the model that was recorded."""
+    told: list[str] = []
+    monkeypatch.setattr("pack.host.acting.run.say_on_node", lambda node, text: told.append(text))
+    recording, _ = recorded(sd15, Run())
+    for model in (sd15.clone(), build(SD15, seed=1)):
+        run(replaying(model, recording), Run())
+    assert ["a model with other weights" in text for text in told] == [False, True]
 
 
 def test_around_free_words_the_recorded_queries_are_played_to_the_end(sd15):

@@ -45,6 +45,8 @@ def test_a_batch_of_masks_is_one_for_each_line_or_one_for_each_picture():
     assert one.mask.shape == (4, 6, 6)
     apart = places_of(LINES, [batch[0], torch.ones(1, 3, 5)], None)
     assert [tuple(place.mask.shape) for place in apart] == [(1, 6, 6), (1, 3, 5)]
+    (channelled,) = places_of("red circle", [batch[:, None]], None)
+    assert torch.equal(channelled.mask, one.mask)
 
 
 def test_each_colour_of_a_painted_picture_is_a_lines_place_between_masks_and_boxes():
@@ -190,3 +192,8 @@ def test_the_node_steers_by_its_inputs(sd15: Any, monkeypatch: Any):
     wanted = steered(sd15, (*steerings_of(LINES, places_of(LINES, [mask], None), Odds()), *doctored))
     assert torch.equal(run(model), run(wanted))
     assert not torch.equal(run(model), run(sd15))
+    said: list[str] = []
+    monkeypatch.setattr("pack.nodes.steer.say_on_node", lambda node, text: said.append(text))
+    (same,) = SteerWords.execute(sd15, " ", **numbers).args
+    assert same is sd15
+    assert said == ["No words were given, and no repair: nothing is steered."]

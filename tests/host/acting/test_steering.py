@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,8 @@ import comfy.ldm.modules.attention as host_attention
 import pytest
 import torch
 from comfy.ldm.modules.attention import attention_pytorch, optimized_attention
+from comfy.samplers import sampler_object
+from comfy_extras.nodes_custom_sampler import DualCFGGuider
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_sag import SelfAttentionGuidance
 from pack.host.acting.run import with_act
@@ -316,7 +319,9 @@ def test_a_cancelled_run_leaves_no_hook_and_no_act_on_the_model(sd15: Any) -> No
         (Steering("red", 2.0, place=Place(boxes=((50.0, 0.0, 4.0, 4.0),))), InputError, "outside the picture"),
         (Steering("red", 2.0, place=Place(torch.ones(3, 8, 8))), InputError, "3 masks for 1 picture"),
         (Steering("red", 2.0, branch="negative"), WordError, "the negative conditioning doesn't carry its words"),
-        (Steering("red", 2.0, entry=4), InputError, "is not evaluated in this run, only positive 0, negative 0"),
+        (Steering("red", 2.0, entry=4), InputError, "entry is 4, but this run has positive 0. Choose"),
+        (Steering("red", 2.0, branch="both", entry=1), InputError, "but this run has positive 0, negative 0. Choose"),
+        (Steering("red", 2.0, outside=float("nan")), InputError, "the strength is nan"),
         (Steering("red", 2.0, blocks="input 99"), InputError, "input 99"),
         (Steering("red", 2.0, heads="9"), InputError, "9"),
     ],
@@ -327,6 +332,16 @@ def test_what_cannot_be_steered_is_said_before_anything_is_sampled(
     """Oracle: the sentences."""
     with pytest.raises(error, match=said):
         run(with_act(sd15, steering))
+
+
+def test_both_takes_the_prompts_of_a_guider_with_more_than_two(sd15: Any) -> None:
+    """Oracle: by hand: the second of DualCFG's three prompts has the words; without `both` they are missed."""
+    prompts, noise = (conditioning(seed=3), prompt(), conditioning(seed=2)), torch.zeros(1, 4, 8, 12)
+    for branch, reached in (("both", nullcontext()), ("positive", pytest.raises(WordError, match="doesn't carry"))):
+        model = steered(sd15, Steering("red", 2.0, branch=branch))
+        guider = DualCFGGuider.execute(model, *prompts, 7.0, 5.0, "regular")[0]
+        with reached:
+            guider.sample(noise, noise, sampler_object("euler"), torch.tensor([9.0, 0.0]), disable_pbar=True)
 
 
 def test_at_cfg_1_the_negative_prompt_cannot_be_steered(sd15: Any) -> None:
