@@ -16,7 +16,7 @@ Together they may take eight minutes.
 
     python dev.py bench gpu
     python dev.py bench gpu --only versions recording --into figures
-    python dev.py bench gpu --rehearse      (on a pretended device with the demo model: whether every part runs)
+    python dev.py bench gpu --rehearse      (on a simulated device with the demo model: whether every part runs)
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def versions(bench: Bench) -> None:
 
 
 def checks(bench: Bench) -> None:
-    """The tests on the device, each with its outcome; in a rehearsal each once on the pretended device."""
+    """The tests on the device, each with its outcome; in a rehearsal each once on the simulated device."""
     pytest = Path(sys.executable).with_name("pytest" + Path(sys.executable).suffix)
     report = bench.folder / "checks.xml"
     report.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ def arguments() -> argparse.Namespace:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"some alone: {', '.join(PARTS)}")
     reader.add_argument("--into", type=Path, help="folder for JSON and table; without it a new one")
-    rehearsed = "on a pretended device with the demo model; figures mean nothing"
+    rehearsed = "on a simulated device with the demo model; figures mean nothing"
     reader.add_argument("--rehearse", action="store_true", help=rehearsed)
     reader.add_argument("--slower", type=float, default=1.0, metavar="TIMES", help="give each part so much more time")
     reader.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
@@ -125,7 +125,7 @@ def run_on(bench: Bench) -> None:
 
 
 def rehearse_here() -> None:
-    """Let the host take the pretended device for its GPU, as long as this process lives."""
+    """Let the host take the simulated device for its GPU, as long as this process lives."""
     import pytest
     from pack.tests.rehearsal.host import put_host_on_device
 

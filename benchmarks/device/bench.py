@@ -1,4 +1,4 @@
-"""The device that is measured, a GPU or in a rehearsal the pretended one, and the notes, which are written at once."""
+"""The device that is measured, a GPU or in a rehearsal the simulated one, and the notes, which are written at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Bench:
     Args:
         part: its name.
         folder: takes its notes.
-        rehearse: on the pretended device, with the demo model and a step or two: the figures mean nothing.
+        rehearse: on the simulated device, with the demo model and a step or two: the figures mean nothing.
     """
 
     part: str

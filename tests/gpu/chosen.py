@@ -1,4 +1,4 @@
-"""Which device these tests run on: CUDA's, or the pretended one where `REHEARSE` is set in the environment."""
+"""Which device these tests run on: CUDA's, or the simulated one where `REHEARSE` is set in the environment."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 REHEARSE = "SCENESCOPE_REHEARSE"
-"""Set, the tests run on the pretended device, each once: whether they run at all is what is asked."""
-PRETENDED = REHEARSE in os.environ
-THERE = PRETENDED or torch.cuda.is_available()
-if PRETENDED:
-    from pack.tests.rehearsal import device  # noqa: F401  which makes `torch.pretend`
-MODULE: Any = torch.get_device_module("pretend" if PRETENDED else "cuda")
+"""Set, the tests run on the simulated device, each once: whether they run at all is what is asked."""
+SIMULATED = REHEARSE in os.environ
+THERE = SIMULATED or torch.cuda.is_available()
+if SIMULATED:
+    from pack.tests.rehearsal import device  # noqa: F401  which makes `torch.simulated`
+MODULE: Any = torch.get_device_module("simulated" if SIMULATED else "cuda")

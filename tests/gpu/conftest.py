@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
-from pack.tests.gpu.chosen import PRETENDED, THERE
+from pack.tests.gpu.chosen import SIMULATED, THERE
 from pack.tests.support.host.tier import (  # noqa: F401
     as_the_host_runs_nodes,
     no_model_counts_as_leaked,
@@ -20,12 +20,12 @@ COMFYUI = find_comfyui()
 if THERE and COMFYUI is None:
     raise pytest.UsageError(f"tests/gpu: no ComfyUI was found; these tests need one. {HOW_TO_GET_ONE}")
 if THERE and COMFYUI is not None:
-    use_comfyui(COMFYUI, cpu=PRETENDED)
+    use_comfyui(COMFYUI, cpu=SIMULATED)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep each test's first case alone, where they are rehearsed."""
-    if PRETENDED:
+    if SIMULATED:
         first: dict[str, pytest.Item] = {}
         for item in items:
             first.setdefault(item.nodeid.partition("[")[0], item)
@@ -36,9 +36,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def device() -> Iterator[None]:
-    """Where they are rehearsed, the host takes the pretended device for its GPU."""
+    """Where they are rehearsed, the host takes the simulated device for its GPU."""
     with pytest.MonkeyPatch.context() as patch:
-        if PRETENDED:
+        if SIMULATED:
             from pack.tests.rehearsal.host import put_host_on_device
 
             torch.set_num_threads(1)

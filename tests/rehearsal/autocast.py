@@ -1,4 +1,4 @@
-"""Autocast on the pretended device, after CUDA's table: what multiplies in half precision, norms and losses in single.
+"""Autocast on the simulated device, after CUDA's table: what multiplies in half precision, norms and losses in single.
 
 Source: torch 2.11, `aten/src/ATen/autocast_mode.h` (AT_FORALL_LOWER_PRECISION_FP, AT_FORALL_FP32).
 """

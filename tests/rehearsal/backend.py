@@ -1,4 +1,4 @@
-"""What `torch.pretend` offers, by `torch.cuda`'s names: streams, events, memory, and the mode that tells of waits."""
+"""What `torch.simulated` offers, by `torch.cuda`'s names: streams, events, memory, and the mode that tells of waits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..rehearsal import counts, streams
 
-NAME = "pretend"
+NAME = "simulated"
 TOTAL = 8 * 2**30
 """Bytes that the device says it has."""
 
@@ -39,7 +39,7 @@ class Backend:
 
     @staticmethod
     def get_device_name(device: object = None) -> str:
-        return "a pretended device"
+        return "a simulated device"
 
     @staticmethod
     def get_device_properties(device: object = None) -> Any:
@@ -86,8 +86,8 @@ class Backend:
 
     @staticmethod
     def get_rng_state(device: object = None) -> Tensor:
-        raise RuntimeError("pretend: the device has no random state")
+        raise RuntimeError("simulated: the device has no random state")
 
     @staticmethod
     def set_rng_state(new_state: Tensor, device: object = None) -> None:
-        raise RuntimeError("pretend: the device has no random state")
+        raise RuntimeError("simulated: the device has no random state")

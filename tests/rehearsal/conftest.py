@@ -27,7 +27,7 @@ from pack.tests.support.host.tier import (  # noqa: E402, F401
 
 @pytest.fixture(scope="session", autouse=True)
 def device() -> Iterator[None]:
-    """The host takes the pretended device for its GPU."""
+    """The host takes the simulated device for its GPU."""
     with pytest.MonkeyPatch.context() as patch:
         put_host_on_device(patch)
         yield

@@ -1,4 +1,4 @@
-"""What happens on the pretended device: operations launched, and each wait of the host for it, with its line."""
+"""What happens on the simulated device: operations launched, and each wait of the host for it, with its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pretended GPU: tensors with real values that say they are on `pretend:0`, and behave as tensors on a GPU do.
+"""A simulated GPU: tensors with real values that say they are on `simulated:0`, and behave as tensors on a GPU do.
 
 Source: torch 2.11, a private-use back-end set up from Python (an experimental interface; the version is pinned). It is
 strict where CUDA is:
@@ -41,7 +41,7 @@ _NO_ARRAY = f"can't convert {DEVICE} device type tensor to numpy. Use Tensor.cpu
 
 
 class Far(Tensor):
-    """A tensor on the pretended device; `near` holds its numbers, `written` says which stream wrote them and when."""
+    """A tensor on the simulated device; `near` holds its numbers, `written` says which stream wrote them and when."""
 
     near: Tensor
     written: tuple[int, int] | None = None

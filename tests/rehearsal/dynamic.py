@@ -1,4 +1,4 @@
-"""ComfyUI's dynamic memory on the pretended device: weights stay on the CPU and come over when a layer asks.
+"""ComfyUI's dynamic memory on the simulated device: weights stay on the CPU and come over when a layer asks.
 
 Its library needs a real GPU; what stands here in its place keeps memory by address, as that does.
 """

@@ -1,4 +1,4 @@
-"""ComfyUI on the pretended device: what it asks about a GPU is answered here, and all else is its own."""
+"""ComfyUI on the simulated device: what it asks about a GPU is answered here, and all else is its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .device import DEVICE, patch_torch
 
 
 def put_host_on_device(patch: pytest.MonkeyPatch) -> None:
-    """Let the host take the pretended device for its GPU.
+    """Let the host take the simulated device for its GPU.
 
     Source: host contract, ComfyUI 0.33 `comfy/model_management.py`.
     """
@@ -66,7 +66,7 @@ class _Late:
 def _moving(of_torch: Any) -> Any:
     """What moves a module: on a GPU, parameters from inference mode that are moved outside of it can't be viewed again.
 
-    Here they can, because a pretended tensor takes the old one's place instead of its content's.
+    Here they can, because a simulated tensor takes the old one's place instead of its content's.
     """
 
     def apply(module: torch.nn.Module, *how: Any) -> torch.nn.Module:

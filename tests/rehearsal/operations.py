@@ -1,4 +1,4 @@
-"""What the pretended device has to know of an operation before it runs one; looked up once for each.
+"""What the simulated device has to know of an operation before it runs one; looked up once for each.
 
 Source: torch 2.11, `aten/src/ATen/native/native_functions.yaml`.
 """

@@ -1,4 +1,4 @@
-"""Memory of the host that the pretended device copies from without the host's waiting."""
+"""Memory of the host that the simulated device copies from without the host's waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sampling runs on the pretended device, plain and recorded."""
+"""Sampling runs on the simulated device, plain and recorded."""
 
 from __future__ import annotations
 

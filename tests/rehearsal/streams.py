@@ -1,4 +1,4 @@
-"""Streams, events and late copies of the pretended device.
+"""Streams, events and late copies of the simulated device.
 
 Streams are ordered by vector clocks: each knows how far it has followed the others, and a tensor that one stream wrote
 may be read on another only after that one waited. A copy to the host arrives once somebody waited for it.

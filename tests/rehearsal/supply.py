@@ -1,4 +1,4 @@
-"""Inputs for any node, from its schema alone: what its sockets take comes from the pretended device."""
+"""Inputs for any node, from its schema alone: what its sockets take comes from the simulated device."""
 
 from __future__ import annotations
 

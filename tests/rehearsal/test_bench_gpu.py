@@ -1,4 +1,4 @@
-"""`dev.py bench gpu` on the pretended device, so that no slip of the pen takes the first minute on a real one."""
+"""`dev.py bench gpu` on the simulated device, so that no slip of the pen takes the first minute on a real one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_all_parts_together_take_eight_minutes_at_most():
     assert sum(part.within for part in PARTS.values()) <= 8 * 60
 
 
-def test_the_pretended_device_offers_nothing_that_cuda_has_not():
+def test_the_simulated_device_offers_nothing_that_cuda_has_not():
     """Oracle: torch.cuda: the same names, which take the same arguments."""
     for name in (name for name in vars(Backend) if not name.startswith("_") and name != "get_amp_supported_dtype"):
         own, real = getattr(Backend, name), getattr(torch.cuda, name)

@@ -1,4 +1,4 @@
-"""The pretended device without its numbers: what is launched for sizes that would take minutes to compute."""
+"""The simulated device without its numbers: what is launched for sizes that would take minutes to compute."""
 
 from __future__ import annotations
 
