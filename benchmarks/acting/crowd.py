@@ -99,12 +99,11 @@ class CrowdAct(Act):
                 if act.watches(layer, single):
                     act.see(layer, query[image::every], key[image::every], grid, single, _of_image(bias, image))
 
-    def gate(self, conditionings: Any, entries: Any) -> Any:
+    def gate(self, conditionings: Any, entries: Any, first: bool) -> Any:
         """An evaluation begins: regions that were followed in the one before are brought up to date."""
-        for acts in self._each:
-            for act in acts:
-                if settle := getattr(act, "settle", None):
-                    settle()
+        for act in [act for acts in self._each for act in acts if first]:
+            if settle := getattr(act, "settle", None):
+                settle()
         return conditionings
 
     def finish(self, skipped: Mapping[str, int]) -> str:
