@@ -108,6 +108,9 @@ def editor(opened: Editor, request: pytest.FixtureRequest) -> Iterator[Editor]:
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^\w-]+", "_", request.node.name.removeprefix("test_")).strip("_")
         opened.page.screenshot(path=ARTIFACTS / f"{name}.png")
+        opened.server.post("/queue", {"clear": True})  # what it left running is not waited for by the tests after it
+        opened.server.post("/interrupt", {})
+        opened.server_idle()
     assert opened.errors == []
 
 

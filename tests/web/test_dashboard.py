@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 from pack.tests.web.editor import Editor
@@ -62,6 +64,14 @@ def reloaded(editor: Editor) -> ElementHandle:
     return shown(editor)
 
 
+def put_in_the_way(file: Path) -> None:
+    """Put a folder where a file is written again and again, also where it is written between two looks."""
+    while not file.is_dir():
+        file.unlink(missing_ok=True)
+        with contextlib.suppress(FileExistsError, NotADirectoryError):
+            (file / "in the way").mkdir(parents=True)
+
+
 def test_the_node_shows_each_thing_once(editor):
     """Oracle: what the editor puts on a node for pictures and texts, during a run and after it: nothing that is seen.
     The titles of the curves are whole at the width that the examples have.
@@ -102,9 +112,7 @@ def test_a_run_that_failed_is_there_again_after_a_reload(editor):
     """Oracle: all that it said before; the failure is real: a folder comes to stand where the state is written."""
     name = f"failed_{editor.renderer}"
     panel = long_run(editor, run_name=name, save_every=2)
-    state = editor.server.place.base / "output" / "training" / name / "state.safetensors"
-    state.unlink()
-    (state / "in the way").mkdir(parents=True)
+    put_in_the_way(editor.server.place.base / "output" / "training" / name / "state.safetensors")
     before = stopped(editor, panel)
     assert "of 2008. Queue again to resume." in before
     editor.page.keyboard.press("Escape")  # the editor's own words about the failure
