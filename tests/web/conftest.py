@@ -126,7 +126,7 @@ def photo(editor: Editor) -> str:
 @pytest.fixture
 def painter(editor: Editor, photo: str) -> Painter:
     """A new Build Scene behind a Load Image."""
-    editor.page.mouse.move(2, 2)
+    editor.away()
     editor.page.evaluate(GRAPH, [photo, True])
     painter = Painter(editor)
     painter.look()

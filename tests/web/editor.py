@@ -224,6 +224,10 @@ class Editor:
         self.at_rest()
         return self.panel(node_type, panel)
 
+    def away(self) -> None:
+        """Rest the mouse on the side bar's empty part; over a tab's name it opens a preview that covers nodes."""
+        self.page.mouse.move(2, 560)
+
     def look_at(self, node_type: str) -> None:
         """Bring a node into view, at full size."""
         self.page.evaluate(LOOK, node_type)

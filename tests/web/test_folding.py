@@ -59,7 +59,7 @@ def press(editor: Editor) -> None:
         editor.page.mouse.click(*editor.page.evaluate(BUTTON))
     else:
         editor.page.locator('[data-node-id="1"]').get_by_text("advanced inputs").evaluate("label => label.click()")
-    editor.page.mouse.move(5, 5)
+    editor.away()
     editor.drawn()
 
 

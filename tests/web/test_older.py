@@ -126,7 +126,7 @@ def marks(editor: Editor) -> dict[str, list[str]]:
 @pytest.fixture
 def behind(editor: Editor) -> Iterator[dict[str, list[str]]]:
     """Every kind of panel, text and preview after a run that succeeded: which nodes behind the sampler have which."""
-    editor.page.mouse.move(2, 2)
+    editor.away()
     editor.load("first_heatmap")
     editor.page.evaluate(BUILD, f"older_{editor.renderer}")
     editor.page.evaluate(PUT, ["steps", STEPS])

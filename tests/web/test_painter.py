@@ -119,7 +119,7 @@ def test_the_eraser_takes_paint_off_and_undo_brings_it_back(painter, editor):
         editor.page.locator("[data-testid=painter-clear-button]").last.click()
         editor.drawn()
     assert painter.at(70, 120)[3] == 0
-    editor.page.mouse.move(5, 5)
+    editor.away()
     assert painter.saved() == ""
     painter.press("undo")
     assert painter.at(70, 120)[3] == 255
@@ -150,7 +150,7 @@ def test_a_pause_writes_one_file_and_queueing_no_other(painter, editor):
 def test_the_painting_comes_back_with_the_workflow_after_a_reload(painter, editor):
     """Oracle: the paint of two pixels in a page that was loaded anew."""
     painter.stroke((60, 60), (140, 60))
-    editor.page.mouse.move(5, 5)
+    editor.away()
     painter.saved()
     workflow = editor.page.evaluate("() => app.graph.serialize()")
     editor.open()
@@ -166,7 +166,7 @@ def test_the_painting_comes_back_with_the_workflow_after_a_reload(painter, edito
 def test_a_copy_is_painted_on_for_itself(painter, editor):
     """Oracle: the values and the paint of both nodes."""
     painter.stroke((60, 60), (140, 60))
-    editor.page.mouse.move(5, 5)
+    editor.away()
     first = painter.saved()
     copy = "() => { const c = app.canvas; c.selectItems([app.graph.nodes.at(-1)]); c.copyToClipboard(); "
     copy += "c.pasteFromClipboard(); app.graph.nodes[0].connect(0, app.graph.nodes.at(-1), 0); }"
@@ -176,7 +176,7 @@ def test_a_copy_is_painted_on_for_itself(painter, editor):
     assert painter.value(-1) == first
     assert eventually(lambda: painter.painted(100, 60), [True])
     painter.stroke((60, 160), (140, 160))
-    editor.page.mouse.move(5, 5)
+    editor.away()
     assert painter.saved() not in (first, "")
     assert painter.value(0) == first
 
@@ -184,10 +184,10 @@ def test_a_copy_is_painted_on_for_itself(painter, editor):
 def test_undo_of_the_graph_takes_the_painting_back_too(painter, editor):
     """Oracle: the value and the paint of before the last pause."""
     painter.stroke((60, 60), (140, 60))
-    editor.page.mouse.move(5, 5)
+    editor.away()
     first = painter.saved()
     painter.stroke((60, 160), (140, 160))
-    editor.page.mouse.move(5, 5)
+    editor.away()
     assert painter.saved() != first
     editor.page.mouse.click(1200, 850)
     editor.page.wait_for_function("() => !document.activeElement.closest('[data-scenescope]')")
@@ -208,7 +208,7 @@ def test_the_other_renderer_goes_on_where_this_one_was(painter, editor):
     """Oracle: the paint of two pixels, one painted in each renderer."""
     mine = editor.renderer
     painter.stroke((60, 60), (140, 60))
-    editor.page.mouse.move(5, 5)
+    editor.away()
     painter.saved()
     try:
         editor.renderer = "vue" if mine == "classic" else "classic"
@@ -217,7 +217,7 @@ def test_the_other_renderer_goes_on_where_this_one_was(painter, editor):
         assert eventually(lambda: painter.painted(100, 60), [True])
         assert painter.at(100, 60) == pytest.approx([*BLUE, 255], abs=ROUNDED)
         painter.stroke((60, 160), (140, 160))
-        editor.page.mouse.move(5, 5)
+        editor.away()
         painter.saved()
     finally:
         editor.renderer = mine

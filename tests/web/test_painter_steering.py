@@ -115,7 +115,7 @@ def test_each_line_is_painted_in_its_colour_and_the_file_has_both(editor: Editor
     """Oracle: the palette's colours at the places of the strokes, on the canvas and in the file that the widget names;
     without a picture the canvas is a square.
     """
-    editor.page.mouse.move(2, 2)
+    editor.away()
     editor.page.evaluate(GRAPH, [photo, False])
     steering = Steering(editor).opened()
     assert eventually(lambda: fields(steering)[:2], ["red circle", "blue square"])
@@ -145,7 +145,7 @@ def test_each_line_is_painted_in_its_colour_and_the_file_has_both(editor: Editor
 
 def test_a_picture_that_is_connected_lies_under_the_paint_and_goes_with_its_link(editor: Editor, photo: str):
     """Oracle: the picture as the browser has loaded it under the canvas, which takes its size, and so does the file."""
-    editor.page.mouse.move(2, 2)
+    editor.away()
     editor.page.evaluate(GRAPH, [photo, True])
     steering = Steering(editor).opened()
     under = f"panel => ({UNDER[editor.renderer]})(panel)"
@@ -170,7 +170,7 @@ def test_a_picture_that_is_connected_lies_under_the_paint_and_goes_with_its_link
 
 def test_a_steer_words_that_is_not_painted_in_has_no_place_to_paint(editor: Editor, photo: str):
     """Oracle: nothing of the painter but its button, or in the other renderer the sentence that says where it is."""
-    editor.page.mouse.move(2, 2)
+    editor.away()
     editor.page.evaluate(GRAPH.replace("showAdvanced = true", "showAdvanced = false"), [photo, False])
     editor.look_at(STEER)
     panel = editor.panel(STEER, "painter")

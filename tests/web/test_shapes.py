@@ -52,7 +52,7 @@ def drawn(editor: Editor) -> ElementHandle:
 @pytest.fixture(params=["maps"])
 def panel(editor: Editor, request: pytest.FixtureRequest) -> ElementHandle:
     """Block Shapes on a recorded run of the first example."""
-    editor.page.mouse.move(2, 2)
+    editor.away()
     editor.load("first_heatmap")
     editor.page.evaluate(ADD, request.param)
     editor.run()
