@@ -1,4 +1,4 @@
-"""What the documentation says is run: docstrings, and the pages' commands and snippets."""
+"""What the documentation says is run: docstrings, and the pages' commands (their Python: test_examples.py)."""
 
 from __future__ import annotations
 
@@ -50,12 +50,3 @@ def test_the_benchmarks_and_options_that_the_pages_name_are_there():
         source = (bench / f"{name}.py").read_text("utf-8") + shared
         missing = [word for word in words if word.startswith("--") and f'"{word}"' not in source]
         assert missing == [], f"{' '.join(words)}: {name} has no {missing}"
-
-
-def test_the_python_in_the_pages_runs():
-    """Oracle: nothing is raised; the snippets share one namespace. Those for diffusers have a test of their own."""
-    namespace: dict[str, object] = {}
-    for snippet in re.findall(r"^```python\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL):
-        if "diffusers_adapter" in snippet:
-            continue
-        exec(compile(snippet, "docs", "exec"), namespace)  # noqa: S102 - our own documentation

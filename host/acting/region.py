@@ -1,7 +1,7 @@
 """Conditionings, LoRAs and inpainting masks that a word's region gates.
 
 Host contracts, ComfyUI 0.33: `samplers.get_area_and_mult` reads a conditioning's `mask` (batch height width, on the
-latent's grid) and `mask_strength` anew in every evaluation; LoRA hooks stay on the conditioning that has them
+latent's grid) and `mask_strength` again in every evaluation; LoRA hooks stay on the conditioning that has them
 (`samplers._calc_cond_batch`); `samplers.KSamplerX0Inpaint` asks `denoise_mask_function(sigma, mask, extra_options)`.
 """
 
@@ -55,7 +55,7 @@ class _GatingAct(RegionAct):
 
     def __init__(self, spec: GatingRegion, run: RunSpec) -> None:
         super().__init__(spec, run)
-        self._mine, self._by_attention, self._mix = spec.track, spec.by_attention, _PromptMix(run.latent)
+        self._mine, self._by_attention, self._mix = spec.track, spec.by_attention, _PromptMix()
         self._write = LayerWrite(mix=self._mix)
         self._refused: set[str] = set()
 
@@ -133,8 +133,7 @@ def _own_pass(item: Mapping[str, Any]) -> set[str]:
 class _PromptMix:
     """The prompts that count inside a region, of one evaluation; not before there is a region."""
 
-    def __init__(self, latent: Grid) -> None:
-        self._latent = latent
+    def __init__(self) -> None:
         self._prompts: dict[tuple[str, int], list[tuple[torch.Tensor, Sequence[Gate]]]] = {}
         self._known: dict[Any, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         self._uploaded: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # the host's own, held, and its copy
@@ -160,7 +159,7 @@ class _PromptMix:
         key = (grid, entry.branch, entry.index)
         if key not in self._known:
             self._known[key] = [
-                (context, on_layer(_counting(gates), self._latent, grid, entry))
+                (context, on_layer(_counting(gates), grid, entry))
                 for context, gates in self._prompts.get(key[1:], ())
             ]
         return self._known[key]

@@ -21,7 +21,7 @@ FORMAT = 1
 VOCABULARY = 49408
 """Rows of SD1's token table."""
 _WIDTH, _LATENT = 64, 4
-_ADVICE = "Restore the file from the pack, or make it with demo/train.py."
+_ADVICE = "Reinstall SceneScope to get the file back."
 
 
 def read_demo_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The scripts under examples/ and the snippets of their page run as they stand."""
+"""The scripts under examples/ and the Python in every page run as they stand."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pack.devtools.as_pack import command
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *(page for at in ("docs", "demo", "web/docs") for page in sorted((ROOT / at).glob("*.md")))]
 EXAMPLES = {"where_words_went.py": [], "learn_a_token.py": ["--steps", "1", "1"]}
 ONE_AFTER_THE_OTHER = """
 import contextlib, io, json, runpy, sys
@@ -28,9 +29,9 @@ class Said:
     """What each script prints, in one process in which the pack has the name that it has when it is installed."""
 
     def __init__(self, folder: Path) -> None:
-        text = (ROOT / "docs" / "python.md").read_text("utf-8")
+        text = "\n".join(page.read_text("utf-8") for page in PAGES)
         snippets = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-        assert snippets
+        assert "demo_pipeline()" in "".join(snippets)
         (folder / "snippets.py").write_text("\n".join(snippets), "utf-8")
         (folder / "all.py").write_text(ONE_AFTER_THE_OTHER, "utf-8")
         calls = [(str(ROOT / "examples" / name), ["--output", str(folder), *more]) for name, more in EXAMPLES.items()]
@@ -57,8 +58,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Said]:
     begun.process.communicate()
 
 
-def test_the_snippets_of_the_page_run(said):
-    """Oracle: nothing is raised, from top to bottom."""
+def test_the_python_in_the_pages_runs(said):
+    """Oracle: nothing is raised, from top to bottom, all snippets in one namespace."""
     assert "maps" in said["snippets.py"]
 
 

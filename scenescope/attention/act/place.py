@@ -1,4 +1,4 @@
-"""Where in the picture an act is meant: a mask or boxes, brought to the grid of each layer."""
+"""Where in the picture an act applies: a mask or boxes, resampled to the grid of each layer."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Place:
     """A part of the picture.
 
     Args:
-        mask: (1|image height width) float 0..1 over the whole picture, of any size; soft edges count by their parts.
-        boxes: instead of a mask, boxes that together are the place.
+        mask: (1|image height width) float 0..1 over the whole picture, of any size; soft edges count partially.
+        boxes: instead of a mask, boxes that make up the place together.
     """
 
     mask: Tensor | None = None
@@ -40,8 +40,8 @@ class Place:
             (1|image height width) float32, 0..1.
 
         Raises:
-            InputError: the mask has values that are no numbers; the place is empty or lies outside the picture; there
-                is another number of masks.
+            InputError: the mask has values that are not numbers; the place is empty or lies outside the picture; there
+                are neither one mask nor as many as pictures.
         """
         covered = self._mask_on(latent, who) if self.mask is not None else boxes_on(self.boxes, latent)[None]
         if covered.shape[0] not in (1, images):
@@ -74,13 +74,13 @@ def mask_on(mask: Tensor, latent: Grid, who: str) -> Tensor:
         (1|image height width) float32 on the CPU, 0..1.
 
     Raises:
-        InputError: it has values that are no numbers.
+        InputError: it has values that are not numbers.
     """
     values = mask.detach().cpu().float().reshape(-1, *mask.shape[-2:])
     if not bool(values.isfinite().all()):
         raise InputError(
             f"{who}: the mask has values that are not numbers (NaN or infinite). Look at the node that made it, or "
-            "paint it anew."
+            "paint it again."
         )
     return resize(values.clamp(0, 1), latent)
 
@@ -110,14 +110,13 @@ def _along(start: float, length: float, cells: int) -> Tensor:
     return (edges[1:].clamp(max=start + length) - edges[:-1].clamp(min=start)).clamp(0, 1)
 
 
-def on_layer(covered: Tensor, latent: Grid, grid: Grid, entry: Entry) -> Tensor:
+def on_layer(covered: Tensor, grid: Grid, entry: Entry) -> Tensor:
     """A place as a layer sees it.
 
     Args:
         covered: (1|image height width) on the latent's grid.
-        latent: that grid.
-        grid: the layer's; of an entry with an area it covers that area alone.
-        entry: whose call it is.
+        grid: the layer's; if the entry has an area, it covers only that area.
+        entry: the conditioning that the layer is called for.
 
     Returns:
         (1|image query) float32, 0..1.

@@ -125,7 +125,7 @@ class _WordsBias:
     def __init__(
         self, steering: Steering, run: RunSpec, columns: Mapping[tuple[str, int], tuple[int, ...]], total_heads: int
     ) -> None:
-        self._steering, self._latent, self._columns = steering, run.latent, columns
+        self._steering, self._columns = steering, columns
         self._heads = choose_heads(steering.heads, total_heads)
         self._total = total_heads
         self.covered = (
@@ -136,7 +136,7 @@ class _WordsBias:
         """(1|image query) float32 0..1: the place on a layer, all of it without one."""
         if self.covered is None:
             return torch.ones(1, grid.cells)
-        return on_layer(self.covered, self._latent, grid, entry)
+        return on_layer(self.covered, grid, entry)
 
     def on(self, grid: Grid, entry: Entry) -> Tensor | None:
         """(1|image 1|head query token) float32, None for an entry without the words."""

@@ -177,7 +177,7 @@ class Recorder:
         self._drop_unchosen(made)
         if not self._maps:
             why = (
-                f"Reasons: {reasons_text(self._skipped)}. Take away what interferes, or choose other blocks."
+                f"Reasons: {reasons_text(self._skipped)}. Remove what interferes, or choose other blocks."
                 if self._skipped
                 else f"The chosen steps or branches were never evaluated: the sampler made {counted(made, 'step')}. "
                 "Choose others."
