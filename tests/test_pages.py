@@ -19,6 +19,29 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *HELP,
 ]
+# One idea has one word in Chinese too: the term, and the other words for it that were in use beside it.
+CHINESE_TERMS = {
+    "阶段 1": "第[一二]阶段|第 ?[^，。；：]{0,8}阶段",
+    "潜空间": "潜变量|隐空间|潜在空间",
+    "物体": "事物",
+    "提醒": "警告|注意事项",
+    "份额": "占比|注意力比例",
+    "结论": "(结果|形式|为止时)的判断|给出判断",
+    "参考实现": "参考做法",
+    "权重改动": "权重的?(变化|改变)",
+    "块": "模块",
+    "总图": "画面|一页",
+    "遮罩": "蒙版|掩码|掩膜",
+    "热力图": "热图",
+    "词元": "令牌",
+    "本节点包": "本包",
+    "图像": "图片",
+    "平均": "(?<!平)均值",
+    "猜测": "推测",
+    "工作流": "流程",
+    "显存": "GPU 内存",
+    "分段": "分块的?边界",
+}
 NUMBER = r"(?<![\w.])\d[\d.,x]*(?:e-\d+)?(?<![.,x])"
 LARGEST = 250_000  # bytes of a picture
 
@@ -70,6 +93,20 @@ def test_every_chinese_page_is_of_a_node_and_its_pictures_are_there():
     """Oracle: the English pages and the files; the editor takes a picture's address from `docs`, not from the page."""
     assert [page.parent.name for page in CHINESE] == [page.stem for page in HELP]
     assert [target for page in CHINESE for target in targets(page) if not target.is_file()] == []
+
+
+def test_one_idea_has_one_chinese_term():
+    """Oracle: the list of terms, each of which is in use, and of the words that stood beside it."""
+    files = [*CHINESE, *TRANSLATED.parent.glob("*.json"), *(ROOT / "web" / "js").glob("*/zh.js")]
+    texts = {file.relative_to(ROOT).as_posix(): file.read_text("utf-8") for file in files}
+    assert [term for term in CHINESE_TERMS if not any(term in text for text in texts.values())] == []
+    found = [
+        f"{file}: {match.group()} instead of {term}"
+        for file, text in texts.items()
+        for term, others in CHINESE_TERMS.items()
+        for match in re.finditer(others, text)
+    ]
+    assert found == []
 
 
 def test_the_readme_names_every_help_page_and_every_example_workflow():

@@ -9,7 +9,7 @@ addChinese({
   "Maps and masks": "注意力图与遮罩",
   "Sample pictures": "样图",
   "Phase 1, the tokens: {a} steps. Phase 2, the model with them: {b} steps.":
-    "第一阶段（词元）：{a} 步。第二阶段（模型与词元）：{b} 步。",
+    "阶段 1（词元）：{a} 步。阶段 2（模型与词元）：{b} 步。",
   "not seen yet": "尚未出现",
   "IoU {a}, first {b}": "IoU {a}，起初 {b}",
   "Left: its mask. Right: its token's last map": "左为遮罩，右为该词元最近的注意力图",
@@ -23,21 +23,21 @@ addChinese({
   "Its mask shares {n} % with {other}: give each place to one thing in Build Scene.":
     "其遮罩有 {n}% 与 {other} 重叠：请在“构建场景”中让每处只属于一个物体。",
   "Its map misses its mask: give it a starting word that names it in Build Scene, or more steps in phase 1.":
-    "其注意力图没有落在遮罩上：请在“构建场景”中给它一个合适的起始词，或增加第一阶段步数。",
+    "其注意力图没有落在遮罩上：请在“构建场景”中给它一个合适的起始词，或增加阶段 1 的步数。",
   "IoU of map and mask": "图与遮罩的 IoU",
   "The error inside the masks, before it is weighted. Line: mean of 25 steps. Dots: single steps.":
-    "遮罩内的误差，未加权。线：25 步的均值。点：单步。",
+    "遮罩内的误差，未加权。线：25 步的平均。点：单步。",
   "How far the maps are from the masks, before it is weighted. Line: mean of 25 steps. Dots: single steps.":
-    "注意力图与遮罩的差距，未加权。线：25 步的均值。点：单步。",
+    "注意力图与遮罩的差距，未加权。线：25 步的平均。点：单步。",
   "How far the model has moved elsewhere, before it is weighted. Line: mean of 25 steps. Dots: single steps.":
-    "模型在其他方面的变化，未加权。线：25 步的均值。点：单步。",
+    "模型在其他方面的变化，未加权。线：25 步的平均。点：单步。",
   "Each token's map, cut at half of its maximum, against its mask: 0 to 1. Line: mean of 25 drawings.":
-    "各词元的图在最大值一半处截断后与其遮罩的交并比：0 到 1。线：25 次出现的均值。",
+    "各词元的图在最大值一半处截断后与其遮罩的交并比：0 到 1。线：25 次出现的平均。",
   "Preparing …": "准备中……",
   "Finished: {steps} steps": "已完成：{steps} 步",
   "Stopped at step {step} of {steps}. Queue again to resume.":
     "停在第 {step} 步，共 {steps} 步。再次加入队列即可继续。",
-  "Step {step} of {steps} · phase {phase} of 2": "第 {step} 步，共 {steps} 步 · 第 {phase} 阶段，共 2 个",
+  "Step {step} of {steps} · phase {phase} of 2": "第 {step} 步，共 {steps} 步 · 阶段 {phase}/2",
   "{s} s left": "剩余 {s} 秒",
   "{m} min {s} s left": "剩余 {m} 分 {s} 秒",
   "{h} h {m} min left": "剩余 {h} 小时 {m} 分",

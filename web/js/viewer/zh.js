@@ -51,7 +51,7 @@ addChinese({
   Opacity: "不透明度",
   unpin: "取消固定",
   "Unpin all words": "取消固定所有词",
-  "Save what is shown as a picture": "将所示内容存为图片",
+  "Save what is shown as a picture": "将所示内容存为图像",
   Layers: "层",
   Head: "头",
   Prompt: "提示词",
@@ -84,18 +84,18 @@ addChinese({
   "{word} is dropped: no embedding of this name was found, so the prompt was read without it.":
     "{word} 被丢弃：没有找到这个名字的嵌入，提示词在读取时没有它。",
   "{word} is neglected: other things beat it in too much of where it looks, so it may be missing. It wins {number} of its attention; doubted below {limit}.":
-    "{word} 被忽略：在它关注的许多位置上其他事物占了上风，图中可能没有它。它在自身注意力的 {number} 处领先，低于 {limit} 即有疑问。",
+    "{word} 被忽略：在它关注的许多位置上其他物体占了上风，图中可能没有它。它在自身注意力的 {number} 处领先，低于 {limit} 即有疑问。",
   "{word} is merged with {rival}: they look at the same places, so they may have become one thing. Likeness {number}; doubted from {limit}.":
-    "{word} 与 {rival} 混为一体：两者关注相同的位置，可能变成了同一个事物。相似度 {number}，达到 {limit} 即有疑问。",
+    "{word} 与 {rival} 混为一体：两者关注相同的位置，可能变成了同一个物体。相似度 {number}，达到 {limit} 即有疑问。",
   "{word} is leaking: it lies on {rival} rather than on its own noun, so it may colour both. Likeness to its noun, less that to {rival}: {number}; doubted below {limit}.":
     "{word} 泄漏：它落在 {rival} 上而不在自己的名词上，可能把两者都染上。与自己名词的相似度减去与 {rival} 的相似度为 {number}，低于 {limit} 即有疑问。",
   "{word} is split: it stands on both sides of a border of chunks, where words do not read each other.":
-    "{word} 被拆开：它跨在两个分块的边界上，两边的词互相读不到。",
+    "{word} 被拆开：它跨在分段的边界上，两边的词互相读不到。",
   "{word} is a sink: it looks into a corner, so its map doesn't show where the thing is. Elsewhere it reaches {number} of that; doubted below {limit}.":
-    "{word} 聚在角落：它只看向角落，它的图看不出事物在哪里。其他位置只达到那里的 {number}，低于 {limit} 即有疑问。",
+    "{word} 聚在角落：它只看向角落，它的图看不出物体在哪里。其他位置只达到那里的 {number}，低于 {limit} 即有疑问。",
   "{word} is fine: it has a place of its own. It wins {number} of its attention.":
     "{word} 正常：它有自己的位置，在自身注意力的 {number} 处领先。",
-  "This is a guess: the limit was found on the demo model.": "这是推测：界限是在演示模型上找到的。",
+  "This is a guess: the limit was found on the demo model.": "这是猜测：界限是在演示模型上找到的。",
   "Steered: {words} by {strength} in steps {a} to {b}.": "已引导：{words}，强度 {strength}，第 {a} 至 {b} 步。",
   "Steered: {words} by {strength} inside its place and {outside} outside, in steps {a} to {b}.":
     "已引导：{words}，位置内 {strength}，位置外 {outside}，第 {a} 至 {b} 步。",
@@ -104,9 +104,9 @@ addChinese({
   "Share of attention, before and after: {inside}.": "注意力份额（前→后）：{inside}。",
   "Maps so far": "目前的注意力图",
   "While a sampler runs, its words' maps grow here.": "采样时，词语的注意力图会在这里逐步形成。",
-  "Stopped at step {step} of {steps}: means of the steps so far": "停在第 {step} 步，共 {steps} 步：此前各步的均值",
+  "Stopped at step {step} of {steps}: means of the steps so far": "停在第 {step} 步，共 {steps} 步：此前各步的平均",
   "The connection was lost at step {step} of {steps}: means of the steps so far":
-    "连接在第 {step} 步（共 {steps} 步）断开：此前各步的均值",
-  "Means of all {steps} steps": "全部 {steps} 步的均值",
-  "Step {step} of {steps}: means of the steps so far": "第 {step} 步，共 {steps} 步：此前各步的均值",
+    "连接在第 {step} 步（共 {steps} 步）断开：此前各步的平均",
+  "Means of all {steps} steps": "全部 {steps} 步的平均",
+  "Step {step} of {steps}: means of the steps so far": "第 {step} 步，共 {steps} 步：此前各步的平均",
 });
