@@ -45,7 +45,7 @@ def guard(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     def entrance(cls: Any, *args: Any, **inputs: Any) -> Any:
         for name in inputs.keys() - known:
             raise InputError(
-                f"{schema.display_name}: this node has no input {name[:80]!r}. Take it out of the prompt; the inputs "
+                f"{schema.display_name}: this node has no input {name[:80]!r}. Remove it from the prompt; the inputs "
                 f"are {', '.join(sorted(known))}."
             )
         check_inputs(schema.display_name, [each for each in schema.inputs if each.id not in own], inputs)

@@ -55,7 +55,7 @@ class DemoScene(io.ComfyNode):
             **SHOWS_ON_THE_WAY,
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="The picture."),
-                io.Mask.Output(display_name="MASKS", tooltip="A batch with one mask for each thing, left to right."),
+                io.Mask.Output(display_name="MASKS", tooltip="A batch: one mask for each thing, from left to right."),
                 io.Mask.Output(display_name="MASK 1", tooltip="The mask of the leftmost thing."),
                 io.Mask.Output(display_name="MASK 2", tooltip="The mask of the second thing from the left."),
                 io.Mask.Output(display_name="MASK 3", tooltip="The mask of the third thing; empty if there are two."),

@@ -80,7 +80,7 @@ def doubts_of(made: GenerationResult, concepts: Learned, negative: str) -> list[
     """What a user who meant a token should know: those that are none, and that the maps' prompt has none."""
     known = ", ".join(concepts.handles)
     written = dict.fromkeys(_WRITTEN.findall("\n".join([*made.prompts, negative])))
-    found = [f"{name} is none of these concepts' tokens: {known}" for name in written if name not in concepts.handles]
+    found = [f"{name} is not a token of these concepts: {known}" for name in written if name not in concepts.handles]
     named = found or made.words or isinstance(made.recording, SceneScopeError)
     return found if named else [f"The prompt of the maps names none of {known}"]
 

@@ -35,8 +35,8 @@ class FollowWordRegion(io.ComfyNode):
             node_id="SceneScope_WordRegion",
             display_name="Word Region",
             category=CATEGORY,
-            description="Follows the region of a word while a picture is sampled, and lets another prompt, with a "
-            "LoRA if it carries one, count only there. The region is found again at every step.",
+            description="Follows the region of a word while a picture is sampled, and applies another prompt, with its "
+            "LoRA if it has one, only there. The region is found again at every step.",
             search_aliases=ALIASES,
             inputs=[*_region_inputs(), *_more_inputs()],
             outputs=[
@@ -99,15 +99,16 @@ def _more_inputs() -> list[io.Input]:
         io.Conditioning.Input(
             "inside",
             optional=True,
-            tooltip="What counts inside the region: another prompt, or the same with a LoRA's hook (Set CLIP Hooks).",
+            tooltip="What applies inside the region: another prompt, or the same one with a LoRA's hook (Set CLIP "
+            "Hooks).",
         ),
         share("strength", 1.0, optional=True)(
             "How much of the region goes to `inside`; the rest stays with the base prompt."
         ),
         choice("gate_by", ["predictions", "attention"], "predictions", optional=True, advanced=True)(
-            "predictions (default): `inside` gets a pass of the U-Net of its own, and predictions are mixed; takes any "
-            "prompt and LoRA. attention: one pass for both, each place looking at the words of its own prompt; faster. "
-            "Prompts with a LoRA, area, mask, strength or ControlNet get a pass of their own all the same."
+            "predictions (default): `inside` gets its own pass through the U-Net, and the predictions are mixed; any "
+            "prompt and LoRA works. attention: one pass for both, in which each place looks at the words of its own "
+            "prompt; faster. Prompts with a LoRA, area, mask, strength or ControlNet still get their own pass."
         ),
     ]
 

@@ -113,10 +113,12 @@ def _odds_inputs() -> list[io.Input]:
             "Below 0 with keep_others: the words go, the other things stay."
         ),
         _log_odds("inside", 6.0)(
-            "For lines with a place: log-odds added inside it. 6, odds times 403, placed best where it was measured."
+            "For lines with a place: log-odds added inside it. 6, which multiplies the odds by 403, placed things "
+            "best in our measurements."
         ),
         _log_odds("outside", -6.0)(
-            "For lines with a place: log-odds added outside it. Leave it below 0: inside alone places much worse."
+            "For lines with a place: log-odds added outside it. Keep it below 0: inside alone places things much less "
+            "well."
         ),
         share("start", 0.0)("The share of the steps at which to begin. The first ones decide the layout: keep 0."),
         share("end", 0.5)(
@@ -153,7 +155,7 @@ def _place_inputs() -> list[io.Input]:
                 max=MOST_PLACES,
             ),
             optional=True,
-            tooltip="A mask for each line of words; a new input appears when the last is connected. Best about as "
+            tooltip="A mask for each line of words; a new input appears when the last is connected. Make it about as "
             "large as the thing: half a picture may fill with several.",
         ),
         io.Custom("BOUNDING_BOX").Input(

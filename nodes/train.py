@@ -62,7 +62,9 @@ class TrainConcepts(io.ComfyNode):
             "stopped. MODEL, CLIP and VAE are not changed.",
             search_aliases=["break-a-scene", "textual inversion", "dreambooth", "train lora", "embedding", "fine-tune"],
             inputs=[
-                io.Model.Input("model", tooltip="SD1.5 that predicts noise. LoRAs on it are part of the base model."),
+                io.Model.Input(
+                    "model", tooltip="An SD1.5 model that predicts noise. LoRAs on it become part of the base model."
+                ),
                 io.Clip.Input("clip", tooltip="The CLIP of the same checkpoint."),
                 io.Vae.Input("vae", tooltip="Its VAE. The pictures are encoded once."),
                 Scene.Input("scene", tooltip="From Build Scene."),
@@ -72,7 +74,7 @@ class TrainConcepts(io.ComfyNode):
                 *_class_inputs(),
             ],
             outputs=[
-                Concepts.Output(display_name="CONCEPTS", tooltip="The learned tokens and changes of weights."),
+                Concepts.Output(display_name="CONCEPTS", tooltip="The learned tokens and weight changes."),
                 io.LossMap.Output(
                     display_name="LOSS_MAP", tooltip="The weighted loss of each step, for the stock Plot Loss Graph."
                 ),

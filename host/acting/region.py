@@ -248,5 +248,5 @@ def region_mask(track: RegionTrack, size: Grid, step: int) -> torch.Tensor:
     track.margins()  # there is one
     chosen = [track.steps[at] for at in sorted(track.steps)] if step == -2 else [track.margins(step)]
     count = sum(len(each) for each in chosen)
-    refuse_costly("Region Mask: the masks", count, size, MASK, "Take one step, or -1 for the last.")
+    refuse_costly("Region Mask: the masks", count, size, MASK, "Choose one step, or -1 for the last.")
     return cut_out(resize(torch.cat(chosen), size))

@@ -165,7 +165,9 @@ class ActingRun:
         latent = self._conditionings.latent
         if entries is None or any(extent != entry.extent(latent) for entry in entries):
             if self.acts:
-                self.state.skip("a call for a part of the picture (tiles or the like), or without the host's list")
+                self.state.skip(
+                    "a call for a part of the picture (tiles or similar), or without ComfyUI's list of conditionings"
+                )
             yield
             return
         call = ModelCall(tuple(entries), self._images, latent, self._step(), self._first, self._evaluation)

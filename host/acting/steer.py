@@ -131,8 +131,8 @@ def with_paint(words: str, places: Sequence[Place], strokes: torch.Tensor | None
             )
         if line < len(found) and found[line] is not None:
             raise InputError(
-                f"Steer Words: `{lines[line]}` has paint, and a mask, box or colour of a socket as well. Erase the "
-                "paint, or disconnect the other."
+                f"Steer Words: `{lines[line]}` has both paint and a connected mask, box or colour. Erase the paint, "
+                "or disconnect the other."
             )
         found += [None] * (line + 1 - len(found))
         found[line] = Place(mask[None].float())
@@ -167,13 +167,13 @@ def keeping_others(recording: Recording, words: str, odds: Odds) -> tuple[Steeri
     if not words.strip():
         raise WordError(
             "Steer Words: keep_others has the maps of a run, but no words were given. Write what was missing, or what "
-            "is to go, one thing per line."
+            "should go, one thing per line."
         )
     entry = recording.entry(POSITIVE, 0)
     if entry is None or entry.table is None:
         raise WordError(
-            "Steer Words: the record doesn't carry the words of the positive prompt. Put Trace Words between the CLIP "
-            "and CLIP Text Encode, and record the positive branch."
+            "Steer Words: the recording doesn't carry the words of the positive prompt. Put Trace Words between the "
+            "CLIP and CLIP Text Encode, and record the positive branch."
         )
     asked = things_of(entry.table, words, "Steer Words")
     lifted = {column for thing in asked for column in thing.columns}

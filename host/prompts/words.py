@@ -64,8 +64,8 @@ def picture_cautions(recording: Recording, picture: torch.Tensor | None) -> list
     """A caution where a batch of pictures cannot be the recorded run's, because there are more or fewer."""
     if picture is None or len(picture) == recording.images:
         return []
-    told = f"There are {len(picture)} pictures and maps of {recording.images}: which belong together is not known, so "
-    return [f"{told}none is shown. Connect the pictures of this run."]
+    told = f"{counted(len(picture), 'picture')} can't be matched with the maps of {recording.images}, so none is shown."
+    return [f"{told} Connect the pictures of this run."]
 
 
 def picture_size(recording: Recording, picture: torch.Tensor | None) -> Grid:

@@ -165,10 +165,10 @@ def _check_path(
         off = float("inf") if now is None or now.shape != then.shape else float((now - then).abs().max())
         if off > limit * float(then.abs().max()):
             raise InputError(
-                f"Ask Again: at {at.block}, step {at.step}, the prompt's own words have other keys than in that run, "
-                "so the new words' answer would be wrong. Something changed them there: a LoRA, a hypernetwork, or "
-                "hooks on CLIP or on the conditioning. Connect the MODEL that was sampled, and encode "
-                "the new words with the very CLIP and hooks of the prompt."
+                f"Ask Again: at {at.block}, step {at.step}, the prompt's own words have different keys than in that "
+                "run, so the answer for the new words would be wrong. Something changed them there: a LoRA, a "
+                "hypernetwork, or hooks on CLIP or on the conditioning. Connect the MODEL that was sampled, and encode "
+                "the new words with the same CLIP and hooks as the prompt."
             )
 
 

@@ -37,7 +37,7 @@ def other_extent(extent: Grid, latent: Grid) -> str:
     """Why a call for latents of another size than the run's is not recorded."""
     if extent.height >= latent.height and extent.width >= latent.width:
         return f"a call for larger latents, {extent} where the run began with {latent} (a sampler that upscales)"
-    return f"a call for a part of the picture, {extent} of {latent} (tiles or the like)"
+    return f"a call for a part of the picture, {extent} of {latent} (tiles or similar)"
 
 
 def contexts_of(guider: Any) -> dict[tuple[Branch, int], Tensor]:

@@ -60,7 +60,7 @@ def record_attention(
     return clone, book
 
 
-REUSED = "an answer that was reused without asking the model (EasyCache or the like)"
+REUSED = "a cached result instead of a model call (EasyCache or similar)"
 
 
 class _Run:
@@ -83,8 +83,8 @@ class _Run:
     def _failed(self, error: Exception) -> RecordingError:
         self.recorder = self.live = None
         self.failure = RecordingError(
-            f"Record Attention: recording stopped with {type(error).__name__}: {error}. The picture is not touched by "
-            "it, and the log says more. Record fewer steps, blocks or heads."
+            f"Record Attention: recording stopped with {type(error).__name__}: {error}. The picture is not affected; "
+            f"the log says more. Record fewer steps, blocks or heads."
         )
         return self.failure
 
@@ -205,7 +205,7 @@ class _Run:
         if recorder is None or not self._recording:
             return lambda: None
         if entries is None:
-            recorder.skip("a call without the host's list of conditionings")
+            recorder.skip("a call without ComfyUI's list of conditionings")
             return lambda: None
         if any(extent != entry.extent(latent) for entry in entries):
             recorder.skip(other_extent(extent, latent))

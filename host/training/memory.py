@@ -187,9 +187,10 @@ def _advice(device: torch.device, scene: Scene, settings: Settings, checkpointin
     if settings.batch > 1:
         advice.append(f"lower batch from {settings.batch} to 1")
     if settings.precision == "float32" and device.type != "cpu":
-        advice.append("set precision to auto, half of the size")
+        advice.append("set precision to auto, which halves the size")
     if _helps(settings) and not checkpointing:
         advice.append("switch on checkpointing")
     side = round((scene.size.height * scene.size.width) ** 0.5)
-    advice.append(f"lower Build Scene's resolution from {side} to {side * 3 // 4 // 8 * 8}, about half")
+    lower = side * 3 // 4 // 8 * 8
+    advice.append(f"lower Build Scene's resolution from {side} to {lower}, which about halves the need")
     return "; ".join(advice)

@@ -32,6 +32,6 @@ def copied_painting() -> io.Input:
         socketless=True,
         advanced=True,
         extra_dict={"hidden": True},
-        tooltip="For render farms, filled in when you queue: the painting's file again, under a name by which farms "
-        "find the files to copy. It is read only if the painted masks themselves aren't on the machine.",
+        tooltip="For render farms; filled in when you queue. It names the painting's file a second time, in an input "
+        "where farms look for files to copy, and is read only if the painting itself isn't on the machine.",
     )

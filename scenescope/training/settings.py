@@ -79,7 +79,8 @@ class Settings:
         RATE,
     )
     rank: int = setting(
-        "Rank of the low-rank additions: more can hold more, and makes a larger file. 16 is 38 MB for SD1.5.",
+        "Rank of the low-rank additions: a higher rank holds more detail and makes a larger file. 16 is 38 MB for "
+        "SD1.5.",
         Bounds(1, 1024),
         default=16,
     )
@@ -122,8 +123,8 @@ class Settings:
         advanced=True,
     )
     single: float | None = setting(
-        "Probability that a step picks one concept alone; -1 means 1 / concepts (paper and code). More makes prompts "
-        "with several concepts worse.",
+        "Probability that a step picks one concept alone; -1 means 1 / concepts (paper and code). A higher value "
+        "makes prompts with several concepts worse.",
         Bounds(0, 1, 0.05),
         default=None,
         advanced=True,

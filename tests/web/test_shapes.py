@@ -162,7 +162,7 @@ def test_each_box_says_its_shapes_to_a_screen_reader(panel):
 def test_shapes_of_a_model_have_no_maps_and_say_so(panel, editor):
     """Oracle: the U at the size of the node's numbers, and the sentence."""
     assert "512×512" in panel.inner_text()
-    assert "From a MODEL there are shapes and no maps" in panel.inner_text()
+    assert "A MODEL gives shapes but no maps" in panel.inner_text()
     box(panel, "input 7").click()
     editor.drawn()
     assert box(panel, "input 7").is_visible()

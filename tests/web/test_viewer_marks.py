@@ -74,7 +74,7 @@ def test_words_carry_their_verdict_and_what_steering_did(marked, editor):
     assert signs(panel) == {"red circle": ["0.11→0.23", "fine"], "green star": ["0.050→0.41", "neglected"]}
     told = chip(panel, "green star").get_attribute("title")
     assert "green star is neglected" in told
-    assert "It wins 0.75 of its attention; doubted below 0.82." in told
+    assert "It wins 0.75 of its attention; in doubt below 0.82." in told
     assert "by +6 inside its place and −6 outside, in steps 1 to 10" in told
     assert "in the place 0.050→0.41, elsewhere 0.042→0.0012" in told
     assert "Steered: red circle by +2 in steps 1 to 4" in chip(panel, "red circle").get_attribute("title")

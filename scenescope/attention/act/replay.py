@@ -180,8 +180,8 @@ class ReplayAct(Act):
         if self._playing.nothing or min(self._schedule.steps) < max(self._tape.until.values()):
             return ""
         return (
-            " The run begins with less noise than the part of the recording that is played has: raise cross_until, or "
-            "the sampler's denoise."
+            " This run begins with less noise than the recorded steps that are played. Raise cross_until, or the "
+            "sampler's denoise."
         )
 
     def _too_short(self) -> str:

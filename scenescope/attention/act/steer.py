@@ -77,7 +77,7 @@ class Steering:
             if not abs(odds) <= STRONGEST:
                 raise InputError(
                     f"{self.who}: the strength is {odds:g}, but log-odds have to be between -{STRONGEST:g} and "
-                    f"{STRONGEST:g}. Choose a number nearer to 0: at -{STRONGEST:g} a word is off already."
+                    f"{STRONGEST:g}. Choose a number closer to 0: at -{STRONGEST:g} a word is already off."
                 )
         return SteeringAct(self, run, self._columns(run))
 
@@ -240,7 +240,7 @@ class SteeringAct(Act):
         if self._bias.covered is not None and steering.outside and bool((self._bias.covered > 0.999).all()):
             lines.append("The mask covers the whole picture, so there is no outside. Paint where the words should be.")
         if self._write is not None and self._run.controlled:
-            lines.append("A ControlNet has attention of its own: what it holds in place is not moved by words.")
+            lines.append("A ControlNet has its own attention: words don't move what it holds in place.")
         if skipped:
             lines.append(f"not steered: {reasons_text(skipped)}")
         return "\n".join(lines)

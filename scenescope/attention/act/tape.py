@@ -81,7 +81,7 @@ class Schedule:
             return ""
         return (
             f"The schedules differ: the nearest recorded noise is up to x{self.ratio:.2f} away (more than x{FAR} is "
-            "seldom met). Record with the scheduler and steps that you sample with."
+            "unusual). Record with the scheduler and steps that you sample with."
         )
 
 
@@ -136,8 +136,8 @@ class Tape:
             )
         if weights is not None and run.weights is not None and run.weights() != weights:
             found.append(
-                "The recording is of a model with other weights, or in another precision: its queries and keys may "
-                "mean something else here. Record with the MODEL that you replay on."
+                "The recording is from a model with other weights or in another precision, so its queries and keys "
+                "may not fit. Record with the MODEL that you replay on."
             )
         return tuple(found)
 
@@ -146,13 +146,13 @@ class Tape:
         switch = "keep_queries" if kind == "cross" else "keep_self_queries"
         if not there and any(key[3] == kind for key in self._frames):
             raise RecordingError(
-                f"Replay Attention: the recording doesn't have the {branch} branch. Set branch to both at Record "
-                f"Attention and sample again, or replay the other one."
+                f"Replay Attention: the recording doesn't have the {branch} branch. Set branch to both in Record "
+                "Attention and sample again, or replay the other one."
             )
         if not there:
             raise RecordingError(
                 f"Replay Attention: the recording kept no queries of {kind}-attention of the {branch} branch. Switch "
-                f"on {switch} at Record Attention, and sample again."
+                f"on {switch} in Record Attention, and sample again."
             )
         missing = [step for step in range(steps) if step not in there]
         if missing:

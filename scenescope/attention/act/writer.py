@@ -242,7 +242,7 @@ class Writers:
         entries, images = self._call.entries, self._call.images
         query, key, value = (seen.get(name) for name in ("to_q", "to_k", "to_v"))
         if query is None or key is None or value is None or grid is None:
-            self.state.skip(f"{layer.name}: the layer was not called as the host calls it")
+            self.state.skip(f"{layer.name}: the layer was called in an unexpected way")
             return None
         tokens = grid.cells if layer.kind == "self" else math.lcm(*(entry.tokens for entry in entries))
         wanted = (images * len(entries), grid.cells, tokens)

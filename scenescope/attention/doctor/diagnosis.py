@@ -262,7 +262,7 @@ def _with_split(item: Examined, table: TokenTable) -> tuple[Finding, ...]:
     chunks = {table.tokens[column].chunk for column in item.thing.columns if column < len(table.tokens)}
     if len(chunks) < 2:
         return item.findings
-    text = f"`{item.thing.text}` stands on both sides of a border of chunks; its words do not read each other."
+    text = f"`{item.thing.text}` is split between two chunks of the prompt, so its words don't read each other."
     rest = tuple(finding for finding in item.findings if finding.kind != "fine")
     return (*rest, Finding("split", item.thing.text, text, columns=item.thing.noun.columns))
 
@@ -272,7 +272,7 @@ def dropped(table: TokenTable) -> tuple[Finding, ...]:
     known = {re.sub(r"\.(safetensors|pt|bin)$", "", fold(word.text)) for word in table.words() if word.embedding}
     named = dict.fromkeys(_EMBEDDING.findall(table.prompt))
     return tuple(
-        Finding("dropped", name, f"`embedding:{name}` was not found, and left out of the prompt.")
+        Finding("dropped", name, f"`embedding:{name}` was not found, so it was left out of the prompt.")
         for name in named
         if re.sub(r"\.(safetensors|pt|bin)$", "", fold(name)) not in known
     )

@@ -13,8 +13,8 @@ from .repair import Placed
 
 FORMAT = 1
 CALIBRATED = (
-    "Limits were measured on the demo model, whose attention was taught where to look. For another model they are a "
-    "first guess: take a verdict as a doubt, and look at the picture."
+    "Limits were measured on the demo model, whose attention was taught where to look. For other models they are a "
+    "first guess: treat a verdict as a hint, and look at the picture."
 )
 
 
@@ -27,7 +27,7 @@ def markdown(diagnosis: Diagnosis, repair: Sequence[Placed], proof: Proof | None
     lines += ["", f"Proof: {proof.text}"] if proof else []
     if diagnosis.early is not None:
         doubted = ", ".join(f"`{text}`" for text in diagnosis.early) or "none"
-        lines += ["", f"Doubted after the first part of the steps: {doubted}."]
+        lines += ["", f"Already in doubt after the first part of the steps: {doubted}."]
     missing = [f"`{placed.words}`" for placed in repair if placed.missing]
     if missing:
         held = [f"`{placed.words}`" for placed in repair if not placed.missing]

@@ -106,7 +106,7 @@ def _typed(table: TokenTable, typed: str, who: str) -> tuple[Thing, ...]:
     found: dict[Word, Thing] = {}  # by its noun: `red circle` and `circle` may be the same one
     for match in find_words(table, typed):
         if not match.words:
-            raise WordError(f"{who}: {match.label!r} is not a thing. Take it away, or write words of the prompt.")
+            raise WordError(f"{who}: {match.label!r} is not a thing. Remove it, or write words of the prompt.")
         for place in match.occurrences:
             *adjectives, noun = dict.fromkeys(words[column] for column in place)
             known = found.get(noun)

@@ -102,7 +102,7 @@ def draw_components(attention: Mapping[Grid, Tensor], count: int, choice: GridCh
 def _figure(
     rows: Sequence[Sequence[Tile]], levels: Tensor, grid: Grid, style: Style, numbers: Mapping[str, object]
 ) -> AffinityFigure:
-    advice = "Take fewer components or masks, or connect a smaller picture."
+    advice = "Choose fewer components or masks, or connect a smaller picture."
     refuse_costly("Self-Attention Map: the maps", levels.shape[0] * levels.shape[1], style.size, MASK, advice)
     report = {"what": "SceneScope self-attention", "format": JSON_FORMAT, "grid": str(grid), **numbers}
     images = sheet(rows, style, footer=f"self-attention {grid}, mean of all recorded steps, layers and heads")

@@ -161,7 +161,7 @@ def _check_repeats(recording: Recording) -> None:
         named += projection.tensors
     held = {id(tensor): tensor.nbytes for tensor in named}
     most = _NAMED_AGAIN * max(1_000_000, sum(held.values()))
-    demand(sum(tensor.nbytes for tensor in named) <= most, "tensors", "tensors that are not named so often")
+    demand(sum(tensor.nbytes for tensor in named) <= most, "tensors", "fewer uses of the same tensors")
 
 
 def _rise(values: Sequence[int] | Sequence[Address]) -> bool:

@@ -155,7 +155,7 @@ def check_budget(run: RunSpec, selection: Selection) -> MemoryPlan:
         fitting = plan_run(run, smaller)
         if fitting.total <= selection.budget:
             raise BudgetError(f"{message}Choose {words}, which needs {bytes_text(fitting.total)}, or raise the budget.")
-    raise BudgetError(f"{message}Even the last step alone is larger: raise the budget, or make a smaller picture.")
+    raise BudgetError(f"{message}Even the last step alone needs more: raise the budget, or make a smaller picture.")
 
 
 def _smaller(run: RunSpec, selection: Selection) -> Iterator[tuple[Selection, str]]:

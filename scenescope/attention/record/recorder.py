@@ -95,7 +95,7 @@ class Recorder:
         """The sampler reports a step; gives the maps that have arrived by now: from a GPU those of the step before."""
         self._look()
         if not self._open and self._steps.may_have(step):
-            self._skips_of(step)["a step for which the model was not asked (LazyCache or the like)"] += 1
+            self._skips_of(step)["a step without a model call (LazyCache or similar)"] += 1
         self._clock.step_done(step)
         self._settle()
         return self._report()

@@ -80,6 +80,6 @@ def refuse_template(negative: str) -> None:
     """
     if found := _MEANT.search(negative):
         raise InputError(
-            f"Generate from Tokens: the negative prompt has {found[0]}, which is only filled in in the prompt. Write "
-            "the handles themselves."
+            f"Generate from Tokens: the negative prompt has {found[0]}, which only the prompt can use. Write the "
+            "handles themselves."
         )

@@ -50,8 +50,8 @@ OVERLAP = 0.05
 
 
 _TURNED = (
-    "The browser turns the picture's file as its camera says, and the loader does not: what was painted before the "
-    "first run lies turned on it. Check the preview; if so, save the picture upright, and paint again."
+    "The browser rotates the picture's file as its camera recorded, and the loader doesn't, so anything painted "
+    "before the first run may be rotated. Check the preview; if it is, save the picture upright, and paint again."
 )
 
 
@@ -130,8 +130,8 @@ def painting_cautions(strokes: Tensor | None, size: Grid, turned: bool = False) 
     message = f"The painting was made on a picture of {own}, and this one is {size}: it was stretched. "
     if (own.height - own.width) * (size.height - size.width) < 0:
         message += (
-            "If it is the same picture, the browser turns the file as its camera says, and the loader does not: save "
-            "it upright, and paint again."
+            "If it is the same picture, the browser rotates the file as its camera recorded, and the loader doesn't: "
+            "save it upright, and paint again."
         )
     else:
         message += "If it was another picture, clear the painting, and paint again."
@@ -170,7 +170,7 @@ def _of_stray(stray: Stray, named: Callable[[Colour], str]) -> SceneCaution:
     into = "nothing" if stray.into in (None, (0, 0, 0)) else f"a part of what is in {named(stray.into)}"
     message = (
         f"{named(stray.colour)} covers {stray.share:.2%} of the painting, {why}: it was taken for {into}. Erase it, "
-        "or paint over it in a colour that is meant."
+        "or paint over it in the colour you mean."
     )
     return SceneCaution("stray colour", None, message)
 
@@ -182,7 +182,7 @@ def _without_a_row(colours: Sequence[tuple[Colour, float]]) -> list[SceneCaution
             "colour without a row",
             None,
             f"{hex_of(colour)}, on {share:.1%} of the painting, is no handle's colour: it became a thing of its own. "
-            "Paint in the colours beside the handles to say which thing is meant.",
+            "Paint in the colours beside the handles to say which thing you mean.",
         )
         for colour, share in colours
         if in_palette(colour) == len(PALETTE)
@@ -231,9 +231,9 @@ def _of_ground(scene: Scene, background: Concept | None) -> list[SceneCaution]:
             name, share = scene.concepts[concept].handle, float(masks[image].mean())
             which = f"picture {int(image) + 1}" if len(masks) > 1 else "the picture"
             message = (
-                f"The mask of {name} covers {share:.0%} of {which} and {framed:.0%} of its edge, as the ground around "
-                f"a thing does: {name} would learn the background. If it is inside out, switch invert_masks, or put "
-                "Invert Mask before this one alone."
+                f"The mask of {name} covers {share:.0%} of {which} and {framed:.0%} of its edge, as the background "
+                f"around a thing does: {name} would learn the background. If it is inside out, switch invert_masks, "
+                "or put Invert Mask before this one alone."
             )
             found.append(SceneCaution("inside out", concept, message))
     return found

@@ -255,7 +255,7 @@ def test_after_the_end_of_a_recording_nothing_is_played():
     assert act.finish({}).startswith("Replayed cross-attention in 2 of 5 steps.")
     late = Replay(recording, Playing(cross=0.4)).begin(run_of(recording, sigmas=(8.0, 7.0, 3.0)))
     assert late.write(LAYER, call_of(NEW)) is None
-    assert "Nothing was replayed. The run begins with less noise" in late.finish({})
+    assert "Nothing was replayed. This run begins with less noise" in late.finish({})
     assert late.finish({}).count("Nothing") == 1
 
 

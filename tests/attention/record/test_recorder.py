@@ -145,7 +145,7 @@ def test_a_step_that_a_cache_answered_is_counted():
             run.call((NEGATIVE, POSITIVE))
         run.recorder.step_done(step)
     recording = run.recorder.finish({})
-    assert dict(recording.skipped) == {"a step for which the model was not asked (LazyCache or the like)": 1}
+    assert dict(recording.skipped) == {"a step without a model call (LazyCache or similar)": 1}
     assert {item.address.step for item in recording.maps} == {0, 2}
 
 

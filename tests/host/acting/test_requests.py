@@ -85,7 +85,7 @@ def test_paint_in_a_line_s_colour_is_that_line_s_place_and_other_colours_take_th
 @pytest.mark.parametrize(
     ("colour", "said"),
     [
-        (PALETTE[0], "`red circle` has paint, and a mask, box or colour of a socket as well"),
+        (PALETTE[0], "`red circle` has both paint and a connected mask, box or colour"),
         (PALETTE[2], "the painting has a colour for line 3, but there are only 2 lines of words"),
     ],
 )

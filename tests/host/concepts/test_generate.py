@@ -143,7 +143,7 @@ def test_maps_over_the_budget_are_refused_before_anything_is_sampled(demo, monke
         ({"sampler": replace(SAMPLER, denoise=0.0)}, "with denoise at 0 nothing is generated"),
         ({"prompt": "a photo of { Tokens }"}, r"the prompt has { Tokens }; did you mean {tokens}"),
         ({"prompt": "a photo of {} at the beach"}, r"the prompt has {}; did you mean {tokens}"),
-        ({"negative": "no {tokens}"}, "the negative prompt has {tokens}, which is only filled in in the prompt"),
+        ({"negative": "no {tokens}"}, "the negative prompt has {tokens}, which only the prompt can use"),
     ],
 )
 def test_what_asks_for_nothing_is_refused(demo, changes, words):
@@ -158,7 +158,7 @@ def test_what_asks_for_nothing_is_refused(demo, changes, words):
         ("a <asset0> and <asset9>", "<b>", ["<asset9> is none of", "<b> is none of"]),
         ("a <asset0>", "", []),
         ("a cat", "", ["The prompt of the maps names none of <asset0>, <asset1>"]),
-        ("a <Asset0>", "", ["<Asset0> is none of these concepts' tokens: <asset0>, <asset1>"]),
+        ("a <Asset0>", "", ["<Asset0> is not a token of these concepts: <asset0>, <asset1>"]),
     ],
 )
 def test_a_token_that_is_none_is_named(demo, prompt, negative, said):

@@ -106,7 +106,7 @@ def test_under_a_hypernetwork_the_new_words_go_through_it_too(sd15: Any, tmp_pat
     model = with_hypernetwork(sd15, tmp_path)
     recording = run(model, worded())
     assert asked_again(model, recording, worded()) < 1e-4
-    with pytest.raises(InputError, match=r"other keys than in that run.*hypernetwork"):
+    with pytest.raises(InputError, match=r"different keys than in that run.*hypernetwork"):
         asked_again(sd15, recording, worded())
 
 
@@ -116,7 +116,7 @@ def test_under_a_lora_hook_every_step_has_its_own_keys(sd15: Any, scheduled: boo
     hooks = hooked(sd15, scheduled=scheduled)
     recording = run(sd15, worded({"hooks": hooks}))
     assert asked_again(sd15, recording, worded({"hooks": hooks})) < 1e-4
-    with pytest.raises(InputError, match=r"other keys than in that run.*hooks"):
+    with pytest.raises(InputError, match=r"different keys than in that run.*hooks"):
         asked_again(sd15, recording, worded())
 
 
@@ -125,7 +125,7 @@ def test_a_lora_in_bypass_mode_is_on_the_path(sd15: Any) -> None:
     model, _ = comfy.sd.load_bypass_lora_for_models(sd15, None, lora(sd15), 1.0, 1.0)
     recording = run(model, worded())
     assert asked_again(model, recording, worded()) < 1e-4
-    with pytest.raises(InputError, match="other keys than in that run"):
+    with pytest.raises(InputError, match="different keys than in that run"):
         asked_again(sd15, recording, worded())
 
 

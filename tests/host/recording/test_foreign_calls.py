@@ -103,9 +103,9 @@ def test_tiles_are_counted_and_not_taken_for_the_picture(sd15: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (WrappersMP.APPLY_MODEL, "an answer that was reused without asking the model (EasyCache or the like)"),
-        (WrappersMP.CALC_COND_BATCH, "an answer that was reused without asking the model (EasyCache or the like)"),
-        (WrappersMP.PREDICT_NOISE, "a step for which the model was not asked (LazyCache or the like)"),
+        (WrappersMP.APPLY_MODEL, "a cached result instead of a model call (EasyCache or similar)"),
+        (WrappersMP.CALC_COND_BATCH, "a cached result instead of a model call (EasyCache or similar)"),
+        (WrappersMP.PREDICT_NOISE, "a step without a model call (LazyCache or similar)"),
     ],
 )
 def test_a_step_whose_answer_was_reused_is_counted(sd15: Any, kind: str, reason: str) -> None:

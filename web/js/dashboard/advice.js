@@ -26,11 +26,11 @@ export function adviceFor(told, at) {
     const part = place === at ? 0 : shared(mask, valuesOf(other)) / cells;
     if (part > SHARED) {
       const values = { n: Math.round(100 * part), other: handle };
-      return say("Its mask shares {n} % with {other}: give each place to one thing in Build Scene.", values);
+      return say("Its mask shares {n} % with {other}: in Build Scene, give each place to only one thing.", values);
     }
   }
   return say(
-    "Its map misses its mask: give it a starting word that names it in Build Scene, or more steps in phase 1.",
+    "Its map misses its mask: in Build Scene, give it a starting word that names it, or use more steps in phase 1.",
   );
 }
 

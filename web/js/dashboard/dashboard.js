@@ -65,7 +65,7 @@ export class Dashboard {
       class: "ss-charts",
       tabindex: 0,
       role: "group",
-      "aria-label": say("Curves: left and right go from step to step"),
+      "aria-label": say("Curves: left and right move from step to step"),
     });
     this.concepts = element("div", { class: "ss-concepts", role: "group", "aria-label": say("Maps and masks") });
     this.samples = element("div", {
@@ -266,8 +266,8 @@ const TITLES = {
 };
 /** @type {Record<string, string>} */
 const EXPLAINED = {
-  masked: "The error inside the masks, before it is weighted. Line: mean of 25 steps. Dots: single steps.",
-  attention: "How far the maps are from the masks, before it is weighted. Line: mean of 25 steps. Dots: single steps.",
-  prior: "How far the model has moved elsewhere, before it is weighted. Line: mean of 25 steps. Dots: single steps.",
+  masked: "The error inside the masks, before weighting. Line: mean of 25 steps. Dots: single steps.",
+  attention: "How far the maps are from the masks, before weighting. Line: mean of 25 steps. Dots: single steps.",
+  prior: "How far the model has moved elsewhere, before weighting. Line: mean of 25 steps. Dots: single steps.",
   IoU: "Each token's map, cut at half of its maximum, against its mask: 0 to 1. Line: mean of 25 drawings.",
 };

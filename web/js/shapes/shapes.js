@@ -37,7 +37,7 @@ export class ShapeLog {
     this.u = element("div", {
       class: "ss-u",
       role: "group",
-      "aria-label": say("The U-Net: arrow keys walk from block to block, Enter opens its maps"),
+      "aria-label": say("The U-Net: arrow keys move from block to block, Enter opens its maps"),
     });
     this.table = element("div", { class: "ss-shape-row" });
     this.tip = element("p", { class: "ss-status" });
@@ -96,7 +96,7 @@ export class ShapeLog {
     const click = view
       ? say("Click a block, or press Enter, to see its maps.")
       : say(
-          "From a MODEL there are shapes and no maps. Connect ATTENTION_MAPS, and a click on a block opens its maps.",
+          "A MODEL gives shapes but no maps. Connect ATTENTION_MAPS, then click a block to open its maps.",
         );
     const left = patches.length
       ? ` ${say("Patches of other nodes are not followed: {names}.", { names: patches.join(", ") })}`

@@ -29,7 +29,7 @@ addChinese({
   "{grid} cells ask {cells} questions of one another.": "{grid} 共 {cells} 格，互相查询。",
   "{grid} cells ask {cells} questions of {tokens} tokens: {cells} rows, {tokens} columns. One column, laid out on {grid}, is one token's heatmap.":
     "{grid} 共 {cells} 格，各向 {tokens} 个词元查询：{cells} 行、{tokens} 列。取一列铺回 {grid}，就是一个词元的热力图。",
-  "The U-Net: arrow keys walk from block to block, Enter opens its maps":
+  "The U-Net: arrow keys move from block to block, Enter opens its maps":
     "U-Net：方向键在块间移动，回车打开该块的注意力图",
   "Block shapes": "各块形状",
   "Run the workflow: the U-Net appears here.": "运行工作流后，这里会显示 U-Net。",
@@ -38,7 +38,7 @@ addChinese({
   "Previous block": "上一个块",
   "Next block": "下一个块",
   "Click a block, or press Enter, to see its maps.": "点击某个块或按回车，查看它的注意力图。",
-  "From a MODEL there are shapes and no maps. Connect ATTENTION_MAPS, and a click on a block opens its maps.":
+  "A MODEL gives shapes but no maps. Connect ATTENTION_MAPS, then click a block to open its maps.":
     "由 MODEL 只能得到形状，没有注意力图。连接 ATTENTION_MAPS 后，点击块即可打开其注意力图。",
   "Patches of other nodes are not followed: {names}.": "未计入其他节点的补丁：{names}。",
   "No cross-attention of {name} was recorded.": "没有记录 {name} 的交叉注意力。",

@@ -34,7 +34,7 @@ export class Controls {
     });
     this.clear = button(say("unpin"), say("Unpin all words"), () => choose({ pins: [] }));
     this.png = button("PNG", say("Save what is shown as a picture"), on.save, { class: "ss-button ss-export" });
-    this.wide = button(say("full"), say("Fill the screen; Escape leads back"), on.fill, { class: "ss-button ss-fill" });
+    this.wide = button(say("full"), say("Fill the screen; Escape returns"), on.fill, { class: "ss-button ss-fill" });
     const label = (/** @type {string} */ text) => element("span", { class: "ss-label", text });
     const fields = [this.from, this.head, this.entry, this.image, this.unit, this.scale, this.colours];
     const opacity = element("label", { class: "scenescope-field" }, [label(say("Opacity")), this.opacity]);

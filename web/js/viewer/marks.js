@@ -26,17 +26,17 @@ const MEANINGS = {
   dropped: "{word} is dropped: no embedding of this name was found, so the prompt was read without it.",
   neglected:
     "{word} is neglected: other things beat it in too much of where it looks, so it may be missing. It wins {number} " +
-    "of its attention; doubted below {limit}.",
+    "of its attention; in doubt below {limit}.",
   merged:
     "{word} is merged with {rival}: they look at the same places, so they may have become one thing. Likeness " +
-    "{number}; doubted from {limit}.",
+    "{number}; in doubt from {limit}.",
   leaking:
-    "{word} is leaking: it lies on {rival} rather than on its own noun, so it may colour both. Likeness to its noun, " +
-    "less that to {rival}: {number}; doubted below {limit}.",
-  split: "{word} is split: it stands on both sides of a border of chunks, where words do not read each other.",
+    "{word} is leaking: it lies on {rival} rather than on its own noun, so it may colour both. Likeness to its noun " +
+    "minus likeness to {rival}: {number}; in doubt below {limit}.",
+  split: "{word} is split between two chunks of the prompt, so its words don't read each other.",
   sink:
     "{word} is a sink: it looks into a corner, so its map doesn't show where the thing is. Elsewhere it reaches " +
-    "{number} of that; doubted below {limit}.",
+    "{number} of that; in doubt below {limit}.",
   fine: "{word} is fine: it has a place of its own. It wins {number} of its attention.",
 };
 

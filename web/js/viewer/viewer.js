@@ -68,7 +68,7 @@ export class Viewer {
       class: "ss-stage",
       tabindex: 0,
       role: "group",
-      "aria-label": say("Picture: arrow keys ask for the words at a place"),
+      "aria-label": say("Picture: arrow keys show the words at a place"),
     });
     this.chips = element("div", {
       class: "ss-chips",
@@ -156,7 +156,7 @@ export class Viewer {
   /** What the file does not hold. */
   leftOut() {
     const sentences = {
-      steps: "To keep the file small it holds {kept} of {of} steps; the mean is over all.",
+      steps: "To keep the file small, it holds {kept} of {of} steps; means are over all of them.",
       "heads at single steps": "Single heads are means over all steps.",
       cells: "Grids are at most {kept} cells.",
       images: "It holds {kept} of {of} pictures.",

@@ -5,7 +5,7 @@ import { addChinese } from "../shared/i18n.js";
 addChinese({
   "Find a word": "查找词",
   "Back to the node": "返回节点",
-  "Fill the screen; Escape leads back": "铺满屏幕；按 Escape 返回",
+  "Fill the screen; Escape returns": "铺满屏幕；按 Escape 返回",
   "Words as": "词的单位",
   phrases: "短语",
   words: "单词",
@@ -17,13 +17,13 @@ addChinese({
   "Loading the maps …": "正在读取注意力图…",
   "These maps are no longer on the server ({why}). Run the workflow again.":
     "服务器上已没有这些注意力图（{why}）。请重新运行工作流。",
-  "To keep the file small it holds {kept} of {of} steps; the mean is over all.":
+  "To keep the file small, it holds {kept} of {of} steps; means are over all of them.":
     "为控制文件大小，只保存了 {of} 步中的 {kept} 步；平均值包含所有步。",
   "Single heads are means over all steps.": "单个注意力头显示为所有步的平均。",
   "Grids are at most {kept} cells.": "网格最多 {kept} 格。",
   "It holds {kept} of {of} pictures.": "只保存了 {of} 张图中的 {kept} 张。",
   "Attention viewer": "注意力查看器",
-  "Picture: arrow keys ask for the words at a place": "图像：方向键查询某处的词",
+  "Picture: arrow keys show the words at a place": "图像：方向键查询某处的词",
   "Words: left and right move, up and down change the step, Enter pins": "词：左右键切换，上下键换步，回车固定",
   "step {n} of {all}": "第 {n} 步，共 {all} 步",
   "mean of {n} steps": "{n} 步平均",
@@ -83,15 +83,15 @@ addChinese({
   fine: "正常",
   "{word} is dropped: no embedding of this name was found, so the prompt was read without it.":
     "{word} 被丢弃：没有找到这个名字的嵌入，提示词在读取时没有它。",
-  "{word} is neglected: other things beat it in too much of where it looks, so it may be missing. It wins {number} of its attention; doubted below {limit}.":
+  "{word} is neglected: other things beat it in too much of where it looks, so it may be missing. It wins {number} of its attention; in doubt below {limit}.":
     "{word} 被忽略：在它关注的许多位置上其他物体占了上风，图中可能没有它。它在自身注意力的 {number} 处领先，低于 {limit} 即有疑问。",
-  "{word} is merged with {rival}: they look at the same places, so they may have become one thing. Likeness {number}; doubted from {limit}.":
+  "{word} is merged with {rival}: they look at the same places, so they may have become one thing. Likeness {number}; in doubt from {limit}.":
     "{word} 与 {rival} 混为一体：两者关注相同的位置，可能变成了同一个物体。相似度 {number}，达到 {limit} 即有疑问。",
-  "{word} is leaking: it lies on {rival} rather than on its own noun, so it may colour both. Likeness to its noun, less that to {rival}: {number}; doubted below {limit}.":
+  "{word} is leaking: it lies on {rival} rather than on its own noun, so it may colour both. Likeness to its noun minus likeness to {rival}: {number}; in doubt below {limit}.":
     "{word} 泄漏：它落在 {rival} 上而不在自己的名词上，可能把两者都染上。与自己名词的相似度减去与 {rival} 的相似度为 {number}，低于 {limit} 即有疑问。",
-  "{word} is split: it stands on both sides of a border of chunks, where words do not read each other.":
+  "{word} is split between two chunks of the prompt, so its words don't read each other.":
     "{word} 被拆开：它跨在分段的边界上，两边的词互相读不到。",
-  "{word} is a sink: it looks into a corner, so its map doesn't show where the thing is. Elsewhere it reaches {number} of that; doubted below {limit}.":
+  "{word} is a sink: it looks into a corner, so its map doesn't show where the thing is. Elsewhere it reaches {number} of that; in doubt below {limit}.":
     "{word} 聚在角落：它只看向角落，它的图看不出物体在哪里。其他位置只达到那里的 {number}，低于 {limit} 即有疑问。",
   "{word} is fine: it has a place of its own. It wins {number} of its attention.":
     "{word} 正常：它有自己的位置，在自身注意力的 {number} 处领先。",
