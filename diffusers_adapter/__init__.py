@@ -3,7 +3,7 @@
 `Scope` is the one object to learn. Needs diffusers and transformers, which the pack itself never does.
 
 In reading order: `scope.py` (what a user calls), `recording.py` (a pipeline's runs, observed), `words.py` (its prompts
-and text encoder), `learning.py` (what training wants of it), `concepts.py` (learned tokens in it), `names.py` (its
+and text encoder), `learning.py` (what training needs from it), `concepts.py` (learned tokens in it), `names.py` (its
 layers under the names of SD1.5's checkpoints), `demo.py` (the demo model as a pipeline).
 
 Contracts relied on, seen in diffusers 0.42.1 and 0.41.0 with transformers 5.24.0 and 5.20.2:

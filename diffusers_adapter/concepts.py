@@ -1,4 +1,4 @@
-"""Learned tokens in a pipeline: handles become tokens, changes of weights are added to copies."""
+"""Learned tokens in a pipeline: handles become tokens, weight changes are added to copies."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def apply_concepts(
     Args:
         pipe: of the base model.
         concepts: learned with it, here or in ComfyUI.
-        strength: of the changes of weights; the embeddings are always whole.
-        base: whether concepts of another base model are refused. Rows of another width are refused always.
+        strength: of the weight changes; the embeddings always apply fully.
+        base: whether concepts of another base model are refused. Embeddings of another width are always refused.
 
     Returns:
         A pipeline of the same class, whose U-Net, text encoder and tokenizer are copies.
@@ -56,7 +56,7 @@ def apply_concepts(
 
 
 def base_name(pipe: Any) -> str:
-    """Name a pipeline's base model: 32 hexadecimal digits, the same that ComfyUI's adapter gives the checkpoint."""
+    """Name a pipeline's base model: 32 hexadecimal digits, the same as ComfyUI's adapter gives the checkpoint."""
     digest = base_digest()
     parts = (
         (UnetNames(pipe.unet), "diffusion_model."),

@@ -1,4 +1,4 @@
-"""What training wants of a pipeline: copies that can be trained, the pictures as latents, and nothing left behind."""
+"""What training needs from a pipeline: copies that can be trained, and the pictures as latents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .words import PipelineText
 
 
 class PipelineDenoiser:
-    """A copied U-Net, asked directly: latents come noised and scaled, as it wants them.
+    """A copied U-Net, asked directly: latents arrive noised and scaled, as it expects them.
 
     Args:
         unet: `UNet2DConditionModel`, a copy.
@@ -38,7 +38,7 @@ class PipelineDenoiser:
 
 @contextmanager
 def training_ports(pipe: Any, scene: Scene, classes: ClassPictures | None = None) -> Iterator[Ports]:
-    """Supply what training needs of a pipeline, which stays bit for bit as it is.
+    """Supply what training needs from a pipeline, which is not changed, bit for bit.
 
     U-Net and text encoder are copied, in single precision, to where the pipeline's are.
 
@@ -66,7 +66,7 @@ def check_trainable(pipe: Any) -> None:
     """Refuse pipelines that the method does not know.
 
     Raises:
-        HostError: it has no U-Net of SD1.5's kind, predicts something else than the noise, or the text encoder is of
+        HostError: it has no U-Net of SD1.5's kind, predicts something other than the noise, or the text encoder is of
             another family.
     """
     unet, parts = getattr(pipe, "unet", None), ("unet", "text_encoder", "tokenizer", "vae")
@@ -91,7 +91,7 @@ def check_trainable(pipe: Any) -> None:
 
 
 def _single(part: nn.Module) -> Any:
-    """A copy in single precision; plainly torch's `to`, because diffusers' own warns of layers that it names."""
+    """A copy in single precision, by torch's own `to`, because diffusers' version warns about layers that it names."""
     return nn.Module.to(copy.deepcopy(part), torch.float32).eval()
 
 

@@ -67,13 +67,13 @@ def text_layers(encoder: Any) -> Any:
 
 
 def in_checkpoint_order(module: nn.Module) -> None:
-    """Put each layer's parts into the order that they have in the original code; for copies of our own."""
+    """Put each layer's parts into the original code's order; only for our own copies."""
     for part in module.modules():
         part._modules = dict(_ordered(part))
 
 
 def named_weights(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Parameters by name, in the order that they have in the original code."""
+    """Parameters by name, in the original code's order."""
     for name, weight in module.named_parameters(recurse=False):
         yield f"{prefix}{name}", weight
     for name, part in _ordered(module):
@@ -89,7 +89,7 @@ def _ordered(module: nn.Module) -> list[tuple[str, nn.Module | None]]:
 
 
 def _layers(block: Any) -> list[list[nn.Module]]:
-    """For each place in a block of the U-Net its residual layer and, where it has one, its spatial transformer."""
+    """For each place in a block of the U-Net, its residual layer and its spatial transformer, if it has one."""
     attentions = getattr(block, "attentions", None)
     layers: list[list[nn.Module]] = [[_resnet(layer)] for layer in block.resnets]
     for parts, attention in zip(layers, attentions or (), strict=attentions is not None):

@@ -1,4 +1,4 @@
-"""A pipeline's runs, observed: what its U-Net computes is seen, counted, and left as it is."""
+"""A pipeline's runs, observed: what its U-Net computes is read and counted, but not changed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WHO = "Recording"
 class Session:
     """While entered, each call of the pipeline leaves a recording; its pictures stay the same, bit for bit.
 
-    Hooks and wrappers are taken off on leaving, also after an error. Use one session for a pipeline at a time.
+    Hooks and wrappers are removed on leaving, even after an error. Use one session per pipeline at a time.
 
     Args:
         pipe: a `StableDiffusionPipeline`.
@@ -49,7 +49,7 @@ class Session:
 
     @property
     def recording(self) -> Recording:
-        """What the last finished run left; a run is finished when the next begins, or the session is left.
+        """What the last finished run recorded; a run is finished when the next one begins or the session ends.
 
         Raises:
             RecordingError: there is none.
@@ -141,7 +141,7 @@ class _Run:
         self._probe: ShapeProbe | None = None
 
     def about(self) -> dict[str, str | int | float]:
-        """What else is known of the run."""
+        """What else is known about the run."""
         pipe = self._pipe
         about: dict[str, str | int | float] = {"sampler": type(pipe.scheduler).__name__, "model": type(pipe).__name__}
         return about | {"cfg": float(pipe.guidance_scale)}

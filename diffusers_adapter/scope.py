@@ -1,4 +1,4 @@
-"""The one object to learn: a pipeline that can be looked into, and that learns."""
+"""The one object to know: a pipeline that can be recorded and taught."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from .recording import Session
 PIXELS = 8
 """Pixels that a latent cell covers."""
 LOOK = View(resolution="auto")
-"""What is looked at unless told otherwise: the grid nearest to 16x16 cells, as the nodes do."""
+"""What is read by default: the grid nearest to 16x16 cells, as in the nodes."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class GenerationResult:
 
 
 class Scope:
-    """Records, measures and draws what a pipeline of SD1.5 looks at, and teaches it tokens.
+    """Records, measures and draws where an SD1.5 pipeline looks, and teaches it tokens.
 
     The pipeline is never changed; pictures are the same with and without recording, bit for bit.
 
@@ -80,7 +80,7 @@ class Scope:
         """Record the pipeline's runs inside a `with` block.
 
         Args:
-            selection: what to keep; unless told otherwise, cross-attention of all blocks and steps, means over heads.
+            selection: what to keep; by default, cross-attention of all blocks and steps, means over heads.
 
         Raises:
             HostError: the U-Net is compiled.
@@ -173,9 +173,9 @@ class Scope:
 
         Args:
             scene: what is learned from, as `build_scene` makes it.
-            settings: the method's; the preset `lora` unless told otherwise.
-            on_step: called after each step; raise from it to break off.
-            keep: a file for the run's state; a run that was broken off goes on from it.
+            settings: the method's; the preset `lora` by default.
+            on_step: called after each step; raise from it to stop.
+            keep: a file for the run's state; an interrupted run resumes from it.
             save_every: steps from one writing of the state to the next.
             classes: for the prior `class`.
 

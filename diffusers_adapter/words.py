@@ -1,4 +1,4 @@
-"""A pipeline's tokenizer and text encoder: the words of prompts, and prompts in which learned tokens stand."""
+"""A pipeline's tokenizer and text encoder: the words of prompts, and prompts with learned tokens."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def table_of(tokenizer: Any, prompt: str) -> TokenTable:
 
 
 class PipelineText:
-    """Reads prompts with a copy of a pipeline's text encoder, with embeddings where handles stand.
+    """Reads prompts with a copy of a pipeline's text encoder, with embeddings in the place of handles.
 
     Args:
         tokenizer: the pipeline's.
@@ -63,7 +63,7 @@ class PipelineText:
         return table[numbers].detach().float()
 
     def encode(self, prompts: Sequence[str], embeddings: Mapping[str, Tensor]) -> Encoded:
-        """Encode prompts, with an embedding where a handle stands; what is over 75 tokens is cut off."""
+        """Encode prompts, with an embedding in the place of a handle; anything over 75 tokens is cut off."""
         length, end = self._tokenizer.model_max_length, self._tokenizer.eos_token_id
         numbers: list[list[int]] = []
         columns: list[dict[str, int]] = []

@@ -27,7 +27,7 @@ prompts/text.py
 concepts/apply.py
     `comfy/sd1_clip.py`, `SDTokenizer._try_get_embedding`: the vectors behind `embedding:name`; a tensor in place of an
     id is taken as it is (`SDClipModel.process_tokens`).
-    `comfy/lora.py`, `load_lora`, and `ModelPatcher.add_patches`: changes of weights.
+    `comfy/lora.py`, `load_lora`, and `ModelPatcher.add_patches`: weight changes.
 recording/about.py
     `comfy/samplers.py`, `ksampler`, `sampler_object`: which samplers make the schedule's steps.
 recording/ask.py

@@ -36,7 +36,7 @@ Parts = tuple[Any, Any, Any]
 
 
 def size_hint(model: Any, height: int, width: int) -> str:
-    """Say that a run of the demo model is far larger than what it was trained at, which takes minutes and looks worse.
+    """Warn that a run of the demo model is far larger than what it was trained at, which takes minutes and looks worse.
 
     Args:
         model: the host's inner model, any.
@@ -79,7 +79,7 @@ def load_demo_model(path: str | Path = DEMO_FILE) -> Parts:
 
 
 def load_demo_patcher(path: str, part: int, *, disable_dynamic: bool = False) -> Any:
-    """Build the model patcher of MODEL (part 0), CLIP (1) or VAE (2) alone and afresh, for the host's copies.
+    """Build only the model patcher of MODEL (part 0), CLIP (1) or VAE (2) from scratch, for the host's copies.
 
     Args:
         path: a file written by `demo/train.py`.

@@ -1,4 +1,4 @@
-"""What a node is handed, looked at once before it runs: links and the API can bring values that no widget would.
+"""What a node receives, checked once before it runs: links and the API can bring values that no widget would.
 
 Host contracts, ComfyUI 0.33.0: `execution.validate_inputs` checks the bounds of typed-in numbers, but not of linked
 ones, and nothing of a value that is typed into a socket of a model; a link of any type (`*`) fits every socket;
@@ -73,7 +73,7 @@ def _as_the_hosts(value: Any) -> Any:
 
 
 def check_inputs(who: str, sockets: list[Any], inputs: Mapping[str, Any]) -> None:
-    """Refuse values that are none of what their sockets take.
+    """Refuse values that their sockets can't take.
 
     Args:
         who: the node's name.
@@ -170,7 +170,7 @@ def _is_conditioning(value: Any) -> bool:
 
 
 def _has(*names: str) -> Callable[[Any], bool]:
-    """By what it can do, because other packs hand over models of classes of their own."""
+    """By what it can do, because other packs pass models of their own classes."""
     return lambda value: all(hasattr(value, name) for name in names)
 
 
@@ -201,7 +201,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def _named(value: Any) -> str:
-    """A value as a message can show it: numbers and texts themselves, as far as they are short."""
+    """A value as a message can show it: numbers and texts themselves, if they are short."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)}"
     if isinstance(value, int) and value.bit_length() > 100:

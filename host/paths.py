@@ -195,7 +195,7 @@ def without_ending(name: str, suffix: str = _ENDING) -> str:
 
 
 def check_name(name: str, widget: Widget, *, longest: int = _LONGEST_PART) -> None:
-    """Refuse what is not a plain name, with `/` between folders, on every system that the host runs on.
+    """Refuse names that are not plain, with `/` between folders, on every system that the host runs on.
 
     Raises:
         InputError: it is absolute, climbs, holds a drive letter, a backslash or a control character, is a name that

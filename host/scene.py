@@ -62,7 +62,7 @@ class SceneResult:
 def built_scene(
     pictures: Tensor, marks: MaskSources, naming: Naming, resolution: int, file: Path | None = None
 ) -> SceneResult:
-    """Build a scene and say what to doubt about it.
+    """Build a scene and list the reasons to doubt it.
 
     Args:
         pictures: (image height width channel) float, 0..1.
@@ -130,7 +130,7 @@ def painted_strokes(name: str, copied: str = "", *, who: str = "Build Scene") ->
         (height width 4) float32, 0..1, or None where nothing was painted.
 
     Raises:
-        FileError: the file is gone, or is no picture.
+        FileError: the file is gone, or is not a picture.
     """
     if not (name.strip() or copied.strip()):
         return None

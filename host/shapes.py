@@ -127,8 +127,8 @@ def log_of_model(model: Any, picture: Grid, *, batch: int = 1, tokens: int = 77)
         The log.
 
     Raises:
-        InputError: the size is no multiple of 8.
-        HostError: the model is no U-Net for pictures, or another node replaced parts of it.
+        InputError: the size is not a multiple of 8.
+        HostError: the model is not a U-Net for pictures, or another node replaced parts of it.
     """
     latent, config = _latent(picture), _unet_config(model)
     with torch.inference_mode():

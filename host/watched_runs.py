@@ -38,7 +38,7 @@ class WatchedRun(Protocol):
         """The sampler is through."""
 
     def end(self, status: Literal["done", "stopped"]) -> None:
-        """Let go of everything, also where the run was cancelled or failed."""
+        """Let go of everything, even if the run was cancelled or failed."""
 
 
 Begin = Callable[[dict[str, Any]], WatchedRun]

@@ -41,7 +41,7 @@ REPLACEMENTS: tuple[io.NodeReplace, ...] = ()
 
 
 async def register(replacements: Sequence[io.NodeReplace]) -> None:
-    """Tell the host, which puts the new node in the old one's place when a workflow is opened (0.28.0 to 0.33.0)."""
+    """Tell the host, which replaces the old node with the new one when a workflow is opened (0.28.0 to 0.33.0)."""
     api = ComfyAPI()
     for replacement in replacements:
         await api.node_replacement.register(replacement)

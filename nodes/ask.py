@@ -1,4 +1,4 @@
-"""Questions to finished runs: other words, another run beside it, and why a word was ignored."""
+"""Questions to finished runs: other words, a second run for comparison, and why a word was ignored."""
 
 from __future__ import annotations
 

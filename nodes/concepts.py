@@ -170,7 +170,7 @@ def describe(concepts: Learned) -> str:
 
 
 def _why_no_lora(concepts: Learned, write: str) -> str:
-    """What a node reads that was to load the LoRA; one that asks for nothing is not troubled."""
+    """What a node gets that was to load the LoRA; nodes that don't ask are not affected."""
     if write == EXPORTS[1]:
         return (
             f"Save Concepts: there is no LoRA, because only the tokens of {', '.join(concepts.handles)} were trained. "

@@ -77,7 +77,7 @@ class GenerateFromTokens(io.ComfyNode):
 
 
 def doubts_of(made: GenerationResult, concepts: Learned, negative: str) -> list[str]:
-    """What a user who meant a token should know: those that are none, and that the maps' prompt has none."""
+    """What a user who meant a token should know: unknown tokens, and a prompt of the maps without any."""
     known = ", ".join(concepts.handles)
     written = dict.fromkeys(_WRITTEN.findall("\n".join([*made.prompts, negative])))
     found = [f"{name} is not a token of these concepts: {known}" for name in written if name not in concepts.handles]

@@ -72,7 +72,7 @@ class TokenHeatmap(io.ComfyNode):
 
     @classmethod
     def execute(cls, attention_maps, words, picture=None, clip=None, prompt="", **choices: Any) -> io.NodeOutput:
-        """Find the words, draw, and say what to doubt."""
+        """Find the words, draw, and report cautions."""
         view = view_of(choices)
         found = words_asked(attention_maps, view, words, clip, prompt)
         plan = layouting_of(choices, picture_size(attention_maps, picture))

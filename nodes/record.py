@@ -91,7 +91,7 @@ class GetAttentionMaps(io.ComfyNode):
 
     @classmethod
     def execute(cls, recorder: RecordedRuns, result: Any, run: int) -> io.NodeOutput:
-        """Pick the run and say which; where there is none, the picture goes on all the same."""
+        """Pick the run and say which; if there is none, the picture is passed on anyway."""
         try:
             recording, how = recorder.find(result["samples"] if isinstance(result, dict) else None, run)
         except RecordingError as error:

@@ -1,4 +1,4 @@
-"""What sizes, counts and numbers may cost: the bounds of everything that is worked out, said before it is paid."""
+"""What sizes and counts may cost: bounds that are checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .dims import Grid, bytes_text
 from .errors import InputError
 
 MOST_BYTES = 4 * 10**9
-"""Bytes of the pictures and masks that one node gives, or of a scene's masks: what a computer of 16 GB has beside a
+"""Bytes of the pictures and masks that one node gives, or of a scene's masks: what a 16 GB computer has left beside a
 model. 20 steps of 10 words at 512x512 are 0.2 GB, 128 pictures of 1024x1024 are 1.6 GB."""
 
 MOST_CELLS = 2**20

@@ -48,7 +48,7 @@ class Grid(NamedTuple):
         return Grid(-(-self.height // times), -(-self.width // times))
 
     def scaled(self, factor: float, *, least: int) -> Grid:
-        """The grid so many times as large, each side rounded and at least this."""
+        """The grid, this many times as large, each side rounded and at least this."""
         return Grid(max(least, round(self.height * factor)), max(least, round(self.width * factor)))
 
     def __str__(self) -> str:

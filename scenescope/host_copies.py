@@ -1,4 +1,4 @@
-"""Between the CPU and a device: many tensors in one copy, which nobody waits for while it is on its way."""
+"""Between the CPU and a device: many tensors in one copy, which runs in the background."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 
 PART_BYTES = 64 * 2**20
-"""So much may wait on a device before it is sent off."""
+"""At most this much may wait on a device before it is sent."""
 DEVICE_BYTES = 256 * 2**20
-"""So much may be on its way; then the oldest copy is waited for, and its memory on the device is free again."""
+"""At most this much may be on its way; then the oldest copy is waited for, and its memory is freed."""
 PINNING = {"cuda", "xpu"}
-"""Devices whose pinned memory is not used anew before copies from it are through; that of others may be."""
+"""Devices whose pinned memory is not used again before copies from it are through; that of others may be."""
 ARRIVALS = ThreadPoolExecutor(1, thread_name_prefix="scenescope-arrivals")
-"""Takes in what has arrived beside the model's next step: new memory for 8 MB of maps takes the CPU some 5 ms."""
+"""Takes in what has arrived during the model's next step: new memory for 8 MB of maps takes the CPU some 5 ms."""
 
 
 class Incoming:
     """A tensor that will be on the CPU; `get` waits if it is not there yet.
 
     Args:
-        value: where it is now; on the CPU it is at hand at once.
+        value: where it is now; on the CPU it is available at once.
     """
 
     def __init__(self, value: Tensor) -> None:
@@ -61,7 +61,7 @@ class HostCopies:
     """Sends tensors to the CPU, those of a device and type in one buffer with one copy on a stream of its own.
 
     The copies go to pinned memory; where a device has no streams, or no more memory can be pinned, the packet's one
-    copy is waited for. What nobody asks for any more when it would be sent is left out.
+    copy is waited for. Tensors that nobody needs any more by then are left out.
     """
 
     def __init__(self) -> None:

@@ -39,7 +39,7 @@ class Meter:
         return float(begin.elapsed_time(end)) / 1000
 
     def forget_peaks(self) -> None:
-        """Count peaks anew, where it can be done: loading a model takes more than some of the training."""
+        """Count peaks again, where it can be done: loading a model takes more than some of the training."""
         if self.module is not None:
             self.module.reset_peak_memory_stats()
         elif STATUS.exists():

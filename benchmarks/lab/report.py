@@ -13,7 +13,7 @@ from pack.benchmarks.lab.variants import title_of
 
 Pair = tuple[float, float]
 PLACES = ("at the beach", "in the snow", "on a wooden floor")
-"""Where the things are drawn anew."""
+"""Where the things are drawn again."""
 SCENE = "scene.png"
 """The picture of the masks on the photo."""
 EXPLAINED = (

@@ -111,7 +111,7 @@ def check(scripts: Path, place: Path) -> int:
 
 
 def tidy(scripts: Path) -> int:
-    """Write scripts and sheets of styles anew, as the rules want them; what only a person can mend is printed."""
+    """Rewrite scripts and style sheets by the rules; print what only a person can fix."""
     return run(
         compiler(), "@biomejs/biome/bin/biome", "check", "--write", "--colors=off", f"--config-path={RULES}", scripts
     )

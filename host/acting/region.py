@@ -37,7 +37,7 @@ Inpaint = Literal["off", "inside", "outside"]
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """A conditioning counts on one side of a region.
+    """A conditioning that applies on one side of a region.
 
     Args:
         track: the region.
@@ -60,7 +60,7 @@ class _GatingAct(RegionAct):
         self._refused: set[str] = set()
 
     def gate(self, conditionings: Items, entries: Calling, first: bool) -> Items:
-        """Give each conditioning its part of the picture, the same in every pass; what is inside waits for a region."""
+        """Give each conditioning its part of the picture, the same in every pass; inside prompts wait for a region."""
         if first:
             self.settle()
         self._mix.clear()
@@ -72,12 +72,12 @@ class _GatingAct(RegionAct):
         ]
 
     def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
-        """In one pass, the prompts that count inside are mixed into the base's attention."""
+        """In one pass, mix the prompts that apply inside into the base's attention."""
         mixing = layer.kind == "cross" and any(self._mix.has(entry) for entry in call.entries)
         return self._write if mixing else None
 
     def finish(self, skipped: Mapping[str, int]) -> str:
-        """How large the region was, and why the inside prompt needed a pass of its own where it did."""
+        """How large the region was, and why the inside prompt needed its own pass, if it did."""
         reasons = [f"The inside prompt has a pass of its own: it has {', '.join(sorted(self._refused))}."]
         return "\n".join([super().finish(skipped), *(reasons if self._refused else [])])
 
@@ -101,7 +101,7 @@ class _GatingAct(RegionAct):
     def _in_one_pass(
         self, items: Sequence[dict[str, Any]], inside: Sequence[dict[str, Any]], entries: Mapping[Any, Entry]
     ) -> list[dict[str, Any]]:
-        """What is left once the inside prompts have become a part of the base prompts' attention."""
+        """The conditionings that remain once the inside prompts are mixed into the base prompts' attention."""
         gone = {item["uuid"] for item in inside}
         for item in items:
             gates = item.get(GATES_KEY, ())
@@ -124,14 +124,14 @@ _PASSES = {
 
 
 def _own_pass(item: Mapping[str, Any]) -> set[str]:
-    """What a prompt has that attention alone cannot give it."""
+    """Properties of a prompt that attention alone cannot provide."""
     found = {told for name, told in _PASSES.items() if item.get(name) is not None}
     found |= {"a strength"} if float(item.get("strength", 1.0)) != 1.0 else set()
     return found | ({"a prompt for each picture"} if len(item["model_conds"]["c_crossattn"].cond) > 1 else set())
 
 
 class _PromptMix:
-    """The prompts that count inside a region, of one evaluation; not before there is a region."""
+    """The prompts that apply inside a region in one evaluation, once there is a region."""
 
     def __init__(self) -> None:
         self._prompts: dict[tuple[str, int], list[tuple[torch.Tensor, Sequence[Gate]]]] = {}
@@ -139,7 +139,7 @@ class _PromptMix:
         self._uploaded: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # the host's own, held, and its copy
 
     def clear(self) -> None:
-        """Another evaluation begins."""
+        """A new evaluation begins."""
         self._prompts.clear()
         self._known.clear()
 
@@ -159,8 +159,7 @@ class _PromptMix:
         key = (grid, entry.branch, entry.index)
         if key not in self._known:
             self._known[key] = [
-                (context, on_layer(_counting(gates), grid, entry))
-                for context, gates in self._prompts.get(key[1:], ())
+                (context, on_layer(_counting(gates), grid, entry)) for context, gates in self._prompts.get(key[1:], ())
             ]
         return self._known[key]
 
@@ -177,7 +176,7 @@ def _counting(gates: Sequence[Gate]) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class GatingRegion(WordRegion):
-    """A word's region that gates what carries its gates.
+    """A word's region, which gates every conditioning that carries its gates.
 
     Args:
         by_attention: mix the prompts in the base prompt's attention, in one pass of the U-Net, where they have nothing
@@ -224,7 +223,7 @@ def _limited(track: RegionTrack, side: Inpaint, earlier: Callable[..., Any] | No
 
 
 def gated(base: Any, inside: Any, track: RegionTrack, strength: float) -> list[Any]:
-    """One CONDITIONING of two: `inside` counts in the region, `base` everywhere else.
+    """Join two CONDITIONINGs: `inside` applies in the region, `base` everywhere else.
 
     Args:
         base: CONDITIONING; gates that it carries already stay.

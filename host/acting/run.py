@@ -1,4 +1,4 @@
-"""One sampling run with acts: what MODEL carries is begun, asked at every call, written, and told at the end."""
+"""One sampling run with acts: MODEL's instructions begin, are asked at every call, write, and report at the end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Gating(Protocol):
 
 
 def with_act(model: ModelPatcher, instruction: Instruction, node: str | None = None) -> ModelPatcher:
-    """Make a clone of the model whose sampling runs carry out one instruction more; the model given is not changed.
+    """Make a clone of the model whose sampling runs carry out one more instruction; the given model is not changed.
 
     Args:
         model: the host's MODEL, with any patches, perhaps with instructions already; they all act.
@@ -107,7 +107,7 @@ class ActingRun:
         self.acts = [(instruction.begin(run), node) for instruction, node in carried]
 
     def done(self, output: torch.Tensor) -> None:
-        """Tell each node what was done."""
+        """Report to each node what was done."""
         texts: dict[str | None, list[str]] = {}
         for (act, node), text in zip(self.acts, self.texts(), strict=True):
             act.done(output)
@@ -128,7 +128,7 @@ class ActingRun:
         return texts | ({SHARES: json.dumps([asdict(each) for each in self._effects])} if self._effects else {})
 
     def end(self, status: Literal["done", "stopped"]) -> None:
-        """Let go of the acts, which are told where the run was cancelled or failed."""
+        """Let go of the acts, and let them know if the run was cancelled or failed."""
         if status == "stopped":
             for act, _ in self.acts:
                 act.abandon()
@@ -147,7 +147,7 @@ class ActingRun:
 
     @contextmanager
     def conditioning_pass(self, conditionings: Items, options: dict[str, Any]) -> Iterator[Items]:
-        """A pass over the conditionings; every one is steered, or guidance would be steered by the difference."""
+        """A pass over the conditionings; all of them are steered, or guidance would amplify the difference."""
         outer, self._first, self._fresh = (self._entries, self._first), self._fresh, False
         self._entries = self._conditionings.entries_of(conditionings)
         try:
@@ -202,7 +202,7 @@ class ActingRun:
         try:
             for act in capture_maps[layer]:
                 act.see(layer, query, key, grid, call, partial(writers.bias_at, layer, grid, like=query))
-        except Exception as error:  # noqa: BLE001 - the picture must not be lost to it: counted, logged and told
+        except Exception as error:  # noqa: BLE001 - the picture must not be lost: counted, logged and reported
             self.state.failed(layer, error)
 
     def _layers_of(self, unet: torch.nn.Module) -> tuple[LayerModules, ...]:

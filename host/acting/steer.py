@@ -1,4 +1,4 @@
-"""What a person asks Steer Words for, as steerings: lines of words, their masks or boxes, and what is to be held."""
+"""What a user asks of Steer Words, as steerings: lines of words, their masks or boxes, and what to hold."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .run import with_act
 
 @dataclass(frozen=True)
 class Odds:
-    """The widgets' numbers, in log-odds and shares of the steps, and which prompt and layers they are for."""
+    """The widgets' numbers, in log-odds and shares of the steps, and the prompt and layers they apply to."""
 
     strength: float = 2.0
     inside: float = 6.0
@@ -154,11 +154,11 @@ def _boxes(boxes: Any) -> list[Box]:
 
 
 def keeping_others(recording: Recording, words: str, odds: Odds) -> tuple[Steering, ...]:
-    """Lift words into free space, or take them away, and hold the other things where an earlier run had them.
+    """Lift words into free space, or remove them, and hold the other things where an earlier run had them.
 
     Args:
         recording: of the earlier run: the same prompt, seed, size and number of pictures.
-        words: what was missing or shall go, one thing on a line.
+        words: what was missing or should go, one thing per line.
         odds: numbers for a place; with a strength below 0 the words are lowered everywhere by it.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Learned concepts in the host's MODEL and CLIP: handles become words, changes of weights become ordinary patches.
+"""Learned concepts in the host's MODEL and CLIP: handles become words, weight changes become ordinary patches.
 
 Host contracts, ComfyUI 0.33.0: `sd1_clip.SDTokenizer._try_get_embedding` gives the vectors behind `embedding:name`, the
-name and the text that is left; `lora.load_lora` and `ModelPatcher.add_patches` take changes of weights by the weights'
+name and the text that is left; `lora.load_lora` and `ModelPatcher.add_patches` take weight changes by the weights'
 names in the state dictionary; clones of a CLIP share one tokenizer (`sd.CLIP.clone`).
 """
 
@@ -27,8 +27,8 @@ BaseCheck = Literal["must match", "any"]
 
 _APPLY = "Apply Concepts"  # the node that errors name, unless the caller names another
 _PLACES = {"unet": "diffusion_model.", "text": "clip_l.transformer."}
-_OURS = "\U000f0003"  # a private character, so that no file and no number has the name of a handle
-_HOST_TOKENIZER: Any = object  # the class of the tokenizer that is derived from comes second
+_OURS = "\U000f0003"  # a private character, so that no file or number can have a handle's name
+_HOST_TOKENIZER: Any = object  # the class of the tokenizer it derives from comes second
 
 
 def apply_concepts(
@@ -50,8 +50,8 @@ def apply_concepts(
         model: the base model; stays as it is.
         clip: its text encoder; stays as it is.
         concepts: learned with this base model.
-        strength: of the changes of weights; the embeddings are always whole.
-        base: whether concepts of another base model are refused. Rows of another width are refused always.
+        strength: of the weight changes; the embeddings always apply fully.
+        base: whether concepts of another base model are refused. Embeddings of another width are always refused.
         who: the node, as errors name it; at another than Apply Concepts they advise what can be done there.
 
     Returns:
@@ -73,7 +73,7 @@ def apply_concepts(
 
 
 def check_base(model: Any, clip: Any, concepts: Concepts, *, who: str = _APPLY) -> str:
-    """Refuse concepts of another base model; that of other concepts which were applied before counts as theirs.
+    """Refuse concepts of another base model; concepts applied earlier don't change the model's name.
 
     Returns:
         The base model's name.
@@ -139,7 +139,7 @@ def learn_words(clip: Any, embeddings: Mapping[str, Tensor], *, who: str = _APPL
 
 
 class _Learned(_HOST_TOKENIZER):
-    """What a tokenizer that knows handles does besides its own class: a handle is an embedding without a file."""
+    """What a tokenizer that knows handles adds to its own class: a handle is an embedding without a file."""
 
     scenescope_embeddings: dict[str, Tensor]
 

@@ -73,12 +73,12 @@ class Exported:
 
 @dataclass(frozen=True)
 class Export:
-    """What is to be written, all names settled.
+    """What will be written, with all names decided.
 
     Args:
         concepts: learned.
         places: of the embedding file of each handle.
-        lora: the place of the changes of weights, should there be any.
+        lora: the place of the weight changes, should there be any.
         cover: a picture and its size, for managers of LoRAs.
     """
 
@@ -88,7 +88,7 @@ class Export:
     cover: Mapping[str, str]
 
     def write(self) -> Exported:
-        """Write all files, the largest first, so that what fails has most likely changed nothing.
+        """Write all files, the largest first, so that a failure has most likely changed nothing.
 
         Raises:
             FileError: a file cannot be written.
@@ -104,7 +104,7 @@ class Export:
 
 
 def plan_export(concepts: Concepts, name: str, *, overwrite: bool = False, picture: Tensor | None = None) -> Export:
-    """Settle the names of an embedding file for each token, and of a LoRA; nothing is written.
+    """Decide the names of an embedding file for each token, and of a LoRA; nothing is written.
 
     Args:
         concepts: learned.
@@ -170,7 +170,7 @@ def _name_of(path: Path) -> str:
 
 
 def _shown(path: Path) -> str:
-    """An embedding's file without where the server keeps it: its folder below that of the embeddings, and its name."""
+    """An embedding's file without the server's folder: only its folder below the embeddings, and its name."""
     roots = [Path(root) for root in folder_paths.get_folder_paths("embeddings")]
     return next((path.relative_to(root).as_posix() for root in roots if path.is_relative_to(root)), path.name)
 
@@ -203,7 +203,7 @@ def _text_key(layer: str) -> str | None:
 
 
 def _stems(concepts: Concepts) -> list[str]:
-    """A part of a file's name for each handle: letters, digits and little else, and all different."""
+    """A part of a file name for each handle: mostly letters and digits, and all different."""
     stems = [_NOT_IN_A_NAME.sub("", handle).strip(".") or str(place) for place, handle in enumerate(concepts.handles)]
     alike = len({stem.lower() for stem in stems}) < len(stems)
     return [f"{stem}-{place}" for place, stem in enumerate(stems)] if alike else stems

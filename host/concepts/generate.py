@@ -152,7 +152,7 @@ def _found(book: RecordedRuns, latent: Tensor) -> Recording | SceneScopeError:
 def _joined(
     runs: list[Recording | SceneScopeError], prompt: str, concepts: Concepts
 ) -> tuple[Recording | SceneScopeError, tuple[WordMatch, ...]]:
-    """All seeds' maps as one recording, and its words; or why there is none, which costs no picture."""
+    """All seeds' maps as one recording, and its words; or why there is none, without losing a picture."""
     try:
         whole = join_images([_or_raise(run) for run in runs])
         return whole, _words(whole, prompt, concepts)
@@ -168,7 +168,7 @@ def _or_raise(run: Recording | SceneScopeError) -> Recording:
 
 @contextmanager
 def _saying_what_to_do(request: Request) -> Iterator[None]:
-    """Where maps are over the budget, say what this node offers: it has no widget for it."""
+    """If maps exceed the budget, say what this node offers, since it has no widget for the budget."""
     try:
         yield
     except BudgetError as error:

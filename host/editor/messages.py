@@ -1,4 +1,4 @@
-"""What a running node says on the screen."""
+"""What a running node shows on the screen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def say_on_node(node: str | None, text: str) -> None:
 
     Source: host contract, ComfyUI 0.33 `server.PromptServer.send_progress_text`; the editor shows the text as HTML, in
     which `<asset0>` would be a tag and vanish, and in the Vue renderer as Markdown, where two spaces keep a line break.
-    Sent to all, it would stand in every other tab too.
+    Sent to everyone, it would also appear in every other tab.
 
     Args:
         node: the node's execution id, None for no node.
@@ -80,7 +80,7 @@ def tell_front_end(event: str, node: str | None, payload: Mapping[str, Any]) -> 
 
 
 def withheld(message: str) -> ExecutionBlocker:
-    """What an output gives where it has nothing: a node that asks for it stops, and shows the message.
+    """What an output gives if it has nothing: a node that asks for it stops and shows the message.
 
     Source: host contract, ComfyUI 0.33 `execution.get_output_data`.
     """

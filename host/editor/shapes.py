@@ -1,4 +1,4 @@
-"""What the U in the editor is given: the shape log as data, and the maps that its blocks lead to."""
+"""Data for the U in the editor: the shape log, and the maps that its blocks open."""
 
 from __future__ import annotations
 

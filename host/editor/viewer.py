@@ -1,4 +1,4 @@
-"""What the attention viewer in the editor is given: one file of maps, the picture, and which words were asked for."""
+"""Data for the attention viewer in the editor: one file of maps, the picture, and the words that were asked for."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def viewer_ui(
 
     Returns:
         `{"scenescope_view": [...]}`, or nothing where there is no cross-attention or no room on the disk: a viewer must
-        not cost anybody a sampling run.
+        never cost a sampling run.
     """
     if not any(item.address.kind == "cross" for item in recording.maps):
         return {}

@@ -1,4 +1,4 @@
-"""How far a file of a stranger is read: into the memory that is free, and not past a cancel."""
+"""How far a stranger's file is read: up to the free memory, and only until a cancel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from ...scenescope.files.safetensors_file import Bounds
 
 
 def reading_bounds() -> Bounds:
-    """Bounds of this moment, for one file."""
+    """The current bounds, for one file."""
     free = comfy.model_management.get_free_memory(torch.device("cpu"))
     return Bounds(room=int(free), between=comfy.model_management.throw_exception_if_processing_interrupted)

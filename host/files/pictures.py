@@ -1,4 +1,4 @@
-"""Picture files: PNGs opened as nothing else and not larger than can be paid for, and files that a camera turned."""
+"""Picture files: PNGs, opened only as such and only up to an affordable size, and files that a camera rotated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...scenescope.cost import MOST_PIXELS
 from ...scenescope.drawing.pixels import to_image
 from ...scenescope.errors import FileError
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what Pillow raises for spoilt PNGs
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what Pillow raises for damaged PNGs
 _TURNED_BY_BROWSERS = ("JPEG", "PNG", "WEBP")
 _THUMB = (32, 32)
 
@@ -31,7 +31,7 @@ def opened_png(path: Path) -> Image.Image:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is the lower one
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is lower
             with Image.open(path, formats=("PNG",)) as picture:
                 if picture.width * picture.height > MOST_PIXELS:
                     raise FileError(
@@ -45,14 +45,14 @@ def opened_png(path: Path) -> Image.Image:
 
 
 def _why(error: Exception) -> str:
-    """What Pillow says, without the server's folder, which it names where it knows no format."""
+    """What Pillow says, without the server's folder, which it names if it doesn't know the format."""
     if isinstance(error, UnidentifiedImageError):
         return "it is another kind of file, or damaged"
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def shown_turned(path: Path, loaded: Tensor) -> bool:
-    """Whether browsers turn a file as its camera says, while the loader that made a picture of it did not.
+    """Whether browsers rotate a file as its camera recorded, while the loader that read it did not.
 
     Args:
         path: a picture's file; what cannot be read as one that browsers turn is not turned.

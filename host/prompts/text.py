@@ -21,7 +21,7 @@ LEARNED_ATTRIBUTE = "scenescope_learned"
 
 _STACKED = {"g", "l"}  # SDXL: both encoders give every column
 
-_HOST_CLIP: Any = object  # the class of the CLIP that is traced comes second
+_HOST_CLIP: Any = object  # the class of the traced CLIP comes second
 
 
 def trace_words(clip: Any) -> Any:
@@ -88,7 +88,7 @@ def table_of(clip: Any, tokens: Mapping[str, Chunks], prompts: Mapping[str, str 
 
 
 class _Tracing(_HOST_CLIP):
-    """What a traced CLIP does besides its own class."""
+    """What a traced CLIP adds to its own class."""
 
     def clone(self, *args: Any, **kwargs: Any) -> Any:
         return _traced(super().clone(*args, **kwargs))

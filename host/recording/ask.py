@@ -68,7 +68,7 @@ def question_of(
     Raises:
         WordError: the conditioning carries no words.
         InputError: the prompt's own words have other keys than in that run, so the new words' would be wrong too.
-        HostError: the model is no U-Net.
+        HostError: the model is not a U-Net.
     """
     context, options = conditioning[0]
     tokens = _words(context.shape[1], options.get(TOKENS_KEY), clip, prompt)

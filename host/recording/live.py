@@ -77,7 +77,7 @@ class LiveScreen:
     def _guard(self) -> Iterator[None]:
         try:
             yield
-        except Exception:  # the picture must not suffer from looking
+        except Exception:  # looking must not harm the picture
             logging.exception("SceneScope: the maps are no longer shown while sampling")
             self._maps = None
 

@@ -43,7 +43,7 @@ _COMPILE_KEY = "torch.compile"  # host contract, 0.33 comfy_api/torch_helpers/to
 def record_attention(
     model: ModelPatcher, selection: Selection, node: str | None = None, live_words: str = ""
 ) -> tuple[ModelPatcher, RecordedRuns]:
-    """Make a clone of the model whose sampling runs are recorded; the model given is not changed.
+    """Make a clone of the model whose sampling runs are recorded; the given model is not changed.
 
     Args:
         model: the host's MODEL, with any patches.
@@ -90,7 +90,7 @@ class _Run:
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
-        """What goes wrong while looking on ends the recording, never the run: the picture is as it would have been."""
+        """An error while recording ends the recording, never the run: the picture stays the same."""
         try:
             yield
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What the model makes of a prompt by itself, kept on disk, so that it is made once."""
+"""What the model makes of a prompt by itself, kept on disk so that it is made only once."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def made_class_pictures(
         ports: the host's, before anything is trained.
         wish: which.
         on_picture: told how many of how many there are.
-        each_step: called before each sampler step; raise from it to break off.
+        each_step: called before each sampler step; raise from it to stop.
 
     Returns:
         As many as wished, on the CPU: a step draws some of them there, and they go over with all else that it draws.
@@ -82,7 +82,7 @@ def made_class_pictures(
 
 
 def _kept(path: Path, wish: ClassWish) -> Tensor:
-    """The pictures that are there; none where the file is missing, not ours, or spoilt."""
+    """The pictures that are there; none where the file is missing, damaged, or not ours."""
     none = torch.zeros(0, 4, *wish.sampling.size)
     if not path.exists():
         return none

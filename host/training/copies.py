@@ -1,4 +1,4 @@
-"""Copies of the host's models that can be trained: clean weights, patches baked in, computed with as they are."""
+"""Copies of the host's models that can be trained: clean weights with patches baked in."""
 
 from __future__ import annotations
 

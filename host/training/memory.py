@@ -1,4 +1,4 @@
-"""How much memory a run takes, in which precision it computes, and what to say where the memory is used up."""
+"""How much memory a run takes, in which precision it computes, and what to say if memory runs out."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ MOMENTS_BYTES = 2 + 8 / 256
 GROUP_BYTES = 2**28
 """What the small optimiser computes with at a time."""
 HOPELESS = 1.5
-"""Times a device's memory from which a run is not even begun: below it, what is swapped out or counted too high may
-still let it through."""
+"""Multiple of a device's memory above which a run is not even started; below it, swapping may still let it through."""
 
 
 def with_precision(settings: Settings, device: torch.device) -> Settings:
@@ -119,7 +118,7 @@ def _helps(settings: Settings) -> bool:
 
 @contextmanager
 def memory_errors(model: Any, clip: Any, scene: Scene, settings: Settings, *, checkpointing: bool) -> Iterator[None]:
-    """Say what to change where the memory is used up."""
+    """Say what to change if memory runs out."""
     try:
         yield
     except Exception as error:
@@ -163,7 +162,7 @@ def out_of_memory_text(
 
 
 def refuse_hopeless(model: Any, clip: Any, scene: Scene, settings: Settings) -> None:
-    """Refuse a run that wants far more memory than there is, computed the sparing way, before anything is copied.
+    """Refuse a run that needs far more memory than there is, even with every saving, before anything is copied.
 
     Raises:
         HostError: it wants more than `HOPELESS` times what the device has in all.
@@ -178,7 +177,7 @@ def refuse_hopeless(model: Any, clip: Any, scene: Scene, settings: Settings) -> 
 
 
 def _advice(device: torch.device, scene: Scene, settings: Settings, checkpointing: bool) -> str:
-    """What lowers the memory, in the order in which to do it."""
+    """What lowers the memory, in the order to try it."""
     advice = []
     if settings.mode == "full":
         advice.append("choose mode lora, which keeps no optimiser for all weights")

@@ -1,4 +1,4 @@
-"""MODEL, CLIP and VAE as training wants them: copies that can be trained, and nothing left behind."""
+"""MODEL, CLIP and VAE as training needs them: copies that can be trained; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 
 class HostDenoiser:
-    """The copied U-Net, asked directly: latents come noised and scaled, as the U-Net wants them.
+    """The copied U-Net, asked directly: latents arrive noised and scaled, as the U-Net expects them.
 
     Args:
         unet: host contract, ComfyUI 0.33 `openaimodel.UNetModel`; a copy.
@@ -62,7 +62,7 @@ def training_ports(
     class_pictures: Callable[[Ports], ClassPictures] | None = None,
     on_progress: Say = lambda text: None,
 ) -> Iterator[Ports]:
-    """Supply what training needs of the host; MODEL, CLIP and VAE stay bit for bit as they are.
+    """Supply what training needs from the host; MODEL, CLIP and VAE are not changed, bit for bit.
 
     U-Net and text encoder are copied, and the patches on them (LoRAs) baked into the copies. The memory is asked of
     the host first, which unloads other models for it.
@@ -115,8 +115,8 @@ def check_trainable(model: Any, clip: Any) -> None:
     """Refuse models that the method does not know.
 
     Raises:
-        HostError: it is no U-Net of SD1.5's kind, predicts something else than the noise, carries changes that a copy
-            would not have, or CLIP is of another family.
+        HostError: it is not a U-Net of SD1.5's kind, predicts something other than the noise, carries changes that a
+            copy would not have, or CLIP is of another family.
     """
     refuse_what_cannot_be_learned_from(model, clip)
     family, config = type(model.model).__name__, model.model.model_config.unet_config

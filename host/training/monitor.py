@@ -1,4 +1,4 @@
-"""The eyes on a run: after each step its numbers are kept, shown and sent, and samples are made."""
+"""Watching a run: after each step its numbers are kept, shown and sent, and samples are made."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Monitor:
             self._sample(step, embeddings)
 
     def __call__(self, report: StepReport) -> None:
-        """Take note of a step, and break off where the host wants it."""
+        """Take note of a step, and stop where the host wants it."""
         self._history, self._taken = followed(self._history, report), report.step
         if self._wants_samples(report.step):
             self._sample(report.step, report.embeddings)

@@ -1,4 +1,4 @@
-"""What a run learns from: the one list that names it, and by which it knows whether it may go on.
+"""What a run learns from: the one list that names it and decides whether it may resume.
 
 | what | where |
 |---|---|
@@ -126,7 +126,7 @@ def refuse_what_cannot_be_learned_from(model: Any, clip: Any) -> None:
 
 
 def left_out(model: Any) -> str:
-    """Say what acts on MODEL while a picture is sampled and is no part of what is trained on; "" where nothing does.
+    """Say which changes of MODEL apply while sampling but not in training; "" if there are none.
 
     Source: host contract, ComfyUI 0.33 `model_patcher`: patches of attention and blocks are functions in
     `transformer_options`, which a training step does not call. What only changes how predictions are combined (CFG),

@@ -1,4 +1,4 @@
-"""What the widgets of Train Concepts say beside the settings."""
+"""What the widgets of Train Concepts set, beside the settings."""
 
 from __future__ import annotations
 

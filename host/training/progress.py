@@ -35,7 +35,7 @@ BETWEEN_EVENTS, BETWEEN_PICTURES = 0.5, 2.0  # seconds
 
 
 SLOWER = 3.0
-"""A step of phase 2 takes so many of phase 1's, until it is known: 2 to 4 were measured."""
+"""How many steps of phase 1 a step of phase 2 lasts, until this is known: 2 to 4 were measured."""
 
 
 class EtaEstimator:

@@ -90,7 +90,7 @@ def train_concepts(
             Lease(folder, "Train Concepts", on_wait=stop) as lease,
             memory_errors(model, clip, scene, settings, checkpointing=plan.checkpointing),
         ):
-            sweep(folder)  # of `full` the leavings of a killed run are gigabytes
+            sweep(folder)  # a killed run of `full` leaves gigabytes behind
             _room_for_state(model, clip, settings, folder)
             concepts, monitor = _learned(parts, scene, settings, plan, (folder, lease), progress)
     finally:

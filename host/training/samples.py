@@ -60,7 +60,7 @@ def sampled(
         embeddings: the embedding (channel) float of each handle.
         how: prompt, steps, guidance.
         noise: (image channel height width) float32.
-        each_step: called before each step; raise from it to break off.
+        each_step: called before each step; raise from it to stop.
 
     Returns:
         (image channel height width) float32, scaled as the denoiser has it.
@@ -97,7 +97,7 @@ def decoded(model: Any, vae: Any, latents: Tensor) -> Tensor:
 
 
 def save_samples(pictures: Tensor, folder: Path, step: int, wish: str) -> None:
-    """Write the pictures of a step in place of earlier ones of that step, each there whole or not at all.
+    """Write the pictures of a step in place of earlier ones of that step, each written completely or not at all.
 
     Args:
         pictures: (image height width 3) float, 0..1.
@@ -120,7 +120,7 @@ def save_samples(pictures: Tensor, folder: Path, step: int, wish: str) -> None:
 
 
 def has_samples(folder: Path, step: int, count: int, wish: str) -> bool:
-    """Whether a step's pictures are there and sound, so many and with this wish."""
+    """Whether a step's pictures are all there and valid, and were made with this wish."""
     own = [folder / name for name in sample_names(folder, step) if step_of(name) == step]
     pictures = [picture for path in own if (picture := _sound(path)) is not None]
     return len(own) == count == len(pictures) and all(picture.info.get(WISH) == wish for picture in pictures)

@@ -61,7 +61,7 @@ class HostText:
         return torch.stack([embedding.float() for embedding in found]).detach()
 
     def encode(self, prompts: Sequence[str], embeddings: Mapping[str, Tensor]) -> Encoded:
-        """Encode prompts, with an embedding where a handle stands; what is over a chunk's 75 tokens is cut off."""
+        """Encode prompts, with an embedding in the place of a handle; anything over a chunk's 75 tokens is cut off."""
         chunks, columns = [], []
         for prompt in prompts:
             body = list(self._spelled(prompt, embeddings))[: self._length - 2]
@@ -79,7 +79,7 @@ class HostText:
     def _context(self, chunks: Sequence[Sequence[TokenOrVector]]) -> Tensor:
         """What the encoder makes of chunks of tokens and embeddings: (batch token channel) float32.
 
-        Source: host contract, ComfyUI 0.33 `sd1_clip.SDClipModel.forward`, which uploads each prompt anew; with the
+        Source: host contract, ComfyUI 0.33 `sd1_clip.SDClipModel.forward`, which uploads each prompt again; with the
         tokens on the device, and no number of tokens, `clip_model.CLIPTextModel_` uploads nothing.
         """
         encoder = self._encoder

@@ -1,4 +1,4 @@
-"""Colour maps: numbers from 0 to 1 become colours whose lightness tells the same story."""
+"""Colour maps: numbers from 0 to 1 become colours whose lightness follows the numbers."""
 
 from __future__ import annotations
 

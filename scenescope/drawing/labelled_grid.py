@@ -1,4 +1,4 @@
-"""Pictures in rows and columns, with what tells them apart written beside them."""
+"""Pictures in rows and columns, labelled with what distinguishes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Letters and colour bars: what stands around a map in a picture."""
+"""Letters and colour bars: everything around a map in a picture."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _file_of(name: str) -> str | None:
 
 
 def number_text(value: float) -> str:
-    """Write a number with two figures that matter.
+    """Write a number with two significant figures.
 
     >>> [number_text(value) for value in (0, 0.0123, 0.5, 3.14159, 12.3, 0.00004, -0.025)]
     ['0', '0.012', '0.5', '3.1', '12', '4e-05', '-0.025']

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written under another name beside their place, then moved into it."""
+"""Files that are complete or not there: written beside their place under another name, then moved into it."""
 
 from __future__ import annotations
 

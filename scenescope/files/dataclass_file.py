@@ -1,4 +1,4 @@
-"""Dataclasses with tensors as safetensors files that are there whole or not at all, and believed only after checks."""
+"""Dataclasses with tensors as safetensors files, written completely or not at all, and trusted only after checks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_value(value: Any, where: Where, kind: str, who: str) -> Path:
 
 
 def read_value(shape: type[Value], path: Path, kind: str, who: str, bounds: Bounds = ANY_SIZE) -> Value:
-    """Read a dataclass; whatever the file holds, a sound value comes back or none. Tensors without a name are not read.
+    """Read a dataclass; whatever the file holds, it gives a valid value or none. Tensors without a name are not read.
 
     Args:
         shape: the dataclass.

@@ -127,7 +127,7 @@ def _from_fields(kind: Any, value: Any, tensors: Mapping[str, Tensor], where: st
 
 
 def _key(field: Field[Any]) -> str:
-    """A field's name in a file: its own, or what files of before call it."""
+    """A field's name in a file: its own, or what earlier files call it."""
     return str(field.metadata.get("key", field.name))
 
 

@@ -1,4 +1,4 @@
-"""Safetensors files: written whole or not at all; read from strangers, and only as far as somebody asks for."""
+"""Safetensors files: written whole or not at all; read from strangers, and only as far as is asked for."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Bounds:
 
     Args:
         room: bytes that the file may have; None is no bound.
-        between: called at each tensor; raise from it to break off.
+        between: called at each tensor; raise from it to stop.
     """
 
     room: int | None = None
@@ -93,7 +93,7 @@ def read_container(path: Path, expected: Mapping[str, str], who: str) -> Contain
 
 
 def write_container(tensors: Mapping[str, Tensor], where: Where, metadata: Mapping[str, str], who: str) -> Path:
-    """Write a safetensors file, which is there whole or not at all.
+    """Write a safetensors file, completely or not at all.
 
     Tensors are written one after another, so that those of a device need no room on the CPU all at once.
 

@@ -55,7 +55,7 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True)
 class ClassPictures:
-    """What the model made of a prompt by itself, to be held on to.
+    """What the model made of a prompt by itself, which the prior preserves.
 
     Args:
         latents: (image channel height width) float, on the CPU.

@@ -99,7 +99,7 @@ class _Canvas:
         return picture * (1 - share) + lower * share
 
     def bars(self, pixels: int, count: int, half: float) -> np.ndarray:
-        """Draw `count` dark bars over so many pixels: (pixel) float, 0 to 1."""
+        """Draw `count` dark bars over this many pixels: (pixel) float, 0 to 1."""
         places = (np.arange(pixels, dtype=np.float32) + 0.5) / pixels * count + self.phase
         return np.clip((np.abs((places % 1.0) - 0.5) - half) * pixels / count + 0.5, 0, 1)
 

@@ -13,7 +13,10 @@ from pack.devtools.as_pack import command
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *(page for at in ("docs", "demo", "web/docs") for page in sorted((ROOT / at).glob("*.md")))]
+PAGES = [
+    ROOT / "README.md",
+    *(page for at in ("docs", "demo", "web/docs") for page in sorted((ROOT / at).glob("*.md"))),
+]
 EXAMPLES = {"where_words_went.py": [], "learn_a_token.py": ["--steps", "1", "1"]}
 ONE_AFTER_THE_OTHER = """
 import contextlib, io, json, runpy, sys

@@ -101,7 +101,7 @@ class LayerWrite:
 
 @dataclass(frozen=True)
 class Effect:
-    """What a strength did: the mean share of attention that words got, without all acts and with them.
+    """What a strength did: the mean share of attention that words got, without any act and with all of them.
 
     Args:
         words: as they were asked for.
@@ -127,17 +127,17 @@ class Effect:
 
 
 class Act:
-    """One instruction at work in one run; what an act does not do it leaves as it is here."""
+    """One instruction at work in one run; an act overrides only what it does."""
 
     def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
-        """What to write at this layer of this call; None sets no hook, so that the layer stays as it is, bit for bit.
+        """What to write at this layer of this call; None sets no hook, and the layer stays the same, bit for bit.
 
-        It is asked before the call, for every layer, and must not wait for the device.
+        Called before each model call, for every layer; it must not wait for the device.
         """
         return None
 
     def watches(self, layer: AttentionLayer, call: ModelCall) -> bool:
-        """Whether `see` is to be called for this layer in this call; asked before the call."""
+        """Whether to call `see` for this layer in this call; asked before the call."""
         return False
 
     def see(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, call: ModelCall, bias: BiasOf) -> None:
@@ -153,7 +153,7 @@ class Act:
         """
 
     def finish(self, skipped: Mapping[str, int]) -> str:
-        """The run is over: say in a line or a few what was done. `skipped`: what could not be written, counted."""
+        """The run is over: say in a few lines what was done. `skipped`: counts of what could not be written."""
         return ""
 
     def effects(self) -> Sequence[Effect]:
@@ -164,11 +164,11 @@ class Act:
         """The run is over, and this is the latent (image channel height width) that it ended with."""
 
     def abandon(self) -> None:
-        """The run was cancelled or failed: let go of what would outlive it."""
+        """The run was cancelled or failed: release what would outlive it."""
 
 
 class Instruction(Protocol):
-    """What a person asked for; frozen, travels with a MODEL, and may be used by several runs at once."""
+    """What a user asked for; frozen, travels with a MODEL, and may be used by several runs at once."""
 
     @property
     def who(self) -> str:

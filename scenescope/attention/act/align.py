@@ -13,7 +13,7 @@ from ..words.tokens import TokenTable, Word, fold
 Change = Literal["equal", "swapped", "moved", "added", "removed"]
 
 _EQUAL, _SWAPPED, _GAP, _NEVER = 3, -1, -1, -3
-"""What a pair is worth: a swap is better than two gaps, equal words further on are better than swaps."""
+"""Scores of a pair: a swap beats two gaps, and equal words further on beat swaps."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def align_words(source: TokenTable, target: TokenTable, swaps: str = "") -> Alig
     - A word that is left over here and there has moved.
     - Where a word has more tokens than its source, the last ones are paired: CLIP reads from left to right, so the last
       token knows the whole word. The others have no source.
-    - Start, end and padding stand for their like in the same chunk, counted from the end of the words: a word more in
-      the prompt moves the padding, and changes nothing else.
+    - Start, end and padding stand for their counterparts in the same chunk, counted from the end of the words: an extra
+      word in the prompt moves the padding and changes nothing else.
 
     Source: Needleman-Wunsch over words. Prompt-to-prompt (Hertz et al. 2022) aligns tokens so, and refuses to swap
     words where their number differs.

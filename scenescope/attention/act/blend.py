@@ -1,4 +1,4 @@
-"""Local blend: where the words of a recorded run were looked at, as the region that a replay leaves free."""
+"""Local blend: the region where a recorded run looked for words, which a replay leaves free."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs room around the old one."""
 
 
 def region_of_words(recording: Recording, source: Entry, target: Entry, aligned: Alignment, words: str) -> Tensor:
-    """Where words were looked at in the last recorded step.
+    """Where the last recorded step looked for words.
 
     Source: prompt-to-prompt's local blend (Hertz et al. 2022) cuts the words' averaged maps at 0.3 of their maximum and
     blends latents; here the region leaves queries free, and the maps are those of one grid, nearest to 16x16 cells.

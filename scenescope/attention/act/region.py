@@ -1,4 +1,4 @@
-"""The region of a word, live: where it is looked at in the evaluation before, as a mask that others are gated by."""
+"""The live region of a word: where the previous evaluation looked for it, as a mask that gates other prompts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEPT_RUNS = 8
 
 
 class RegionTrack:
-    """Where one word's region was at each step of the last runs; while one is sampled, also where it is."""
+    """Where one word's region was at each step of recent runs, and where it is in the current run."""
 
     def __init__(self) -> None:
         self.now: Tensor | None = None
@@ -82,9 +82,9 @@ class RegionTrack:
 
 
 def margins_of(shares: Tensor, rivals: Tensor | None, cut: float, grow: int) -> Tensor:
-    """By how much each cell of a word's map reaches what makes it a part of the region.
+    """By how much each cell of a word's map exceeds what makes it part of the region.
 
-    Between cells they run straight, so the region's edge can be drawn finer than the map: cut after it was enlarged.
+    They are linear between cells, so the region's edge can be finer than the map if it is cut after enlarging.
 
     Args:
         shares: (image height width) float, attention that the word gets.
@@ -191,7 +191,7 @@ class RegionAct(Act):
 
     def see(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, call: ModelCall, bias: BiasOf) -> None:
         """Add up the words' shares of one layer."""
-        if call.step != self._step:  # what does not gate is told of no evaluation's beginning
+        if call.step != self._step:  # a region that gates nothing isn't notified when an evaluation begins
             self.settle()
         position = next(at for at, e in enumerate(call.entries) if (e.branch, e.index) == self._entry)
         entry, added = call.entries[position], bias(position)
@@ -244,7 +244,7 @@ class RegionAct(Act):
         self._spec.track.keep(output)
 
     def abandon(self) -> None:
-        """Nothing of a broken-off run is kept, on the device or elsewhere."""
+        """Nothing of an interrupted run is kept, on the device or elsewhere."""
         self._sums = []
         self._spec.track.restart()
 

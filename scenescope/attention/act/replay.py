@@ -1,4 +1,4 @@
-"""Replaying: a run computes with an earlier run's queries and keys, and so looks where that run looked."""
+"""Replaying: a run computes with an earlier run's queries and keys, so it looks where that run looked."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class ReplayAct(Act):
     Args:
         tape: what is played.
         playing: how.
-        run: the run under way.
+        run: the current run.
         aligned: by branch and index, where each column comes from.
         free: (1|image height width) 0..1 on the latent's grid, what is let go after the shares; None for nothing.
     """
@@ -176,7 +176,7 @@ class ReplayAct(Act):
         return "\n".join(lines)
 
     def _too_late(self) -> str:
-        """A sentence where the run begins with less noise than all that is played, else empty."""
+        """A sentence if the run begins with less noise than everything that is played, else empty."""
         if self._playing.nothing or min(self._schedule.steps) < max(self._tape.until.values()):
             return ""
         return (
@@ -185,7 +185,7 @@ class ReplayAct(Act):
         )
 
     def _too_short(self) -> str:
-        """A sentence where the recording ends before the surroundings of a free region are held."""
+        """A sentence if the recording ends before the surroundings of a free region are held."""
         if self._free is None or not any(self._played.values()) or self._held:
             return ""
         return (

@@ -34,7 +34,7 @@ Branches = Literal["positive", "negative", "both"]
 
 @dataclass(frozen=True, eq=False)
 class Steering:
-    """Words, and by how much their odds of being looked at are changed where.
+    """Words, and by how much and where their odds of being looked at change.
 
     Args:
         words: words and phrases of the prompt, as `find_words` reads them; all of them are steered alike.
@@ -112,7 +112,7 @@ class Steering:
 
 
 def columns_in(table: TokenTable, words: str) -> tuple[int, ...] | WordError:
-    """The columns of all these words, rising, or why there are none."""
+    """The columns of all these words, in ascending order, or why there are none."""
     try:
         return tuple(sorted({column for match in find_words(table, words) for column in match.columns}))
     except WordError as error:  # another entry of the branch may have the words
@@ -286,7 +286,7 @@ class SteeringAct(Act):
 
 
 class _Shares:
-    """Shares and where they count, kept where they were made until they are asked for."""
+    """Shares and where they count, kept on their device until they are asked for."""
 
     def __init__(self) -> None:
         self._seen: dict[str, list[tuple[Tensor, Tensor]]] = {}

@@ -1,4 +1,4 @@
-"""Queries and keys of an earlier run, by the moment at which they are played."""
+"""Queries and keys of an earlier run, by the moment they are played at."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def nearest_steps(recorded: Sequence[float], played: Sequence[float]) -> tuple[i
     """Find for each step of a run the step of an earlier one whose noise is nearest, as a ratio.
 
     Args:
-        recorded: the earlier run's schedule, steps + 1 sigmas, falling.
+        recorded: the earlier run's schedule, steps + 1 sigmas in descending order.
         played: the new run's.
 
     Returns:
@@ -76,7 +76,7 @@ class Schedule:
 
     @property
     def caution(self) -> str:
-        """A sentence where the schedules are far apart, else empty."""
+        """A sentence if the schedules are far apart, else empty."""
         if self.ratio <= FAR:
             return ""
         return (
@@ -126,7 +126,7 @@ class Tape:
         return Schedule(steps, ratio, tuple(moments) if whole else ())
 
     def cautions(self, run: RunSpec) -> tuple[str, ...]:
-        """Sentences where the run began from other noise, or is of a model with other weights."""
+        """Sentences for a run that began from other noise, or with a model of other weights."""
         seed, weights = (self.recording.about.get(name) for name in ("seed", "model_hash"))
         found = []
         if None not in (seed, run.seed) and seed != run.seed:

@@ -31,7 +31,7 @@ _REMEMBERED_SETS = 8  # layers may be written with different sets: by block, by 
 
 
 class WritingState:
-    """What the writers of one run share: biases that were worked out, and what could not be written."""
+    """What the writers of one run share: computed biases, and what could not be written."""
 
     def __init__(self) -> None:
         self.skipped: Counter[str] = Counter()
@@ -77,7 +77,7 @@ class Writers:
       gave: exact for owners that add to it (IPAdapter's form). Rows without a bias stay as they were, bit for bit.
     - Other prompts are mixed in there too: where they count, a cell's attention is to their keys and values.
     - What cannot be written is passed over, counted through `skip`, and the picture goes on.
-    - All hooks are removed on leaving, also when entering fails half-way or the model raises.
+    - All hooks are removed on leaving, even if entering fails halfway or the model raises.
 
     Source: host contract, ComfyUI 0.33 `attention.CrossAttention.forward` and `BasicTransformerBlock.forward`: with and
     without a replace patch a block calls `to_q`, `to_k`, `to_v` and `to_out`, once each and in this order.
@@ -85,7 +85,7 @@ class Writers:
     Args:
         found: the model's layers with their modules.
         writes: what to write at them; layers that are not named are left alone.
-        call: the model call under way.
+        call: the current model call.
         owned: layers whose result is a replace patch's or an override's.
         state: what the run's writers share; a new one where none is given.
     """
@@ -290,6 +290,6 @@ class Writers:
     def _guarded(self, layer: AttentionLayer, write: Callable[[], Tensor | None]) -> Tensor | None:
         try:
             return write()
-        except Exception as error:  # noqa: BLE001 - the picture must not be lost to it: counted, logged and told
+        except Exception as error:  # noqa: BLE001 - the picture must not be lost: counted, logged and reported
             self.state.failed(layer, error)
             return None

@@ -24,13 +24,14 @@ from .things import Thing
 VerdictKind = Literal["fine", "neglected", "merged", "leaking", "split", "dropped", "sink", "cannot say"]
 
 KEPT, KEPT_EARLY = 0.82, 0.70
-"""What a noun keeps of its mass against each rival; below, it is called neglected, after the whole run and after its
-first quarter.
+"""The share of its mass that a noun keeps against each rival, after the whole run and after its first quarter.
+
+Below it, the noun is called neglected.
 
 Calibrated on 200 pictures of the demo model (500 things, 25 missing; `dev.py bench steering --part two three`): nine of
 ten things that came out keep more, against one rival (0.82) and against two (0.67). Of 300 other things, in threes, all
-17 keep less that left nothing in the picture (AUC 0.99, and 0.83 after a quarter), of 29 that were drawn badly 13. The
-same share a rival is expected of other models; where it begins there is not known.
+17 that were missing altogether keep less (AUC 0.99, and 0.83 after a quarter), and so do 13 of 29 that were drawn
+badly. Other models should lose a similar share per rival; their limit is not known.
 """
 MERGED = 0.82
 """Cosine of two nouns' maps from which they are called merged: one in twenty things that came out is above it."""
@@ -38,8 +39,8 @@ LEAKING = 0.0
 """Cosine of an adjective with its own noun, less that with the nearest other one, below which it leaks: so of 2 in 100
 adjectives of things that came out, and of 16 in 100 of those that did not."""
 COARSEST = 8
-"""Words are told apart on the coarsest grid of at least so many cells a side, down to the latent / 4: 16x16 for a
-512x512 picture, where others look too (Attend-and-Excite), and 8x8 for the demo model, where missing things were found
+"""Words are told apart on the coarsest grid of at least this many cells a side, down to the latent / 4: 16x16 for a
+512x512 picture, which others use too (Attend-and-Excite), and 8x8 for the demo model, where missing things were found
 best."""
 
 _EMBEDDING = re.compile(r"embedding:([^\s,()<\[]+)")
@@ -69,12 +70,12 @@ class Finding:
 
     @property
     def guess(self) -> bool:
-        """Whether it rests on a limit that was measured on another model, rather than on the prompt's tokens."""
+        """Whether it depends on a limit measured on another model, rather than on the prompt's tokens."""
         return self.limit is not None
 
     @property
     def called(self) -> str:
-        """The verdict as it is told: one that is a guess says so."""
+        """The verdict as it is shown: a guess is marked as one."""
         return f"{self.kind} (a guess)" if self.guess else self.kind
 
 
@@ -96,13 +97,13 @@ class Examined:
 
     @property
     def missing(self) -> bool:
-        """Whether it is doubted that the picture shows it."""
+        """Whether the picture may not show it."""
         return any(finding.kind == "neglected" for finding in self.findings)
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What a prompt's maps say of it.
+    """What a prompt's maps say about it.
 
     Args:
         prompt: as it was typed.
@@ -236,7 +237,7 @@ def _of_noun(
 
 
 def neglected_below(things: int, kept: float = KEPT) -> float:
-    """The winning mass below which one of so many things is called neglected: so much kept against each rival.
+    """The winning mass below which one of this many things is called neglected: the same share against each rival.
 
     >>> [round(neglected_below(things), 2) for things in (2, 3, 4)]
     [0.82, 0.67, 0.55]

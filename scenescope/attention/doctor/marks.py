@@ -1,4 +1,4 @@
-"""Verdicts at the words that they are about, for a screen that shows the words."""
+"""Verdicts attached to their words, for a screen that shows the words."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Mark = dict[str, Any]
 def marks_of(recording: Recording, entry: Entry, images: int) -> list[list[Mark]]:
     """The verdicts on one prompt's words, for each of its first pictures.
 
-    A prompt is told about where the Prompt Doctor reads it: the first positive one, where its words are known. Words
-    that were asked for after the run are no part of what the run was given.
+    The verdicts are about the prompt that the Prompt Doctor reads: the first positive one, where its words are known.
+    Words that were asked for after the run are no part of what the run was given.
 
     Args:
         recording: what a run left, with cross-attention.
@@ -42,7 +42,7 @@ def marks_of(recording: Recording, entry: Entry, images: int) -> list[list[Mark]
 
 
 def _marks(item: Examined) -> list[Mark]:
-    """Of one thing; one that is fine has the number by which it is."""
+    """Of one thing; a fine one has its number too."""
     return [_mark(f, item.winning if f.kind == "fine" else f.number) for f in item.findings]
 
 

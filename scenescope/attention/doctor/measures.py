@@ -11,7 +11,7 @@ _TINY = torch.finfo(torch.float32).tiny
 def winning_mass(maps: Tensor) -> Tensor:
     """How much of each map's mass lies where it is larger than all the others.
 
-    A thing that is drawn has a place where its noun is looked at most; a noun that is beaten everywhere has none.
+    A thing that is drawn has a place where its noun gets the most attention; a noun that is beaten everywhere has none.
 
     Args:
         maps: (noun height width) float, not negative, each compared as a share of its own mass.

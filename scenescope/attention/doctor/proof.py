@@ -1,4 +1,4 @@
-"""Proof by word drop: does the picture change where a word was looked at, once the word is switched off?"""
+"""Proof by word drop: if a word is switched off, does the picture change where the model looked for it?"""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Proof:
     Args:
         thing: whose words were off.
         change: mean absolute change of the picture, of 1.
-        covers: area under the curve of the change met by taking cells in the order of its noun's map; 0.5 is chance.
+        covers: area under the curve of the change covered when cells are taken in the order of its noun's map; 0.5 is
+            chance.
         controls: the same by the maps of the other things.
     """
 
@@ -37,7 +38,7 @@ class Proof:
 
     @property
     def shown(self) -> bool:
-        """Whether its own map tells more of the change than chance and every other map."""
+        """Whether its own map predicts the change better than chance and every other map."""
         return self.covers > max((CHANCE, *(value for _, value in self.controls)))
 
     @property
@@ -99,7 +100,7 @@ def prove(
 
 
 def covered(change: Tensor, order: Tensor) -> float:
-    """Area under the curve of the change (cell) met by taking cells in this order: 0.5 where the order tells nothing.
+    """Area under the curve of the change (cell) covered by taking cells in this order; 0.5 if the order says nothing.
 
     >>> import torch
     >>> round(covered(torch.tensor([0.0, 0.0, 1.0]), torch.tensor([2, 0, 1])), 3)

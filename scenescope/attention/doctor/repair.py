@@ -1,4 +1,4 @@
-"""A place for what is missing, and the found things held in theirs."""
+"""A place for what is missing; the found things are held in theirs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..words.tokens import TokenTable
 from .things import Thing
 
 CUT = 0.6
-"""Of a noun's maximum: where a thing is. Measured on the demo model's finest grid, up blocks: IoU 0.80."""
+"""The share of a noun's maximum from which a thing is there. On the demo model's finest grid, up blocks: IoU 0.80."""
 LARGEST = 0.44
-"""Side of the place for a missing thing, in shorter sides of the picture, at most: 7 of 16 cells of the demo model."""
+"""The longest side of a missing thing's place, in shorter sides of the picture: 7 of 16 cells of the demo model."""
 FINEST = 32
 """Cells of the latent's shorter side above which the finest grid is left for the next one, as it is noisy in SD1.5."""
 
@@ -95,7 +95,7 @@ def free_square(taken: Tensor, largest: int) -> Tensor:
 
 
 def _regions(recording: Recording, things: Sequence[Thing], missing: Sequence[bool], view: View) -> Tensor:
-    """(thing height width) bool: where each noun is looked at, and no other more."""
+    """(thing height width) bool: where each noun gets attention, and no other gets more."""
     levels = sorted({layer.level for layer in recording.layers if layer.kind == "cross"})
     level = levels[min(int(min(recording.latent) > FINEST), len(levels) - 1)]
     arms = {layer.place for layer in recording.layers if layer.kind == "cross" and layer.level == level}

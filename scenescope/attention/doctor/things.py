@@ -56,7 +56,7 @@ class Thing:
 
     @property
     def columns(self) -> tuple[int, ...]:
-        """All columns of the phrase, rising."""
+        """All columns of the phrase, in ascending order."""
         return tuple(sorted(column for word in self.words for column in word.columns))
 
 

@@ -1,4 +1,4 @@
-"""One heatmap, whole: from a recording and words to pictures, masks and a report."""
+"""A complete heatmap: from a recording and words to pictures, masks and a report."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Figure:
         masks: (batch height width) float32 0..1 of the scale, at the style's size; steps outside, then words, then
             pictures.
         report: the numbers, as JSON.
-        cautions: what to doubt.
+        cautions: reasons to doubt the maps.
     """
 
     images: Tensor
@@ -132,7 +132,7 @@ def draw_comparison(
 
 
 def footer_of(seen: Viewed, maps: Heatmaps, words: Sequence[WordMatch]) -> str:
-    """Say in a line which part of the recording a picture shows, and which words were asked for only afterwards."""
+    """Say in one line which part of the recording a picture shows, and which words were asked for later."""
     recording, view = seen.recording, seen.view
     late = [name for name, word in zip(maps.words, words, strict=True) if asked_columns(recording, word.columns)]
     asked = f"; not in the prompt: {', '.join(late)}" if late else ""
@@ -155,7 +155,7 @@ def names_in(report: str) -> tuple[str, ...]:
         The words, each as often as there are pictures.
 
     Raises:
-        InputError: the text is no report of a heatmap.
+        InputError: the text is not a report of a heatmap.
     """
     try:
         words = json.loads(report)["words"]
@@ -168,7 +168,7 @@ def names_in(report: str) -> tuple[str, ...]:
 
 
 def _refuse_too_many(seen: Viewed, words: Sequence[WordMatch], plan: Layouting, who: str = "Token Heatmap") -> None:
-    """Refuse masks, and pictures as large, that take more than can be paid for."""
+    """Refuse masks and pictures that take too much memory."""
     images = 1 if seen.view.image is not None else max((len(item.maps) for item in seen.maps), default=1)
     frames = len(seen.steps) if plan.layout == "animation" else 1
     each = MASK + (PICTURE if plan.layout == "plain" else 0)

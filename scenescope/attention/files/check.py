@@ -1,4 +1,4 @@
-"""Whether a recording agrees with itself: checked once, at the door, so that no reader has to."""
+"""Whether a recording is consistent: checked once, on loading, so that no reader has to."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _check_shapes(rows: Sequence[BlockShape]) -> None:
 
 
 def _check_repeats(recording: Recording) -> None:
-    """A short description that names one large tensor very often would keep every reader busy for very long."""
+    """A short description that names one large tensor very often would keep every reader busy for a long time."""
     named = [item.maps for item in recording.maps]
     for projection in recording.projections.values():
         named += projection.tensors

@@ -24,7 +24,7 @@ MAPS_SUFFIX = ".maps.safetensors"
 
 
 def save_recording(recording: Recording, where: Where) -> Path:
-    """Write a recording to one safetensors file, which is there whole or not at all.
+    """Write a recording to one safetensors file, completely or not at all.
 
     Equal tensors, such as the keys of a prompt at every step, are written once.
 
@@ -52,7 +52,7 @@ def save_recording(recording: Recording, where: Where) -> Path:
 
 
 def load_recording(path: Path, bounds: Bounds = ANY_SIZE) -> Recording:
-    """Read a recording; whatever the file holds, it comes back equal or is refused.
+    """Read a recording; whatever the file holds, it is read back exactly or refused.
 
     Tensors that the description does not name are not read.
 

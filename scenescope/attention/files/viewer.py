@@ -1,4 +1,4 @@
-"""A recording as one small file for a screen: a byte for each share, fetched once and read by `web/js/viewer/file.js`.
+"""A recording as one small file for the viewer: a byte for each share, fetched once, read by `web/js/viewer/file.js`.
 
 The file, version 1; all numbers little-endian:
 
@@ -102,7 +102,7 @@ def _header(recording: Recording, entries: Sequence[EntryPlan], images: int, lef
         "images": images,
         "steps": recording.steps,
         "sigmas": [round(float(value), 5) for value in recording.sigmas],
-        "about": {name: str(value) for name, value in recording.about.items()},  # a seed is no number of JavaScript's
+        "about": {name: str(value) for name, value in recording.about.items()},  # JavaScript can't hold a seed
         "left_out": list(left_out),
         "entries": [_entry_header(plan) | _verdicts(recording, plan, images) for plan in entries],
     }

@@ -115,14 +115,14 @@ class ViewPlan:
 class _Choice:
     """How much is kept."""
 
-    each: int = 1  # of the steps, every so many
+    each: int = 1  # every n-th step
     heads: bool = True  # single heads at every step, not only as means over the steps
     cells: int = CELLS
     images: int | None = None
 
 
 def plan_view(recording: Recording, limit: int) -> ViewPlan:
-    """Choose what fits: first single heads become means over the steps, then steps are passed over, then grids shrink.
+    """Choose what fits: first single heads become means over the steps, then steps are left out, then grids shrink.
 
     Args:
         recording: what a run left, with cross-attention.
@@ -188,7 +188,7 @@ def _plan_block(layer: AttentionLayer, made: set[Grid], extent: Grid, cells: int
 
 
 def _thinned(steps: Sequence[int], each: int) -> list[int]:
-    """Every so many steps, the last one always.
+    """Every n-th step, and always the last one.
 
     >>> _thinned(range(5), 2), _thinned(range(6), 4)
     ([0, 2, 4], [0, 4, 5])
@@ -197,7 +197,7 @@ def _thinned(steps: Sequence[int], each: int) -> list[int]:
 
 
 def kept_grid(grid: Grid, cells: int) -> Grid:
-    """Halve a grid until it has no more than so many cells.
+    """Halve a grid until it has at most this many cells.
 
     >>> kept_grid(Grid(64, 64), 1024)
     Grid(height=32, width=32)

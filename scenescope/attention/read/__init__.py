@@ -1,4 +1,4 @@
-"""Reading a recording: one map for each word, how far to trust it, and what follows from it.
+"""Reading a recording: one map for each word, how far to trust it, and what can be derived from it.
 
 Reading order: `view` (which maps), `heatmap` (their mean on one grid), `normalise` (scales), `cautions` (how far to
 trust them), `masks` (from a map to a mask), `affinity` (what belongs together, by self-attention), `ask` (words that

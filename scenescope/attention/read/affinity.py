@@ -1,4 +1,4 @@
-"""What belongs together: self-attention seen from a point or a mask, and its leading components."""
+"""What belongs together: self-attention from a point or a mask, and its leading components."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to doubt about a map: flat ones, maxima that sit in a corner, and self-attention that cannot refine one."""
+"""Reasons to doubt a map: it is flat, its maximum sits in a corner, or self-attention can't refine it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ no mask can be cut from.
 """
 
 WEAK = 0.5
-"""Strength outside the corners, as a part of the corner's maximum, below which the corner rules the colours.
+"""Strength outside the corners, as a share of the corner's maximum, below which the corner dominates the colours.
 
 On a scale from 0 to the maximum all of the picture then lies in the lower half of the colour bar.
 """

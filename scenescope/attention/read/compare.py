@@ -16,7 +16,7 @@ from .heatmap import Heatmaps
 from .normalise import SHARE_UNIT, ScaledMaps
 
 FLOOR = 0.01
-"""Part of the uniform share that is added on both sides of a ratio, so that nothing over nothing is 1."""
+"""Part of the uniform share that is added on both sides of a ratio, so that zero over zero is 1."""
 
 
 @dataclass(frozen=True)

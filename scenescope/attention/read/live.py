@@ -1,4 +1,4 @@
-"""A few words' maps while a run is being sampled: means over the steps so far, small enough to be sent after each."""
+"""The maps of a few words while a run is sampled: means over the steps so far, small enough to send after each step."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _octaves(grid: Grid) -> float:
 
 
 def _parts(entries: Sequence[Entry], words: str) -> tuple[dict[int, _Part], str]:
-    """What to show of each entry, and what is to be said where words were not found: no reason to stop a run."""
+    """What to show of each entry, and what to say if words were not found, which must not stop a run."""
     parts: dict[int, _Part] = {}
     notes: list[str] = []
     left = MOST_WORDS if words.strip() else CANDIDATES
@@ -160,7 +160,7 @@ def _asked(table: TokenTable, words: str) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def _first(entry: Entry) -> list[tuple[str, tuple[int, ...]]]:
-    """The words that mean something; columns where the words are not known."""
+    """The words that mean something; columns if the words are not known."""
     if entry.table is None:
         return [(f"#{column}", (column,)) for column in range(1, min(1 + CANDIDATES, entry.tokens))]
     words = [word for word in entry.table.words() if not word.punctuation and word.occurrence == 1]

@@ -47,7 +47,7 @@ def above_fraction(maps: Tensor, fraction: float) -> Tensor:
 
 
 def otsu(values: Tensor) -> float:
-    """Find the threshold that parts values into two classes that are each as alike as can be.
+    """Find the threshold that splits values into two classes, each as uniform as possible.
 
     Source: Otsu 1979: the largest variance between the classes. Here over the sorted values themselves instead of a
     histogram, so that the result is exact.
@@ -67,7 +67,7 @@ def otsu(values: Tensor) -> float:
     below = ordered.cumsum(0)[:-1]
     mean_below, mean_above = below / count, (ordered.sum() - below) / (len(ordered) - count)
     between = count * (len(ordered) - count) * (mean_above - mean_below) ** 2
-    between = torch.where(ordered[1:] > ordered[:-1], between, -1.0)  # equal values are not parted
+    between = torch.where(ordered[1:] > ordered[:-1], between, -1.0)  # equal values are not split
     if not len(between) or float(between.amax()) < 0:
         return float(ordered[0])
     split = int(between.argmax())
@@ -196,7 +196,7 @@ class Masks:
         masks: (batch height width) float32, 0 or 1.
         thresholds: (batch) float32, in the maps' numbers.
         ious: (batch) float32, intersection over union with the known masks; None where there are none.
-        caution: what to doubt about how the maps were refined; empty for nothing.
+        caution: a caution about how the maps were refined; empty for none.
     """
 
     masks: Tensor
@@ -228,7 +228,7 @@ def cut_masks(maps: Tensor, cut: Cut, fraction: float, truth: Tensor | None = No
         cut: `fraction` of each map's own maximum, or each map's own `otsu` threshold.
         fraction: 0..1, for the first.
         truth: (batch or 1, height width) known masks of any size.
-        caution: what to doubt about the maps.
+        caution: cautions about the maps.
 
     Raises:
         InputError: the cut is neither of the two.
@@ -251,7 +251,7 @@ def refine_by(recording: Recording | None, maps: Tensor, times: int) -> tuple[Te
         times: how often; 0 leaves the maps as they are.
 
     Returns:
-        The maps (batch height width) float32, and what to doubt about them, empty for nothing.
+        The maps (batch height width) float32, and a caution about them, empty for none.
 
     Raises:
         InputError: there is no recording.

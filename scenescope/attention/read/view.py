@@ -1,4 +1,4 @@
-"""What part of a recording is looked at, and on which grid: one view, the same words everywhere."""
+"""Which part of a recording to read, and on which grid: one view, described alike everywhere."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _levels(recording: Recording) -> dict[int, int]:
 
 
 def level_name(level: int) -> str:
-    """`latent`, `latent/2`, ...: the grid after so many halvings."""
+    """`latent`, `latent/2`, ...: the grid after this many halvings."""
     return "latent" if level == 0 else f"latent/{2**level}"
 
 
@@ -145,7 +145,7 @@ def refuse_overflow(values: Tensor) -> None:
     """Refuse maps of a model whose numbers overflowed.
 
     Raises:
-        RecordingError: a value is no number.
+        RecordingError: a value is not a number.
     """
     if not bool(values.isfinite().all()):
         raise RecordingError(
@@ -155,7 +155,7 @@ def refuse_overflow(values: Tensor) -> None:
 
 
 def _nothing_of(entry: Entry, recording: Recording) -> RecordingError:
-    """Say why a conditioning has no maps: what the run counted, or that its branch was not chosen."""
+    """Say why a conditioning has no maps: the reasons that the run counted, or that its branch was not chosen."""
     if recording.skipped:
         why = f"Reasons: {reasons_text(recording.skipped)}. Remove what interferes, or look at another branch."
     else:

@@ -101,7 +101,7 @@ class BlockShape:
 
 
 class ShapeProbe:
-    """Note the shapes of the first model call made inside it; undone on leaving, also by an error.
+    """Note the shapes of the first model call made inside it; undone on leaving, even after an error.
 
     Shapes are read, tensors are not kept, nothing is computed: it works on real and on meta tensors alike.
 

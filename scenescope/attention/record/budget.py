@@ -20,7 +20,7 @@ ASSUMED_EVALUATIONS = 2  # of a step, where all are kept: what second-order samp
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything about a coming run that decides how much there will be to keep.
+    """Everything about a coming run that decides how much it will keep.
 
     Args:
         layers: all attention layers of the model.
@@ -30,7 +30,7 @@ class RunSpec:
         entries: the conditioning entries.
         seed: of the starting noise, where it is known.
         own_steps: whether the sampler may make other steps than the schedule's, so that only the end tells how many.
-        controlled: whether a ControlNet or the like works in it.
+        controlled: whether a ControlNet or similar is used in it.
         sampler: its name, where it is known.
         weights: names the model's weights, of which it reads some; None where that cannot be told.
     """
@@ -79,7 +79,7 @@ class MemoryPlan:
 
 
 def plan_run(run: RunSpec, selection: Selection) -> MemoryPlan:
-    """Compute what a run will hold with this selection; by its schedule, where the sampler makes steps of its own.
+    """Compute what a run will hold with this selection; by its schedule, even if the sampler chooses its own steps.
 
     Raises:
         SelectionError: a block or step is named that is not there.
@@ -159,7 +159,7 @@ def check_budget(run: RunSpec, selection: Selection) -> MemoryPlan:
 
 
 def _smaller(run: RunSpec, selection: Selection) -> Iterator[tuple[Selection, str]]:
-    """Selections that keep less and less, each with the words that tell a person how to choose it."""
+    """Selections that keep less and less, each with the words that tell the user how to choose it."""
     words: dict[str, str] = {}
     for name, value, text in _savings(run, selection):
         words[name] = text  # replaces an earlier saving of the same setting, and adds to those of others

@@ -1,4 +1,4 @@
-"""What a person asks for, in words: blocks, steps, heads and grids."""
+"""What a user asks for, in words: blocks, steps, heads and grids."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class StepChoice:
         )
 
     def of(self, total: int) -> frozenset[int]:
-        """The chosen steps of a run of so many; none where nothing of the choice lies in it."""
+        """The chosen steps of a run of this many; none if the choice lies outside it."""
         ends = {total - back for back in self.from_end}
         return frozenset(step for step in range(total) if self.has(step) or step in ends)
 
@@ -161,7 +161,7 @@ RESOLUTIONS = ("auto", "latent", "latent/2", "latent/4", "latent/8", "all")
 
 
 CLEAR_CELLS = 16 * 16
-"""Words are told apart best on a grid of about so many cells: `latent/4` at 512x512."""
+"""Words are told apart best on a grid of about this many cells: `latent/4` at 512x512."""
 
 
 class Resolution(NamedTuple):
@@ -188,7 +188,7 @@ def choose_resolution(resolution: str, size: str, latent: Grid, levels: Iterable
 
     Raises:
         SelectionError: the resolution is none of these.
-        InputError: the size is no grid, or one of more cells than are worth drawing.
+        InputError: the size is not a grid, or one of more cells than are worth drawing.
 
     >>> choose_resolution("latent/4", "", Grid(64, 96))
     Resolution(grid=Grid(height=16, width=24), level=2)
@@ -210,7 +210,7 @@ def choose_resolution(resolution: str, size: str, latent: Grid, levels: Iterable
 
 
 def _affordable(grid: Grid, latent: Grid) -> Grid:
-    """Refuse a grid on which maps would take minutes and gigabytes and show nothing that is not on a coarser one."""
+    """Refuse a grid on which maps would take minutes and gigabytes and show no more than on a coarser one."""
     most = max(MOST_CELLS, latent.cells)
     if grid.cells > most:
         raise InputError(

@@ -21,7 +21,7 @@ class StepClock:
     late caller all of them belong to the step that is reported.
 
     Args:
-        sigmas: the schedule, steps + 1 values, falling; only used if the sampler never calls back.
+        sigmas: the schedule, steps + 1 values in descending order; only used if the sampler never calls back.
 
     >>> heun = StepClock([10.0, 5.0, 0.0])
     >>> first = heun.evaluate(10.0); heun.step_done(0); second = heun.evaluate(5.0)

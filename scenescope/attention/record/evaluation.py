@@ -1,4 +1,4 @@
-"""What one evaluation of the model has shown, on its way to the CPU."""
+"""What one evaluation of the model showed, on its way to the CPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Coming(Generic[Value]):
 
     @property
     def at_hand(self) -> bool:
-        """Whether nothing has to be waited for."""
+        """Whether it has already arrived."""
         return all(part.at_hand for part in self.parts.values())
 
     @property

@@ -61,7 +61,7 @@ class AttentionLayer:
 
 @dataclass(frozen=True)
 class LayerModules:
-    """A layer together with the modules to observe; lives only as long as the model is at hand.
+    """A layer together with the modules to observe; lives only as long as the model does.
 
     Args:
         layer: the address.

@@ -18,7 +18,7 @@ class Observers:
     """While entered, calls `see(layer, query, key, grid)` each time a layer computes its queries and keys.
 
     Forward hooks on `to_q` and `to_k` return nothing, so the model's own numbers are untouched, whatever kernel or
-    patch then uses them. All hooks are removed on leaving, also when entering fails half-way or the model raises.
+    patch then uses them. All hooks are removed on leaving, even if entering fails halfway or the model raises.
 
     Source: host contract, ComfyUI 0.33 `attention.BasicTransformerBlock.forward`: with and without a replace patch the
     block calls `to_q`, then `to_k`, once each.

@@ -1,6 +1,6 @@
-"""Queries and keys that layers showed: of one entry, or waiting to be looked at together with others of their size.
+"""Queries and keys that layers showed: of one entry, or waiting to be read together with others of their size.
 
-A GPU does a few large jobs sooner than it is handed many small ones.
+A GPU finishes a few large jobs before it could be handed many small ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .scores import OuterBias
 from .selection import Branch
 
 WAITING_BYTES = 64 * 2**20
-"""So much of queries and keys may wait; cross-attention of both prompts has 48 MiB at 512x512 in half precision."""
+"""Queries and keys that may wait; cross-attention of both prompts has 48 MiB at 512x512 in half precision."""
 
 
 Added = Tensor | OuterBias | None
@@ -89,7 +89,7 @@ class Seen:
 
     @property
     def size(self) -> tuple[object, ...]:
-        """What is the same in all that can be looked at together."""
+        """What is the same in everything that can be read together."""
         shapes = self.query.shape[1:], self.key.shape[1:]
         return self.layer.kind, self.layer.heads, self.grid, self._tokens, shapes, self.query.dtype, self.query.device
 
@@ -99,7 +99,7 @@ class Seen:
 
 
 class Waiting:
-    """What layers of one evaluation showed and nobody has looked at yet."""
+    """What layers of one evaluation showed and nobody has read yet."""
 
     def __init__(self) -> None:
         self._seen: list[Seen] = []
@@ -107,7 +107,7 @@ class Waiting:
         self._lock = Lock()  # several GPUs may answer parts of one evaluation at the same time
 
     def add(self, parts: Sequence[Seen], held: int) -> bool:
-        """Let parts of a batch wait, which keep so many bytes; tells whether so much waits that it is time to look."""
+        """Let parts of a batch wait, which keep this many bytes; returns whether enough is waiting to be read."""
         with self._lock:
             self._seen += parts
             self._bytes += held
@@ -124,7 +124,7 @@ class Waiting:
 
 
 def gains(query: Tensor) -> bool:
-    """Whether a device gains by few large jobs: handing a GPU a job takes the host longer than the maths takes it."""
+    """Whether a device gains from few large jobs: handing a GPU a job takes longer than the job itself."""
     return query.device.type != "cpu"
 
 

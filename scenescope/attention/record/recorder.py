@@ -34,8 +34,8 @@ class Recorder:
     """Turns what the observers see into maps with addresses.
 
     For every model evaluation call `evaluate`, then `observe` for each layer; call `step_done` when the sampler reports
-    a step; `finish` gives the recording. What is kept is detached, on the CPU, and counted. From a GPU a step's maps
-    come in one copy, which is asked for a step later, when it is over: the model never waits for it.
+    a step; `finish` gives the recording. What is kept is detached, on the CPU, and counted. From a GPU, a step's maps
+    come in one copy, which is read a step later, when it has finished: the model never waits for it.
 
     Args:
         run: the run's size, entries and layers.
@@ -83,7 +83,7 @@ class Recorder:
         self._open[self._ticket] = Evaluation()
 
     def wants(self) -> bool:
-        """Whether the evaluation under way may belong to a chosen step."""
+        """Whether the current evaluation may belong to a chosen step."""
         return any(map(self._steps.may_have, self._clock.possible_steps()))
 
     def wants_layer(self, layer: AttentionLayer) -> bool:
@@ -129,7 +129,7 @@ class Recorder:
         entries: Sequence[Entry],
         bias: Bias | None = None,
     ) -> None:
-        """Record one layer of the evaluation under way; an error is counted, since no run must suffer from looking.
+        """Record one layer of the current evaluation; errors are counted, because recording must never harm a run.
 
         Args:
             layer: the layer.
@@ -163,7 +163,7 @@ class Recorder:
         """Close the run.
 
         Args:
-            about: what else is known of it: seed, sampler, cfg, model.
+            about: what else is known about it: seed, sampler, cfg, model.
             contexts: the encoded prompts (1 token channel) by branch and entry, where queries were kept.
 
         Raises:
@@ -223,7 +223,7 @@ class Recorder:
 
     @contextmanager
     def _counting_errors(self, layer: AttentionLayer) -> Iterator[None]:
-        """What goes wrong while looking at a layer is counted, shown, and logged once."""
+        """Errors while recording a layer are counted, shown, and logged once."""
         try:
             yield
         except Exception as error:
@@ -238,7 +238,7 @@ class Recorder:
         return alike and self._held <= self._selection.budget
 
     def _take_batch(self, seen: Seen) -> None:
-        """Let a layer wait for others of its size; one whose map is large is looked at at once."""
+        """Let a layer wait for others of its size; one whose map is large is read at once."""
         parts = seen.parts(self._run.images, self._selection.keeps)
         if seen.layer.kind == "self" and self._make.is_large(seen):
             self._look_at([[part] for part in parts])
@@ -246,7 +246,7 @@ class Recorder:
             self._look()
 
     def _look(self) -> None:
-        """Look at what waits."""
+        """Read what is waiting."""
         self._look_at(self._waiting.take())
 
     def _look_at(self, groups: Sequence[Sequence[Seen]]) -> None:
@@ -260,7 +260,7 @@ class Recorder:
                         self._record(seen, index, part)
 
     def _keeps_queries(self, kind: Kind) -> bool:
-        """Whether queries and keys of the evaluation under way may be kept."""
+        """Whether queries and keys of the current evaluation may be kept."""
         possible = self._clock.possible_steps()
         return self._selection.keeps_queries(kind) and any(map(self._steps.may_have_queries, possible))
 

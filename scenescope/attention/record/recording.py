@@ -102,7 +102,7 @@ class Projection:
         return replace(self, query=query, key=key, query_scale=query_scale, key_scale=key_scale)
 
     def split(self, rows: Sequence[int]) -> list[Projection]:
-        """Part it into so many images each."""
+        """Split it into parts of this many images."""
 
         def cut(part: Tensor | None) -> Sequence[Any]:
             return [None] * len(rows) if part is None else part.split(list(rows))
@@ -170,7 +170,7 @@ class Recording:
         selection: what was asked for.
         shapes: the per-block shape log of the first evaluation.
         skipped: calls that could not be recorded: reason -> how many.
-        about: what else is known of the run: seed, sampler, cfg, model.
+        about: what else is known about the run: seed, sampler, cfg, model.
         contexts: the encoded prompt (1 token channel) of an entry, by branch and index, where queries were kept.
         asked_at: for each step the sigma of each of its evaluations; empty where only `sigmas` is known.
     """

@@ -38,7 +38,7 @@ def reduce_heads(maps: Tensor, heads: Heads) -> Tensor:
 
 
 class Constants:
-    """Weights that reducers work with, made once and kept on the device: each upload would wait for it."""
+    """Weights for the reducers, made once and kept on the device, because each upload would wait for it."""
 
     def __init__(self) -> None:
         self._kept: dict[Hashable, Tensor] = {}
@@ -170,7 +170,7 @@ class RegionMean:
 
 @dataclass(frozen=True)
 class Looked:
-    """What is kept of rows that were looked at together.
+    """What is kept of rows that were read together.
 
     Args:
         maps: (row head query key), as they are kept; None where none are.
@@ -181,7 +181,7 @@ class Looked:
     kept: Projection | None
 
     def split(self, rows: Sequence[int]) -> list[Looked]:
-        """Part it into so many rows each."""
+        """Split it into parts of this many rows."""
         maps = [None] * len(rows) if self.maps is None else self.maps.split(list(rows))
         kept = [None] * len(rows) if self.kept is None else self.kept.split(rows)
         return [Looked(*pair) for pair in zip(maps, kept, strict=True)]
@@ -224,7 +224,7 @@ class MapMaker:
         return reducer.result().to(dtype=self._selection.precision)
 
     def of_group(self, group: Sequence[Seen], *, queries: bool) -> Sequence[Looked | None]:
-        """What is kept of layers of one size, made at once; None for each that has to be looked at alone.
+        """What is kept of layers of one size, made at once; None for each that has to be read alone.
 
         Args:
             group: the layers.

@@ -50,7 +50,7 @@ def attention_scores(query: Tensor, key: Tensor, heads: int, bias: Tensor | None
         (batch head query token) float32, each row sums to 1.
 
     Raises:
-        InputError: the channels of query and key differ, or are no multiple of heads.
+        InputError: the channels of query and key differ, or are not a multiple of heads.
 
     >>> attention_scores(torch.zeros(1, 4, 8), torch.zeros(1, 5, 8), heads=2)[0, 0, 0].tolist()
     [0.20000000298023224, 0.20000000298023224, 0.20000000298023224, 0.20000000298023224, 0.20000000298023224]
@@ -122,7 +122,7 @@ def fold_repeats(maps: Tensor, tokens: int) -> Tensor:
         (... token), each row with the sum it had.
 
     Raises:
-        InputError: the columns are no multiple of `tokens`.
+        InputError: the columns are not a multiple of `tokens`.
 
     >>> fold_repeats(torch.tensor([[0.1, 0.2, 0.3, 0.1, 0.2, 0.1]]), 3).tolist()
     [[0.20000000298023224, 0.4000000059604645, 0.4000000059604645]]

@@ -1,4 +1,4 @@
-"""What to record: one selection, the same words everywhere."""
+"""What to record: one selection, described alike everywhere."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Selection:
         return (self.keep_queries and "cross" in self.kinds) if kind == "cross" else self.keep_self_queries
 
     def query_steps(self, total: int) -> frozenset[int]:
-        """The sampler steps, of so many, whose queries and keys are kept."""
+        """The sampler steps, out of this many, whose queries and keys are kept."""
         return StepChoice.read(self.steps).of(total) & frozenset(range(first_steps(self.queries_until, total)))
 
 

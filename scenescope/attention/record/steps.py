@@ -44,6 +44,6 @@ class KeptSteps:
         return counted if self._run.own_steps and counted else max(counted, self._run.steps)
 
     def of(self, made: int) -> tuple[frozenset[int], frozenset[int]]:
-        """The steps that are kept of so many, and those whose queries are."""
+        """The steps that are kept out of this many, and those whose queries are kept."""
         chosen = self._choice.of(made)
         return chosen, chosen & frozenset(range(first_steps(self._share, made)))

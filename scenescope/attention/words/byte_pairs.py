@@ -23,7 +23,7 @@ def piece_bytes(entry: str) -> bytes:
     (b'cat ', b'\\xc3\\xa9')
     """
     letters, body = _byte_letters(), entry.removesuffix(_WORD_END)
-    if not letters.keys() >= set(body):  # an entry that somebody added as plain text
+    if not letters.keys() >= set(body):  # an entry that was added as plain text
         return entry.encode() + b" "
     return bytes(letters[letter] for letter in body) + (b" " if ends_word(entry) or body.startswith("<|") else b"")
 

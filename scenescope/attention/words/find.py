@@ -1,4 +1,4 @@
-"""Finding words: from what a person types to columns of attention."""
+"""Finding words: from what a user types to columns of attention."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class WordMatch:
 
     @property
     def columns(self) -> tuple[int, ...]:
-        """All columns, rising."""
+        """All columns, in ascending order."""
         return tuple(sorted({column for place in self.occurrences for column in place}))
 
 
@@ -52,7 +52,7 @@ def find_words(table: TokenTable, query: str) -> tuple[WordMatch, ...]:
     - An embedding is found by `embedding:name` or by `name`; a learned token by its name.
     - All places where it stands count; `cat#2` asks for the second.
     - `<start>`, `<end>`, `<padding>` are the columns that carry no word, one place for each chunk.
-    - A backslash takes the meaning from what follows: `\\,` is a comma, `\\#` a hash, `\\each` the word each.
+    - A backslash makes what follows literal: `\\,` is a comma, `\\#` a hash, `\\each` the word each.
     - Punctuation is found if nothing else is asked for: `\\,` finds the commas that stand alone.
 
     Args:

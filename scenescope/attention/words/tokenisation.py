@@ -24,7 +24,7 @@ WeightedToken = tuple[Any, ...]  # (id or vector, weight) or (id or vector, weig
 
 @dataclass(frozen=True)
 class Codec:
-    """What has to be known of a tokenizer.
+    """What has to be known about a tokenizer.
 
     Args:
         piece: the UTF-8 bytes that an id stands for; a space at the end where the piece ends a word.
@@ -61,8 +61,8 @@ class _Name:
 def read_tokens(prompt: str | None, chunks: Sequence[Sequence[WeightedToken]], codec: Codec) -> TokenTable:
     """Name every column of a prompt.
 
-    The prompt is taken apart as the host does it and laid beside the tokens, byte by byte. Where they do not fit, or
-    where the prompt is not known, words are decoded from the tokens: in lower case, and embeddings without a name.
+    The prompt is taken apart as the host does it and matched with the tokens, byte by byte. If they do not match, or
+    the prompt is not known, words are decoded from the tokens: in lower case, and embeddings without a name.
 
     Source: host contract, ComfyUI 0.33 `sd1_clip.SDTokenizer.tokenize_with_weights`.
 

@@ -47,7 +47,7 @@ class Word:
 
     Args:
         text: as it was typed, without its weight; for an embedding or a learned token its name.
-        columns: its keys, rising.
+        columns: its keys, in ascending order.
         weight: the prompt's weight of its first token.
         occurrence: 1 for the first word that reads so, 2 for the next.
         embedding: whether it is an embedding or a learned token.

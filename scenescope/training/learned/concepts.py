@@ -1,4 +1,4 @@
-"""What was learned: embeddings, changes of weights, and how; as one file, or as files that others read."""
+"""What was learned: embeddings, weight changes, and how; as one file, or as files that others read."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Concepts:
 
 
 def save_concepts(concepts: Concepts, where: Where) -> Path:
-    """Write concepts to one safetensors file, which is there whole or not at all; returns its path.
+    """Write concepts to one safetensors file, completely or not at all; returns its path.
 
     Raises:
         FileError: it cannot be written.
@@ -100,7 +100,7 @@ def save_concepts(concepts: Concepts, where: Where) -> Path:
 
 
 def load_concepts(path: Path, bounds: Bounds = ANY_SIZE) -> Concepts:
-    """Read concepts, on the CPU and within bounds; whatever the file holds, they come back equal or are refused.
+    """Read concepts, on the CPU and within bounds; whatever the file holds, they are read back exactly or refused.
 
     Raises:
         FileError: the file is missing, damaged, hostile, foreign, or of another format.
@@ -131,10 +131,10 @@ def save_embedding(concepts: Concepts, handle: str, where: Where, cover: Mapping
 def save_weights(
     concepts: Concepts, keys: Mapping[str, str], where: Where, cover: Mapping[str, str] = NO_COVER
 ) -> Path:
-    """Write the changes of weights as a file that stock loaders of LoRAs read.
+    """Write the weight changes as a file that stock loaders of LoRAs read.
 
     Args:
-        concepts: with changes of weights.
+        concepts: with weight changes.
         keys: the file's name for each layer, such as `lora_unet_down_blocks_0_attentions_0_proj_in`.
         where: the file's place.
         cover: of `cover_of`.
@@ -204,13 +204,13 @@ def model_spec(concepts: Concepts, handles: tuple[str, ...], kind: str) -> dict[
 
 
 def weight_tensors(concepts: Concepts, keys: Mapping[str, str]) -> dict[str, Tensor]:
-    """Name the changes of weights as LoRA files do.
+    """Name the weight changes as LoRA files do.
 
     Source: kohya's sd-scripts: `.lora_up.weight`, `.lora_down.weight`, `.alpha`; and host contract, ComfyUI 0.33
     `lora.load_lora`: `.diff` is added to a weight, `.diff_b` to a bias.
 
     Args:
-        concepts: with changes of weights.
+        concepts: with weight changes.
         keys: the file's name for each layer.
 
     Returns:

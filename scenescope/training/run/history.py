@@ -1,4 +1,4 @@
-"""How a run went: its losses and IoUs step by step, kept in a file, summed up as numbers, and drawn."""
+"""How a run went: its losses and IoUs step by step, kept in a file, summarised as numbers, and drawn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class History:
 
     Args:
         handles: of the concepts.
-        steps: (point) float64, the steps that were told, rising; whole numbers, in the type that files of ours hold.
+        steps: (point) float64, the steps that were reported, in ascending order; whole numbers, in the type that files
+            of ours hold.
         losses: (point 3) float32, masked, attention and prior before they are weighted; not a number for none.
         ious: (point concept) float32, intersection over union of map and mask; not a number where not drawn.
         maps: (concept height width) float32 0..1, the last seen of each; not a number where never.
@@ -61,13 +62,13 @@ def no_history(handles: Sequence[str], grid: tuple[int, int]) -> History:
 
 
 def upto(history: History, step: int) -> History:
-    """The history without the steps after one: those that were taken, but not kept, before a run was killed."""
+    """The history up to a step, without later ones that were taken but not saved before a run was killed."""
     keep = history.steps <= step
     return History(history.handles, history.steps[keep], history.losses[keep], history.ious[keep], history.maps)
 
 
 def followed(history: History, report: StepReport) -> History:
-    """The history with one step more; steps from it on that were there, from a run that went on, are left out."""
+    """The history with one more step; this step and later ones that it already had are replaced."""
     before = history.steps < report.step
     measured = report.measured
     prior = math.nan if measured.prior is None else measured.prior
@@ -148,7 +149,7 @@ def summary(history: History, points: int = 100) -> Mapping[str, object]:
 
 
 def save_history(history: History, path: Path) -> None:
-    """Write a history to one file, which is there whole or not at all.
+    """Write a history to one file, completely or not at all.
 
     Raises:
         FileError: it cannot be written.

@@ -91,7 +91,7 @@ def _panel(title: str, lines: Sequence[Line], axis: tuple[Tensor, int, int], *, 
 
 
 def _span(lines: Sequence[Line], logarithmic: bool) -> tuple[float, float]:
-    """The ends of a scale; a running mean is what must fit, single low values may lie below."""
+    """The ends of a scale; running means must fit, single low values may lie below it."""
     if not logarithmic:
         return 0.0, 1.0
     means = [smoothed(line.values) for line in lines]

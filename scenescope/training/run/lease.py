@@ -1,7 +1,7 @@
-"""One worker at a time on a run: a lease with an owner and a heartbeat in the run's folder, which may be a shared disk.
+"""One worker at a time on a run: a lease with an owner and a heartbeat in the run's folder, perhaps on a shared disk.
 
-Machines' clocks may differ, so no time is compared: whoever finds a lease watches it, and a heart that has not beaten
-all the while is dead.
+Machines' clocks may differ, so times are never compared: whoever finds a lease watches it, and takes the owner for dead
+if its heart doesn't beat meanwhile.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ...errors import InputError
 
 NAME = "lease.json"
 BEAT, PATIENCE = 5.0, 30.0
-"""Seconds from one heartbeat to the next, and for which a lease is watched before it counts as left behind."""
+"""Seconds between heartbeats, and seconds for which a lease is watched before it counts as abandoned."""
 POLL = 0.05  # seconds
 
 
 class Lease:
     """The right to work in a folder, while entered; kept alive from a thread of its own.
 
-    A lease that a killed worker of this machine has left is taken at once, another machine's when its heart has not
-    beaten for as long as one is patient.
+    The lease of a killed worker on this machine is taken at once, another machine's when its heart has not beaten for
+    `patience` seconds.
 
     Args:
         folder: the run's.
@@ -72,7 +72,7 @@ class Lease:
             self._path.unlink(missing_ok=True)
 
     def check(self) -> None:
-        """Stop a worker that was thought dead, such as a laptop that slept, and whose run another has gone on with.
+        """Stop a worker that was taken for dead, such as a laptop that slept, and whose run another has taken over.
 
         Raises:
             InputError: the lease is another's now.
@@ -104,7 +104,7 @@ class Lease:
         return self._own in (self._content() or "")
 
     def _is_dead(self, found: str) -> bool:
-        """Whether the owner was a process of this machine that is no more; Windows is not asked."""
+        """Whether the owner was a process of this machine that no longer exists; Windows is not asked."""
         about = _read(found)
         process = about.get("process")
         if os.name == "nt" or about.get("machine") != self._machine or not isinstance(process, int):
@@ -118,7 +118,7 @@ class Lease:
         return False
 
     def _is_silent(self, found: str) -> bool:
-        """Watch a lease: True where it stays as it is, or goes.
+        """Watch a lease: True if it stays unchanged, or disappears.
 
         Raises:
             InputError: its heart beats.
@@ -139,7 +139,7 @@ class Lease:
         return True
 
     def _remove(self, found: str | None) -> None:
-        """Take the watched lease away, and no other: of two that watched it, one gets it."""
+        """Remove the watched lease, and no other; of two workers that watched it, only one succeeds."""
         aside = self._path.with_name(f".{NAME}.{self._own}.tmp")
         with suppress(FileNotFoundError):
             self._path.rename(aside)
@@ -155,7 +155,7 @@ class Lease:
                 self._lost.set()
                 return
             self._beats += 1
-            with suppress(OSError):  # a disk that is away for a while: the next beat may reach it
+            with suppress(OSError):  # a disk may be unreachable for a while: the next beat may succeed
                 aside.write_text(self._written(), "utf-8")
                 aside.replace(self._path)
         aside.unlink(missing_ok=True)

@@ -44,7 +44,7 @@ class LossScale:
 
 
 class Optimiser:
-    """Steps what a phase trains; each phase has its own, where the code leaves the first one's in use.
+    """Steps what a phase trains; each phase has its own optimiser, while the code keeps using the first one's.
 
     In `full` and half precision the weights are `SmallAdamW`'s, and single-precision moments of earlier states go on in
     it. The embeddings are always torch's.
@@ -83,13 +83,13 @@ class Optimiser:
         )
 
     def close(self) -> None:
-        """Leave the parameters alone."""
+        """Let go of the parameters."""
         self.forget_gradients()
         if self._small is not None:
             self._small.close()
 
     def backward(self, loss: Tensor) -> None:
-        """Go back through a loss."""
+        """Backpropagate a loss."""
         (loss if self.scale is None else loss * self.scale.scale).backward()
 
     def norm(self) -> Tensor:
@@ -103,7 +103,7 @@ class Optimiser:
         return torch.linalg.vector_norm(torch.cat(parts))
 
     def step(self, norm: float) -> None:
-        """Clip and step; a scaled step whose gradient is not finite is left out.
+        """Clip and step; a scaled step with a gradient that is not finite is skipped.
 
         Args:
             norm: what `norm` gave, read.
@@ -131,7 +131,7 @@ class Optimiser:
         return lambda: {name: copy.get() for name, copy in queued.items()} | small()
 
     def restore(self, moments: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> None:
-        """As if the optimiser had taken the steps; on the CPU it continues with the state's own tensors.
+        """Restore the optimiser's state; on the CPU it continues with the saved tensors themselves.
 
         Args:
             moments: as `moments` gave them.

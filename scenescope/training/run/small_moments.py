@@ -157,7 +157,7 @@ class SmallAdamW:
         ]
 
     def close(self) -> None:
-        """Leave the parameters alone."""
+        """Let go of the parameters."""
         for hook in self._hooks:
             hook.remove()
         self.forget_gradients()

@@ -1,4 +1,4 @@
-"""An interrupted run: what it needs to resume, in a file, and whether it may."""
+"""An interrupted run: what it needs to resume, kept in a file, and whether it may resume."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMAT = "scenescope-training 1"
 
 @dataclass(frozen=True)
 class State:
-    """A run between two steps. There is no random state: a step's numbers depend on the seed and the step alone.
+    """A run between two steps. There is no random state: a step's random numbers depend only on the seed and the step.
 
     Args:
         step: steps taken; the phase follows from it.
@@ -33,7 +33,7 @@ class State:
         weights: what phase 2 trains, by name; empty in phase 1.
         moments: the optimiser's, by parameter and kind, such as `rows exp_avg`.
         scale: the gradient scaler's factor and its count of good steps; None without one.
-        others: what else it learns from, as `Ports` has it; empty in older files.
+        others: what else the run learns from, as in `Ports`; empty in older files.
     """
 
     step: int
@@ -57,7 +57,7 @@ class State:
 
 
 def save_state(state: State, path: Path) -> None:
-    """Write a state to one file, which is there whole or not at all.
+    """Write a state to one file, completely or not at all.
 
     Raises:
         FileError: it cannot be written; an earlier state is as it was.
@@ -124,7 +124,7 @@ def check_shapes(saved: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tupl
 
 
 def check_count(name: str, count: float) -> None:
-    """Refuse a parameter's count of steps that no optimiser had: it divides by what follows from it.
+    """Refuse a step count that no optimiser can have, because it divides by a number computed from it.
 
     Raises:
         FileError: it is below 0, or no whole number.

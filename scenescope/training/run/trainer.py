@@ -1,4 +1,4 @@
-"""The run: two phases, one optimiser each, interrupted and resumed at any step."""
+"""The run: two phases with one optimiser each, which can be interrupted and resumed at any step."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def train(
         settings: the method's.
         on_begin: called once with the step that the run goes on from, and each handle's embedding, while the modules
             compute with what was learned up to there; also for a run that was finished.
-        on_step: called after each step; raise from it to break off.
+        on_step: called after each step; raise from it to stop.
         keeping: where the state is kept; None keeps none.
 
     Returns:
@@ -121,7 +121,7 @@ def train(
 
 
 def _let_go(failure: BaseException, run: Run) -> None:
-    """Free what a failed step held: by its traceback, and its gradients.
+    """Free what a failed step held through its traceback and its gradients.
 
     torch calls a module that has hooks in a closure, whose cells nothing empties, and one input there would hold the
     whole graph of the step: where memory is used up, the traceback goes.
@@ -179,7 +179,7 @@ class Run:
             None if phase == 1 else Frozen(self._by_handle(self._first), self._off),
         )
         measured, (*totals, length) = costs.read(self._optimiser.norm())  # the one wait of a step
-        scaled = self._optimiser.scale is not None  # then a step that is not finite is left out
+        scaled = self._optimiser.scale is not None  # then a step that is not finite is skipped
         self._check_finite(totals if scaled else [*totals, length])
         self.between_steps = False
         self._optimiser.step(length)
@@ -263,7 +263,7 @@ class Run:
             self._optimiser.scale.scale, self._optimiser.scale.good = state.scale
 
     def _begin(self, phase: Phase) -> None:
-        """Enter a phase, with an optimiser and a scaler of its own: the code leaves the first one's in use."""
+        """Enter a phase, with its own optimiser and scaler; the code keeps using the first one's."""
         if phase == self._phase:
             return
         settings = self._settings
@@ -328,7 +328,7 @@ class Run:
 
 @contextmanager
 def _diverged(step: int) -> Iterator[None]:
-    """Say what helps where what was trained is no number any more; neither states nor concepts hold such."""
+    """Say what to do when trained values are no longer numbers; neither states nor concepts may hold such values."""
     try:
         yield
     except MisfitError as error:

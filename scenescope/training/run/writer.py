@@ -1,4 +1,4 @@
-"""Saving beside the next step: states are written in a thread, one after another."""
+"""Saving during the next step: states are written in a thread, one after another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StateWriter:
         self._error: BaseException | None = None
 
     def after_step(self, step: int, snapshot: Snapshot, *, last: bool) -> None:
-        """Save a step where it is time to; what an earlier writing ended with is raised first."""
+        """Save a step if it is due; an earlier failure is raised first."""
         self.check()
         if last or step % self._store.every == 0:
             self.save(snapshot())
@@ -56,18 +56,18 @@ class StateWriter:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise what a writing that is over ended with; one that goes on is not waited for."""
+        """Raise the error of a finished write; one that is under way is not waited for."""
         if self._thread is None or not self._thread.is_alive():
             self.finish()
 
     def finish(self) -> None:
-        """Wait for the writing, and raise what it ended with."""
+        """Wait for the write, and raise its error."""
         error = self.ended()
         if error is not None:
             raise error
 
     def ended(self) -> BaseException | None:
-        """Wait for the writing; what it ended with, told once."""
+        """Wait for the write; gives its error, once."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None

@@ -1,4 +1,4 @@
-"""What to doubt about a scene before time is spent on it."""
+"""Reasons to doubt a scene, before time is spent on it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CONCEPTS_TOGETHER = 4
 """The paper found six concepts of one picture too many (section 5)."""
 
 FRAMED = 0.7
-"""Share of a picture's edge from which a mask looks like the ground around a thing, which may itself touch an edge."""
+"""Share of a picture's edge from which a mask looks like the background around a thing; things may touch edges too."""
 
 OVERLAP = 0.05
 """Share of the smaller mask, without soft edges that add up to 1; the method's examples stay below 0.005."""
@@ -73,12 +73,12 @@ class SceneCaution:
 def cautions(
     scene: Scene, pieces: Callable[[str], int] | None = None, background: Concept | None = None
 ) -> tuple[SceneCaution, ...]:
-    """List what to doubt about a scene.
+    """List the reasons to doubt a scene.
 
     Args:
         scene: the scene.
-        pieces: how many tokens the text encoder makes of a text; None leaves words and handles unquestioned.
-        background: the concept that is what no mask covers, if one is.
+        pieces: how many tokens the text encoder makes of a text; None leaves words and handles unchecked.
+        background: the concept for everything that no mask covers, if there is one.
     """
     found = [*_of_masks(scene), *_of_ground(scene, background), *_of_overlap(scene)]
     if pieces is not None:
@@ -117,7 +117,7 @@ def size_cautions(masks: Sequence[Tensor], size: Grid) -> tuple[SceneCaution, ..
 
 
 def painting_cautions(strokes: Tensor | None, size: Grid, turned: bool = False) -> tuple[SceneCaution, ...]:
-    """Say where a painting was made on a picture of another shape, or on one that the browser had turned.
+    """Warn if a painting was made on a picture of another shape, or on one that the browser had rotated.
 
     Args:
         strokes: (height width 4) as they were painted, not stretched; None where nothing was.
@@ -139,7 +139,7 @@ def painting_cautions(strokes: Tensor | None, size: Grid, turned: bool = False) 
 
 
 def colour_cautions(marks: MaskSources, things: int, named: int) -> tuple[SceneCaution, ...]:
-    """List the painted colours that may not mean what their painter thinks.
+    """List the painted colours that may not mean what the user thinks.
 
     Args:
         marks: where the things are; the strokes as they were painted, not stretched.
@@ -176,7 +176,7 @@ def _of_stray(stray: Stray, named: Callable[[Colour], str]) -> SceneCaution:
 
 
 def _without_a_row(colours: Sequence[tuple[Colour, float]]) -> list[SceneCaution]:
-    """New things in colours of nobody's; their names go by the order in which they are met."""
+    """New things in colours that belong to no handle; they are named in the order in which they are met."""
     return [
         SceneCaution(
             "colour without a row",
@@ -221,11 +221,11 @@ def _of_masks(scene: Scene) -> list[SceneCaution]:
 
 
 def _of_ground(scene: Scene, background: Concept | None) -> list[SceneCaution]:
-    """Masks that look like what is around a thing: a cut-out picture's transparency is one on the ground."""
+    """Masks that look like the background around a thing: a cut-out picture's transparency is 1 there."""
     found = []
     for concept, masks in enumerate(scene.masks.movedim(1, 0)):  # (image height width)
         edges = torch.cat([masks[:, 0], masks[:, -1], masks[:, 1:-1, 0], masks[:, 1:-1, -1]], dim=1)
-        peak = masks.flatten(1).amax(dim=1, keepdim=True)  # soft masks are inside out too
+        peak = masks.flatten(1).amax(dim=1, keepdim=True)  # soft masks can be inside out too
         framed, image = (edges > peak / 2).float().mean(dim=1).max(dim=0)
         if framed >= FRAMED and scene.concepts[concept] != background:
             name, share = scene.concepts[concept].handle, float(masks[image].mean())

@@ -1,4 +1,4 @@
-"""Which things a scene has: masks out of sockets, of colours and of a painter's strokes, and what they are called."""
+"""Which things a scene has, and what they are called: masks from sockets, colours and a painter's strokes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def colour_of(thing: int) -> Colour:
 
 
 def collect_masks(marks: MaskSources, images: int) -> list[Tensor]:
-    """Bring all marks to one mask for each thing: first the sockets', then the colours', then the strokes'.
+    """Turn all sources into one mask for each thing: first the sockets', then the colours', then the strokes'.
 
     Strokes in the palette colour of an existing thing are added to its mask; other colours are new things, the
     palette's in its order and however small they are.
@@ -83,7 +83,7 @@ def collect_masks(marks: MaskSources, images: int) -> list[Tensor]:
 
 
 def opaque(strokes: Tensor) -> Tensor:
-    """Strokes (height width 4) with their thickest paint opaque: paint that is thin everywhere still is paint."""
+    """Strokes (height width 4) with their thickest paint made opaque: thin paint still counts as paint."""
     strokes = strokes.detach().float().cpu()
     return torch.cat([strokes[..., :3], strokes[..., 3:] / strokes[..., 3].max().clamp(min=1e-6)], dim=-1)
 

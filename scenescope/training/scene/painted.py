@@ -46,10 +46,10 @@ class Stray:
 def masks_by_colour(
     painted: Tensor, *, ground: Colour | None = (0, 0, 0), known: Sequence[Colour] = ()
 ) -> tuple[tuple[Colour, ...], Tensor]:
-    """Part a painted picture into a mask for each colour.
+    """Split a painted picture into a mask for each colour.
 
-    Every pixel belongs to the nearest of the colours that were meant, so soft edges leave no gaps. What is painted in a
-    colour that covers too little is nothing, not a part of the colour that happens to be nearest.
+    Every pixel belongs to the nearest of the colours that were meant, so soft edges leave no gaps. A colour that covers
+    too little counts as nothing, rather than as the nearest colour.
 
     Args:
         painted: (height width 3 or 4) float, 0..1; where a fourth channel is below one half there is ground.
@@ -196,7 +196,7 @@ def _meant(counted: _Counted, ground: Colour | None, known: Sequence[Colour]) ->
         else:
             nothing.append(own)
             strays.append(Stray(own, None, share))
-    if mains:  # what is too little of a known colour to be a thing is not a part of another either
+    if mains:  # too little of a known colour to be a thing is not part of another thing either
         nothing += [own for own in known if float(_apart(torch.tensor([own]), mains)) >= NEAR]
     return _Meant(torch.stack(mains) if mains else counted.colours[:0], tuple(nothing), tuple(strays))
 
@@ -229,7 +229,7 @@ def _triple(colour: Tensor) -> Colour:
 
 
 def _solid(plane: Tensor, count: int) -> Tensor:
-    """Which of the first so many colours of a plane (height width) have three by three neighbours: (colour) bool."""
+    """Which of the first n colours of a plane (height width) have three by three neighbours: (colour) bool."""
     found = torch.zeros(count, dtype=torch.bool)
     if min(plane.shape) < 3:
         return found

@@ -1,4 +1,4 @@
-"""A scene as a person checks it: masks on the picture at three grids, their names, and what to doubt."""
+"""A scene for a person to check: masks on the picture at three grids, their names, and reasons to doubt them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is learned from: pictures, a mask for each concept, handles and starting words."""
+"""The training data: pictures, a mask for each concept, handles and starting words."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ def build_scene(
     """Bring pictures and masks to one size, and add the background.
 
     The aspect is kept: pictures and masks are scaled together until the size that `working_size` gives is covered, and
-    what is over, less than 8 pixels of a side, is cut evenly from both edges. Nothing is padded, because the background
-    would learn what was made up. Where a side grows the values are bilinear, where it shrinks they are means by area.
+    the excess, less than 8 pixels of a side, is cut evenly from both edges. Nothing is padded, because the background
+    would learn the padding. Where a side grows the values are bilinear, where it shrinks they are means by area.
 
     Source: Break-a-Scene, section 4.2: the background's mask is the complement of the union; the code has none, and
     takes pictures of 512x512 only (train.py 456-566).
@@ -182,7 +182,7 @@ def soft_mask(mask: Tensor, images: int) -> Tensor:
         (image height width) float32, 0..1.
 
     Raises:
-        InputError: the shape is another, a value is no number, or there is not one mask for each picture.
+        InputError: the shape is another, a value is not a number, or there is not one mask for each picture.
 
     >>> soft_mask(torch.tensor([[[[0.0, 0.0, 0.0, 0.5]]]]), 1).tolist()
     [[[0.5]]]

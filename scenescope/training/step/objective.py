@@ -42,7 +42,7 @@ class Item:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step was found to cost, each part before it is weighted.
+    """What a step cost, each part before weighting.
 
     Args:
         masked: the error inside the masks; over all of the picture where the settings say so.
@@ -65,7 +65,7 @@ class Costs:
 
     Args:
         parts: masked, attention and prior loss, each (); the prior may be missing.
-        totals: what was gone back through, () each.
+        totals: the backpropagated totals, () each.
         maps: of each picture (concept height width) float32, detached.
         goals: their masks, on the CPU.
         named: each picture with its concepts' handles.
@@ -157,7 +157,7 @@ class Objective:
             step: the place in the run; all that is drawn depends on it and the seed alone.
             embeddings: the embedding (channel) float32 of each handle.
             backward: what is done with each part of the weighted loss, once or twice.
-            frozen: for the prior; None in phase 1, where the prior has nothing to hold on to.
+            frozen: for the prior; None in phase 1, where no weights change.
         """
         settings, generator = self._settings, generator_at(self._settings.seed, step)
         drawn = self._drawing(step, generator)
@@ -188,7 +188,7 @@ class Objective:
         return Costs((masked, attention, prior), totals, kept, self._goals_of(drawn.items), self._named(drawn.items))
 
     def _drawing(self, step: int, generator: Generator) -> _Drawn:
-        """Draw a step on the CPU, so that a run draws alike on every device, and bring all of it over at once."""
+        """Draw a step on the CPU, so that every device draws the same, and bring all of it over at once."""
         items = [self._draw(generator) for _ in range(self._settings.batch)]
         union = torch.stack([self._union(item) for item in items])
         timesteps = self._ports.noise.timesteps(len(items), generator)
@@ -233,7 +233,7 @@ class Objective:
             return self._ports.denoiser(noisy, timesteps, context)
 
     def _class_prior(self, pictures: ClassPictures, generator: Generator) -> Tensor:
-        """Apart from the step's own pass, which halves the memory and leaves the maps to the step's own prompt."""
+        """Separate from the step's own pass, which halves the memory and keeps the maps to the step's own prompt."""
         schedule, device = self._ports.noise, self._latents.device
         picks = torch.randint(len(pictures.latents), (self._settings.batch,), generator=generator)
         timesteps = schedule.timesteps(len(picks), generator)

@@ -19,7 +19,7 @@ def generator_at(seed: int, place: int | str) -> Generator:
         place: the step, or a name.
 
     Returns:
-        A generator on the CPU, so that a run draws alike on every device.
+        A generator on the CPU, so that every device draws the same.
 
     >>> one, same, other = (torch.rand(1, generator=generator_at(7, step)) for step in (5, 5, 6))
     >>> bool(one == same), bool(one == other)

@@ -1,4 +1,4 @@
-"""When what is trained, and how much noise a timestep stands for."""
+"""What is trained when, and how much noise there is outside the masks."""
 
 from __future__ import annotations
 

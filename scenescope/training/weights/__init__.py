@@ -1,4 +1,4 @@
-"""What is trained, and how the model is left as it was.
+"""What is trained, and how the model is restored afterwards.
 
 Reading order: `contract` (what each of them does), `embeddings` (the new tokens' vectors), `lora` (low-rank additions),
 `full` (copies of the weights).

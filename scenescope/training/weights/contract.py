@@ -1,4 +1,4 @@
-"""What of a model is trained, as a contract; and a model that is held still meanwhile."""
+"""A contract for the part of a model that is trained; the rest of the model is frozen."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Weights(Protocol):
         """What the optimiser moves, float32, by name."""
 
     def __enter__(self) -> Weights:
-        """Put what is trained to work in the modules."""
+        """Put the trained weights into the modules."""
 
     def __exit__(self, *error: object) -> None:
         """Take it out again."""

@@ -1,4 +1,4 @@
-"""The new tokens' embeddings: vectors of their own beside the token table, which nothing has to restore."""
+"""The new tokens' embeddings: separate vectors beside the token table, so that nothing has to be restored."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def first_embeddings(pieces: Sequence[Tensor], around: Sequence[bool], generator
 
 @torch.no_grad()
 def guard_norm(embeddings: Tensor, first: Tensor, times: float) -> None:
-    """Shorten in place the embeddings that are longer than so many times their first length.
+    """Shorten in place the embeddings that are longer than this many times their first length.
 
     Source: Mix-of-Show stops at a mean length of 0.55, where SD1.5's words have about 0.4; here each has its own limit.
 

@@ -1,4 +1,4 @@
-"""All weights of some modules, trained as float32 copies that stand in for them meanwhile."""
+"""All weights of some modules, trained as float32 copies that replace them meanwhile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .contract import LowRank
 class FullWeights:
     """Copies of all parameters, in the parameters' places while entered.
 
-    The given parameters are set aside, not written to: the same objects come back afterwards, also after an error.
+    The given parameters are set aside, not written to: the same objects come back afterwards, even after an error.
 
     Args:
         modules: by the prefix of their parameters' names. A parameter that is used twice stays one.
