@@ -46,5 +46,5 @@ def test_a_noun_that_is_typed_twice_is_one_thing_with_the_most_of_its_words():
 @pytest.mark.parametrize(("prompt", "typed"), [("in the snow", ""), ("a cat", "dog"), ("a cat", "<start>")])
 def test_what_is_no_thing_is_refused(prompt: str, typed: str):
     """Oracle: the kind of error; the message says what to type."""
-    with pytest.raises(WordError, match="Type|Ask|Take"):
+    with pytest.raises(WordError, match="Type|Ask|Remove"):
         things_of(table(prompt), typed)

@@ -235,7 +235,7 @@ def test_paint_on_a_square_picture_that_the_browser_turns_is_doubted(kind, orien
     }
     node = BuildScene.PREPARE_CLASS_CLONE({"hidden_inputs": {"UNIQUE_ID": "2", "PROMPT": prompt}})
     report = node.execute(image=image, mask="strokes.png [input]", **WIDGETS).result[2]
-    assert ("The browser turns the picture's file" in report) == (orientation != 1 and as_stored)
+    assert ("The browser rotates the picture's file" in report) == (orientation != 1 and as_stored)
     assert "The browser" not in build(image=image, mask="strokes.png [input]", **WIDGETS).result[2]
 
 

@@ -63,7 +63,7 @@ def test_a_thing_without_a_starting_word_is_named_with_what_to_type_and_where():
     ("painted", "size", "said"),
     [
         ((320, 160), Grid(512, 512), "on a picture of 320x160, and this one is 512x512.* clear the painting"),
-        ((640, 480), Grid(480, 640), "640x480, and this one is 480x640.* the browser turns the file"),
+        ((640, 480), Grid(480, 640), "640x480, and this one is 480x640.* the browser rotates the file"),
     ],
 )
 def test_a_painting_of_another_shape_is_doubted(painted, size, said):
