@@ -155,7 +155,7 @@ def test_what_asks_for_nothing_is_refused(demo, changes, words):
 @pytest.mark.parametrize(
     ("prompt", "negative", "said"),
     [
-        ("a <asset0> and <asset9>", "<b>", ["<asset9> is none of", "<b> is none of"]),
+        ("a <asset0> and <asset9>", "<b>", ["<asset9> is not a token of", "<b> is not a token of"]),
         ("a <asset0>", "", []),
         ("a cat", "", ["The prompt of the maps names none of <asset0>, <asset1>"]),
         ("a <Asset0>", "", ["<Asset0> is not a token of these concepts: <asset0>, <asset1>"]),
