@@ -54,16 +54,16 @@ def arguments() -> argparse.Namespace:
     reader.formatter_class = argparse.RawDescriptionHelpFormatter
     reader.add_argument("--checkpoint", type=Path, help="an SD1.5 checkpoint, or the demo model's file")
     reader.add_argument("--scene", type=Path, help="a folder with img.png, mask0.png ..., words.txt")
-    reader.add_argument("--steps", type=int, nargs=2, default=[400, 400], metavar=("ONE", "TWO"), help="of the phases")
+    reader.add_argument("--steps", type=int, nargs=2, default=[400, 400], metavar=("ONE", "TWO"), help="per phase")
     reader.add_argument("--only", nargs="+", default=list(WAYS), metavar="VARIANT", help=" ".join(WAYS))
     reader.add_argument("--resolution", type=count, default=512, help="side of a square with as many pixels (512)")
     reader.add_argument("--sampler-steps", type=count, default=20)
     reader.add_argument("--class-pictures", type=count, default=16, help="for the prior of full; the code has 100")
     reader.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"])
-    reader.add_argument("--checkpointing", action="store_true", help="save memory for time; the numbers are the same")
+    reader.add_argument("--checkpointing", action="store_true", help="less memory, more time, same results")
     reader.add_argument("--seed", type=int, default=0)
-    reader.add_argument("--cpu", action="store_true", help="leave a GPU alone")
-    reader.add_argument("--folder", type=Path, help="of the report (ablation beside the scene)")
+    reader.add_argument("--cpu", action="store_true", help="don't use a GPU")
+    reader.add_argument("--folder", type=Path, help="for the report (ablation in the scene's folder)")
     options = reader.parse_args()
     if options.checkpoint and options.scene:
         options.checkpoint = options.checkpoint.expanduser().absolute()
@@ -75,7 +75,7 @@ def arguments() -> argparse.Namespace:
 def count(text: str) -> int:
     """A whole number above zero."""
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on.")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more.")
     return int(text)
 
 
@@ -84,7 +84,7 @@ def check(options: argparse.Namespace) -> None:
     if not options.checkpoint.is_file():
         raise FileError(f"there is no file {options.checkpoint}. Give an SD1.5 checkpoint to --checkpoint.")
     if unknown := [name for name in options.only if name.partition(":")[0] not in KNOWN]:
-        raise InputError(f"no way to train is called {unknown[0]}. For --only choose from {', '.join(KNOWN)}.")
+        raise InputError(f"there is no way to train called {unknown[0]}. For --only choose from {', '.join(KNOWN)}.")
     for variant in options.only:
         settings_for(variant, options)
 
@@ -233,7 +233,7 @@ def keeping_for(studio: Any, settings: Any, file: Path, say: Callable[[str], Non
     wanted = 24 * weights if settings.mode == "full" and settings.phase2_steps else 0  # an old state beside the new one
     free = shutil.disk_usage(file.parent).free
     if free < wanted:
-        say(f"The state is not kept: {bytes_text(free)} are free and {bytes_text(wanted)} wanted in {file.parent}.")
+        say(f"The state is not kept: {file.parent} has {bytes_text(free)} free, and {bytes_text(wanted)} are needed.")
         return None
     return StateStore(file, KEPT_EVERY[settings.mode])
 
@@ -247,7 +247,7 @@ def room(studio: Any, scene: Any, settings: Any, options: argparse.Namespace) ->
     device = studio.model.load_device
     told = f"{device} has {bytes_text(comfy.model_management.get_total_memory(device))} in all"
     if settings:
-        told += f", and about {bytes_text(memory_wanted(studio.model, studio.clip, scene, settings))} are wanted"
+        told += f", and about {bytes_text(memory_wanted(studio.model, studio.clip, scene, settings))} are needed"
     advice = [] if options.checkpointing or not settings else ["--checkpointing"]
     advice += ["--precision bfloat16"] if settings and settings.precision == "float32" and device.type != "cpu" else []
     advice.append(f"--resolution {options.resolution * 3 // 4 // 8 * 8}")
@@ -302,7 +302,7 @@ def main() -> None:
     except (SceneScopeError, OSError) as error:
         raise SystemExit(f"bench checkpoint: {error}") from error
     except KeyboardInterrupt:
-        print("\nbench checkpoint: broken off; the same command goes on from here.", file=sys.stderr)
+        print("\nbench checkpoint: interrupted; the same command resumes from here.", file=sys.stderr)
         raise SystemExit(130) from None
 
 

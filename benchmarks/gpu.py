@@ -103,7 +103,7 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--into", type=Path, help="folder for JSON and table; without it a new one")
     rehearsed = "on a simulated device with the demo model; figures mean nothing"
     reader.add_argument("--rehearse", action="store_true", help=rehearsed)
-    reader.add_argument("--slower", type=float, default=1.0, metavar="TIMES", help="give each part so much more time")
+    reader.add_argument("--slower", type=float, default=1.0, metavar="TIMES", help="multiply the time of each part")
     reader.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     return reader.parse_args()
 
@@ -144,12 +144,12 @@ def kept(options: argparse.Namespace, name: str) -> list[dict[str, Any]]:
         status = ended([str(word) for word in command], within, said)
     wrong = ""
     if status is None:
-        wrong = f"broken off after {within:.0f} s; what is above counts"
+        wrong = f"stopped after {within:.0f} s; the results above are valid"
     elif status:
         last = log.read_text("utf-8", "replace").strip().splitlines() or [f"exit status {status}"]
         wrong = last[-1][:240]
     rows = json.loads(own.read_text("utf-8")) if own.exists() else []
-    return [*rows, *([{"what": "the part did not end well", "error": wrong}] if wrong else [])]
+    return [*rows, *([{"what": "the part failed", "error": wrong}] if wrong else [])]
 
 
 def ended(command: list[str], within: float, said: IO[bytes]) -> int | None:

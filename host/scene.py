@@ -1,4 +1,4 @@
-"""A scene out of what sockets and widgets carry, with the host's tokenizer to warn about words."""
+"""A scene from what sockets and widgets carry, with the host's tokenizer to warn about words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host's five wrappers around a sampling run, once for whatever looks on or acts in it."""
+"""The host's five wrappers around a sampling run, shared by everything that observes it or acts in it."""
 
 from __future__ import annotations
 

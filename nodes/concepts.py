@@ -1,4 +1,4 @@
-"""Learned concepts in use: applied to a model, kept in files, and exported for use without the pack."""
+"""Using learned concepts: applied to a model, kept in files, and exported for use without the pack."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ from .widgets.sockets import CATEGORY
 
 
 class DemoModel(io.ComfyNode):
-    """A small trained model of SD1.5's layout, out of the pack."""
+    """A small trained model with SD1.5's layout, shipped with the pack."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """No inputs: there is one such model."""
+        """No inputs: there is only one such model."""
         return io.Schema(
             node_id="SceneScope_DemoModel",
             display_name="Demo Model",
@@ -39,11 +39,11 @@ class DemoModel(io.ComfyNode):
 
 
 class DemoScene(io.ComfyNode):
-    """A picture with two or three things unknown to the demo model, and what learning them needs."""
+    """A picture with two or three things unknown to the demo model, and everything needed to learn them."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs: which scene, how many things, how carefully masked, how large."""
+        """Inputs: which scene, how many things, how exact the masks, how large."""
         return io.Schema(
             node_id="SceneScope_DemoScene",
             display_name="Demo Scene",

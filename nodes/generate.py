@@ -31,7 +31,7 @@ class GenerateFromTokens(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs: what knows, what to say, how often, how to sample."""
+        """Inputs: the models, the prompts, how many seeds, how to sample."""
         return io.Schema(
             node_id="SceneScope_GenerateFromTokens",
             display_name="Generate from Tokens",

@@ -49,7 +49,7 @@ class RecordAttention(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, **choices: Any) -> io.NodeOutput:
-        """Clone the model and watch the clone."""
+        """Clone the model and record the clone."""
         words = choices.get("live_words", "")
         return io.NodeOutput(*record_attention(model, selection_of(choices), cls.hidden.unique_id, words))
 
@@ -136,7 +136,7 @@ class SampleAndRecord(io.ComfyNode):
     def execute(
         cls, model: Any, positive: Any, negative: Any, latent_image: dict[str, Any], **settings: Any
     ) -> io.NodeOutput:
-        """Watch a clone, sample with it, and take its only run; the picture is given whatever was recorded."""
+        """Record a clone, sample with it, and take its only run; the picture is passed on whatever was recorded."""
         words = settings.get("live_words", "")
         watched, book = record_attention(model, selection_of(settings), cls.hidden.unique_id, words)
         latent = sample(watched, positive, negative, latent_image, SamplerSettings.of(settings))

@@ -42,7 +42,7 @@ class TraceWords(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: Any) -> io.NodeOutput:
-        """Trace a clone, and say so if that is of no use."""
+        """Trace a clone, and say so if it can't be traced."""
         if not can_trace(clip):
             say_on_node(
                 cls.hidden.unique_id,

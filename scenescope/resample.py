@@ -49,7 +49,7 @@ def axis_weights(source: int, target: int, span: Span) -> tuple[Tensor, Tensor]:
     >>> axis_weights(2, 4, Span(0, 4, 8))[0].tolist()
     [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
     """
-    with torch.inference_mode(False):  # cached: a tensor born in inference mode could never be trained through
+    with torch.inference_mode(False):  # cached: a tensor created in inference mode can never be trained through
         unit = source * target  # positions are counted in latent cells divided by this
         low, length, cell = span.start * unit, span.length * unit, span.whole * source
         ends = torch.arange(target + 1, dtype=torch.float64) * cell

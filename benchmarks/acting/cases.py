@@ -110,9 +110,9 @@ def shared_arguments(reader: argparse.ArgumentParser, pictures: int) -> None:
     reader.formatter_class = argparse.RawDescriptionHelpFormatter
     reader.add_argument("--pictures", type=int, default=pictures, help=f"prompts for each part ({pictures})")
     reader.add_argument("--model", type=Path, default=DEMO_FILE, help="a demo model's file (the pack's own)")
-    reader.add_argument("--report", action="store_true", help="print what is there, and measure nothing")
+    reader.add_argument("--report", action="store_true", help="print the results so far, and measure nothing")
     reader.add_argument(
-        "--folder", type=Path, default=cache_folder() / "acting", help="where results are kept, to go on after a break"
+        "--folder", type=Path, default=cache_folder() / "acting", help="where results are kept, to resume from"
     )
 
 

@@ -1,4 +1,4 @@
-"""A prompt's tokens, chunk by chunk, which remember the prompt they are of; and which embedding a vector is of."""
+"""A prompt's tokens, chunk by chunk, which remember their prompt; and the embedding that a vector belongs to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Source:
 
 
 class TracedChunk(list[WeightedToken]):
-    """One chunk of a prompt's tokens, which remembers which.
+    """One chunk of a prompt's tokens, which remembers its prompt.
 
     Nodes put chunks of several prompts together (CLIP Text Encode SDXL, BREAK of other packs) and write other word ids
     into them; what a chunk stands for goes with it.
@@ -45,7 +45,7 @@ class TracedChunk(list[WeightedToken]):
 
 
 class TracedChunks(list[list[WeightedToken]]):
-    """One encoder's tokens, which remember their prompt also where another node replaced chunks in place."""
+    """One encoder's tokens, which remember their prompt even if another node replaced chunks in place."""
 
     def __init__(self, chunks: Chunks, source: Source) -> None:
         super().__init__(TracedChunk(chunk, source, place) for place, chunk in enumerate(chunks))
@@ -86,7 +86,7 @@ def _is_whole(run: Chunks, source: Source) -> bool:
 
 
 def remember_vector(vector: torch.Tensor, name: str) -> None:
-    """Note which embedding a vector is of, for tokens that another node takes apart."""
+    """Note which embedding a vector belongs to, for tokens that another node takes apart."""
     _vector_names[_content(vector)] = name
     for old in list(_vector_names)[:-_MOST_NAMES]:
         del _vector_names[old]

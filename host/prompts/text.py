@@ -148,7 +148,7 @@ def _table_of_parts(clip: Any, tokens: Any) -> TokenTable | None:
 
 
 def _remember_vectors(clip: Any, tokens: Mapping[str, Chunks]) -> None:
-    """Note which embedding each vector is of, for tokens that another node takes apart."""
+    """Note which embedding each vector belongs to, for tokens that another node takes apart."""
     every = (value for chunks in tokens.values() for chunk in chunks for value, *_ in chunk)
     if not any(isinstance(value, torch.Tensor) for value in every):
         return

@@ -1,4 +1,4 @@
-"""What a heatmap needs of the host: the words behind a conditioning, and the picture's size in pixels."""
+"""What a heatmap needs from the host: the words behind a conditioning, and the picture's size in pixels."""
 
 from __future__ import annotations
 

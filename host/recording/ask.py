@@ -1,4 +1,4 @@
-"""New words as a run's cross-attention would have seen them: by the very path that its keys took.
+"""New words as a run's cross-attention would have seen them: by the same path as its keys.
 
 The MODEL is asked again, on a small latent, with the new words as its prompt, and what comes out of each `to_k` is
 kept: so LoRAs, hooks on conditionings, hypernetworks and other patches do to the new words what they did to the prompt.

@@ -21,7 +21,7 @@ def follows_schedule(sampler: Any) -> bool:
 
     Source: host contract, ComfyUI 0.33 `samplers.ksampler`, `sampler_object`: the functions of `k_diffusion.sampling`
     and `extra_samplers` do; `dpm_fast` and `dpm_adaptive`, which are called through functions of `samplers` itself,
-    place steps of their own. Of another pack's sampler nothing is known.
+    place steps of their own. Nothing is known about other packs' samplers.
     """
     module = str(getattr(getattr(sampler, "sampler_function", None), "__module__", ""))
     return module.startswith(_FOLLOWING) and sampler_name(sampler) not in _OWN_STEPS

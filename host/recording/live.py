@@ -49,7 +49,7 @@ class LiveScreen:
         self._sent_at = float("-inf")
 
     def step(self, step: int, maps: Sequence[AttentionMap]) -> None:
-        """Take what a step has shown."""
+        """Take what a step showed."""
         self._step = step + 1
         if self._maps is None or not maps:
             return

@@ -200,7 +200,7 @@ class _Run:
     def _look(
         self, unet: torch.nn.Module, options: dict[str, Any], extent: Grid, hooks: ExitStack
     ) -> Callable[[], None]:
-        """Set the hooks of one call where it is to be recorded; gives what is to be done after it."""
+        """Set the hooks of one call if it is to be recorded; returns what to do after it."""
         recorder, entries, latent = self.recorder, entries_of_call(self._entries, options), self.conditionings.latent
         if recorder is None or not self._recording:
             return lambda: None
@@ -237,7 +237,7 @@ class _Run:
 
 
 def refuse_compiled(unet: torch.nn.Module, model_options: dict[str, Any], who: str = "Record Attention") -> None:
-    """Refuse a compiled model: hooks set after the first compiled call are ignored without a word.
+    """Refuse a compiled model: hooks set after the first compiled call are silently ignored.
 
     Args:
         unet: of the run.
@@ -257,7 +257,7 @@ def refuse_compiled(unet: torch.nn.Module, model_options: dict[str, Any], who: s
 
 
 def chunk_bytes(device: torch.device) -> int:
-    """How large a piece of an attention map in the making may be: an eighth of the free memory of a GPU.
+    """How large a piece of an attention map may be while it is computed: an eighth of the free memory of a GPU.
 
     Source: half a GiB holds a whole map of 64x64 cells and 8 heads; its logits take as much again meanwhile.
     """

@@ -117,7 +117,7 @@ def types_for(settings: Settings) -> TypeOf:
 
 
 def release() -> None:
-    """Give memory back to the host: the copies are in circles of references."""
+    """Give memory back to the host: the copies are in reference cycles."""
     gc.collect()
     comfy.model_management.soft_empty_cache()
 

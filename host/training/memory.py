@@ -99,7 +99,8 @@ def _trained(module: torch.nn.Module, settings: Settings) -> int:
 def is_short(model: Any, clip: Any, scene: Scene, settings: Settings) -> bool:
     """Ask the host for memory; whether there is so little of it that blocks have to be computed twice.
 
-    Source: host contract, ComfyUI 0.33: its models were born in inference mode, as nodes run. Whoever moves them to
+    Source: host contract, ComfyUI 0.33: its models are created in inference mode, in which nodes run. Whoever moves
+    them to
     another device outside of it leaves parameters that torch refuses to view: it takes them for tensors that count
     their versions, and they have no count.
     """

@@ -191,7 +191,7 @@ class Monitor:
 
 
 def write_shown(payload: Mapping[str, Any], path: Path) -> None:
-    """Write what the dashboard shows; a run does not fail for that, so where it cannot be written the log says so."""
+    """Write what the dashboard shows; a failure is logged and doesn't stop the run."""
     try:
         write_whole(lambda file: file.write(json.dumps(payload).encode()), path, "Dashboard")
     except FileError as error:

@@ -105,7 +105,7 @@ def vectors_name(clip: Any, texts: Iterable[str]) -> str:
 
 
 def refuse_what_cannot_be_learned_from(model: Any, clip: Any) -> None:
-    """Refuse what changes MODEL or CLIP in a way that a copy does not have, so that nothing is left out unsaid.
+    """Refuse what changes MODEL or CLIP in a way that a copy does not have, so that nothing is left out silently.
 
     Raises:
         HostError: there are hooks on CLIP, injections, replaced parts or wrapped weights.

@@ -103,7 +103,7 @@ def train_concepts(
 
 
 def plottable(losses: list[float]) -> list[float]:
-    """Losses that differ, by the least there is where they do not.
+    """Losses that differ, if need be by the smallest possible amount.
 
     Source: host contract, ComfyUI 0.33 `comfy_extras/nodes_train.LossGraphNode` divides by greatest minus least, and
     needs one at least.
@@ -207,7 +207,7 @@ def automatic_name(parts: tuple[Any, Any, Any], scene: Scene, settings: Settings
 
 
 def _room_for_state(model: Any, clip: Any, settings: Settings, folder: Path) -> None:
-    """Refuse at once what would fail at the first writing: the state of `full` is eight or twelve bytes a weight."""
+    """Refuse at once what would fail at the first save: the state of `full` is eight or twelve bytes a weight."""
     if settings.mode != "full" or not settings.phase2_steps:
         return
     trained = [model.model.diffusion_model]

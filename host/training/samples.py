@@ -145,7 +145,7 @@ def step_of(name: str) -> int | None:
 def load_samples(folder: Path, upto: int) -> Tensor | None:
     """The sample pictures of a run so far: (image height width 3) float32 0..1, None where there are none.
 
-    What was damaged since it was written is left out: a picture must not keep what was learned from its user.
+    Pictures damaged since then are left out: a picture must not keep users from what was learned.
     """
     found = (_sound(folder / name) for name in sample_names(folder, upto))
     pictures = [to_tensor(picture) for picture in found if picture is not None]

@@ -151,7 +151,7 @@ def encoder_of(stage: Any) -> Any:
 
 
 def out_of_place(layer: Any, x: Tensor, mask: Any = None, optimized_attention: Any = None) -> Tensor:
-    """As the host's layer, which adds in place and so cannot be gone back through.
+    """Like the host's layer, which adds in place and so can't be backpropagated through.
 
     Source: host contract, ComfyUI 0.33 `clip_model.CLIPLayer.forward`.
     """

@@ -81,7 +81,7 @@ def digest_of(pictures: ClassPictures | None) -> str:
 
 @dataclass(frozen=True)
 class Ports:
-    """All that a run needs of the host. Weights and latents are ordinary tensors, not born in inference mode.
+    """All that a run needs of the host. Weights and latents are ordinary tensors, not created in inference mode.
 
     Args:
         text: the text encoder.

@@ -40,7 +40,7 @@ class Recorder:
     Args:
         run: the run's size, entries and layers.
         selection: what to keep.
-        chunk_bytes: the most that one piece of an attention map in the making may take.
+        chunk_bytes: the most that one piece of an attention map may take while it is computed.
 
     Raises:
         BudgetError: the selection would not fit its budget.

@@ -193,7 +193,7 @@ class MapMaker:
     Args:
         run: the run's size.
         selection: what is kept.
-        chunk_bytes: the most that one piece of an attention map in the making may take.
+        chunk_bytes: the most that one piece of an attention map may take while it is computed.
     """
 
     def __init__(self, run: RunSpec, selection: Selection, chunk_bytes: int) -> None:

@@ -293,7 +293,7 @@ class Pen:
     def text(
         self, at: Point, text: str, size: float, *, fill: str = _INK, anchor: str = "lm", room: float | None = None
     ) -> None:
-        """Write a line, smaller where there is not room enough."""
+        """Write a line, in smaller letters if space is short."""
         font = _font(size * _SHARPER)
         if room is not None and font.getlength(text) > room * _SHARPER:
             font = _font(size * room * _SHARPER**2 / font.getlength(text))

@@ -18,7 +18,7 @@ from .state import check_count, check_shapes, shapes_of
 FUSED = {"cuda", "xpu", "mps"}
 """Devices with a kernel of torch's that steps many parameters at once."""
 AT_ONCE = 64 * 2**20
-"""Bytes of parameters that are stepped together on the CPU, which takes as much memory again meanwhile."""
+"""Bytes of parameters that are stepped together on the CPU, which meanwhile needs that much memory again."""
 EMBEDDINGS, MOMENTS = "rows", ("exp_avg", "exp_avg_sq")
 
 
@@ -115,7 +115,7 @@ class Optimiser:
             self.scale.note(math.isfinite(norm))
 
     def forget_gradients(self) -> None:
-        """Give the gradients' memory back."""
+        """Free the gradients' memory."""
         self._adam.zero_grad(set_to_none=True)
         if self._small is not None:
             self._small.forget_gradients()

@@ -16,7 +16,7 @@ BLOCK = 256
 MANTISSA = 20
 """Bits of a float32's mantissa that a code leaves out: three are kept."""
 GROUP = 2**23
-"""Numbers that are stepped together: few kernels, and little memory beside what the step held before."""
+"""Numbers that are stepped together: few kernels, and little extra memory."""
 SIGN, MAGNITUDE = 0x80, 0x7FFFFFFF
 
 
@@ -108,7 +108,7 @@ class _Group:
         return torch.cat([*pieces, torch.zeros(room, device=self.device)]).view(-1, BLOCK)
 
     def pieces(self, row: Tensor) -> dict[str, Tensor]:
-        """A row as the parameters' shapes."""
+        """A row, split into the parameters' shapes."""
         split = row.view(-1)[: sum(self.sizes)].split(self.sizes)
         return {name: part.view_as(own) for (name, own), part in zip(self.trained.items(), split, strict=True)}
 
@@ -163,7 +163,7 @@ class SmallAdamW:
         self.forget_gradients()
 
     def forget_gradients(self) -> None:
-        """Give the gradients' memory back."""
+        """Free the gradients' memory."""
         self._gradients.clear()
 
     def norms(self) -> list[Tensor]:

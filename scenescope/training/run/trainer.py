@@ -192,7 +192,7 @@ class Run:
         return StepReport(self.step, settings.steps, phase, measured, length, learned, self.embeddings())
 
     def forget_gradients(self) -> None:
-        """Give the memory of a step that failed back."""
+        """Free the memory of a failed step."""
         if self._phase:
             self._optimiser.forget_gradients()
 

@@ -143,7 +143,7 @@ class Objective:
         self._scene, self._ports, self._settings = scene, ports, settings
         _check(scene, ports, settings)
         self._layers = supervised_layers(ports.denoiser.unet)
-        # Copies: what was born in the host's inference mode could not be trained through.
+        # Copies: tensors created in the host's inference mode can't be trained through.
         self._latents = torch.stack([ports.latents, ports.flipped]).float()  # (flip image channel height width)
         self._unions: dict[tuple[int, int, tuple[int, ...]], Tensor] = {}
         sides = torch.stack([scene.masks, scene.masks.flip(-1)])  # (flip image concept height width)

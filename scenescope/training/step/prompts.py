@@ -71,7 +71,7 @@ def sentence(template: str, names: Sequence[str]) -> str:
 
 
 def choose_template(templates: Sequence[str], generator: Generator) -> str:
-    """Choose one of some templates evenly.
+    """Choose one of the templates at random.
 
     >>> choose_template(["a photo of {}"], generator_at(0, 0))
     'a photo of {}'

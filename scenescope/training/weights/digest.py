@@ -27,7 +27,7 @@ def enter_tensor(digest: hashlib.blake2b, value: Tensor) -> None:
     >>> names[0] == names[1]
     True
     """
-    # Not `detach`: what others moved outside of inference mode, where it was born, torch refuses to view (2.11).
+    # Not `detach`: what others moved outside of inference mode, where it was created, torch refuses to view (2.11).
     flat = value.data.reshape(-1)
     digest.update(repr(tuple(value.shape)).encode())
     # By way of half precision: a host may load one file in either, as the device and its options have it.

@@ -108,7 +108,7 @@ def ended(patch: pytest.MonkeyPatch, *words: object) -> str:
         (["--checkpoint", "none.safetensors"], "bench checkpoint: there is no file {here}/none.safetensors"),
         (["--checkpoint", DEMO], "bench checkpoint: {here}/scene has no img.png or no mask0.png"),
         (["--checkpoint", DEMO, "--scene", "nowhere"], "there is no folder {here}/nowhere"),
-        (["--checkpoint", DEMO, "--only", "lora", "fll"], "no way to train is called fll"),
+        (["--checkpoint", DEMO, "--only", "lora", "fll"], "there is no way to train called fll"),
         (["--checkpoint", DEMO, "--only", "lora:rank=0"], "bench checkpoint: Train Settings: rank is 0"),
         (["--checkpoint", DEMO, "--only", "lora:rank=x"], "bench: rank is 'x', but it has to be a whole number"),
     ],
@@ -132,7 +132,7 @@ def test_a_refusal_is_no_traceback(tmp_path):
 def test_a_number_that_is_none_is_refused(monkeypatch, capsys):
     """Oracle: the message; `ended` lets nothing else leave the command."""
     assert ended(monkeypatch, "--checkpoint", DEMO, "--scene", "scene", "--sampler-steps", 0) == "2"
-    assert "0 is not a whole number from 1 on" in capsys.readouterr().err
+    assert "0 is not a whole number of 1 or more" in capsys.readouterr().err
 
 
 def broken_photo(folder: Path) -> None:
