@@ -95,9 +95,7 @@ export class ShapeLog {
     const { view, patches } = /** @type {import("./layout.js").Shapes} */ (this.shapes);
     const click = view
       ? say("Click a block, or press Enter, to see its maps.")
-      : say(
-          "A MODEL gives shapes but no maps. Connect ATTENTION_MAPS, then click a block to open its maps.",
-        );
+      : say("A MODEL gives shapes but no maps. Connect ATTENTION_MAPS, then click a block to open its maps.");
     const left = patches.length
       ? ` ${say("Patches of other nodes are not followed: {names}.", { names: patches.join(", ") })}`
       : "";
