@@ -7,7 +7,7 @@
     python dev.py bench ablation --tune weights_rate=3e-4,1e-3 rank=4,16   lora with every combination of these
 
 Protocol, after Avrahami et al. 2023, section 4.1: on each scene of two and of three unseen things, templates x all
-subsets of the tokens x seeds. Each trial is one file in the folder; a run that was broken off goes on with what is
+subsets of the tokens x seeds. Each trial is one file in the folder; an interrupted run resumes with what is
 missing, and a change of settings begins new files. One process for each core.
 
 A variant is `full` or `lora`, perhaps `-masks`, `-attention`, `-union` or `-phase1` (left out), perhaps `:field=value`
@@ -111,7 +111,7 @@ def planned(options: argparse.Namespace) -> list[tuple[tuple[str, int, int, int]
 
 
 def work(options: argparse.Namespace) -> None:
-    """Run the trials of one process, each written whole or not at all."""
+    """Run the trials of one process, each written completely or not at all."""
     use_comfyui(need_comfyui("bench ablation"), cpu=not torch.cuda.is_available())
     torch.set_num_threads(1)
     from pack.benchmarks.lab.trial import Protocol, Studio, Trial, run_trial

@@ -13,7 +13,7 @@ the noun's map of each block, and of all together:
 - insertion: the words are on only there: how much of the change is undone.
 
 The control is the map of another noun of the same prompt. Deletion and insertion sample two pictures for each row, and
-are left out with `--quick`. Each prompt is kept as soon as it is done; a run that was broken off goes on.
+are left out with `--quick`. Each prompt is kept as soon as it is done; an interrupted run resumes.
 """
 
 from __future__ import annotations

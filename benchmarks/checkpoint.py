@@ -10,7 +10,7 @@ downloaded, so similarities are by what the folder offers: the error inside the 
 before and after training, and how much of the colours inside the masks comes back where the token looks in new
 pictures (histogram intersection).
 
-A run that was broken off goes on where it was: with the ways that are missing, and within one from its last saved step.
+An interrupted run resumes where it stopped: with the remaining ways, and within one from its last saved step.
 A way that does not fit in memory is noted, and the next one is tried; `full` wants more than twenty gigabytes.
 """
 

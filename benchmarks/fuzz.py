@@ -4,7 +4,7 @@ Each prompt is a sound graph of the demo model in which one to three inputs of o
 of bounds, texts of thousands of digits, literals in sockets of models, links from any other node, nothing. An error
 that the pack raises on purpose, or the host's own refusal of the prompt, is an answer; every other error of one of our
 nodes is foreign. The distinct foreign errors are printed; there should be none. The nodes take turns, and each prompt
-follows from its number and the seed alone: a run that was broken off goes on with `--first`, and one prompt is sent
+follows from its number and the seed alone: an interrupted run resumes with `--first`, and one prompt is sent
 again with `--first N --prompts 1`.
 
     python dev.py bench fuzz --prompts 5000

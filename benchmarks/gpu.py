@@ -46,7 +46,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Part:
-    """A part: what runs it, after how many seconds it is broken off, and whether it needs no host in its process."""
+    """A part: what runs it, after how many seconds it is stopped, and whether it needs no host in its process."""
 
     run: Callable[[Bench], None]
     within: float

@@ -8,7 +8,7 @@ word of its prompt is changed, and it is sampled again from the same noise, plai
 cross-attention in the first 0.4 of the steps, no self-attention). In place: the thing is changed as asked, and stands
 where it stood. Outside: the mean change of the rest of the picture, of 1. The world's own checker reads the pictures.
 Many prompts are sampled in one call, and parts share the pictures that they have in common. Cases are kept as soon as
-they are done; a run that was broken off goes on.
+they are done; an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Judge = Callable[[np.ndarray, "Source"], Judged]
 
 @dataclass(frozen=True)
 class Source:
-    """A picture (height width 3) 0..1, its record, what it shall show, and its first thing as it was found."""
+    """A picture (height width 3) 0..1, its record, what it should show, and its first thing as it was found."""
 
     picture: np.ndarray
     recording: Recording

@@ -8,7 +8,7 @@ three things into masks, missing ones brought back. drawn: what the world's own 
 regions: live regions, and one of two things taken away while the other is held. gate, bind, bind3: colours by regions,
 four seeds a prompt. Layouts are of held-out combinations, and their seeds are used for nothing else. Every arm of a
 case has the same prompt and noise; pictures of many prompts are sampled in one call. Cases are kept as soon as they are
-done: a run that was broken off goes on, and more pictures are added to those that are there. Results of another model
+done: an interrupted run resumes, and more pictures are added to those that are there. Results of another model
 (`--model FILE`) are kept apart.
 """
 

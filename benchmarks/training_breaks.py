@@ -1,4 +1,4 @@
-"""Runs of Train Concepts broken off at random points and queued again: do they end with the undisturbed run's weights?
+"""Runs of Train Concepts interrupted at random points and queued again: do they end with the undisturbed run's weights?
 
 Each run is a process of its own on the demo model. It is ended in one of three ways, at a point that is drawn: `kill`,
 a signal that it cannot catch, at any moment; `cancel`, the host's own, at any moment; `error`, at any module's forward

@@ -19,7 +19,7 @@ ABOUT = """One command for each thing a developer or a visitor does; each sets i
     python dev.py bench      the figures in docs/; `bench NAME --help` for a benchmark's own options
     python dev.py demo       every example workflow in a real ComfyUI, or the same job without one: what was learned,
                              and where the pictures are
-    python dev.py workflows  writes the examples in API format anew, after one was changed
+    python dev.py workflows  writes the examples in API format again, after one was changed
 
 The Python environment is kept outside the repository, in `$SCENESCOPE_CACHE` or the user's cache folder, under a name
 made of what is in it; a second clone finds it there. A ComfyUI that it downloads is kept there too."""

@@ -43,7 +43,7 @@ def tell(report) -> None:
         print(f"step {report.step} of {report.steps}: masked loss {report.measured.masked:.3f}, IoU {iou}", flush=True)
 
 
-# A run that was broken off resumes from its last saved step.
+# An interrupted run resumes from its last saved step.
 concepts = scope.learn(scene, settings, on_step=tell, keep=options.output / "state.safetensors")
 save_concepts(concepts, options.output / "toys.concepts.safetensors")
 print(options.output / "toys.concepts.safetensors")

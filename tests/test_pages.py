@@ -42,6 +42,11 @@ CHINESE_TERMS = {
     "显存": "GPU 内存",
     "分段": "分块的?边界",
 }
+# Turns of phrase that are another language's, in English words; each of them stood in what users read.
+STILTED = re.compile(
+    r"\b(anew|shall|at hand|broken off|breaks? off|looked at together|otherwise than|worth its while|of nobody's"
+    r"|it is said|is told of|are told of|goes on with|whole or not at all|so many (?:steps|launches|waits|maps))\b"
+)
 NUMBER = r"(?<![\w.])\d[\d.,x]*(?:e-\d+)?(?<![.,x])"
 LARGEST = 250_000  # bytes of a picture
 
@@ -93,6 +98,24 @@ def test_every_chinese_page_is_of_a_node_and_its_pictures_are_there():
     """Oracle: the English pages and the files; the editor takes a picture's address from `docs`, not from the page."""
     assert [page.parent.name for page in CHINESE] == [page.stem for page in HELP]
     assert [target for page in CHINESE for target in targets(page) if not target.is_file()] == []
+
+
+def test_what_users_read_is_free_of_stilted_turns():
+    """Oracle: the list of turns, over pages, nodes, messages, panels, examples and the options of commands."""
+    folders = ("nodes", "host", "scenescope", "diffusers_adapter", "web/js", "example_workflows", "subgraphs")
+    files = [
+        *PAGES,
+        *(path for name in folders for path in (ROOT / name).rglob("*")),
+        *(ROOT / "devtools").glob("*.py"),
+    ]
+    found = [
+        f"{file.relative_to(ROOT).as_posix()}: {match.group()}"
+        for file in files
+        if file.suffix in (".md", ".py", ".js", ".json")
+        for match in STILTED.finditer(file.read_text("utf-8"))
+    ]
+    assert found == []
+    assert STILTED.search("it is painted anew")
 
 
 def test_one_idea_has_one_chinese_term():

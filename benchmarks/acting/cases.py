@@ -1,4 +1,4 @@
-"""Results of cases, each written as soon as it is there, so that a bench that was broken off goes on where it was."""
+"""Results of cases, each written as soon as it is done, so that an interrupted bench resumes where it stopped."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def lines_of(layout: Layout) -> str:
 
 
 Arm = tuple[str, tuple[Steering, ...], np.ndarray]
-"""A name, what acts, and where things shall be: (thing height width)."""
+"""A name, what acts, and where things should be: (thing height width)."""
 
 
 def placements(layout: Layout, *, all_kinds: bool) -> list[Arm]:
@@ -70,7 +70,7 @@ def placements(layout: Layout, *, all_kinds: bool) -> list[Arm]:
 
 
 def placed(name: str, picture: np.ndarray, layout: Layout, wanted: np.ndarray) -> tuple[str, Figures]:
-    """How well a picture (height width 3) shows a layout's things where they shall be."""
+    """How well a picture (height width 3) shows a layout's things where they should be."""
     things, verdict = find_things(picture), judge(picture, layout)
     pairs = list(zip(layout.things, wanted, strict=True))
     ious = {

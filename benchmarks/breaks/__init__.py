@@ -1,1 +1,1 @@
-"""Runs that are broken off: `run` (one, in a process of its own), `machines` (two that share a folder)."""
+"""Interrupted runs: `run` (one, in a process of its own), `machines` (two that share a folder)."""

@@ -31,7 +31,7 @@ TURNED_AWAY = ("is being trained by", "has taken this run over")
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill: the machine, the last step that it had told of, the step of the state that was left, and a fault."""
+    """One kill: the machine, the last step that it had reported, the step of the state that was left, and a fault."""
 
     machine: str
     reached: int

@@ -44,7 +44,7 @@ class Bench:
         return 64 if self.rehearse else 512
 
     def note(self, what: str, **figures: Any) -> None:
-        """Keep a row, on the disk when this returns: a run that is broken off counts up to here."""
+        """Keep a row, on the disk when this returns: an interrupted run counts up to here."""
         self.rows.append({"what": what, **figures})
         write(self.folder / f"{self.part}.json", json.dumps(self.rows, indent=1))
 

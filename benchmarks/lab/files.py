@@ -1,4 +1,4 @@
-"""Files: written whole or not at all; and whether one holds the demo model."""
+"""Files: written completely or not at all; and whether one holds the demo model."""
 
 from __future__ import annotations
 

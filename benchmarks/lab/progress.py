@@ -36,7 +36,7 @@ class Progress:
         self._print(f"  {text}")
 
     def begin(self, step: int) -> None:
-        """Say where a training that was broken off goes on; its first step will be told."""
+        """Say where an interrupted training resumes; its first step will be reported."""
         self._said = float("-inf")
         if step:
             self.say(f"going on after step {step}")

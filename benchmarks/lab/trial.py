@@ -95,7 +95,7 @@ class Course:
         say: told in a few words what is being done.
         on_begin: told the step that the training goes on from.
         on_step: called after each step.
-        keeping: where the state is kept, so that a run that was broken off goes on; None keeps none.
+        keeping: where the state is kept, so that an interrupted run resumes; None keeps none.
         checkpointing: save memory for time.
     """
 

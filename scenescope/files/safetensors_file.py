@@ -1,4 +1,4 @@
-"""Safetensors files: written whole or not at all; read from strangers, and only as far as is asked for."""
+"""Safetensors files: written completely or not at all; read from strangers, and only as far as needed."""
 
 from __future__ import annotations
 

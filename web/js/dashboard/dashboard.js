@@ -141,7 +141,7 @@ export class Dashboard {
     });
   }
 
-  /** One chart for each loss that there is, and one for the IoUs; made anew only where others are needed. */
+  /** One chart for each loss that there is, and one for the IoUs; rebuilt only if others are needed. */
   rebuild() {
     const { curves, concepts } = this.told;
     const handles = (concepts ?? []).map((/** @type {Concept} */ concept) => concept.handle);

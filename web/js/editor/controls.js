@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * `control after generate` of inputs that come and go with a choice. The host's front end 1.49 makes such a choice's
- * inputs anew each time, but leaves the control of the old ones on the node.
+ * inputs again each time, but leaves the control of the old ones on the node.
  */
 import { app } from "../../../../scripts/app.js";
 import { changeHeight } from "./folding.js";

@@ -14,7 +14,7 @@ export function noteFile(node, file) {
   const known = files();
   const key = `${workflowId()} ${locatorOf(node)}`;
   if (JSON.stringify(known[key]) === JSON.stringify(file)) return;
-  delete known[key]; // what is put in anew comes last, so the oldest go first
+  delete known[key]; // added again at the end, so the oldest go first
   known[key] = file;
   remember(FILES, Object.fromEntries(Object.entries(known).slice(-MOST_FILES)));
 }

@@ -185,20 +185,20 @@ function show(node, output, fresh = true) {
  * After a reload of the page the editor has no outputs, and after a lost connection perhaps old ones: take them from
  * the
  * server's history of this workflow, or from a file where the last run left nothing there.
- * @param {PanelPlan} plan @param {boolean} [anew]  Whether nodes that show something are looked at too.
+ * @param {PanelPlan} plan @param {boolean} [every]  Whether to include nodes that already show something.
  */
-async function restore(plan, anew = false) {
-  const wanted = () => [...live].filter(([node, entry]) => entry.plan === plan && (anew || !entry.shown) && node.graph);
-  if (!anew) wanted().forEach(([node]) => refresh(node));
+async function restore(plan, every = false) {
+  const wanted = () => [...live].filter(([node, entry]) => entry.plan === plan && (every || !entry.shown) && node.graph);
+  if (!every) wanted().forEach(([node]) => refresh(node));
   if (!wanted().length) return;
   const going = await running();
   const entries = (await history()).reverse();
   for (const [node, entry] of wanted()) {
-    if (anew && going.has(node)) continue; // its next message is on its way
+    if (every && going.has(node)) continue; // its next message is on its way
     const last = lastOutput(node, entry.plan, entries);
     const known = last.output ?? (plan.file && (await readFile(node))) ?? entry.shown;
     const output = known && !going.has(node) && plan.ended ? plan.ended(known) : known;
-    if (entry.shown && !anew) continue;
+    if (entry.shown && !every) continue;
     if (output) show(node, output, false);
     if (!going.has(node) && (output || last.message)) age(node, entry, last);
   }
@@ -258,7 +258,7 @@ onEnding(({ reached, missed, culprit, message }) => {
 });
 
 /**
- * Say how old it is what a panel shows, and keep that for a node that is made anew. @param {any} node
+ * Say how old a panel's contents are, and keep that for a node that is made again. @param {any} node
  * @param {Entry} entry @param {{old: boolean, message: string} | null} told  null: it is the last run's.
  */
 function age(node, { plan, root }, told) {

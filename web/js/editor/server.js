@@ -88,7 +88,7 @@ export async function history() {
   return withRefusals(await asked.entries);
 }
 
-/** Ask anew: the server may be another one, or have gone on without us. */
+/** Ask again: the server may be another one, or have gone on without us. */
 export function forgetHistory() {
   asked = null;
 }

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * What a node has said is there again after a reload, and after a run in which it was not run anew. Where the last run
+ * What a node has said is there again after a reload, and after a run that did not run it again. Where the last run
  * did not come to a node, its text says that it is an earlier one's; so does a picture that has no panel.
  */
 import { app } from "../../../../scripts/app.js";

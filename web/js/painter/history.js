@@ -71,7 +71,7 @@ export class Painting {
     this.forget();
   }
 
-  /** Begin anew with what the canvas shows, which is what the node's value names. */
+  /** Start afresh with what the canvas shows, which is what the node's value names. */
   forget() {
     [this.#steps, this.#files, this.#at] = [[], [this.keeper.read()], 0];
     [this.#reach, this.#unsaved] = [null, false];

@@ -25,7 +25,7 @@ export function hintInHost(root, text) {
 }
 
 /**
- * Put a panel where the host keeps an older one: its part of a node stays when undo makes the node anew, with the old
+ * Put a panel where the host keeps an older one: its part of a node stays when undo makes the node again, with the old
  * panel
  * in it, and on its canvas what was undone.
  * @param {any} node @param {HTMLElement} root

@@ -28,7 +28,7 @@ export class Rows {
     return /** @type {HTMLElement[]} */ ([...this.root.querySelectorAll(".ss-swatch")]);
   }
 
-  /** The rows anew, unless somebody writes in one. @param {any} scene  What the last run found. */
+  /** Rebuild the rows, unless somebody is writing in one. @param {any} scene  What the last run found. */
   fill(scene) {
     const focus = document.activeElement;
     const things = steers(this.node) ? linesOf(this.node) : thingsOf(this.node, scene);

@@ -166,7 +166,7 @@ export class Stage {
     this.#here = from;
   }
 
-  /** One piece of a stroke: onto the stroke's layer, and what it touches anew. @param {Point} from @param {Point} to */
+  /** One piece of a stroke: draw it on the stroke's layer, and redraw what it touches. @param {Point} from @param {Point} to */
   #line(from, to) {
     const { painting, brush } = this;
     const [size, on, into] = [brush.size(), context(this.#layer), context(this.canvas)];
