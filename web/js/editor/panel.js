@@ -188,7 +188,8 @@ function show(node, output, fresh = true) {
  * @param {PanelPlan} plan @param {boolean} [every]  Whether to include nodes that already show something.
  */
 async function restore(plan, every = false) {
-  const wanted = () => [...live].filter(([node, entry]) => entry.plan === plan && (every || !entry.shown) && node.graph);
+  const wanted = () =>
+    [...live].filter(([node, entry]) => entry.plan === plan && (every || !entry.shown) && node.graph);
   if (!every) wanted().forEach(([node]) => refresh(node));
   if (!wanted().length) return;
   const going = await running();
