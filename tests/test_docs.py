@@ -17,6 +17,7 @@ WITH_EXAMPLES = [
     for file in sorted((ROOT / "scenescope").rglob("*.py"))
     if ">>> " in file.read_text("utf-8")
 ]
+RINGS = ("scenescope", "host", "nodes", "diffusers_adapter", "web", "docs", "demo", "devtools", "benchmarks")
 PAGES = "\n".join(page.read_text("utf-8") for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
 
 
@@ -50,3 +51,16 @@ def test_the_benchmarks_and_options_that_the_pages_name_are_there():
         source = (bench / f"{name}.py").read_text("utf-8") + shared
         missing = [word for word in words if word.startswith("--") and f'"{word}"' not in source]
         assert missing == [], f"{' '.join(words)}: {name} has no {missing}"
+
+
+def test_every_file_that_comments_and_pages_name_is_there():
+    """Oracle: the files; a name is a path below the repository's root, beginning with one of its folders."""
+    path = re.compile(rf"\b(?:{'|'.join(RINGS)}|tests|examples)/[\w./-]+\.(?:py|js|md|json|css)\b")
+    files = [file for ring in RINGS for file in (ROOT / ring).rglob("*") if file.suffix in (".py", ".js", ".md")]
+    missing = [
+        f"{file.relative_to(ROOT).as_posix()}: {name}"
+        for file in files
+        for name in path.findall(file.read_text("utf-8"))
+        if not ((ROOT / name).is_file() or (file.parent / name).is_file())
+    ]
+    assert missing == []

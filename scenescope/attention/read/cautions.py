@@ -133,7 +133,7 @@ def refining_caution(attention: Mapping[Grid, Tensor]) -> str:
     """Warn where refining would blur a map rather than bring out what belongs together.
 
     Args:
-        attention: for each grid (image query key) float32, each row sums to 1, as `segment.self_attention` gives it.
+        attention: for each grid (image query key) float32, each row sums to 1, as `masks.self_attention` gives it.
 
     Returns:
         A sentence; empty where on every grid positions attend to some places clearly more than to others.

@@ -1,5 +1,5 @@
 // @ts-check
-/** What to do where a token's map stays away from its mask. */
+/** What to do if a token's map doesn't match its mask. */
 import { valuesOf } from "../shared/cells.js";
 import { say } from "../shared/i18n.js";
 
@@ -10,7 +10,7 @@ const LATE = 0.5; // of phase 1: earlier a low IoU says nothing
 const FEW = 8; // cells of a mask
 const SHARED = 0.2; // of a mask
 
-/** A sentence for one concept, "" where all is well or it is too early to say. @param {any} told @param {number} at */
+/** A sentence for one concept, "" if all is well or it is too early to say. @param {any} told @param {number} at */
 export function adviceFor(told, at) {
   /** @type {Concept[]} */
   const concepts = told.concepts;

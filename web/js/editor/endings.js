@@ -130,7 +130,7 @@ for (const event of ["execution_error", "execution_interrupted"]) {
   });
 }
 
-// A prompt that the server does not take is told to nobody but to who sent it.
+// Only the sender learns that the server refused a prompt.
 app.registerExtension({
   name: "SceneScope.endings",
   init() {

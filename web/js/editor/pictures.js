@@ -56,7 +56,7 @@ export async function putFile(blob, name, subfolder) {
   body.append("image", blob, name);
   body.append("type", "input");
   body.append("subfolder", subfolder);
-  body.append("overwrite", "true"); // it is named by its content: what has the name already is the same, or spoilt
+  body.append("overwrite", "true"); // it is named by its content: a file of that name is the same, or damaged
   // A small file is sent to its end even where the page closes meanwhile.
   const answer = await api.fetchApi("/upload/image", { method: "POST", body, keepalive: blob.size < 48_000 });
   if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);

@@ -8,7 +8,7 @@ export function steers(node) {
   return node.comfyClass === "SceneScope_SteerWords" || node.type === "SceneScope_SteerWords";
 }
 
-/** As scenescope/training/things.py has it: the colours in which the node knows its things again. */
+/** As scenescope/training/scene/masks.py has it: the colours by which the node recognises its things. */
 export const PALETTE = ["#56b4e9", "#e69f00", "#cc79a7", "#009e73", "#f0e442", "#d55e00", "#0072b2"];
 
 /** @typedef {{colour: string, handle: string, word: string}} Thing */

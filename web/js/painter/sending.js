@@ -53,7 +53,7 @@ export function ownFiles(node, painting) {
     () => painting.commit(),
     () => (settled = painting.settle()),
   );
-  const copied = widget(node, "file"); // the same again, after it, under a name by which farms find files to copy
+  const copied = widget(node, "file"); // the same again, after it, in an input where farms look for files to copy
   copied.hidden = true;
   ownQueueing(
     copied,

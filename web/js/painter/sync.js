@@ -25,7 +25,7 @@ export async function syncStage(painter) {
   const wanted = JSON.stringify([connected, address, last, given, value]);
   if (wanted === painter.wanted) return;
   painter.wanted = wanted;
-  // What the run saw comes first: a browser turns a file as its camera says, and not every loader does.
+  // What the run saw comes first: a browser rotates a file as its camera recorded, and not every loader does.
   const ran = address === painter.seen ? last : null;
   const under = connected ? await firstThatLoads([given, ran, address, last]) : null;
   const paper = under ?? (painter.lines ? await sheet() : null);

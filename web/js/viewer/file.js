@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The viewer's file, version 1, as scenescope/attention/viewfile.py describes it: read in place, nothing is copied.
+ * The viewer's file, version 1, as scenescope/attention/files/viewer.py describes it: read in place, nothing is copied.
  * Averages follow the core's `heatmaps`: within a grid every head counts the same, between grids every layer.
  */
 import { viewAddress } from "../editor/nodes.js";
