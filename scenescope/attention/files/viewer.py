@@ -60,9 +60,9 @@ class ViewFile:
 def write_view(recording: Recording, path: Path, *, limit: int = LIMIT) -> ViewFile:
     """Write the cross-attention of a recording for the viewer, in one file, written completely or not at all.
 
-    Each map is divided by its own largest share and kept in 8 bits, so an error is at most 1/510 of that share. Grids of
-    more than 32x32 cells are halved, heads are averaged, padding columns are one; `viewer_plan` says what else is left
-    out if the file would be larger than the limit.
+    Each map is divided by its own largest share and kept in 8 bits, so an error is at most 1/510 of that share. Grids
+    of more than 32x32 cells are halved, heads are averaged, padding columns are one; `viewer_plan` says what else is
+    left out if the file would be larger than the limit.
 
     Args:
         recording: what a run left.
