@@ -97,3 +97,13 @@ def counted(number: int, noun: str) -> str:
     ('1 mask', '3 masks')
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def indexed(number: int, noun: str) -> str:
+    """Write how many there are, and their numbers, which start at 0.
+
+    >>> indexed(1, "picture"), indexed(3, "step")
+    ('1 picture (0)', '3 steps (0 to 2)')
+    """
+    last = "" if number == 1 else f" to {number - 1}"
+    return f"{counted(number, noun)} (0{last})"

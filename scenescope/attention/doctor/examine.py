@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
+from ...dims import indexed
 from ...errors import InputError, WordError
 from ..act.place import Place
 from ..act.steer import Steering
@@ -87,7 +88,7 @@ def examine(
     """
     if not 0 <= image_index < recording.images:
         raise InputError(
-            f"Prompt Doctor: image_index is {image_index}, but this run's pictures are 0 to {recording.images - 1}. "
+            f"Prompt Doctor: image_index is {image_index}, but this run has {indexed(recording.images, 'picture')}. "
             "Choose one of them."
         )
     view = view_of_words(recording, image_index)

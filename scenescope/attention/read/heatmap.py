@@ -13,7 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ...dims import Grid, counted
+from ...dims import Grid, indexed
 from ...errors import InputError, RecordingError, WordError
 from ...resample import resize
 from ..record.choices import choose_heads
@@ -185,8 +185,8 @@ def _columns_of(layers: Sequence[AttentionMap], columns: Tensor, view: View) -> 
 def _image_of(maps: Tensor, image: int) -> Tensor:
     if not 0 <= image < maps.shape[0]:
         raise InputError(
-            f"Heatmap: image_index is {image}, but the batch has {counted(maps.shape[0], 'picture')} (0 to "
-            f"{maps.shape[0] - 1})."
+            f"Heatmap: image_index is {image}, but the batch has {indexed(maps.shape[0], 'picture')}. Choose one of "
+            "them."
         )
     return maps[image : image + 1]
 

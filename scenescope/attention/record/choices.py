@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...cost import MOST_CELLS
-from ...dims import Grid, grid_of
+from ...dims import Grid, grid_of, indexed
 from ...errors import InputError, SelectionError
 from .layers import AttentionLayer
 
@@ -131,7 +131,10 @@ def choose_steps(text: str, total: int) -> frozenset[int]:
     """
     chosen = StepChoice.read(text).of(total)
     if not chosen:
-        raise SelectionError(f"Steps: {text[:40]!r} matches no step of this run, which has steps 0 to {total - 1}.")
+        raise SelectionError(
+            f"Steps: {text[:40]!r} matches no step of this run, which has {indexed(total, 'step')}. Choose some of "
+            "them."
+        )
     return chosen
 
 

@@ -189,7 +189,7 @@ def test_an_examination_repairs_what_is_missing_and_nothing_else():
 def test_a_picture_that_is_not_there_and_a_prompt_without_words_are_refused():
     """Oracle: the sentences say what to do."""
     recording = drawn(PROMPT, APART)
-    with pytest.raises(InputError, match="image_index is 1, but this run's pictures are 0 to 0"):
+    with pytest.raises(InputError, match=r"image_index is 1, but this run has 1 picture \(0\)"):
         examine(recording, image_index=1)
     nameless = replace(recording, entries=(replace(recording.entries[0], table=None),))
     with pytest.raises(WordError, match="Put Trace Words"):

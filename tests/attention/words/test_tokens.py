@@ -40,7 +40,7 @@ def test_every_word_however_written_is_found_at_its_columns(made: Written):
         for number, place in enumerate(places, start=1):
             assert columns(found, f"{name.upper()}#{number}") == [place]
         times = {1: "once", 2: "twice"}.get(len(places), f"{len(places)} times")
-        with pytest.raises(WordError, match=rf"#{len(places) + 1}`: the prompt contains .* only {times}\.$"):
+        with pytest.raises(WordError, match=rf"#{len(places) + 1}`: the prompt contains .* only {times}\. Choose"):
             find_words(found, f"{name}#{len(places) + 1}")
 
 
