@@ -134,7 +134,7 @@ class PromptDoctor(io.ComfyNode):
             inputs=[
                 AttentionMaps.Input("attention_maps", tooltip="The run, from Attention Maps or Sample and Record."),
                 text("words", multiline=True, placeholder="red circle\ngreen star")(
-                    "The things, one per line, the noun last: `red circle`. Empty, the default, finds those of an "
+                    "The things, one per line, the noun last: `red circle`. Empty, the default, finds them in an "
                     "English prompt: words between commas, `and`, `with`, `wearing`; whatever follows `in`, `on` or "
                     "`at` is left out, and so are words about quality and style."
                 ),
@@ -187,8 +187,8 @@ def _proof_inputs() -> list[io.Input]:
         io.Image.Input(
             "without",
             optional=True,
-            tooltip="For a proof: the picture of the same run, same seed, with one thing switched off by Steer Words "
-            "(its words, strength -12, end 1). If the picture changes where the thing's word looked, the map is "
+            tooltip="For a proof: a picture with the same prompt and seed, but with one thing switched off by Steer "
+            "Words (its words, strength -12, end 1). If the picture changes where the thing's word looked, the map is "
             "right. Needs `picture` too.",
         ),
         text("dropped", optional=True)(

@@ -120,10 +120,10 @@ def _odds_inputs() -> list[io.Input]:
             "For lines with a place: log-odds added outside it. Keep it below 0: inside alone places things much less "
             "well."
         ),
-        share("start", 0.0)("The share of the steps at which to begin. The first ones decide the layout: keep 0."),
+        share("start", 0.0)("The share of the steps at which to begin. The first steps decide the layout, so keep 0."),
         share("end", 0.5)(
             "The share of the steps at which to stop. The first half decides where things are, and later steps draw "
-            "freely; 1 to switch a word off or to hold places to the end."
+            "freely; use 1 to switch a word off or to hold places to the end."
         ),
         choice("branch", ["positive", "negative", "both"], "positive")(
             "Which prompt's words: the positive one's, the negative one's, or both (and those of a guider with more)."
@@ -169,14 +169,14 @@ def _place_inputs() -> list[io.Input]:
             optional=True,
             tooltip="To bring back missing things: the maps of the run that missed them, with the same prompt, seed "
             "and size. The words get the largest free place, and the prompt's other things are held where they were. "
-            "To take a thing away, a strength below 0 and the maps of the run that had it: its words are lowered "
-            "everywhere, the others held. Masks and boxes are not used then.",
+            "To remove a thing, use a strength below 0 and the maps of the run that had it: its words are lowered "
+            "everywhere, and the others are held. Masks and boxes are not used then.",
         ),
         Steering.Input("steering", optional=True, tooltip="From Prompt Doctor: its repair, applied as well."),
         _log_odds("together", 0.0, optional=True, advanced=True)(
-            "For lines with a place, in self-attention: log-odds by which parts of the picture on the same side of the "
-            "place's edge look at each other more, and across the edge less. 1 makes things fit their masks more "
-            "closely; more may lose other things. 0, the default, leaves self-attention alone."
+            "For lines with a place, in self-attention: the log-odds by which parts of the picture on the same side "
+            "of the place's edge look at each other more, and parts on different sides less. 1 makes things fit their "
+            "masks more closely; more may lose other things. 0, the default, leaves self-attention alone."
         ),
         io.Image.Input(
             "coloured",

@@ -32,10 +32,10 @@ class TrainSettings(io.ComfyNode):
                 io.DynamicCombo.Input(
                     "preset",
                     options=options,
-                    tooltip="lora: the new tokens and small additions to U-Net and text encoder; a state of some 110 "
-                    "MB on disk, and the default. full: the reference, which trains all weights: for SD1.5 about 10 GB "
-                    "of memory in half precision and a state of 8 GB on disk, in float32 18 and 12. Choosing one sets "
-                    "all settings below to its values.",
+                    tooltip="lora, the default: trains the new tokens and small additions to U-Net and text encoder; "
+                    "its state takes about 110 MB on disk. full, the reference: trains all weights; for SD1.5 this "
+                    "takes about 10 GB of memory and 8 GB on disk in half precision, or 18 and 12 GB in float32. "
+                    "Choosing a preset sets all settings below to its values.",
                 )
             ],
             outputs=[Settings.Output(display_name="SETTINGS", tooltip="For Train Concepts.")],
@@ -143,8 +143,8 @@ def _sample_inputs() -> list[io.Input]:
 def _class_inputs() -> list[io.Input]:
     return [
         text("class_prompt", "a photo at the beach", advanced=True)(
-            "Only for the prior `class`: the prompt of the class pictures, which hold the model to what it "
-            "knew. The reference's."
+            "Only for the prior `class`: the prompt of the class pictures, which keep the model from forgetting. The "
+            "default is the reference's."
         ),
         whole("class_count", 100, bounds.CLASS_COUNT, advanced=True)(
             "Only for the prior `class`: how many pictures the base model makes, once. The reference makes 100."
