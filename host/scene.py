@@ -30,7 +30,7 @@ STROKES = ".png"
 
 @dataclass(frozen=True)
 class Naming:
-    """The texts of the widgets: handles and words, one a line, and the background's handle."""
+    """The texts of the widgets: handles and words, one per line, and the background's handle."""
 
     handles: str = ""
     words: str = ""
@@ -55,7 +55,7 @@ class SceneResult:
 
     @property
     def warnings(self) -> str:
-        """The warnings alone, one a line."""
+        """The warnings alone, one per line."""
         return "\n".join(warning["message"] for warning in self.facts["warnings"]) or "No warnings."
 
 

@@ -61,7 +61,7 @@ class DemoScene(io.ComfyNode):
                 io.Mask.Output(display_name="MASK 3", tooltip="The mask of the third thing; empty if there are two."),
                 io.String.Output(
                     display_name="WORDS",
-                    tooltip="One starting word for each thing, a line each: the nearest word that the model knows.",
+                    tooltip="One starting word per line, for each thing: the nearest word that the model knows.",
                 ),
                 io.String.Output(display_name="CAPTION", tooltip="What the picture really shows."),
             ],

@@ -111,12 +111,15 @@ def _mark_inputs() -> list[io.Input]:
 def _name_inputs() -> list[io.Input]:
     return [
         text(
-            "handles", multiline=True, advanced=True, placeholder="handles, one a line; empty: <asset0>, <asset1>, ..."
+            "handles",
+            multiline=True,
+            advanced=True,
+            placeholder="handles, one per line; empty: <asset0>, <asset1>, ...",
         )(
             "What prompts will call each thing, one per line, in the order of the masks. Empty lines become "
             "<asset0>, <asset1> and so on, as in the paper: names that aren't words."
         ),
-        text("words", multiline=True, advanced=True, placeholder="starting words, one a line; may stay empty")(
+        text("words", multiline=True, advanced=True, placeholder="starting words, one per line; may stay empty")(
             "The ordinary word that each thing starts from, one per line; one-token words work best. Without "
             "one, a thing starts near `object`. One more line is for the background."
         ),

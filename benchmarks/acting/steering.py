@@ -42,7 +42,7 @@ def layout_of(part: int, count: int, index: int) -> Layout:
 
 
 def lines_of(layout: Layout) -> str:
-    """The things' phrases, one a line."""
+    """The things' phrases, one per line."""
     return "\n".join(phrase(thing) for thing in layout.things)
 
 

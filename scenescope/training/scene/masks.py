@@ -93,8 +93,8 @@ def name_things(count: int, handles: str, words: str, background: str) -> tuple[
 
     Args:
         count: how many things.
-        handles: one a line; an empty or a missing line is `<asset0>`, `<asset1>` and so on.
-        words: one a line in the same order, one more for the background; what is missing has none.
+        handles: one per line; an empty or a missing line is `<asset0>`, `<asset1>` and so on.
+        words: one per line in the same order, one more for the background; what is missing has none.
         background: the background's handle; empty for no background.
 
     Returns:

@@ -17,7 +17,7 @@ addChinese({
   "My photo": "我的照片",
   "what was learned": "学到的内容",
   "What was learned": "学到的内容",
-  "things, one a line": "物体，每行一个",
+  "things, one per line": "物体，每行一个",
   "In new pictures": "在新图像中",
   "What is learned": "学习的内容",
   "How the training went": "训练过程",
