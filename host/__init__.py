@@ -1,5 +1,9 @@
 """The adapter: the only ring, besides the sockets, that imports the host.
 
+Reading order: `version` (which host), `core_nodes` (its nodes), `paths` and `files` (names and files from outside),
+`entrance` (what a node receives), `editor` (what the editor shows), `watched_runs` (wrappers around a run), `prompts`,
+`recording`, `acting`, `training`, `concepts`, and for single nodes `shapes`, `scene` and `demo`.
+
 Host contracts relied on, seen in ComfyUI 0.33.0 (supported from 0.28.0):
 
 watched_runs.py

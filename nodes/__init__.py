@@ -1,6 +1,6 @@
 """The sockets: what ComfyUI shows, and nothing that computes.
 
-Each module here defines `NODES`, the list of its node classes.
+Each module here defines `NODES`, the list of its node classes; `widgets` has the inputs that several of them share.
 """
 
 from __future__ import annotations

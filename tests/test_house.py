@@ -185,6 +185,18 @@ def test_no_folder_is_crowded():
     assert crowded([f"room/file{index}.py" for index in range(16)]) == ["room: 16 files"]
 
 
+def test_every_room_says_what_is_in_it():
+    """Oracle: the files and folders beside each `__init__`, which names them in reading order."""
+    silent = []
+    for init in [file for file in python_files(*SHIPPED, "diffusers_adapter") if file.name == "__init__.py"]:
+        said = init.read_text("utf-8")
+        inside = [
+            item.stem for item in init.parent.iterdir() if item.suffix == ".py" or (item / "__init__.py").exists()
+        ]
+        silent += [f"{init.parent.relative_to(ROOT)}: {name}" for name in inside if not re.search(rf"\b{name}\b", said)]
+    assert [line for line in silent if not line.endswith(": __init__")] == []
+
+
 def test_what_ships_needs_nothing_of_the_workshop():
     """Oracle: the names of the folders that a user's pack does not need."""
     workshop = {"benchmarks", "demo", "tests", "devtools", "dev", "diffusers_adapter", "examples", "pack"}

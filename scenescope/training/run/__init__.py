@@ -1,5 +1,6 @@
 """A training run.
 
 Reading order: `trainer` (the loop), `optimiser` and `small_moments` (a step of what is trained), `state` (an
-interrupted run, resumed), `lease` (one worker a run), `history` (its losses), `history_picture`.
+interrupted run, resumed), `writer` (states written during the next step), `lease` (one worker per run), `history` (its
+losses), `history_picture`.
 """
