@@ -39,7 +39,7 @@ def read_photo(folder: Path, resolution: int) -> Photo:
 
     Raises:
         FileError: a file is missing or cannot be read.
-        InputError: a mask has another shape than the picture or covers nothing, or they make no scene.
+        InputError: a mask has a different shape from the picture or covers nothing, or they make no scene.
     """
     if not folder.is_dir():
         raise FileError(f"there is no folder {folder}. Give --scene one that holds img.png and mask0.png.")
@@ -66,8 +66,8 @@ def _check_aspect(file: Path, own: Grid, size: Grid) -> None:
     ratio = own.width * size.height / (own.height * size.width)
     if not 1 - ASPECT <= ratio <= 1 + ASPECT:
         raise InputError(
-            f"{file} is {own} (height x width), which is another shape than the picture's {size}. Any size is "
-            "fine, but paint it on the picture as it stands, or turn it."
+            f"{file} is {own} (height x width), a different shape from the picture's {size}. Any size is fine, but "
+            "paint it on the picture as it is, or rotate it."
         )
 
 

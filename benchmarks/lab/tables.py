@@ -56,7 +56,7 @@ MEASURES: dict[str, tuple[str, Tell]] = {
     "retrieved": ("found among 16, one token", _told("retrieved", most=1)),
     "prompt": ("prompt similarity", _told("prompt")),
     "identity": ("identity similarity", _told("identity")),
-    "several": ("identity, two and more", _told("identity", fewest=2)),
+    "several": ("identity, two tokens or more", _told("identity", fewest=2)),
     "leakage": ("leakage", _told("leakage")),
     "identity alone": ("identity, one token", _told("identity", most=1)),
     "leakage alone": ("leakage, one token", _told("leakage", most=1)),

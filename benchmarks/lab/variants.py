@@ -42,7 +42,7 @@ TITLES = {
     "lora-union": "lora without union sampling",
     "lora-phase1": "lora without phase 1",
     UNTRAINED: "no training, starting words",
-    "foreign": "floor: foreign things",
+    "foreign": "floor: unrelated things",
     "coloured": "floor: only colours right",
     "mirrored": "ceiling: true picture, mirrored",
     "reconstructed": "ceiling: true picture through the autoencoder",
