@@ -165,7 +165,7 @@ def foreign_words(folder: Path) -> None:
     [
         (broken_photo, "img.png can't be read"),
         (no_photo, "img.png can't be read"),
-        (turned_mask, "mask1.png is 96x64 (height x width), which is another shape"),
+        (turned_mask, "mask1.png is 96x64 (height x width), a different shape"),
         (empty_mask, "<asset1>'s mask is empty"),
         (foreign_words, "words.txt can't be read"),
     ],
