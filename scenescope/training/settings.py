@@ -187,7 +187,7 @@ class Settings:
             if bounds and value is not None and not bounds.least <= value <= bounds.most:  # nan is not within them
                 raise InputError(
                     f"Train Settings: {each.name} is {value}, but it has to be between {bounds.least:g} and "
-                    f"{bounds.most:g}."
+                    f"{bounds.most:g}. Correct it."
                 )
         if not self.steps:
             raise InputError("Train Settings: both phases have 0 steps. Raise those of at least one phase.")

@@ -143,7 +143,7 @@ def overlay(images: Tensor, masks: Tensor, *, opacity: float, colours: ColourMap
         InputError: the opacity lies outside 0..1, or the numbers of pictures and masks do not fit.
     """
     if not 0 <= opacity <= 1:
-        raise InputError(f"Overlay Heatmap: opacity is {opacity}, but it has to be between 0 and 1.")
+        raise InputError(f"Overlay Heatmap: opacity is {opacity}, but it has to be between 0 and 1. Correct it.")
     count = max(len(images), len(masks))
     if not len(images) or not len(masks) or count % len(images) or count % len(masks):
         raise InputError(

@@ -40,7 +40,8 @@ def above_fraction(maps: Tensor, fraction: float) -> Tensor:
     """
     if not 0 <= fraction <= 1:
         raise InputError(
-            f"Map to Mask: the threshold is {fraction}, but it has to be between 0 and 1 (a share of the maximum)."
+            f"Map to Mask: the threshold is {fraction}, but it has to be between 0 and 1, a share of the maximum. "
+            "Correct it."
         )
     most = maps.amax(dim=(-2, -1), keepdim=True)
     return ((maps >= fraction * most) & (most > 0)).float()

@@ -86,7 +86,7 @@ class Concepts:
             InputError: there is no such handle.
         """
         if handle not in self.handles:
-            raise InputError(f"Concepts: there is no handle {handle!r}, only {', '.join(self.handles)}.")
+            raise InputError(f"Concepts: there is no handle {handle!r}. Choose one of {', '.join(self.handles)}.")
         return self.embeddings[self.handles.index(handle)]
 
 

@@ -204,7 +204,7 @@ def test_a_row_is_an_ordinary_embedding_file(tmp_path):
     found = load_file(tmp_path / "b.safetensors")
     assert list(found) == ["clip_l"]
     assert torch.equal(found["clip_l"], learned().embeddings[1:])
-    with pytest.raises(InputError, match="no handle '<c>', only <ä>, <b>"):
+    with pytest.raises(InputError, match="no handle '<c>'. Choose one of <ä>, <b>"):
         save_embedding(learned(), "<c>", tmp_path / "c.safetensors")
 
 
