@@ -1,6 +1,6 @@
 """Mistakes that would show on a GPU alone, to be planted one at a time: what is changed, and which tests should see it.
 
-A mistake that is known to pass says why. Lines that have changed since are told as "not planted".
+Lines that have changed since are told as "not planted".
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ class Mistake:
         old: text that stands in it.
         new: what stands there instead.
         tests: a file of the rehearsal, and pytest's expression for the tests in it.
-        passes: why no test sees it, where that is known.
     """
 
     name: str
@@ -51,7 +50,6 @@ class Mistake:
     old: str
     new: str
     tests: tuple[str, str]
-    passes: str = ""
 
 
 MISTAKES = (
