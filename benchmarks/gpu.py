@@ -38,10 +38,9 @@ from typing import IO, Any
 import torch
 from pack.benchmarks.device import demo, limits, recording, training
 from pack.benchmarks.device.bench import GIB, Bench, table
-from pack.devtools.comfyui import HOW_TO_GET_ONE, find_comfyui, use_comfyui
+from pack.devtools.as_pack import command
+from pack.devtools.comfyui import ROOT, need_comfyui, use_comfyui
 from pack.tests.gpu.chosen import REHEARSE
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,9 @@ def checks(bench: Bench) -> None:
     pytest = Path(sys.executable).with_name("pytest" + Path(sys.executable).suffix)
     report = bench.folder / "checks.xml"
     report.unlink(missing_ok=True)
-    command = [str(pytest), "tests/gpu", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    words = [str(pytest), "tests/gpu", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
     variables = os.environ | ({REHEARSE: "1"} if bench.rehearse else {})
-    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     if not report.exists():
         raise RuntimeError(f"pytest left no report: {(done.stderr or done.stdout).strip()[-200:]}")
     cases = list(xml.etree.ElementTree.parse(report).getroot().iter("testcase"))
@@ -137,11 +136,11 @@ def kept(options: argparse.Namespace, name: str) -> list[dict[str, Any]]:
     """Run a part in a process of its own; its notes, and how it ended where it did not end well."""
     own = options.into / f"{name}.json"
     own.unlink(missing_ok=True)
-    command = [sys.executable, ROOT / "devtools" / "as_pack.py", Path(__file__).resolve(), "--part", name]
-    command += ["--into", options.into, *(["--rehearse"] if options.rehearse else [])]
+    rehearsed = ["--rehearse"] if options.rehearse else []
+    words = command(Path(__file__).resolve(), "--part", name, "--into", options.into, *rehearsed)
     within, log = PARTS[name].within * options.slower * (4 if options.rehearse else 1), options.into / f"{name}.log"
     with log.open("wb") as said:
-        status = ended([str(word) for word in command], within, said)
+        status = ended(words, within, said)
     wrong = ""
     if status is None:
         wrong = f"stopped after {within:.0f} s; the results above are valid"
@@ -152,9 +151,9 @@ def kept(options: argparse.Namespace, name: str) -> list[dict[str, Any]]:
     return [*rows, *([{"what": "the part failed", "error": wrong}] if wrong else [])]
 
 
-def ended(command: list[str], within: float, said: IO[bytes]) -> int | None:
+def ended(words: list[str], within: float, said: IO[bytes]) -> int | None:
     """Run a command in a session of its own; its exit status, or None where it and all that it started was ended."""
-    process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
+    process = subprocess.Popen(words, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         return process.wait(within)
     except subprocess.TimeoutExpired:
@@ -168,9 +167,7 @@ def ended(command: list[str], within: float, said: IO[bytes]) -> int | None:
 def main() -> int:
     """Run the parts in turn, and print the table; 1 where any of it went wrong."""
     options = arguments()
-    comfyui = find_comfyui()
-    if comfyui is None:
-        raise SystemExit(f"bench gpu: no ComfyUI was found; expected one to measure. {HOW_TO_GET_ONE}")
+    comfyui = need_comfyui("bench gpu")
     if not options.rehearse and not torch.cuda.is_available():
         print("It did not run: no CUDA device was found. Run it where there is one, or add --rehearse.")
         return 0  # among all benchmarks it is no failure

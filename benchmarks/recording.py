@@ -5,22 +5,33 @@ seconds of the process; `dev.py bench gpu` measures it on a GPU. Memory is measu
 SD1.5's heads and grids, whose maps are as large as the full-size one's.
 
     python dev.py bench recording
-    python devtools/as_pack.py benchmarks/recording.py --pixels 256 --repeats 1      (a quick look)
+    python dev.py bench recording --pixels 256 --repeats 1      (a quick look)
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
 import torch
-from pack.benchmarks.lab.markdown import table
-from pack.benchmarks.lab.meter import Meter
-from pack.devtools.as_pack import command
 from pack.devtools.comfyui import need_comfyui, use_comfyui
+
+use_comfyui(need_comfyui("bench recording"))
+
+import comfy.ldm.modules.attention as host_attention  # noqa: E402 - ComfyUI comes first
+from pack.benchmarks.lab.markdown import table  # noqa: E402
+from pack.benchmarks.lab.meter import Meter  # noqa: E402
+from pack.host.recording.unet import record_attention  # noqa: E402
+from pack.scenescope.attention.record.selection import Selection  # noqa: E402
+from pack.tests.support.host import layouts  # noqa: E402
+from pack.tests.support.host.checkpoint import full_size  # noqa: E402
+from pack.tests.support.host.runs import Run, conditioning, sample  # noqa: E402
+
+REDUCED = Selection(kinds=("self",), self_times=2)
+WHOLE = Selection(kinds=("self",), self_times=1, blocks="input 1")
 
 
 def arguments() -> argparse.Namespace:
@@ -30,8 +41,14 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--steps", type=int, default=1, help="sampler steps of one run")
     reader.add_argument("--repeats", type=int, default=5, help="pairs of runs")
     reader.add_argument("--only", choices=("time", "memory"), help="one part alone")
-    reader.add_argument("--added-by", choices=("reduced", "whole"), help=argparse.SUPPRESS)
     return reader.parse_args()
+
+
+def sampled(model: Any, pixels: int, steps: int) -> None:
+    """One run at CFG 7, a prompt of 77 tokens on either side."""
+    width = model.model.model_config.unet_config["context_dim"]
+    positive, negative = conditioning(seed=1, width=width), conditioning(seed=2, width=width)
+    sample(model, positive, negative, Run(size=(pixels // 8, pixels // 8), steps=steps))
 
 
 def overhead(options: argparse.Namespace) -> tuple[float, float, float]:
@@ -40,96 +57,34 @@ def overhead(options: argparse.Namespace) -> tuple[float, float, float]:
     Returns:
         seconds without, seconds with, ratio; medians over the pairs
     """
-    import comfy.ldm.modules.attention as host_attention
-    from pack.host.recording.unet import record_attention
-    from pack.scenescope.attention.record.selection import Selection
-    from pack.tests.support.host.checkpoint import full_size
-
     host_attention.optimized_attention = host_attention.attention_sub_quad
     model, _, _ = full_size()
     watched, _ = record_attention(model, Selection())
-    sample_once(model, options)  # loads the weights, warms the caches
-    pairs, meter = [], Meter(model.load_device)
-    for turn in range(options.repeats):
-        order = (model, watched) if turn % 2 == 0 else (watched, model)  # what drifts falls on both alike
-        spent = {id(m): meter.seconds(lambda m=m: sample_once(m, options)) for m in order}
-        pairs.append((spent[id(model)], spent[id(watched)], spent[id(watched)] / spent[id(model)]))
-    without, recorded, ratio = (statistics.median(column) for column in zip(*pairs, strict=True))
-    return without, recorded, ratio
+    runs = [lambda own=own: sampled(own, options.pixels, options.steps) for own in (model, watched)]
+    runs[0]()  # loads the weights, warms the caches
+    spent: tuple[list[float], list[float]] = ([], [])
+    for place, seconds in Meter(model.load_device).in_turn(runs, options.repeats):
+        spent[place].append(seconds)
+    ratios = [with_it / without for without, with_it in zip(*spent, strict=True)]
+    return statistics.median(spent[0]), statistics.median(spent[1]), statistics.median(ratios)
 
 
-def sample_once(model: Any, options: argparse.Namespace) -> None:
-    """One run at the chosen size, CFG 7, a prompt of 77 tokens on either side."""
-    from pack.tests.support.host.runs import Run, conditioning, sample
-
-    side = options.pixels // 8
-    width = model.model.model_config.unet_config["context_dim"]
-    positive, negative = conditioning(seed=1, width=width), conditioning(seed=2, width=width)
-    sample(model, positive, negative, Run(size=(side, side), steps=options.steps))
+def held(model: Any, steps: int) -> int:
+    """Bytes of the maps of a run."""
+    watched, book = record_attention(model, Selection())
+    sampled(watched, 512, steps)
+    return book.find(None)[0].bytes_held
 
 
-def held() -> list[tuple[int, int, int]]:
-    """Record runs of different length.
-
-    Returns:
-        rows: steps, bytes of the maps, growth of the process's resident memory in bytes
-    """
-    from pack.host.recording.unet import record_attention
-    from pack.scenescope.attention.record.selection import Selection
-
-    model, rows = small_model(), []
-    for steps in (2, 2, 6):  # the first one warms up
-        watched, book = record_attention(model, Selection())
-        before = resident()
-        sample_small(watched, steps)
-        rows.append((steps, book.find(None)[0].bytes_held, resident() - before))
-    return rows[1:]
+def added_by(model: Any, selection: Selection) -> int:
+    """Peak that a recorded run adds to the same run without, in bytes."""
+    watched, _ = record_attention(model, selection)
+    sampled(model, 512, 1)  # warms up
+    without, recorded = (peak_during(lambda own=own: sampled(own, 512, 1)) for own in (model, watched))
+    return recorded - without
 
 
-def small_model() -> Any:
-    """A small U-Net with SD1.5's 16 blocks and 8 heads, on the back-end that needs least memory of its own."""
-    import comfy.ldm.modules.attention as host_attention
-    from pack.tests.support.host import layouts
-
-    host_attention.optimized_attention = host_attention.attention_pytorch
-
-    return layouts.build(layouts.SD15)
-
-
-def sample_small(model: Any, steps: int) -> None:
-    """One run on 64x64 latents."""
-    from pack.tests.support.host.runs import Run, conditioning, sample
-
-    sample(model, conditioning(seed=1), conditioning(seed=2), Run(size=(64, 64), steps=steps))
-
-
-def resident() -> int:
-    """Resident memory of this process now, in bytes."""
-    import psutil
-
-    return psutil.Process().memory_info().rss
-
-
-def added_by(kind: str) -> int:
-    """Peak that a recorded run adds to the same run without, in bytes; measured in a fresh process."""
-    done = subprocess.run(command(__file__, "--added-by", kind), check=True, stdout=subprocess.PIPE, text=True)
-    return int(done.stdout.split()[-1])
-
-
-def print_added(kind: str) -> None:
-    """Sample without and with recording, and print the difference of the peaks."""
-    from pack.host.recording.unet import record_attention
-    from pack.scenescope.attention.record.selection import Selection
-
-    model = small_model()
-    blocks, times = ("input 1", 1) if kind == "whole" else ("all", 2)
-    watched, _ = record_attention(model, Selection(kinds=("self",), self_times=times, blocks=blocks))
-    sample_small(model, 1)  # warms up
-    without = peak_during(lambda: sample_small(model, 1))
-    print(peak_during(lambda: sample_small(watched, 1)) - without)
-
-
-def peak_during(run: Any) -> int:
+def peak_during(run: Callable[[], None]) -> int:
     """The most that tensors take at one time while something runs, counted at the allocator, in bytes."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         run()
@@ -138,22 +93,25 @@ def peak_during(run: Any) -> int:
     return max(accumulate(event.nbytes() for event in ordered))
 
 
+def print_memory() -> None:
+    """Measure a U-Net with SD1.5's 16 blocks and 8 heads, on the back-end that needs least memory of its own."""
+    host_attention.optimized_attention = host_attention.attention_pytorch
+    model = layouts.build(layouts.SD15)
+    kept = {steps: held(model, steps) for steps in (2, 6)}
+    rows = [[str(steps), f"{size / 1e6:.2f} MB", f"{size / steps / 2e6:.2f} MB"] for steps, size in kept.items()]
+    print(table(["steps", "maps held", "per step and branch"], rows))
+    what = {"16 layers, reduced to 32x32": REDUCED, "one layer whole, 4096x4096": WHOLE}
+    rows = [[name, f"{added_by(model, selection) / 1e6:.0f} MB"] for name, selection in what.items()]
+    print("\n" + table(["self-attention at 64x64, both branches", "peak above the same run without"], rows))
+
+
 def main() -> None:
     """Measure and print."""
     options = arguments()
-    use_comfyui(need_comfyui("bench recording"))
     torch.set_num_threads(1)  # threads that wait for each other burn time of their own
     with torch.inference_mode():
-        if options.added_by:
-            print_added(options.added_by)
-            return
         if options.only != "time":
-            counts = [(steps, (kept, kept / steps / 2, grown)) for steps, kept, grown in held()]
-            rows = [[str(steps), *(f"{count / 1e6:.2f} MB" for count in sizes)] for steps, sizes in counts]
-            print(table(["steps", "maps held", "per step and branch", "process grew by"], rows))
-            what = {"reduced": "16 layers, reduced to 32x32", "whole": "one layer whole, 4096x4096"}
-            rows = [[name, f"{added_by(kind) / 1e6:.0f} MB"] for kind, name in what.items()]
-            print("\n" + table(["self-attention at 64x64, both branches", "peak above the same run without"], rows))
+            print_memory()
         if options.only != "memory":
             without, recorded, ratio = overhead(options)
             row = ["a run", f"{without:.2f} s", f"{recorded:.2f} s", f"{ratio:.3f}"]

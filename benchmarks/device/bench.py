@@ -9,9 +9,10 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from pack.benchmarks.lab import markdown
 from pack.benchmarks.lab.files import write
-from pack.benchmarks.lab.meter import Meter
+from pack.benchmarks.lab.meter import Meter, Work
 
 GIB = 2**30
 
@@ -32,11 +33,16 @@ class Bench:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @cached_property
-    def meter(self) -> Meter:
-        """Of the device that the host computes on."""
+    def device(self) -> torch.device:
+        """That the host computes on."""
         import comfy.model_management
 
-        return Meter(comfy.model_management.get_torch_device())
+        return comfy.model_management.get_torch_device()
+
+    @cached_property
+    def meter(self) -> Meter:
+        """Of this device."""
+        return Meter(self.device)
 
     @property
     def side(self) -> int:
@@ -57,6 +63,10 @@ class Bench:
         self.note(what, **figures)
         if "meter" in vars(self) and self.meter.module is not None:  # the server's part computes elsewhere
             self.meter.module.empty_cache()
+
+    def steps(self, step: Work, warm: int, count: int) -> list[float]:
+        """Seconds of some steps after some that warm up; in a rehearsal of one."""
+        return self.meter.steps(step, *((0, 1) if self.rehearse else (warm, count)))
 
     def peaks(self) -> dict[str, float]:
         """GiB that were allocated and reserved at most since the meter forgot its peaks."""

@@ -26,14 +26,14 @@ def _decoder(bench: Bench) -> dict[str, Any]:
     from pack.demo.train import DEFAULTS
 
     batch = CROPS_A_PICTURE if bench.rehearse else DEFAULTS["cuda"][1][0]
-    decoder, device = Decoder(), _device()
+    decoder = Decoder()
     start_as_enlarger(decoder)
-    decoder = decoder.to(device, memory_format=torch.channels_last)
+    decoder = decoder.to(bench.device, memory_format=torch.channels_last)
     begun = time.perf_counter()
     drawn = np.concatenate([crops(2, index) for index in range(batch // CROPS_A_PICTURE)])
     drawing = time.perf_counter() - begun
     optimiser = torch.optim.AdamW(decoder.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=1e-4)
-    found = _paced(bench, decoder, optimiser, lambda: loss_of(decoder, drawn, device))
+    found = _paced(bench, decoder, optimiser, lambda: loss_of(decoder, drawn, bench.device))
     return found | {"batch": batch, "drawing s": drawing}
 
 
@@ -43,9 +43,9 @@ def _denoiser(bench: Bench) -> dict[str, Any]:
     from pack.demo.model import Denoiser
     from pack.demo.train import DEFAULTS, captions_tokens
 
-    batch, device = 1 if bench.rehearse else DEFAULTS["cuda"][1][1], _device()
+    batch = 1 if bench.rehearse else DEFAULTS["cuda"][1][1]
     known, ids_of = captions_tokens()
-    model, signal = Denoiser(known).to(device), noise_levels()
+    model, signal = Denoiser(known).to(bench.device), noise_levels()
     pool, rng = Pool(2, SIZES[0].side, 0, batch), np.random.default_rng(2)
     begun = time.perf_counter()
     pool.draw(batch)
@@ -53,7 +53,7 @@ def _denoiser(bench: Bench) -> dict[str, Any]:
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
 
     def loss() -> torch.Tensor:
-        return losses(model, collate(pool.pick(batch, rng), ids_of, rng), signal, device)[0]
+        return losses(model, collate(pool.pick(batch, rng), ids_of, rng), signal, bench.device)[0]
 
     return _paced(bench, model, optimiser, loss) | {"batch": batch, "drawing s": drawing}
 
@@ -73,16 +73,5 @@ def _paced(
         optimiser.step()
         average.add(module, MEASURED)
 
-    warm, count = (0, 1) if bench.rehearse else (WARM, MEASURED)
-    for _ in range(warm):
-        step()
-    bench.meter.forget_peaks()
-    times = [bench.meter.seconds(step) for _ in range(count)]
+    times = bench.steps(step, WARM, MEASURED)
     return {"steps a second": 1 / statistics.median(times), **bench.peaks()}
-
-
-def _device() -> torch.device:
-    import comfy.model_management
-
-    device: torch.device = comfy.model_management.get_torch_device()
-    return device

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from pack.benchmarks.device.bench import GIB, Bench, error_text
 from pack.benchmarks.lab.plain_loop import two_things
+from pack.devtools.comfyui import ROOT, need_comfyui
+from pack.devtools.server import Place, Server
 
 CAPS = (("lora", 6), ("lora", 8), ("full", 12))
 MODES = {
@@ -102,8 +104,6 @@ def server(bench: Bench) -> None:
 
 def shortened(counts: dict[str, int]) -> dict[str, Any]:
     """The example as a prompt for the server, with these numbers in place of its own."""
-    from pack.devtools.comfyui import ROOT
-
     prompt = json.loads((ROOT / "example_workflows" / "api" / f"{EXAMPLE}.json").read_text("utf-8"))
     given = [node["inputs"] for node in prompt.values()]
     if missing := counts.keys() - {name for inputs in given for name in inputs}:
@@ -115,11 +115,7 @@ def shortened(counts: dict[str, int]) -> dict[str, Any]:
 
 def _served(words: tuple[str, ...], prompt: dict[str, Any], within: float) -> dict[str, Any]:
     """Seconds that the server takes to begin, and the example in it."""
-    from pack.devtools.comfyui import find_comfyui
-    from pack.devtools.server import Place, Server
-
-    comfyui, begun = find_comfyui(), time.perf_counter()
-    assert comfyui is not None, "bench gpu looks for it first"
+    comfyui, begun = need_comfyui("bench gpu"), time.perf_counter()
     with (
         tempfile.TemporaryDirectory(prefix="scenescope-") as base,
         Server(Place(comfyui, Path(sys.executable), Path(base), words)) as running,

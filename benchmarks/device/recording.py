@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def recording(bench: Bench) -> None:
     usual = host_attention.optimized_attention
     try:
         for backend in BACKENDS[:2] if bench.rehearse else BACKENDS:
-            if backend in NEEDED and not _is_there(NEEDED[backend]):
+            if backend in NEEDED and find_spec(NEEDED[backend]) is None:
                 bench.note(backend, left_out=f"{NEEDED[backend]} is not installed")
                 continue
             host_attention.optimized_attention = getattr(host_attention, f"attention_{backend}")
@@ -49,21 +50,17 @@ def recording(bench: Bench) -> None:
 def _pairs(bench: Bench, models: tuple[Any, Any], prompts: list[Any], steps: int) -> dict[str, Any]:
     """Alternating pairs of a plain and a recorded run, after one of each that warms up."""
     steps = 1 if bench.rehearse else steps
-    digests = [_digest(_sampled(bench, model, prompts, steps)) for model in models]
-    spent: list[list[float]] = [[], []]
-    peaks: list[dict[str, float]] = [{}, {}]
-    for turn in range(1 if bench.rehearse else 5):
-        for place in (0, 1) if turn % 2 == 0 else (1, 0):
-            bench.meter.forget_peaks()
-            spent[place].append(bench.meter.seconds(lambda: _sampled(bench, models[place], prompts, steps)))  # noqa: B023
-            peaks[place] = bench.peaks()
+    runs = [lambda model=model: _sampled(bench, model, prompts, steps) for model in models]
+    digests = {hashlib.sha256(run().float().cpu().numpy().tobytes()).hexdigest()[:12] for run in runs}
+    spent: tuple[list[float], list[float]] = ([], [])
+    peaks: dict[str, float] = {}
+    for place, seconds in bench.meter.in_turn(runs, 1 if bench.rehearse else 5):
+        spent[place].append(seconds)
+        peaks |= {f"{name} {('plain', 'recorded')[place]}": value for name, value in bench.peaks().items()}
+    ratio = statistics.median(with_it / without for without, with_it in zip(*spent, strict=True))
     plain, recorded = map(statistics.median, spent)
-    ratios = [with_it / without for without, with_it in zip(*spent, strict=True)]
-    named = {f"{name} {when}": value for when, peak in zip(("plain", "recorded"), peaks, strict=True)
-             for name, value in peak.items()}  # fmt: skip
-    same = "the same" if digests[0] == digests[1] else f"DIFFERENT: {digests[0]}, {digests[1]}"
-    return {"steps": steps, "plain s": plain, "recorded s": recorded, "ratio": statistics.median(ratios),
-            "latents": same, **named}  # fmt: skip
+    same = "the same" if len(digests) == 1 else f"DIFFERENT: {', '.join(digests)}"
+    return {"steps": steps, "plain s": plain, "recorded s": recorded, "ratio": ratio, "latents": same, **peaks}
 
 
 def _sampled(bench: Bench, model: Any, prompts: list[Any], steps: int) -> torch.Tensor:
@@ -72,16 +69,6 @@ def _sampled(bench: Bench, model: Any, prompts: list[Any], steps: int) -> torch.
     how = SamplerSettings(0, steps, 7.0, "euler", "normal")
     blank = {"samples": torch.zeros(1, 4, bench.side // 8, bench.side // 8)}
     return sample(model, prompts[0], prompts[1], blank, how)["samples"]
-
-
-def _digest(latents: torch.Tensor) -> str:
-    return hashlib.sha256(latents.float().cpu().numpy().tobytes()).hexdigest()[:12]
-
-
-def _is_there(package: str) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec(package) is not None
 
 
 def compiled(bench: Bench) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -45,16 +44,13 @@ def _measured(
     from pack.scenescope.training.run.trainer import Run
 
     mode, precision, twice = way
-    warm, count = (0, 1) if bench.rehearse else (WARM, MEASURED)
-    scene, settings, found = two_things(bench.side), _settings(mode, precision, warm + count), {}
+    steps = 1 if bench.rehearse else WARM + MEASURED
+    scene, settings, found = two_things(bench.side), _settings(mode, precision, steps), {}
     with training_ports(*models, scene, settings, checkpointing=twice) as ports, Run(scene, ports, settings) as run:
         for phase in (1, 2):
-            for _ in range(warm):
-                run.advance()
-            bench.meter.forget_peaks()
             reports: list[Any] = []
-            times = [bench.meter.seconds(lambda: reports.append(run.advance())) for _ in range(count)]  # noqa: B023
-            loss = statistics.fmean(report.measured.masked for report in reports)
+            times = bench.steps(lambda: reports.append(run.advance()), WARM, MEASURED)  # noqa: B023
+            loss = statistics.fmean(report.measured.masked for report in reports[-len(times) :])
             found[f"phase {phase} s a step"] = statistics.median(times)
             found |= {f"phase {phase} {name}": value for name, value in bench.peaks().items()}
             found[f"phase {phase} loss"] = loss
@@ -90,17 +86,8 @@ def _straightforward(bench: Bench, models: tuple[Any, ...], everything: bool) ->
     """Steps of the loop that does as the reference does."""
     from pack.host.training.models import training_ports
 
-    warm, count = (0, 1) if bench.rehearse else (WARM, MEASURED)
     settings = _settings("lora", "float32", 1)
     with training_ports(*models, two_things(bench.side), settings) as ports:
         for step in straightforward(ports, everything=everything):
-            return _timed(bench, step, warm, count)
+            return {"s a step": statistics.median(bench.steps(step, WARM, MEASURED)), **bench.peaks()}
     raise RuntimeError("the straightforward loop has no step")
-
-
-def _timed(bench: Bench, step: Callable[[], None], warm: int, count: int) -> dict[str, Any]:
-    for _ in range(warm):
-        step()
-    bench.meter.forget_peaks()
-    times = [bench.meter.seconds(step) for _ in range(count)]
-    return {"s a step": statistics.median(times), **bench.peaks()}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 STATUS = Path("/proc/self/status")
+Work = Callable[[], Any]
 
 
 class Meter:
@@ -24,7 +25,7 @@ class Meter:
     def __init__(self, device: torch.device) -> None:
         self.module: Any = None if device.type == "cpu" else torch.get_device_module(device)
 
-    def seconds(self, run: Callable[[], Any]) -> float:
+    def seconds(self, run: Work) -> float:
         """Time a run, on a GPU between events at both of its ends."""
         if self.module is None:
             begun = time.process_time()
@@ -37,6 +38,24 @@ class Meter:
         end.record()
         end.synchronize()
         return float(begin.elapsed_time(end)) / 1000
+
+    def steps(self, step: Work, warm: int, count: int) -> list[float]:
+        """Seconds of some steps after some that warm up; peaks are of those that count."""
+        for _ in range(warm):
+            step()
+        self.forget_peaks()
+        return [self.seconds(step) for _ in range(count)]
+
+    def in_turn(self, runs: Sequence[Work], turns: int) -> Iterator[tuple[int, float]]:
+        """Time all runs in each turn, their order reversed from one to the next: what drifts falls on all alike.
+
+        Yields:
+            which run it was, and its seconds; peaks are its own.
+        """
+        for turn in range(turns):
+            for place in list(range(len(runs)))[:: -1 if turn % 2 else 1]:
+                self.forget_peaks()
+                yield place, self.seconds(runs[place])
 
     def forget_peaks(self) -> None:
         """Count peaks again, where it can be done: loading a model takes more than some of the training."""
