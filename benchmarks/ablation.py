@@ -4,7 +4,7 @@
     python dev.py bench ablation --seeds 3 --only full lora  the two presets twice more
     python dev.py bench ablation --seeds 3 --report          the table, plot and numbers of all of these
     python dev.py bench ablation --scenes 1 --only full lora a look at two of its rows
-    python dev.py bench ablation --tune weights_rate=3e-4,1e-3 rank=4,16   lora with every combination of these
+    python dev.py bench ablation --family demo --only lora:rank=4 lora:rank=4,prior=off     other settings, to choose
 
 Protocol, after Avrahami et al. 2023, section 4.1: on each scene of two and of three unseen things, templates x all
 subsets of the tokens x seeds. Each trial is one file in the folder; an interrupted run resumes with what is
@@ -24,8 +24,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,7 +32,7 @@ import torch
 from pack.benchmarks.lab.files import write, write_picture
 from pack.benchmarks.lab.scatter import Axes, draw_scatter
 from pack.benchmarks.lab.tables import differences, markdown, spots, summary
-from pack.benchmarks.lab.variants import DEFAULT, TITLES, UNTRAINED, WITHOUT_TRAINING, Length, settings_of
+from pack.benchmarks.lab.variants import DEFAULT, TITLES, WITHOUT_TRAINING, Length, settings_of
 from pack.devtools.as_pack import command
 from pack.devtools.comfyui import ROOT, need_comfyui, use_comfyui
 from pack.devtools.environment import cache_folder
@@ -52,9 +50,9 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     reader = argparse.ArgumentParser(prog="dev.py bench ablation", description=__doc__)
     reader.formatter_class = argparse.RawDescriptionHelpFormatter
-    reader.add_argument("--scenes", type=int, default=6, help="scenes with two things, and as many with three (6)")
-    reader.add_argument("--first", type=int, default=0, metavar="SCENE", help="scene to begin with (0)")
-    families = "things that nothing is tuned on (test), or those of Demo Scene (demo); --tune uses demo"
+    reader.add_argument("--scenes", type=int, default=6, help="of two and of three things, each (6)")
+    reader.add_argument("--first", type=int, default=0, metavar="SCENE", help="to begin at")
+    families = "of things that nothing is tuned on (test), or of Demo Scene's (demo)"
     reader.add_argument("--family", choices=("test", "demo"), default="test", help=families)
     reader.add_argument("--things", type=int, nargs="+", default=[2, 3], choices=[2, 3], help="things in a scene")
     reader.add_argument("--seeds", type=int, default=2, help="training runs per scene (2)")
@@ -62,16 +60,11 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--templates", type=int, default=2, help="backgrounds per scene (2)")
     reader.add_argument("--pictures", type=int, default=1, help="pictures per prompt (1)")
     reader.add_argument("--only", nargs="+", default=list(ROWS), metavar="VARIANT", help=" ".join(ROWS))
-    reader.add_argument("--tune", nargs="+", metavar="FIELD=A,B", help="every combination, on top of --base")
-    reader.add_argument("--base", default="lora", metavar="VARIANT", help="what --tune changes (lora)")
-    reader.add_argument("--folder", type=Path, default=cache_folder() / "ablation", help="where everything is written")
-    reader.add_argument("--report", action="store_true", help="print the results so far, and measure nothing")
+    reader.add_argument("--folder", type=Path, default=cache_folder() / "ablation", help="where all is written")
+    reader.add_argument("--report", action="store_true", help="print what is there, and measure nothing")
     reader.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     reader.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     options = reader.parse_args()
-    if options.tune:
-        options.only = [UNTRAINED, *combinations(options.base, options.tune)]
-        options.tune, options.family = None, "demo"
     if unknown := [variant for variant in options.only if variant.partition(":")[0] not in TITLES]:
         reader.error(f"there is no way to train called {unknown[0]}; choose from {', '.join(TITLES)}")
     try:
@@ -79,20 +72,6 @@ def arguments() -> argparse.Namespace:
     except InputError as error:
         reader.error(str(error))
     return options
-
-
-def combinations(base: str, sweeps: Sequence[str]) -> list[str]:
-    """Every combination of values as a variant.
-
-    >>> combinations("lora", ["rank=4,8", "prior=off"])
-    ['lora:rank=4,prior=off', 'lora:rank=8,prior=off']
-    """
-    choices = []
-    for sweep in sweeps:
-        name, _, values = sweep.partition("=")
-        choices.append([f"{name}={value}" for value in values.split(",")])
-    joint = "," if ":" in base else ":"
-    return [base + joint + ",".join(picks) for picks in itertools.product(*choices)]
 
 
 def planned(options: argparse.Namespace) -> list[tuple[tuple[str, int, int, int], Path]]:
@@ -114,49 +93,39 @@ def work(options: argparse.Namespace) -> None:
     """Run the trials of one process, each written completely or not at all."""
     use_comfyui(need_comfyui("bench ablation"), cpu=not torch.cuda.is_available())
     torch.set_num_threads(1)
-    from pack.benchmarks.lab.trial import Protocol, Studio, Trial, run_trial
+    from pack.benchmarks.lab.trial import Lab, Protocol, Trial, run_trial
     from pack.host.demo import load_demo_model
 
     protocol = Protocol(Length(*options.steps), options.templates, options.pictures)
-    studio = Studio(load_demo_model())
-    for trial, file in planned(options)[options.worker :: options.processes]:
-        if file.exists():
-            continue
-        tried = Trial(*trial, options.family == "test")
-        result, pictures = run_trial(studio, tried, protocol)
+    lab = Lab(load_demo_model(), options.folder / "class_pictures")
+    own = [(trial, file) for trial, file in planned(options)[options.worker :: options.processes] if not file.exists()]
+    for number, (trial, file) in enumerate(own):
+        result, pictures = run_trial(lab, Trial(*trial, options.family == "test"), protocol)
         write_picture(file.with_suffix(".png"), np.concatenate(pictures, axis=1))  # the scene, then prompt by prompt
         write(file, json.dumps(result))
-        print(f"done {trial[0]}, {trial[1]} things, scene {trial[2]}, seed {trial[3]}", flush=True)
+        told = f"{trial[0]}, {trial[1]} things, scene {trial[2]}, seed {trial[3]}"
+        print(f"process {options.worker}: {number + 1}/{len(own)} {told}", flush=True)
 
 
-def run_all(options: argparse.Namespace, missing: int) -> bool:
-    """Start the processes, show what they finish, and say whether all went well."""
-    said, says = os.pipe()
+def run_all(options: argparse.Namespace) -> bool:
+    """Start the processes, and say whether all went well."""
     started = []
     for number in range(options.processes):
-        with (options.folder / f"process-{number}.log").open("w", encoding="utf-8") as log:
-            own = command(__file__, *sys.argv[1:], "--worker", number, "--processes", options.processes)
-            started.append(subprocess.Popen(own, stdout=says, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}))
-    os.close(says)
-    began, done = time.monotonic(), 0
+        own = command(__file__, *sys.argv[1:], "--worker", number, "--processes", options.processes)
+        started.append(subprocess.Popen(own, env=os.environ | {"OMP_NUM_THREADS": "1"}))
     try:
-        with os.fdopen(said, encoding="utf-8") as lines:  # ends with the last process
-            for line in lines:
-                if line.startswith("done "):
-                    done += 1
-                    left = (time.monotonic() - began) / done * (missing - done) / 60
-                    print(f"{done}/{missing} {line[5:].strip()}; {left:.0f} min left", flush=True)
+        codes = [process.wait() for process in started]
+        return not any(codes)
     finally:
         for process in started:
             process.terminate()
-    return not any(process.wait() for process in started)
 
 
 def report(options: argparse.Namespace) -> None:
     """Write and print the tables, the numbers and the plot of all trials that are there."""
     results = [json.loads(file.read_text("utf-8")) for _, file in planned(options) if file.exists()]
     if not results:
-        raise SystemExit("bench ablation: no trial finished. The logs in the folder say why.")
+        raise SystemExit("bench ablation: not one trial is there.")
     table = markdown(results, options.only)
     figures = {
         "model": hashlib.blake2b(MODEL_FILE.read_bytes(), digest_size=8).hexdigest(),
@@ -189,10 +158,10 @@ def main() -> None:
         return
     missing = 0 if options.report else sum(not file.exists() for _, file in planned(options))
     print(f"{len(planned(options))} trials, {missing} to do, on {options.processes} processes", flush=True)
-    whole = run_all(options, missing) if missing else True
+    whole = run_all(options) if missing else True
     report(options)
     if not whole:
-        raise SystemExit(f"bench ablation: a process failed; its output is in {options.folder}. Run it again.")
+        raise SystemExit("bench ablation: a process failed; its words are above. Run it again.")
 
 
 if __name__ == "__main__":

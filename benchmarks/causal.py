@@ -21,9 +21,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,15 +29,12 @@ from pack.devtools.comfyui import need_comfyui, use_comfyui
 
 use_comfyui(need_comfyui("bench causal"))
 
-import comfy.sd  # noqa: E402
-from pack.benchmarks.acting.cases import cases_of, shared_arguments  # noqa: E402
+from pack.benchmarks.acting.cases import cases_of, shared_arguments  # noqa: E402 - ComfyUI comes first
 from pack.benchmarks.lab import markdown  # noqa: E402
-from pack.benchmarks.lab.files import is_demo_file  # noqa: E402
+from pack.benchmarks.lab.files import load_model  # noqa: E402
 from pack.demo.measure import layouts  # noqa: E402
-from pack.host.acting.run import with_act  # noqa: E402
-from pack.host.demo import load_demo_model  # noqa: E402
-from pack.host.prompts.text import trace_words  # noqa: E402
-from pack.host.recording.sampling import SamplerSettings, sample  # noqa: E402
+from pack.demo.studio import POSITIVE_MAPS, Studio  # noqa: E402
+from pack.host.recording.sampling import SamplerSettings  # noqa: E402
 from pack.host.recording.unet import record_attention  # noqa: E402
 from pack.scenescope.attention.act.place import Place  # noqa: E402
 from pack.scenescope.attention.act.steer import Steering  # noqa: E402
@@ -48,8 +43,8 @@ from pack.scenescope.attention.doctor.things import Thing, things_of  # noqa: E4
 from pack.scenescope.attention.read.heatmap import heatmaps  # noqa: E402
 from pack.scenescope.attention.read.view import View  # noqa: E402
 from pack.scenescope.attention.record.recording import Recording  # noqa: E402
-from pack.scenescope.attention.record.selection import Selection  # noqa: E402
 from pack.scenescope.attention.words.find import WordMatch  # noqa: E402
+from pack.scenescope.dims import Grid  # noqa: E402
 from pack.scenescope.world.scene import full_caption  # noqa: E402
 
 SEED, OFF, PART = 81, -12.0, 0.2
@@ -58,38 +53,6 @@ TOGETHER = 6
 """Pictures in one sampling call."""
 ALL, CONTROL = "all blocks", "control: another noun"
 Row = dict[str, float]
-
-
-class Subject:
-    """A model under test.
-
-    Args:
-        parts: MODEL, CLIP and VAE.
-        options: of the command line.
-    """
-
-    def __init__(self, parts: tuple[Any, Any, Any], options: argparse.Namespace) -> None:
-        self.model, self.clip = parts[0], trace_words(parts[1])
-        self.settings = SamplerSettings(0, options.steps, options.cfg, options.sampler, options.scheduler)
-        self.blank = {"samples": torch.zeros(1, 4, options.height // 8, options.width // 8)}
-        self.negative = self._encode("")
-
-    def _encode(self, prompt: str) -> Any:
-        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt))
-
-    def latents(self, prompt: str, seed: int, act: Steering | None = None, pictures: int = 1) -> torch.Tensor:
-        """What the sampler gives (picture channel height width), of the same noise: an act may differ by its places."""
-        return self._sampled(self.model if act is None else with_act(self.model, act), prompt, seed, pictures)
-
-    def _sampled(self, model: Any, prompt: str, seed: int, pictures: int) -> torch.Tensor:
-        blank = {"samples": self.blank["samples"].expand(pictures, -1, -1, -1).clone(), "batch_index": [0] * pictures}
-        settings = replace(self.settings, seed=seed)
-        return sample(model, self._encode(prompt), self.negative, blank, settings)["samples"].float().cpu()
-
-    def recorded(self, prompt: str, seed: int) -> tuple[torch.Tensor, Recording]:
-        """The same, and what was recorded."""
-        watched, runs = record_attention(self.model, Selection(branches=("positive",)))
-        return self._sampled(watched, prompt, seed, 1)[0], runs.find(None)[0]
 
 
 def change_of(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -109,16 +72,22 @@ def maps_of(recording: Recording, things: tuple[Thing, ...], thing: Thing) -> di
     return blocks | {ALL: map_of(thing, "all"), CONTROL: map_of(other, "all")}
 
 
-def measure(subject: Subject, prompt: str, seed: int, quick: bool) -> Iterator[tuple[str, Row]]:
+def measure(studio: Studio, prompt: str, seed: int, quick: bool) -> Iterator[tuple[str, Row]]:
     """The rows of one prompt's first noun."""
-    picture, recording = subject.recorded(prompt, seed)
+    positive = studio.encode(prompt)
+
+    def latents(act: Steering, pictures: int = 1) -> torch.Tensor:
+        return studio.latents(studio.acting([act]), positive, [0] * pictures, seed=seed)
+
+    watched, runs = record_attention(studio.model, POSITIVE_MAPS)
+    picture, recording = studio.latents(watched, positive, [0], seed=seed)[0], runs.find(None)[0]
     (entry,) = (entry for entry in recording.entries if entry.branch == "positive")
     assert entry.table is not None
     things = things_of(entry.table)
     if len(things) < 2:
         return
     thing = things[0]
-    change = change_of(picture, subject.latents(prompt, seed, Steering(thing.text, OFF))[0])
+    change = change_of(picture, latents(Steering(thing.text, OFF))[0])
     flat = change.flatten()
     part = max(1, round(PART * flat.numel()))
     most = set(flat.topk(part).indices.tolist())
@@ -136,7 +105,7 @@ def measure(subject: Subject, prompt: str, seed: int, quick: bool) -> Iterator[t
 
         def with_odds(inside: float, outside: float) -> torch.Tensor:
             acts = ((Steering(thing.text, inside, outside, Place(place)), len(place)) for place in places)
-            return torch.cat([subject.latents(prompt, seed, act, pictures) for act, pictures in acts])
+            return torch.cat([latents(act, pictures) for act, pictures in acts])
 
         deleted, inserted = with_odds(OFF, 0.0), with_odds(0.0, OFF)
         for row, without, only in zip(rows.values(), deleted, inserted, strict=True):
@@ -177,14 +146,6 @@ def arguments() -> argparse.Namespace:
     return reader.parse_args()
 
 
-def load(file: Path) -> tuple[Any, Any, Any]:
-    """Load MODEL, CLIP and VAE of a demo model or of a checkpoint."""
-    if is_demo_file(file):
-        return load_demo_model(file)
-    parts = comfy.sd.load_checkpoint_guess_config(str(file), output_vae=True, output_clip=True)
-    return parts[0], parts[1], parts[2]
-
-
 def main() -> None:
     """Measure what is missing, and print the table."""
     options = arguments()
@@ -192,11 +153,12 @@ def main() -> None:
     known, prompts = cases_of("causal-quick" if options.quick else "causal", options), prompts_of(options)
     how = (options.width, options.height, options.steps, options.cfg, options.sampler, options.scheduler)
     names = [f"{seed} {prompt} {' '.join(map(str, how))}" for seed, prompt in enumerate(prompts)]
-    subject = None
+    studio, settings = None, SamplerSettings(0, *how[2:])
     with torch.inference_mode():
-        for (name,) in known.batches([] if options.report else names, 1):
-            subject, seed = subject or Subject(load(options.model), options), names.index(name)
-            known.add(name, list(measure(subject, prompts[seed], seed, options.quick)))
+        for name in known.missing([] if options.report else names):
+            size = Grid(options.height // 8, options.width // 8)
+            studio, seed = studio or Studio(load_model(options.model), 0, settings, size), names.index(name)
+            known.add(name, list(measure(studio, prompts[seed], seed, options.quick)))
     rows: dict[str, list[Row]] = defaultdict(list)
     for name in names:
         for part, row in known.known.get(name, ()):

@@ -5,7 +5,7 @@
 
 The folder holds `img.png` (or .jpg); `mask0.png`, `mask1.png` ... of the picture's shape, in any size, white where the
 thing is; and, where you like, `words.txt` with a starting word for each mask, one in a line. The report is a folder
-with `report.md`, the masks on the photo (`scene.png`), a picture for each way to train, and `report.json`. Nothing is
+with `report.md`, the masks on the photo (`scene.png`), a picture for each way to train, and `results.json`. Nothing is
 downloaded, so similarities are by what the folder offers: the error inside the masks and the map-against-mask IoU,
 before and after training, and how much of the colours inside the masks comes back where the token looks in new
 pictures (histogram intersection).
@@ -21,12 +21,14 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from pack.benchmarks.lab.files import is_demo_file, write_picture
-from pack.benchmarks.lab.report import PLACES, SCENE, Line, Report, earlier, markdown, save
+from pack.benchmarks.acting.cases import Cases
+from pack.benchmarks.lab.files import load_model, write, write_picture
+from pack.benchmarks.lab.report import PLACES, SCENE, Line, markdown
 from pack.benchmarks.lab.variants import (
     DEFAULT,
     OWN_RATES,
@@ -45,6 +47,7 @@ KNOWN = [name for name in TITLES if name == UNTRAINED or name not in WITHOUT_TRA
 """What needs little memory and time comes first."""
 KEPT_EVERY = {"lora": 50, "full": 100}
 """Steps from one writing of the state to the next; that of `full` is twelve gigabytes."""
+RESULTS = "results.json"
 USAGE = "bench checkpoint: nothing to measure. Name a model and a scene: --checkpoint FILE --scene FOLDER"
 
 
@@ -97,35 +100,6 @@ def settings_for(variant: str, options: argparse.Namespace) -> Any:
     return settings_of(variant, Length(*options.steps), options.seed, rates)
 
 
-def load(file: Path) -> tuple[Any, Any, Any]:
-    """Load MODEL, CLIP and VAE as the host's loader does, or the demo model.
-
-    Raises:
-        FileError: it is no checkpoint, or one without a text encoder or a VAE.
-        HostError: the model is of a kind that is not trained here.
-    """
-    import comfy.sd
-    from pack.host.demo import load_demo_model
-    from pack.host.training.models import check_trainable
-
-    try:
-        if is_demo_file(file):
-            return load_demo_model(file)
-        model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(file), output_vae=True, output_clip=True)
-    except SceneScopeError:
-        raise
-    except Exception as error:  # the loaders raise of all kinds
-        said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:300]
-        raise FileError(f"the model {file} can't be loaded ({said}). Choose an SD1.5 checkpoint.") from error
-    if clip is None or vae is None or vae.first_stage_model is None:
-        raise FileError(
-            f"the model {file} has no text encoder or no VAE. Choose an SD1.5 checkpoint that holds U-Net, text "
-            "encoder and VAE."
-        )
-    check_trainable(model, clip)
-    return model, clip, vae
-
-
 def key_of(options: argparse.Namespace, settings: object) -> str:
     """A digest of all that a line depends on."""
     model = options.checkpoint.stat()
@@ -137,56 +111,56 @@ def key_of(options: argparse.Namespace, settings: object) -> str:
     return digest.hexdigest()
 
 
-def report_of(lines: list[Line], failed: dict[str, str], options: argparse.Namespace) -> Report:
-    """What the report says."""
-    steps = f"{options.steps[0]} + {options.steps[1]} steps, seed {options.seed}."
-    protocol = f"{steps} Pictures: down {', '.join(PLACES)};"
-    return Report(f"{options.scene.name} with {options.checkpoint.name}", protocol, lines, failed)
-
-
-def measure(make: Callable[[], Any], scene: Any, options: argparse.Namespace) -> Report:
+def measure(make: Callable[[], Any], scene: Any, options: argparse.Namespace) -> tuple[str, dict[str, str]]:
     """Train each way, draw, and write the report as far as it has come after each.
 
     Args:
         make: loads the model; it is not called where nothing is missing.
         scene: what is learned from.
         options: the command line.
+
+    Returns:
+        The report, and the ways that failed, with the reason.
     """
     from pack.host.training.run import sweep
 
-    folder, lines, failed = options.folder, [], {}
-    known, studio = earlier(folder), None
-    sweep(folder)
+    sweep(options.folder)
+    known, lab, text = Cases(options.folder / RESULTS), None, ""
+    lines: list[Line] = []
+    failed: dict[str, str] = {}
+    steps = f"{options.steps[0]} + {options.steps[1]} steps, seed {options.seed}."
     for number, variant in enumerate(options.only):
         settings = settings_for(variant, options)
         key = key_of(options, settings)
-        found: Line | str | None = known.get(key)
-        print(f"{number + 1}/{len(options.only)} {title_of(variant)}{': as it was' if found else ''}", flush=True)
-        if found is None:
-            studio = studio or make()
-            found = attempt(studio, scene, settings, options, (variant, key))
-        if isinstance(found, Line):
-            lines.append(found)
-        else:
-            failed[variant] = found
-            print(f"  {found}", flush=True)
-        save(report_of(lines, failed, options), known, folder)
-        if isinstance(found, Line):
-            state_file(folder, key).unlink(missing_ok=True)
-    return report_of(lines, failed, options)
+        is_there = key in known.known and (options.folder / known.known[key]["picture"]).is_file()
+        print(f"{number + 1}/{len(options.only)} {title_of(variant)}{': as it was' if is_there else ''}", flush=True)
+        if not is_there:
+            lab = lab or make()
+            found = attempt(lab, scene, settings, options, (variant, key))
+            if isinstance(found, Line):
+                known.add(key, asdict(found))
+                state_file(options.folder, key).unlink(missing_ok=True)
+            else:
+                failed[variant] = found
+                print(f"  {found}", flush=True)
+        if variant not in failed:
+            lines.append(Line(**known.known[key]))
+        text = markdown(f"{options.scene.name} with {options.checkpoint.name}", steps, lines, failed)
+        write(options.folder / "report.md", text)
+    return text, failed
 
 
-def attempt(studio: Any, scene: Any, settings: Any, options: argparse.Namespace, named: tuple[str, str]) -> Line | str:
+def attempt(lab: Any, scene: Any, settings: Any, options: argparse.Namespace, named: tuple[str, str]) -> Line | str:
     """Measure one way, or say why it cannot be; the others do not depend on it."""
     import comfy.model_management
     from pack.host.training.copies import release
     from pack.host.training.memory import is_out_of_memory
 
     try:
-        return line_of(studio, scene, settings, options, named)
+        return line_of(lab, scene, settings, options, named)
     except Exception as error:
         if is_out_of_memory(error):
-            why = f"did not fit in memory: {room(studio, scene, settings, options)}"
+            why = f"did not fit in memory: {room(lab, scene, settings, options)}"
         elif isinstance(error, SceneScopeError):
             why = f"failed: {error}"
         else:
@@ -196,7 +170,7 @@ def attempt(studio: Any, scene: Any, settings: Any, options: argparse.Namespace,
     return why
 
 
-def line_of(studio: Any, scene: Any, settings: Any, options: argparse.Namespace, named: tuple[str, str]) -> Line:
+def line_of(lab: Any, scene: Any, settings: Any, options: argparse.Namespace, named: tuple[str, str]) -> Line:
     """Train one way (its name and its key) or none, and draw; the model that was trained is let go of."""
     from pack.benchmarks.lab.progress import Progress
     from pack.benchmarks.lab.sheet import draw_all
@@ -204,19 +178,19 @@ def line_of(studio: Any, scene: Any, settings: Any, options: argparse.Namespace,
 
     variant, key = named
     progress = Progress(settings)
-    studio.on_picture = progress.picture
-    stand = Stand(studio.model, studio.clip, tuple(f"a {concept.word}" for concept in scene.concepts))
+    lab.on_picture = progress.picture
+    stand = Stand(lab.model, lab.clip, tuple(f"a {concept.word}" for concept in scene.concepts))
     if settings:
-        keeping = keeping_for(studio, settings, state_file(options.folder, key), progress.say)
+        keeping = keeping_for(lab, settings, state_file(options.folder, key), progress.say)
         course = Course(progress.say, progress.begin, progress.step, keeping, options.checkpointing)
-        stand = trained(studio, scene, settings, course)
+        stand = trained(lab, scene, settings, course)
     progress.say("Drawing")
     with torch.inference_mode():
-        sheet, colours = draw_all(studio, stand, scene, options.seed)
+        sheet, colours = draw_all(lab, stand, scene, options.seed)
     picture = f"{key}.png"
     write_picture(options.folder / picture, sheet[0].numpy())
     iou, masked = zip(*((look.iou, look.masked) for look in stand.looks), strict=True) if stand.looks else (None, None)
-    return Line(key, variant, iou, masked, colours, picture)
+    return Line(variant, iou, masked, colours, picture)
 
 
 def state_file(folder: Path, key: str) -> Path:
@@ -224,12 +198,12 @@ def state_file(folder: Path, key: str) -> Path:
     return folder / f"{key}.state"
 
 
-def keeping_for(studio: Any, settings: Any, file: Path, say: Callable[[str], None]) -> Any:
+def keeping_for(lab: Any, settings: Any, file: Path, say: Callable[[str], None]) -> Any:
     """How a way's state is kept; None, and a word about it, where the disk has no room for it."""
     from pack.scenescope.dims import bytes_text
     from pack.scenescope.training.run.trainer import StateStore
 
-    weights = sum(weight.numel() for weight in studio.model.model.diffusion_model.parameters())
+    weights = sum(weight.numel() for weight in lab.model.model.diffusion_model.parameters())
     wanted = 24 * weights if settings.mode == "full" and settings.phase2_steps else 0  # an old state beside the new one
     free = shutil.disk_usage(file.parent).free
     if free < wanted:
@@ -238,32 +212,34 @@ def keeping_for(studio: Any, settings: Any, file: Path, say: Callable[[str], Non
     return StateStore(file, KEPT_EVERY[settings.mode])
 
 
-def room(studio: Any, scene: Any, settings: Any, options: argparse.Namespace) -> str:
+def room(lab: Any, scene: Any, settings: Any, options: argparse.Namespace) -> str:
     """How much memory there is, how much is wanted, and what to try."""
     import comfy.model_management
     from pack.host.training.memory import memory_wanted
     from pack.scenescope.dims import bytes_text
 
-    device = studio.model.load_device
+    device = lab.model.load_device
     told = f"{device} has {bytes_text(comfy.model_management.get_total_memory(device))} in all"
     if settings:
-        told += f", and about {bytes_text(memory_wanted(studio.model, studio.clip, scene, settings))} are needed"
+        told += f", and about {bytes_text(memory_wanted(lab.model, lab.clip, scene, settings))} are wanted"
     advice = [] if options.checkpointing or not settings else ["--checkpointing"]
     advice += ["--precision bfloat16"] if settings and settings.precision == "float32" and device.type != "cpu" else []
     advice.append(f"--resolution {options.resolution * 3 // 4 // 8 * 8}")
     return f"{told}. Try {', '.join(advice)}."
 
 
-def studio_of(options: argparse.Namespace, scene: Any) -> Any:
+def lab_of(options: argparse.Namespace, scene: Any) -> Any:
     """The model, and how it makes pictures."""
-    from pack.benchmarks.lab.trial import Manner, Studio
+    from pack.benchmarks.lab.trial import Lab, Manner
     from pack.host.recording.sampling import SamplerSettings
+    from pack.host.training.models import check_trainable
 
     sampling = SamplerSettings(0, options.sampler_steps, cfg=7.5, sampler_name="dpmpp_2m", scheduler="karras")
     manner = Manner(scene.latent, sampling, "a photo at the beach", options.class_pictures)
     print(f"Loading {options.checkpoint}", flush=True)
-    digest = hashlib.blake2b(repr((options.checkpoint.stat().st_mtime_ns, manner)).encode(), digest_size=8)
-    return Studio(load(options.checkpoint), manner, options.folder / f"class-{digest.hexdigest()}.safetensors")
+    parts = load_model(options.checkpoint)
+    check_trainable(*parts[:2])
+    return Lab(parts, options.folder / "class_pictures", manner)
 
 
 def bench(options: argparse.Namespace) -> None:
@@ -284,11 +260,11 @@ def bench(options: argparse.Namespace) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     write_picture(options.folder / SCENE, preview(photo.scene, photo.found)[0].numpy())
     print(f"{describe(photo.scene, photo.found)}\nThe masks on the photo: {options.folder / SCENE}", flush=True)
-    report = measure(lambda: studio_of(options, photo.scene), photo.scene, options)
-    print(f"\n{markdown(report)}\nIn {options.folder}: report.md, report.json, {SCENE}", flush=True)
-    if report.failed:
-        ways = ", ".join(report.failed)
-        raise SystemExit(f"bench checkpoint: {len(report.failed)} of {len(options.only)} ways failed: {ways}.")
+    text, failed = measure(lambda: lab_of(options, photo.scene), photo.scene, options)
+    print(f"\n{text}\nIn {options.folder}: report.md, {RESULTS}, {SCENE}", flush=True)
+    if failed:
+        ways = ", ".join(failed)
+        raise SystemExit(f"bench checkpoint: {len(failed)} of {len(options.only)} ways failed: {ways}.")
 
 
 def main() -> None:

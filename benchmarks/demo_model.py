@@ -17,14 +17,14 @@ from pack.devtools.comfyui import ROOT, need_comfyui, use_comfyui
 use_comfyui(need_comfyui("bench demo_model"), cpu=not torch.cuda.is_available())
 
 from pack.demo.measure import (  # noqa: E402
-    SIDE,
-    Sitter,
     following,
     layouts,
     looking_at_drawings,
     looking_at_own,
+    picture_of,
     returning,
 )
+from pack.demo.studio import SIDE, Studio  # noqa: E402
 from pack.host.demo import DEMO_FILE, load_demo_model  # noqa: E402
 from pack.scenescope.files.atomic import write_whole  # noqa: E402
 
@@ -44,18 +44,18 @@ def main() -> None:
     parts = load_demo_model()
     figures: dict[str, object] = {"bytes": DEMO_FILE.stat().st_size, "load seconds": time.perf_counter() - began}
     with torch.inference_mode():
-        sitter = Sitter(parts)
+        studio = Studio(parts)
         layout = layouts(41, 1, 2)[0]
-        sitter.picture(layout, 0)
+        picture_of(studio, layout, 0)
         began = time.perf_counter()
-        sitter.picture(layout, 1)
+        picture_of(studio, layout, 1)
         figures["picture seconds"] = round(time.perf_counter() - began, 2)
         figures["side"] = SIDE
         for count, name in ((1, "one thing"), (2, "two things"), (3, "three things")):
-            figures[name] = asdict(following(sitter, layouts(43, PICTURES, count), dot))
+            figures[name] = asdict(following(studio, layouts(43, PICTURES, count), dot))
         figures["autoencoder alone"] = asdict(returning(parts[2], PICTURES // 4))
-        figures["looking at drawings"] = asdict(looking_at_drawings(sitter, PICTURES // 2))
-        figures["looking at own"] = asdict(looking_at_own(sitter, PICTURES // 2))
+        figures["looking at drawings"] = asdict(looking_at_drawings(studio, PICTURES // 2))
+        figures["looking at own"] = asdict(looking_at_own(studio, PICTURES // 2))
     figures["load seconds"] = round(float(str(figures["load seconds"])), 2)
     text = json.dumps(figures, indent=2)
     print(text)

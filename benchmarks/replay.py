@@ -7,15 +7,16 @@ Each picture shows two things, in combinations that were held back from training
 word of its prompt is changed, and it is sampled again from the same noise, plainly and with replays (`0.4 / 0`:
 cross-attention in the first 0.4 of the steps, no self-attention). In place: the thing is changed as asked, and stands
 where it stood. Outside: the mean change of the rest of the picture, of 1. The world's own checker reads the pictures.
-Many prompts are sampled in one call, and parts share the pictures that they have in common. Cases are kept as soon as
-they are done; an interrupted run resumes.
+Parts share the pictures that they have in common. Cases are kept as soon as they are done; a run that was broken off
+goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,13 @@ from pack.devtools.comfyui import need_comfyui, use_comfyui
 
 use_comfyui(need_comfyui("bench replay"))
 
-from pack.benchmarks.acting.cases import Cases, batches, cases_of, shared_arguments, table  # noqa: E402
-from pack.benchmarks.acting.crowd import Pose  # noqa: E402
-from pack.benchmarks.acting.studio import TOGETHER, Studio, iou  # noqa: E402
+from pack.benchmarks.acting.cases import Cases, cases_of, shared_arguments, table  # noqa: E402
+from pack.benchmarks.acting.seen import iou, present  # noqa: E402
 from pack.demo.judge.checker import Found, find_background, find_things  # noqa: E402
 from pack.demo.judge.silhouette import grow  # noqa: E402
-from pack.demo.measure import SETTINGS, layouts  # noqa: E402
+from pack.demo.measure import layouts  # noqa: E402
+from pack.demo.studio import SETTINGS, Studio  # noqa: E402
+from pack.host.demo import load_demo_model  # noqa: E402
 from pack.host.recording.sampling import SamplerSettings  # noqa: E402
 from pack.scenescope.attention.act.replay import Playing, Replay  # noqa: E402
 from pack.scenescope.attention.record.recording import Recording  # noqa: E402
@@ -49,14 +51,14 @@ Judged = dict[str, float]
 Judge = Callable[[np.ndarray, "Source"], Judged]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
-    """A picture (height width 3) 0..1, its record, what it should show, and its first thing as it was found."""
+    """A picture (height width 3) 0..1, its record, what it shall show, its noise, and its first thing as found."""
 
     picture: np.ndarray
     recording: Recording
     layout: Layout
-    seed: int
+    noise: int
     found: Found
 
 
@@ -192,64 +194,33 @@ def judge_background(new: str) -> Judge:
     return judge
 
 
-Jobs = dict[tuple[str, Way], list[Judged | None]]
-"""For each kind of edit and each way: a judgement for each source, None where there was no source."""
+def source_of(studio: Studio, layout: Layout, index: int) -> Source | None:
+    """Sample and record a layout; None where the first thing, which is to be changed, did not come out."""
+    picture, recording = studio.recorded(full_caption(layout), index, selection=EVERYTHING)
+    found = [each for each in find_things(picture) if present([each], layout.things[0])]
+    return Source(picture, recording, layout, index, found[0]) if found else None
 
 
-def sources_of(studio: Studio, wanted: Sequence[Layout], indices: Sequence[int]) -> list[Source | None]:
-    """Sample and record layouts; None where the first thing, which is to be changed, did not come out."""
-    poses = [Pose(full_caption(layout), index) for layout, index in zip(wanted, indices, strict=True)]
-    sources: list[Source | None] = []
-    for layout, index, (picture, recording) in zip(
-        wanted, indices, studio.recorded(poses, SEED, EVERYTHING), strict=True
-    ):
-        thing = layout.things[0]
-        found = [f for f in find_things(picture) if (f.shape, f.colour) == (thing.shape, thing.colour)]
-        sources.append(Source(picture, recording, layout, index, found[0]) if found else None)
-    return sources
-
-
-def pose_of(source: Source, edit: Edit, way: Way) -> Pose:
-    """The changed prompt, sampled one way."""
-    recording = source.recording
-    if way.playing is None:
-        return Pose(full_caption(edit.layout), source.seed)
+def judged(studio: Studio, source: Source, kind: str, way: Way) -> Judged:
+    """Sample the changed prompt one way."""
+    edit = edit_of(kind, source.layout, np.random.default_rng([SEED, source.noise, KINDS.index(kind)]))
+    recording, acts = source.recording, ()
     if way.tape is not None:
         eighth = {at: item.kept_as(way.tape) for at, item in recording.projections.items()}
         recording = replace(recording, projections=eighth)
-    words = way.playing.free_words.format(noun=source.layout.things[0].shape)
-    return Pose(full_caption(edit.layout), source.seed, (Replay(recording, replace(way.playing, free_words=words)),))
+    if way.playing is not None:
+        words = way.playing.free_words.format(noun=source.layout.things[0].shape)
+        acts = (Replay(recording, replace(way.playing, free_words=words)),)
+    picture = studio.picture(full_caption(edit.layout), source.noise, acts, **asdict(way.settings) | {"seed": SEED})
+    return {name: float(value) for name, value in edit.judge(picture, source).items()}
 
 
-def judged(studio: Studio, sources: Sequence[Source | None], wanted: Sequence[tuple[str, Way]]) -> Jobs:
-    """Sample every edit of every source in every way; what has the same settings goes together."""
-    jobs: Jobs = {job: [None] * len(sources) for job in wanted}
-    for settings in dict.fromkeys(way.settings for _, way in wanted):
-        poses, then = [], []
-        for kind, way in (job for job in wanted if job[1].settings == settings):
-            for at, source in enumerate(sources):
-                if source is not None:
-                    chance = np.random.default_rng([SEED, source.seed, KINDS.index(kind)])
-                    edit = edit_of(kind, source.layout, chance)
-                    poses.append(pose_of(source, edit, way))
-                    then.append(((kind, way), at, source, edit))
-        if poses:
-            for (job, at, source, edit), picture in zip(then, studio.crowd(poses, SEED, settings), strict=True):
-                jobs[job][at] = {name: float(value) for name, value in edit.judge(picture, source).items()}
-    return jobs
-
-
-def measure(studio: Studio, cases: Cases, parts: Sequence[str], indices: Sequence[int], wanted: list[Layout]) -> None:
-    """Measure some layouts in all parts that lack one of them; parts that need the same picture share it."""
-    lacking = [part for part in parts if any(f"{part} {index}" not in cases for index in indices)]
-    ways = dict.fromkeys((PARTS[part][0], way) for part in lacking for way in PARTS[part][1].values())
-    sources = sources_of(studio, [wanted[index] for index in indices], indices)
-    jobs = judged(studio, sources, list(ways))
-    for part in lacking:
-        kind, named = PARTS[part]
-        for at, index in enumerate(indices):
-            found = ((name, jobs[kind, way][at]) for name, way in named.items())
-            cases.add(f"{part} {index}", [(name, result) for name, result in found if result is not None])
+def measure(studio: Studio, cases: Cases, parts: Sequence[str], index: int, layout: Layout) -> None:
+    """Measure a layout in all parts that lack it; parts that need the same picture share it."""
+    source, shared = source_of(studio, layout, index), cache(partial(judged, studio))
+    for part in [part for part in parts if f"{part} {index}" not in cases.known]:
+        kind, ways = PARTS[part]
+        cases.add(f"{part} {index}", [(name, shared(source, kind, way)) for name, way in ways.items() if source])
 
 
 def main() -> None:
@@ -259,17 +230,16 @@ def main() -> None:
     reader.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS), help="which parts")
     options = reader.parse_args()
     torch.set_num_threads(1)  # where a machine is shared, a second thread waits more than it works
-    cases, wanted = cases_of("replay", options), layouts(SEED, options.pictures, 2)
-    studio = None
-    every = range(0 if options.report else options.pictures)
-    lacking = [at for at in every if any(f"{part} {at}" not in cases for part in options.part)]
+    cases, wanted, studio = cases_of("replay", options), layouts(SEED, options.pictures, 2), None
+    names = [f"{part} {index}" for index in range(options.pictures) for part in options.part]
     with torch.inference_mode():
-        for indices in batches(lacking, TOGETHER // 2):
-            studio = studio or Studio(options.model)
-            measure(studio, cases, options.part, indices, wanted)
+        for name in cases.missing([] if options.report else names):
+            studio, index = studio or Studio(load_demo_model(options.model), SEED), int(name.split()[1])
+            if name not in cases.known:  # measured beside another part of the same layout
+                measure(studio, cases, options.part, index, wanted[index])
     for part in options.part:
         names = [f"{part} {index}" for index in range(options.pictures)]
-        done = sum(name in cases for name in names)
+        done = sum(name in cases.known for name in names)
         print(f"\n{part}, {done} prompts\n\n{table(cases.arms(names))}")
     print(f"\nKept in {cases.file}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,18 @@ import torch
 from PIL import Image
 
 from ..host.demo import load_demo_model
-from ..host.prompts.text import trace_words
-from ..host.recording.sampling import SamplerSettings, sample
-from ..host.recording.unet import record_attention
 from ..scenescope.attention.read.heatmap import heatmaps
 from ..scenescope.attention.read.masks import above_otsu, intersection_over_union
 from ..scenescope.attention.read.view import View
 from ..scenescope.attention.record.recording import Recording
-from ..scenescope.attention.record.selection import Selection
 from ..scenescope.attention.words.find import find_words
 from ..scenescope.world.scene import Drawing, Layout, draw, full_caption
 from ..scenescope.world.unseen import unseen_layout
 from .judge.checker import Verdict, find_things, judge
 from .judge.likeness import Truth, score
 from .layouts import random_layout
+from .studio import SIDE, Studio
 
-SETTINGS = SamplerSettings(seed=0, steps=20, cfg=2.0, sampler_name="dpmpp_2m", scheduler="karras")
-"""How the figures' pictures are sampled."""
-SIDE = 128
-"""Side of the figures' pictures in pixels: the size of training."""
 VIEW = View(resolution="all", size="latent", steps="all")
 """Which maps make the figures' heatmaps: every block, brought to the latent's grid."""
 
@@ -75,62 +68,30 @@ def layouts(seed: int, number: int, count: int) -> list[Layout]:
     return [random_layout(chance, count=count, held_out=True) for chance in chances]
 
 
-class Sitter:
-    """The three parts of the model, posing for its figures.
-
-    Args:
-        parts: MODEL, CLIP and VAE.
-    """
-
-    def __init__(self, parts: tuple[Any, Any, Any]) -> None:
-        self.model, self.clip, self.vae = parts[0], trace_words(parts[1]), parts[2]
-        self.negative = self.encode("")
-
-    def encode(self, prompt: str) -> Any:
-        """A prompt as the sampler takes it, with its words."""
-        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt))
-
-    def _recorded(self, latent: torch.Tensor, prompt: str, settings: SamplerSettings) -> tuple[torch.Tensor, Recording]:
-        watched, book = record_attention(self.model, Selection(branches=("positive",)))
-        return self._sample(watched, latent, prompt, settings), book.find(None)[0]
-
-    def _sample(self, model: Any, latent: torch.Tensor, prompt: str, settings: SamplerSettings) -> torch.Tensor:
-        return sample(model, self.encode(prompt), self.negative, {"samples": latent}, settings)["samples"]
-
-    def picture(self, layout: Layout, seed: int) -> np.ndarray:
-        """Generate the picture of a layout's caption: (height, width, 3) float32."""
-        made = self._sample(self.model, _blank(), full_caption(layout), replace(SETTINGS, seed=seed))
-        return self.vae.decode(made)[0].numpy()
-
-    def recorded_picture(self, layout: Layout, seed: int) -> tuple[np.ndarray, Recording]:
-        """The same picture, and what was recorded while it was made."""
-        made, recording = self._recorded(_blank(), full_caption(layout), replace(SETTINGS, seed=seed))
-        return self.vae.decode(made)[0].numpy(), recording
-
-    def look(self, drawing: Drawing, seed: int) -> Recording:
-        """Record one look at a drawn picture, noised to the middle of the schedule."""
-        latent = self.vae.encode(torch.from_numpy(drawing.picture)[None])
-        # Two steps at denoise 0.5 are the second half of four: the first starts in the middle.
-        settings = SamplerSettings(seed, steps=2, cfg=1.0, sampler_name="euler", scheduler="normal", denoise=0.5)
-        return self._recorded(latent, full_caption(drawing.layout), settings)[1]
+def picture_of(studio: Studio, layout: Layout, seed: int) -> np.ndarray:
+    """Generate the picture of a layout's caption: (height, width, 3) float32."""
+    return studio.picture(full_caption(layout), 0, seed=seed)
 
 
-def _blank() -> torch.Tensor:
-    """The latent of an empty picture: (1 channel height width)."""
-    return torch.zeros(1, 4, SIDE // 8, SIDE // 8)
+def look(studio: Studio, drawing: Drawing, seed: int) -> Recording:
+    """Record one look at a drawn picture, noised to the middle of the schedule."""
+    start = studio.vae.encode(torch.from_numpy(drawing.picture)[None])
+    # Two steps at denoise 0.5 are the second half of four: the first starts in the middle.
+    how = {"steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 0.5}
+    return studio.recorded(full_caption(drawing.layout), 0, start=start, seed=seed, **how)[1]
 
 
-def following(sitter: Sitter, wanted: list[Layout], on_picture: Callable[[], None] = lambda: None) -> Following:
+def following(studio: Studio, wanted: list[Layout], on_picture: Callable[[], None] = lambda: None) -> Following:
     """Generate a picture for each layout and judge it.
 
     Args:
-        sitter: the model.
+        studio: the model.
         wanted: what to ask for.
         on_picture: called after each picture.
     """
     verdicts = []
     for index, layout in enumerate(wanted):
-        verdicts.append(judge(sitter.picture(layout, index), layout))
+        verdicts.append(judge(picture_of(studio, layout, index), layout))
         on_picture()
     return Following.of(verdicts)
 
@@ -151,20 +112,20 @@ def ious(recording: Recording, layout: Layout, masks: torch.Tensor) -> Iterator[
     return zip(own, other, strict=True)
 
 
-def looking_at_drawings(sitter: Sitter, number: int, *, seed: int = 21) -> Looking:
+def looking_at_drawings(studio: Studio, number: int, *, seed: int = 21) -> Looking:
     """Measure on drawn pictures of two things, held-out combinations."""
     found: list[tuple[float, float]] = []
     for index, layout in enumerate(layouts(seed, number, 2)):
         drawing = draw(layout, height=SIDE, width=SIDE)
-        found += ious(sitter.look(drawing, index), layout, torch.from_numpy(drawing.masks))
+        found += ious(look(studio, drawing, index), layout, torch.from_numpy(drawing.masks))
     return Looking.of(found)
 
 
-def looking_at_own(sitter: Sitter, number: int, *, seed: int = 22) -> Looking:
+def looking_at_own(studio: Studio, number: int, *, seed: int = 22) -> Looking:
     """Measure on pictures that the model made itself, where both things came out: there the true masks are known."""
     found: list[tuple[float, float]] = []
     for index, layout in enumerate(layouts(seed, number, 2)):
-        picture, recording = sitter.recorded_picture(layout, index)
+        picture, recording = studio.recorded(full_caption(layout), 0, seed=index)
         seen = {thing.colour: thing.mask for thing in find_things(picture)}
         if all(thing.colour in seen for thing in layout.things):
             masks = torch.from_numpy(np.stack([seen[thing.colour] for thing in layout.things]).astype(np.float32))
@@ -175,9 +136,9 @@ def looking_at_own(sitter: Sitter, number: int, *, seed: int = 22) -> Looking:
 def glance(path: Path, sheet: Path) -> str:
     """Sample six prompts from a model file, write them side by side, and say in a line how they were answered."""
     with torch.inference_mode():
-        sitter = Sitter(load_demo_model(path))
+        studio = Studio(load_demo_model(path))
         asked = [layout for count in (1, 2) for layout in layouts(50, 3, count)]
-        made = [sitter.picture(layout, index).clip(0, 1) for index, layout in enumerate(asked)]
+        made = [picture_of(studio, layout, index).clip(0, 1) for index, layout in enumerate(asked)]
     Image.fromarray(np.uint8(np.concatenate(made, axis=1) * 255)).save(sheet)
     seen = Following.of([judge(picture, layout) for picture, layout in zip(made, asked, strict=True)])
     return f"samples: everything found {seen.finds:.2f}, and nothing more {seen.follows:.2f}; {sheet.name}"

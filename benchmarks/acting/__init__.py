@@ -1,1 +1,1 @@
-"""What the benchmarks of acting share: `cases` (results that are kept), `studio` (the demo model), and their parts."""
+"""What the benchmarks of acting share: `cases` (results that are kept), `seen` (measures of pictures), `pace`."""

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from pack.benchmarks.lab import markdown
@@ -21,7 +21,6 @@ from pack.scenescope.world.demo_file import DEMO_FILE
 Figures = dict[str, float]
 Result = list[tuple[str, Figures]]
 """Arms of one case with their figures; an arm may come several times."""
-Item = TypeVar("Item")
 
 
 class Cases:
@@ -35,18 +34,19 @@ class Cases:
         self.file = file
         self.known: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.known
-
     def add(self, name: str, result: Any) -> None:
         """Keep a result, at once."""
         self.known[name] = result
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write(self.file, json.dumps(self.known))
 
-    def batches(self, names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-        """The names without a result, so many at a time, told on the screen as they are done."""
-        return batches([name for name in names if name not in self], size)
+    def missing(self, names: Sequence[str]) -> Iterator[str]:
+        """The names without a result, told on the screen as they are done."""
+        lacking, start = [name for name in names if name not in self.known], time.monotonic()
+        for number, name in enumerate(lacking, start=1):
+            yield name
+            told = f"{name}: {number} of {len(lacking)}, {time.monotonic() - start:.0f} s"
+            print(told, file=sys.stderr, flush=True)
 
     def arms(self, names: Iterable[str]) -> dict[str, dict[str, list[float]]]:
         """The figures of these cases: arm -> figure -> a value for each case or thing."""
@@ -56,15 +56,6 @@ class Cases:
                 for figure, value in figures.items():
                     found.setdefault(arm, {}).setdefault(figure, []).append(float(value))
         return found
-
-
-def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """So many at a time, told on the screen as they are done."""
-    start = time.monotonic()
-    for at in range(0, len(items), size):
-        yield items[at : at + size]
-        told = f"{items[at]}: {min(at + size, len(items))} of {len(items)}"
-        print(f"{told}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 
 def table(arms: dict[str, dict[str, list[float]]]) -> str:

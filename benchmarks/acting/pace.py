@@ -1,15 +1,14 @@
-"""What a steered step costs, in CPU seconds beside a plain one, sampled in turn."""
+"""What a steered step of the full size costs, in CPU seconds beside a plain one, sampled in turn."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from pack.benchmarks.acting.cases import Result
-from pack.benchmarks.acting.studio import Studio
+from pack.demo.studio import Studio
 from pack.host.acting.steer import Odds, places_of, steered, steerings_of
 from pack.host.prompts.text import TOKENS_KEY
 from pack.scenescope.attention.words.tokens import Token, TokenTable
@@ -27,50 +26,19 @@ def in_halves(model: Any) -> Any:
     return steered(model, steerings_of(WORDS, places_of(WORDS, [left, 1 - left], None), Odds(end=1.0)))
 
 
-def in_turn(index: int, plain: Callable[[], Any], own: Callable[[], Any]) -> dict[str, float]:
-    """CPU seconds of both, the first one changing with the case: what drifts falls on both alike."""
-    spent = {}
-    for name, run in (
-        (("plain, s", plain), ("steered, s", own)) if index % 2 else (("steered, s", own), ("plain, s", plain))
-    ):
-        start = time.process_time()
-        run()
-        spent[name] = time.process_time() - start
-    return spent | {"ratio": spent["steered, s"] / spent["plain, s"]}
-
-
-def demo_size(studio: Studio, indices: Sequence[int]) -> list[Result]:
-    """A picture of the demo model, of 20 steps."""
-    positive, own = studio.encode("a red circle and a blue square on a floor"), in_halves(studio.model)
-
-    def run(model: Any) -> Callable[[], Any]:
-        return lambda: studio.sampled(model, positive, 1)
-
-    run(own)()
-    return [[("demo model", in_turn(index, run(studio.model), run(own)))] for index in indices]
-
-
-def full_size(studio: Studio, indices: Sequence[int]) -> list[Result]:
+def full_size(_: Studio, index: int) -> Result:
     """Two steps of SD1.5's full-size U-Net, of random weights, two rows at 256x256: one in which the words' shares are
     measured, as in the first and the last one of a run, and one in which they are not.
     """
     model, own, positive, negative = _full_parts()
-
-    def steps(which: Any) -> dict[str, float]:
+    settings, spent = Run(size=(FULL_SIDE // 8, FULL_SIDE // 8), steps=3), {}
+    for name, which in (("plain", model), ("steered", own))[:: 1 if index % 2 else -1]:
         times: list[float] = []
-        settings = Run(size=(FULL_SIDE // 8, FULL_SIDE // 8), steps=3)
-        sample(which, positive, negative, settings, callback=lambda *_: times.append(time.process_time()))
-        return {"a step": times[1] - times[0], "with shares": times[2] - times[1]}
-
-    results: list[Result] = []
-    for index in indices:
-        spent = {}
-        for name, which in (("plain", model), ("steered", own))[:: 1 if index % 2 else -1]:
-            spent[name] = steps(which)
-        plain, steered_ = spent["plain"], spent["steered"]
-        ratios = {f"{kind}, ratio": steered_[kind] / plain[kind] for kind in plain}
-        results.append([("full size", {"a plain step, s": plain["a step"]} | ratios)])
-    return results
+        sample(which, positive, negative, settings, callback=lambda *_, own=times: own.append(time.process_time()))
+        spent[name] = {"a step": times[1] - times[0], "with shares": times[2] - times[1]}
+    plain, steered_ = spent["plain"], spent["steered"]
+    ratios = {f"{kind}, ratio": steered_[kind] / plain[kind] for kind in plain}
+    return [("full size", {"a plain step, s": plain["a step"]} | ratios)]
 
 
 @cache

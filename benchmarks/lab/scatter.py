@@ -1,4 +1,4 @@
-"""Points with names in a plane, each with its interval along both axes: one measure against another."""
+"""Points in a plane, each with its interval along both axes, and a legend: one measure against another."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pack.scenescope.drawing.lettering import font, number_text
+from pack.scenescope.errors import InputError
 from PIL import Image, ImageDraw
 
-from ...scenescope.drawing.lettering import font, number_text
-from ...scenescope.errors import InputError
-
-WIDTH, HEIGHT, SHARPER = 900, 640, 2
-LEFT, RIGHT, TOP, BOTTOM = 92, 28, 62, 74
+SHARPER = 2
+"""Times as large as the picture is what is drawn; all sizes here are the drawing's, in pixels."""
+SIZE, LEFT, TOP, SIDE, DOT = (1800, 1280), 184, 124, 1000, 14
 PAPER, INK, SOFT, LINE = "#f8f7f3", "#1f2d3a", "#5b6873", "#d8d9d5"
 COLOURS = ("#c4461f", "#2f6f9f", "#64852f", "#7a569f", "#b07a00", "#2a8c82", "#8a4b4b", "#4b4b8a")
-DOT, LETTERS = 7, 15
-
 
 Range = tuple[float, float, float]
 """A number between the ends of its interval."""
+Place = tuple[float, float]
+"""Column and row."""
 
 
 class Spot(NamedTuple):
@@ -71,6 +71,11 @@ def span_of(values: Sequence[float]) -> Span:
     return Span(round(first * step, 10), round(max(last, first + 1) * step, 10), step)
 
 
+def place_of(across: float, up: float, spans: tuple[Span, Span]) -> Place:
+    """Where a pair of numbers stands in the drawing."""
+    return LEFT + spans[0].share(across) * SIDE, TOP + (1 - spans[1].share(up)) * SIDE
+
+
 def draw_scatter(spots: Sequence[Spot], axes: Axes) -> Image.Image:
     """Draw named points with their intervals.
 
@@ -91,103 +96,34 @@ def draw_scatter(spots: Sequence[Spot], axes: Axes) -> Image.Image:
             "Leave out what was not measured."
         )
     spans = span_of(across), span_of(up)
-    sheet = Image.new("RGB", (WIDTH * SHARPER, HEIGHT * SHARPER), PAPER)
+    sheet = Image.new("RGB", SIZE, PAPER)
     draw = ImageDraw.Draw(sheet)
-    _draw_axes(sheet, draw, axes, *spans)
-    taken = [box for spot in spots for box in _boxes(spot, *spans)]
+    _draw_axes(sheet, axes, spans)
     for index, spot in enumerate(spots):
-        _draw_spot(draw, spot, spans, COLOURS[index % len(COLOURS)])
-    for index, spot in enumerate(spots):
-        box = label_box(spot.name, place_of(spot, *spans), taken)
-        taken.append(box)
-        _write(draw, (box[0], (box[1] + box[3]) / 2), spot.name, LETTERS, COLOURS[index % len(COLOURS)], "lm")
+        ink = COLOURS[index % len(COLOURS)]
+        left, middle, right = (place_of(value, spot.up[1], spans) for value in spot.across)
+        low, _, high = (place_of(spot.across[1], value, spans) for value in spot.up)
+        draw.line([left, right], ink, 3)
+        draw.line([low, high], ink, 3)
+        draw.circle(middle, DOT, ink, PAPER)
+        legend = LEFT + SIDE + 60, TOP + 20 + 50 * index
+        draw.circle(legend, DOT, ink)
+        draw.text((legend[0] + 34, legend[1]), spot.name, ink, font(30), "lm")
     return sheet.reduce(SHARPER)
 
 
-def place_of(spot: Spot, across: Span, up: Span) -> tuple[float, float]:
-    """Where a point stands: (column, row) in the finished picture's pixels."""
-    return _column(across.share(spot.across[1])), _row(up.share(spot.up[1]))
-
-
-def label_box(
-    name: str, place: tuple[float, float], taken: Sequence[tuple[float, float, float, float]]
-) -> tuple[float, float, float, float]:
-    """Find room for a name beside its point: the first place that covers nothing, else the one that covers least.
-
-    Args:
-        name: the label.
-        place: the point (column, row).
-        taken: boxes (left, top, right, bottom) of what is there.
-
-    Returns:
-        The label's box.
-    """
-    width, height = font(LETTERS).getlength(name), LETTERS * 1.25
-    column, row = place
-    tries = []
-    for far in (DOT + 4.0, DOT + 18.0, DOT + 34.0):
-        for left, middle in (
-            (column + far / 2, row - far / 2 - 8),
-            (column - far / 2 - width, row - far / 2 - 8),
-            (column + far / 2, row + far / 2 + 8),
-            (column - far / 2 - width, row + far / 2 + 8),
-            (column - width / 2, row - far - 6),
-            (column - width / 2, row + far + 6),
-        ):
-            tries.append((left, middle - height / 2, left + width, middle + height / 2))
-    inside = [box for box in tries if box[0] >= LEFT and box[2] <= WIDTH - 4 and box[1] >= TOP - 20]
-    return min(inside or tries, key=lambda box: sum(_common(box, other) for other in taken))
-
-
-def _boxes(spot: Spot, across: Span, up: Span) -> list[tuple[float, float, float, float]]:
-    """What a point and its two intervals cover."""
-    left, column, right = (_column(across.share(value)) for value in spot.across)
-    bottom, row, top = (_row(up.share(value)) for value in spot.up)
-    point = (column - DOT, row - DOT, column + DOT, row + DOT)
-    return [point, (left, row - 1, right, row + 1), (column - 1, top, column + 1, bottom)]
-
-
-def _common(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
-    wide = min(one[2], other[2]) - max(one[0], other[0])
-    high = min(one[3], other[3]) - max(one[1], other[1])
-    return max(wide, 0) * max(high, 0)
-
-
-def _column(share: float) -> float:
-    return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-
-def _row(share: float) -> float:
-    return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-
-
-def _draw_spot(draw: ImageDraw.ImageDraw, spot: Spot, spans: tuple[Span, Span], ink: str) -> None:
-    point, (left, _, right, _), (_, top, _, bottom) = _boxes(spot, *spans)
-    column, row = place_of(spot, *spans)
-    for line in ([(left, row), (right, row)], [(column, bottom), (column, top)]):
-        draw.line([(x * SHARPER, y * SHARPER) for x, y in line], ink, SHARPER + 1)
-    draw.ellipse([SHARPER * value for value in point], ink, PAPER)
-
-
-def _draw_axes(sheet: Image.Image, draw: ImageDraw.ImageDraw, axes: Axes, across: Span, up: Span) -> None:
-    for value in across.marks():
-        column = _column(across.share(value))
-        _line(draw, (column, TOP), (column, HEIGHT - BOTTOM))
-        _write(draw, (column, HEIGHT - BOTTOM + 16), number_text(value), 13, SOFT, "mm")
-    for value in up.marks():
-        row = _row(up.share(value))
-        _line(draw, (LEFT, row), (WIDTH - RIGHT, row))
-        _write(draw, (LEFT - 10, row), number_text(value), 13, SOFT, "rm")
-    _write(draw, (LEFT, 30), axes.title, 19, INK, "lm")
-    _write(draw, (_column(0.5), HEIGHT - 24), axes.across, 15, INK, "mm")
-    side = Image.new("RGB", ((HEIGHT - TOP - BOTTOM) * SHARPER, 30 * SHARPER), PAPER)
-    _write(ImageDraw.Draw(side), (side.width / SHARPER / 2, 15), axes.up, 15, INK, "mm")
-    sheet.paste(side.rotate(90, expand=True), (8 * SHARPER, TOP * SHARPER))
-
-
-def _line(draw: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[float, float]) -> None:
-    draw.line([(x * SHARPER, y * SHARPER) for x, y in (start, end)], LINE, SHARPER)
-
-
-def _write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, ink: str, anchor: str) -> None:
-    draw.text((place[0] * SHARPER, place[1] * SHARPER), text, ink, font(size * SHARPER), anchor)
+def _draw_axes(sheet: Image.Image, axes: Axes, spans: tuple[Span, Span]) -> None:
+    draw = ImageDraw.Draw(sheet)
+    for value in spans[0].marks():
+        column, row = place_of(value, spans[1].low, spans)
+        draw.line([(column, TOP), (column, row)], LINE, 2)
+        draw.text((column, row + 32), number_text(value), SOFT, font(26), "mm")
+    for value in spans[1].marks():
+        column, row = place_of(spans[0].low, value, spans)
+        draw.line([(column, row), (column + SIDE, row)], LINE, 2)
+        draw.text((column - 20, row), number_text(value), SOFT, font(26), "rm")
+    draw.text((LEFT, 60), axes.title, INK, font(38), "lm")
+    draw.text((LEFT + SIDE / 2, SIZE[1] - 48), axes.across, INK, font(30), "mm")
+    side = Image.new("RGB", (SIDE, 60), PAPER)
+    ImageDraw.Draw(side).text((SIDE / 2, 30), axes.up, INK, font(30), "mm")
+    sheet.paste(side.rotate(90, expand=True), (16, TOP))

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from pack.benchmarks.lab.report import PLACES
-from pack.benchmarks.lab.trial import encode, subsets
+from pack.benchmarks.lab.trial import subsets
 from pack.demo.judge.likeness import colour_overlap
-from pack.host.prompts.text import trace_words
-from pack.host.recording.sampling import sample
-from pack.host.recording.unet import record_attention
 from pack.scenescope.attention.read.heatmap import heatmaps
 from pack.scenescope.attention.read.masks import above_otsu
 from pack.scenescope.attention.read.view import View
-from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.attention.words.find import find_words
 from pack.scenescope.drawing.labelled_grid import labelled_grid
 from pack.scenescope.resample import resize
@@ -39,29 +34,25 @@ def colours_back(picture: np.ndarray, maps: torch.Tensor, scene: Any, asked: tup
     ]
 
 
-def draw_all(studio: Any, stand: Any, scene: Any, seed: int) -> tuple[torch.Tensor, float]:
+def draw_all(lab: Any, stand: Any, scene: Any, seed: int) -> tuple[torch.Tensor, float]:
     """Generate every subset at every place.
 
     Returns:
         The sheet (1 height width 3) float, 0 to 1, places down and subsets across, and the share of the colours that
         came back.
     """
-    clip, settings = trace_words(stand.clip), replace(studio.manner.sampling, seed=seed)
-    ways, pictures, back = subsets(len(scene.concepts)), [], []
+    studio, ways, pictures, back = lab.studio(stand), subsets(len(scene.concepts)), [], []
     names = [[stand.names[thing] for thing in asked] for asked in ways]
     for place in PLACES:
         for asked, called in zip(ways, names, strict=True):
-            watched, book = record_attention(stand.model, Selection(branches=("positive",)))
-            positive = encode(clip, f"a photo of {' and '.join(called)} {place}")
-            blank = {"samples": torch.zeros(1, 4, *scene.latent)}
-            latent = sample(watched, positive, encode(clip, ""), blank, settings)["samples"]
-            picture = studio.vae.decode(latent)[0].float().cpu().numpy().clip(0, 1)
-            recording = book.find(None)[0]
+            prompt = f"a photo of {' and '.join(called)} {place}"
+            picture, recording = studio.recorded(prompt, 0, seed=seed)
+            picture = picture.clip(0, 1)
             table = next(entry.table for entry in recording.entries if entry.table is not None)
             seen = heatmaps(recording, find_words(table, ", ".join(called)), View("all", "latent", steps="all"))
             maps = resize(seen.values.movedim(-1, 1), scene.size)[0].cpu()
             back += colours_back(picture, maps, scene, asked)
             pictures.append(torch.from_numpy(picture))
-            studio.on_picture("picture", len(pictures), len(PLACES) * len(ways))
+            lab.on_picture("picture", len(pictures), len(PLACES) * len(ways))
     sheet = labelled_grid(torch.stack(pictures), PLACES, [" and ".join(called) for called in names])
     return sheet, float(np.mean(back))

@@ -5,22 +5,26 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import comfy.utils
 import numpy as np
 import torch
+from comfy.model_management import throw_exception_if_processing_interrupted
 from pack.benchmarks.lab.bounds import BOUNDS, bound_picture
 from pack.benchmarks.lab.probe import Looked, look
 from pack.benchmarks.lab.variants import WITHOUT_TRAINING, Length, settings_of
 from pack.demo.judge.likeness import Truth, score
+from pack.demo.studio import Studio
 from pack.host.concepts.apply import apply_concepts
-from pack.host.recording.sampling import SamplerSettings, sample
+from pack.host.recording.sampling import SamplerSettings
+from pack.host.training.class_pictures import ClassWish, made_class_pictures
 from pack.host.training.models import training_ports
+from pack.host.training.samples import Sampling
 from pack.scenescope.dims import Grid
-from pack.scenescope.files.safetensors_file import read_container, write_container
 from pack.scenescope.training.learned.concepts import Concepts
 from pack.scenescope.training.ports import ClassPictures, Ports
 from pack.scenescope.training.run.trainer import OnStep, Run, StateStore, StepReport, train
@@ -84,7 +88,6 @@ class Stand:
     clip: Any
     names: tuple[str, ...]
     looks: tuple[Looked, Looked] | None = None
-    seconds_per_step: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -108,67 +111,45 @@ class Course:
 
 UNWATCHED = Course()
 """Nobody watches, and nothing is kept."""
-CLASS_FORMAT = "scenescope-bench-class-pictures 1"
 
 
-class Studio:
+class Lab:
     """A model, and what of its work is used by many trials.
 
     Args:
         parts: MODEL, CLIP and VAE.
+        folder: keeps the pictures for the prior from one run to the next.
         manner: how it makes pictures.
-        class_file: keeps the pictures for the prior from one run to the next; None keeps none.
     """
 
-    def __init__(
-        self, parts: tuple[Any, Any, Any], manner: Manner | None = None, class_file: Path | None = None
-    ) -> None:
+    def __init__(self, parts: tuple[Any, Any, Any], folder: Path, manner: Manner | None = None) -> None:
         comfy.utils.set_progress_bar_enabled(False)
         self.model, self.clip, self.vae = parts
-        self.manner = manner or Manner()
+        self.manner, self._folder = manner or Manner(), folder
         self.on_picture: Callable[[str, int, int], None] = lambda what, made, of: None
-        self._class_file = class_file
-        self._class_pictures: ClassPictures | None = None
 
-    def pictures(self, stand: Stand, prompt: str, seeds: range, what: str = "picture") -> list[np.ndarray]:
-        """Generate pictures (height width 3) float32, 0 to 1, one for each seed."""
-        positive, negative = (encode(stand.clip, text) for text in (prompt, ""))
-        made = []
-        for seed in seeds:
-            settings, blank = replace(self.manner.sampling, seed=seed), torch.zeros(1, 4, *self.manner.latent)
-            latent = sample(stand.model, positive, negative, {"samples": blank}, settings)["samples"]
-            made.append(self.vae.decode(latent)[0].float().numpy())
-            self.on_picture(what, len(made), len(seeds))
-        return made
+    def studio(self, stand: Stand) -> Studio:
+        """What makes pictures with what was learned."""
+        return Studio((stand.model, stand.clip, self.vae), 0, self.manner.sampling, self.manner.latent)
 
-    def class_pictures(self, ports: Ports) -> ClassPictures:
-        """The base model's own pictures, made once: a run that goes on wants the very same."""
-        if self._class_pictures is None:
-            who, own = "bench: the class pictures", {"format": CLASS_FORMAT, "base": ports.base}
-            if self._class_file is not None and self._class_file.is_file():
-                latents = read_container(self._class_file, own, who).tensors["latents"]
-            else:
-                latents = self._made_class_pictures()
-                if self._class_file is not None:
-                    write_container({"latents": latents}, self._class_file, own, who)
-            self._class_pictures = ClassPictures(latents.clone().float(), self.manner.class_prompt)
-        return self._class_pictures
-
-    def _made_class_pictures(self) -> torch.Tensor:
-        base = Stand(self.model, self.clip, ())
-        with torch.inference_mode():
-            seeds = range(1000, 1000 + self.manner.class_pictures)
-            made = self.pictures(base, self.manner.class_prompt, seeds, "class picture")
-            pixels = torch.from_numpy(np.stack(made))
-            latents: torch.Tensor = self.model.model.process_latent_in(self.vae.encode(pixels))
-        return latents
+    def class_pictures(self, precision: torch.dtype, ports: Ports) -> ClassPictures:
+        """The base model's own pictures for the prior, made as the node makes them, and once."""
+        manner = self.manner
+        sampling = (manner.class_prompt, manner.sampling.steps, manner.sampling.cfg, manner.latent, precision)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return made_class_pictures(
+            ports,
+            ClassWish(Sampling(*sampling), manner.class_pictures, 0, self._folder),
+            partial(self.on_picture, "class picture"),
+            throw_exception_if_processing_interrupted,
+        )
 
 
-def run_trial(studio: Studio, trial: Trial, protocol: Protocol) -> tuple[dict[str, Any], list[np.ndarray]]:
+def run_trial(lab: Lab, trial: Trial, protocol: Protocol) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Train, look, generate and score.
 
     Args:
-        studio: the model.
+        lab: the model.
         trial: what is tried.
         protocol: how much is trained and drawn.
 
@@ -179,17 +160,17 @@ def run_trial(studio: Studio, trial: Trial, protocol: Protocol) -> tuple[dict[st
     drawing = draw(unseen_layout(trial.scene, trial.things, test=trial.test), height=SIDE, width=SIDE)
     began, scene = time.perf_counter(), scene_of(drawing)
     if trial.variant in WITHOUT_TRAINING:
-        stand = Stand(studio.model, studio.clip, tuple(f"a {concept.word}" for concept in scene.concepts))
+        stand = Stand(lab.model, lab.clip, tuple(f"a {concept.word}" for concept in scene.concepts))
     else:
-        stand = trained(studio, scene, settings_of(trial.variant, protocol.length, trial.seed))
+        stand = trained(lab, scene, settings_of(trial.variant, protocol.length, trial.seed))
     drawing_began = time.perf_counter()
     with torch.inference_mode():
-        scores, pictures = _scores(studio, stand, drawing, trial, protocol)
+        scores, pictures = _scores(lab, stand, drawing, trial, protocol)
     ended = time.perf_counter()
     looked: dict[str, Any] = {}
     if looks := stand.looks:
         looked = {"fit": [look.iou for look in looks], "masked": [look.masked for look in looks]}
-    times = {"train": drawing_began - began, "draw": ended - drawing_began, "step": stand.seconds_per_step}
+    times = {"train": drawing_began - began, "draw": ended - drawing_began}
     return {**asdict(trial), **looked, "seconds": times, "pictures": scores}, pictures
 
 
@@ -216,99 +197,72 @@ def backgrounds(drawing: Drawing, scene: int, number: int) -> list[str]:
     return [str(name) for name in np.random.default_rng([77, scene]).permutation(others)[:number]]
 
 
-def trained(studio: Studio, scene: Scene, settings: Settings, course: Course = UNWATCHED) -> Stand:
+def trained(lab: Lab, scene: Scene, settings: Settings, course: Course = UNWATCHED) -> Stand:
     """Learn a scene and apply what was learned.
 
     Args:
-        studio: the model.
+        lab: the model.
         scene: what is learned from.
         settings: the method's.
         course: how it is watched and kept.
     """
-    parts = (studio.model, studio.clip, studio.vae)
     with training_ports(
-        *parts,
+        lab.model,
+        lab.clip,
+        lab.vae,
         scene,
         settings,
         checkpointing=course.checkpointing,
-        class_pictures=studio.class_pictures,
+        class_pictures=partial(lab.class_pictures, settings.dtype),
         on_progress=course.say,
     ) as ports:
-        before, after, concepts, times = learn(ports, scene, settings, course)
-    model, clip = apply_concepts(studio.model, studio.clip, concepts)
-    return Stand(model, clip, scene.handles, (before, after), times)
+        before, after, concepts = learn(ports, scene, settings, course)
+    model, clip = apply_concepts(lab.model, lab.clip, concepts)
+    return Stand(model, clip, scene.handles, (before, after))
 
 
 def learn(
     ports: Ports, scene: Scene, settings: Settings, course: Course = UNWATCHED
-) -> tuple[Looked, Looked, Concepts, tuple[float, float]]:
-    """Train, and look before and afterwards.
+) -> tuple[Looked, Looked, Concepts]:
+    """Train; both looks, before and afterwards, while the modules compute with it, and what was learned."""
+    looks: list[Looked] = []
 
-    Returns:
-        Both looks, what was learned, and the seconds of a step in each phase (0 for a phase without steps; where a
-        state is kept its writing is among them, and of a run that goes on only its own steps are).
-    """
+    def look_at_the_end(step: int, embeddings: Mapping[str, torch.Tensor]) -> None:
+        if step == settings.steps:
+            copies = {handle: embedding.to("cpu", copy=True) for handle, embedding in embeddings.items()}
+            looks.append(look(ports, scene, copies))
+
+    def begin(step: int, embeddings: Mapping[str, torch.Tensor]) -> None:
+        course.on_begin(step)
+        look_at_the_end(step, embeddings)
+
+    def follow(report: StepReport) -> None:
+        course.on_step(report)
+        look_at_the_end(report.step, report.embeddings)
+
     with Run(scene, ports, settings) as run:
         fresh = run.concepts()
         before = look(ports, scene, dict(zip(fresh.handles, fresh.embeddings, strict=True)))
-    follower = _Follower(ports, scene, settings, course)
-    concepts = train(scene, ports, settings, on_begin=follower.begin, on_step=follower.follow, keeping=course.keeping)
-    return before, follower.looks[-1], concepts, follower.seconds_per_step()
-
-
-@dataclass
-class _Follower:
-    """Takes the steps' time, and looks at what was learned while the modules still compute with it."""
-
-    ports: Ports
-    scene: Scene
-    settings: Settings
-    course: Course
-    looks: list[Looked] = field(default_factory=list)
-    spent: dict[int, list[float]] = field(default_factory=lambda: {1: [], 2: []})
-    began: float = 0.0
-
-    def begin(self, step: int, embeddings: Mapping[str, torch.Tensor]) -> None:
-        self.course.on_begin(step)
-        self._look_at_the_end(step, embeddings)
-        self.began = time.perf_counter()
-
-    def follow(self, report: StepReport) -> None:
-        self.spent[report.phase].append(time.perf_counter() - self.began)
-        self.course.on_step(report)
-        self._look_at_the_end(report.step, report.embeddings)
-        self.began = time.perf_counter()
-
-    def seconds_per_step(self) -> tuple[float, float]:
-        first, second = (sum(steps) / len(steps) if steps else 0.0 for steps in self.spent.values())
-        return first, second
-
-    def _look_at_the_end(self, step: int, embeddings: Mapping[str, torch.Tensor]) -> None:
-        if step == self.settings.steps:
-            copies = {handle: embedding.to("cpu", copy=True) for handle, embedding in embeddings.items()}
-            self.looks.append(look(self.ports, self.scene, copies))
+    concepts = train(scene, ports, settings, on_begin=begin, on_step=follow, keeping=course.keeping)
+    return before, looks[-1], concepts
 
 
 def _scores(
-    studio: Studio, stand: Stand, drawing: Drawing, trial: Trial, protocol: Protocol
+    lab: Lab, stand: Stand, drawing: Drawing, trial: Trial, protocol: Protocol
 ) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-    truth, rows, all_pictures = Truth.of(drawing), [], [drawing.picture]
+    truth, studio, rows, all_pictures = Truth.of(drawing), lab.studio(stand), [], [drawing.picture]
     for place in backgrounds(drawing, trial.scene, protocol.templates):
         for asked in subsets(trial.things):
             prompt = f"a photo of {' and '.join(stand.names[thing] for thing in asked)} {BACKGROUNDS[place]}"
             first = 100 * trial.seed
             if trial.variant in BOUNDS:
-                made = [bound_picture(trial.variant, studio.vae, drawing, asked, place)]
+                made = [bound_picture(trial.variant, lab.vae, drawing, asked, place)]
             else:
-                made = studio.pictures(stand, prompt, range(first, first + protocol.pictures))
+                seeds = range(first, first + protocol.pictures)
+                made = [studio.picture(prompt, 0, seed=seed) for seed in seeds]
             for picture in made:
                 all_pictures.append(picture.clip(0, 1))
                 seen = score(all_pictures[-1], truth, asked, place)
                 about = {"prompt": seen.prompt, "identity": seen.identity, "asked": asked, "place": place}
                 rows.append(asdict(seen) | about)
     return rows, all_pictures
-
-
-def encode(clip: Any, prompt: str) -> Any:
-    """A prompt as the sampler reads it."""
-    return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))

@@ -22,25 +22,16 @@ out. `full:prior=class` and `lora:prior=frozen` are the methods with theirs.
 """
 OWN_RATES: Rates = {"full": {}, "lora": {}}
 """For SD1.5, the settings' own."""
-WITHOUT: dict[str, dict[str, Any]] = {
-    "": {},
-    "masks": {"masked": False},
-    "attention": {"attention_weight": 0.0},
-    "union": {"single": 1.0},
-    "phase1": {"phase1_steps": 0},
+WITHOUT: dict[str, tuple[str, dict[str, Any]]] = {
+    "": ("", {}),
+    "-masks": (" without masked loss", {"masked": False}),
+    "-attention": (" without attention loss", {"attention_weight": 0.0}),
+    "-union": (" without union sampling", {"single": 1.0}),
+    "-phase1": (" without phase 1", {"phase1_steps": 0}),
 }
-"""What is left out, and the settings that leave it out."""
+"""What is left out, as names and titles have it, and the settings that leave it out."""
 TITLES = {
-    "full": "full",
-    "full-masks": "full without masked loss",
-    "full-attention": "full without attention loss",
-    "full-union": "full without union sampling",
-    "full-phase1": "full without phase 1",
-    "lora": "lora",
-    "lora-masks": "lora without masked loss",
-    "lora-attention": "lora without attention loss",
-    "lora-union": "lora without union sampling",
-    "lora-phase1": "lora without phase 1",
+    **{f"{mode}{name}": f"{mode}{title}" for mode in ("full", "lora") for name, (title, _) in WITHOUT.items()},
     UNTRAINED: "no training, starting words",
     "foreign": "floor: unrelated things",
     "coloured": "floor: only colours right",
@@ -87,10 +78,10 @@ def settings_of(variant: str, length: Length, seed: int, rates: Rates = DEMO_RAT
     20
     """
     name, _, changes = variant.partition(":")
-    mode, _, without = name.partition("-")
+    mode, dash, without = name.partition("-")
     make = {"full": full_settings, "lora": lora_settings}[mode]
     preset = {**rates[mode], "seed": seed, "phase1_steps": length.first, "phase2_steps": length.second}
-    return make(**{**preset, **WITHOUT[without], **read_changes(changes)})
+    return make(**{**preset, **WITHOUT[dash + without][1], **read_changes(changes)})
 
 
 def read_changes(text: str) -> dict[str, Any]:

@@ -12,15 +12,14 @@ def test_a_bench_that_was_broken_off_goes_on_with_what_is_missing(tmp_path):
     """Oracle: by hand: of three cases two were done, the second of them without any figure."""
     file = tmp_path / "deep" / "bench.json"
     first = Cases(file)
-    for (name,) in first.batches(["a 0", "a 1", "a 2"], 1):
+    for name in first.missing(["a 0", "a 1", "a 2"]):
         if name == "a 2":
             break
         first.add(name, [["plain", {"IoU": 0.5}], ["plain", {"IoU": 1.0}]] if name == "a 0" else [])
     assert list(json.loads(file.read_text("utf-8"))) == ["a 0", "a 1"]
     again = Cases(file)
-    assert list(again.batches(["a 0", "a 1", "a 2"], 1)) == [["a 2"]]
+    assert list(again.missing(["a 0", "a 1", "a 2"])) == ["a 2"]
     assert again.arms(["a 0", "a 1"]) == {"plain": {"IoU": [0.5, 1.0]}}
-    assert list(again.batches(["a 3", "a 0", "a 2", "a 4"], 2)) == [["a 3", "a 2"], ["a 4"]]
     assert "| plain | 0.750 (2: " in table(again.arms(["a 0"]))
 
 

@@ -6,7 +6,7 @@ import argparse
 
 import numpy as np
 import pytest
-from pack.benchmarks.ablation import combinations, planned
+from pack.benchmarks.ablation import planned
 from pack.benchmarks.lab.scatter import Spot
 from pack.benchmarks.lab.tables import (
     MEASURES,
@@ -36,7 +36,7 @@ LENGTH = Length(30, 70)
 def trial(variant: str, scene: int, identity: float, *, things: int = 2, asked: tuple[int, ...] = (0, 1)) -> dict:
     """One trial of one picture in which everything has one value."""
     picture = dict.fromkeys(MEASURES, identity) | {"asked": asked, "leakage": None if len(asked) == 2 else 0.25}
-    seconds = {"train": 3.0, "draw": 1.0, "step": [0.1, 0.2]}
+    seconds = {"train": 3.0, "draw": 1.0}
     looked = {} if variant == UNTRAINED else {"fit": [0.5, 0.75], "masked": [0.2, 0.125]}
     return {"variant": variant, "things": things, "scene": scene, "seed": 0, "seconds": seconds, **looked} | {
         "pictures": [picture]
@@ -187,11 +187,3 @@ def test_a_trial_has_a_file_of_its_own_which_a_change_of_settings_leaves_alone(t
     assert len(set(first.values())) == 2 * 2 * 2 * 3
     for trial, name in first.items():
         assert (name == other[trial]) == (trial[0] == UNTRAINED)
-
-
-def test_every_combination_is_tried():
-    """Oracle: by hand."""
-    assert combinations("full:prior=off", ["rank=4,8", "clip=1"]) == [
-        "full:prior=off,rank=4,clip=1",
-        "full:prior=off,rank=8,clip=1",
-    ]

@@ -19,7 +19,8 @@ from pack.demo.data import END, collate, shown
 from pack.demo.export import LIMIT
 from pack.demo.judge.checker import judge
 from pack.demo.layouts import random_layout
-from pack.demo.measure import Sitter, following, layouts, looking_at_drawings
+from pack.demo.measure import following, layouts, looking_at_drawings
+from pack.demo.studio import Studio
 from pack.devtools.comfyui import ROOT
 from pack.host.demo import DEMO_FILE, SCALE, load_demo_model, size_hint
 from pack.nodes.demo import DemoModel, DemoScene
@@ -207,8 +208,7 @@ def test_the_nodes_hand_out_what_their_sockets_say():
 
 def test_it_follows_prompts_as_the_card_says(demo):
     """Oracle: the closed-form checker; the card's share of right things, less what so few pictures can be off by."""
-    sitter = Sitter(demo)
-    seen = following(sitter, layouts(31, PICTURES, 1))
+    seen = following(Studio(demo), layouts(31, PICTURES, 1))
     for part in ("finds", "shapes", "colours", "background"):
         share = FIGURES["one thing"][part]
         margin = 2.5 * (share * (1 - share) / PICTURES) ** 0.5 + 0.05
@@ -217,7 +217,7 @@ def test_it_follows_prompts_as_the_card_says(demo):
 
 def test_it_looks_where_the_things_are_as_the_card_says(demo):
     """Oracle: the true masks of drawn pictures; the card's IoU less 0.1, and shuffled words well below."""
-    seen = looking_at_drawings(Sitter(demo), 8)
+    seen = looking_at_drawings(Studio(demo), 8)
     assert seen.own >= FIGURES["looking at drawings"]["own"] - 0.1
     assert seen.shuffled < 0.7 * seen.own
 

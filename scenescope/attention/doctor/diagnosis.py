@@ -28,10 +28,10 @@ KEPT, KEPT_EARLY = 0.82, 0.70
 
 Below it, the noun is called neglected.
 
-Calibrated on 200 pictures of the demo model (500 things, 25 missing; `dev.py bench steering --part two three`): nine of
-ten things that came out keep more, against one rival (0.82) and against two (0.67). Of 300 other things, in threes, all
-17 that were missing altogether keep less (AUC 0.99, and 0.83 after a quarter), and so do 13 of 29 that were drawn
-badly. Other models should lose a similar share per rival; their limit is not known.
+Calibrated on 200 pictures of the demo model (500 things, 25 missing): nine of ten things that came out keep more,
+against one rival (0.82) and against two (0.67). Of 300 other things, in threes (`dev.py bench doctor`), all 17 keep
+less that left nothing in the picture (AUC 0.99, and 0.83 after a quarter), of 29 that were drawn badly 13. The same
+share a rival is expected of other models; where it begins there is not known.
 """
 MERGED = 0.82
 """Cosine of two nouns' maps from which they are called merged: one in twenty things that came out is above it."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import pytest
 import torch
-from pack.benchmarks.causal import ALL, CONTROL, Subject, measure, table
+from pack.benchmarks.causal import ALL, CONTROL, measure, table
 from pack.benchmarks.replay import edit_of
 from pack.demo.measure import layouts
+from pack.demo.studio import Studio
 from pack.host.demo import load_demo_model
+from pack.host.recording.sampling import SamplerSettings
 from pack.scenescope.attention.doctor.proof import covered
 
 
@@ -30,8 +30,8 @@ def test_an_order_that_finds_all_change_first_covers_most():
 
 def test_the_table_has_a_row_for_each_block_all_of_them_and_the_control(parts):
     """Oracle: the model's sixteen blocks; every figure is a share."""
-    options = argparse.Namespace(width=128, height=128, steps=2, cfg=2.0, sampler="euler", scheduler="normal")
-    rows = dict(measure(Subject(parts, options), "a photo of a red circle and a green star at night", 0, quick=True))
+    studio = Studio(parts, 0, SamplerSettings(0, 2, 2.0, "euler", "normal"))
+    rows = dict(measure(studio, "a photo of a red circle and a green star at night", 0, quick=True))
     assert len(rows) == 18
     assert {ALL, CONTROL, "middle 0"} <= set(rows)
     assert all(0 <= value <= 1 for row in rows.values() for value in row.values())

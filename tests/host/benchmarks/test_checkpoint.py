@@ -46,8 +46,8 @@ def folder_of_a_scene(folder: Path, words: str) -> Path:
 
 def report_of(folder: Path) -> dict[str, dict]:
     """The report's lines by their ways."""
-    lines = json.loads((folder / "report.json").read_text("utf-8"))
-    return {line["variant"]: line for line in lines}
+    lines = json.loads((folder / "results.json").read_text("utf-8"))
+    return {line["variant"]: line for line in lines.values()}
 
 
 @pytest.mark.usefixtures("bar_as_it_was")
@@ -65,13 +65,15 @@ def test_a_folder_becomes_a_report_with_pictures_and_a_second_run_adds_what_is_m
     done = run(*words, "--only", "full:prior=off", "lora", "untrained")
     assert done.returncode == 0, done.stderr
     lines = report_of(tmp_path / "report")
-    assert list(lines) == ["full:prior=off", "lora", "untrained"]
+    assert set(lines) == {"full:prior=off", "lora", "untrained"}
     assert lines["lora"] == before["lora"]
     assert sheet.stat().st_mtime_ns == written
     assert all(value > 0 for way in ("full:prior=off", "lora") for value in lines[way]["masked"] + lines[way]["fit"])
     assert lines["untrained"]["fit"] is None
     text = (tmp_path / "report" / "report.md").read_text("utf-8")
     assert text in done.stdout
+    titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert titles == ["The scene", "full, prior=off", "lora", "no training, starting words"]
     assert not list((tmp_path / "report").glob(".*.tmp"))
     for line in lines.values():
         assert f"]({line['picture']})" in text

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import comfy.utils
 import pytest
 import torch
 from pack.benchmarks.lab.probe import Looked, look
 from pack.benchmarks.lab.progress import Progress
-from pack.benchmarks.lab.trial import Course, Manner, Studio, learn
-from pack.host.recording.sampling import SamplerSettings
+from pack.benchmarks.lab.trial import Course, learn
 from pack.host.training.models import training_ports
 from pack.scenescope.training.learned.concepts import Concepts
 from pack.scenescope.training.run.trainer import Run, StateStore, StepReport
@@ -69,26 +67,12 @@ def test_a_way_that_was_broken_off_ends_with_the_same_bits(tmp_path, at, demo, w
     with training_ports(*demo, scene, SHORT) as ports:
         with pytest.raises(BrokenOffError):
             learn(ports, scene, SHORT, course)
-        before, after, concepts, _ = learn(ports, scene, SHORT, course)
+        before, after, concepts = learn(ports, scene, SHORT, course)
     assert breaking.begun == [0, at]
     assert bits(concepts) == bits(whole.wanted)
     assert torch.equal(before.maps, whole.first.maps)
     assert torch.equal(after.maps, whole.last.maps)
     assert (before.masked, after.masked) == (whole.first.masked, whole.last.masked)
-
-
-def test_class_pictures_are_made_once_for_all_runs(tmp_path, demo):
-    """Oracle: the pictures of the first run, bit for bit; the second has nothing to make them with."""
-    scene, file = small_scene(), tmp_path / "class.safetensors"
-    sampling = SamplerSettings(0, 1, cfg=1.0, sampler_name="euler", scheduler="normal")
-    manner = Manner(scene.latent, sampling, "a photo", 2)
-    with training_ports(*demo, scene, SHORT) as ports:
-        made = Studio(demo, manner, file).class_pictures(ports)
-        kept = Studio((None, None, None), manner, file).class_pictures(ports)
-    comfy.utils.set_progress_bar_enabled(True)
-    assert torch.equal(made.latents, kept.latents)
-    assert made.latents.shape == (2, 4, 8, 8)
-    assert kept.prompt == "a photo"
 
 
 def test_lines_come_now_and_then():

@@ -30,7 +30,7 @@ def test_the_maps_find_the_things_and_the_loss_falls(demo, variant, risen, falle
     scene = scene_of(draw(unseen_layout(1, 2), height=128, width=128))
     settings = settings_of(variant, LENGTH, 0)
     with training_ports(*demo, scene, settings) as ports:
-        before, after, _, _ = learn(ports, scene, settings)
+        before, after, _ = learn(ports, scene, settings)
     assert after.iou > before.iou + risen
     assert after.masked < before.masked * fallen
 
