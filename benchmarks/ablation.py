@@ -50,9 +50,9 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     reader = argparse.ArgumentParser(prog="dev.py bench ablation", description=__doc__)
     reader.formatter_class = argparse.RawDescriptionHelpFormatter
-    reader.add_argument("--scenes", type=int, default=6, help="of two and of three things, each (6)")
-    reader.add_argument("--first", type=int, default=0, metavar="SCENE", help="to begin at")
-    families = "of things that nothing is tuned on (test), or of Demo Scene's (demo)"
+    reader.add_argument("--scenes", type=int, default=6, help="scenes with two things, and as many with three (6)")
+    reader.add_argument("--first", type=int, default=0, metavar="SCENE", help="scene to begin with (0)")
+    families = "things that nothing is tuned on (test), or those of Demo Scene (demo)"
     reader.add_argument("--family", choices=("test", "demo"), default="test", help=families)
     reader.add_argument("--things", type=int, nargs="+", default=[2, 3], choices=[2, 3], help="things in a scene")
     reader.add_argument("--seeds", type=int, default=2, help="training runs per scene (2)")
@@ -60,8 +60,8 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--templates", type=int, default=2, help="backgrounds per scene (2)")
     reader.add_argument("--pictures", type=int, default=1, help="pictures per prompt (1)")
     reader.add_argument("--only", nargs="+", default=list(ROWS), metavar="VARIANT", help=" ".join(ROWS))
-    reader.add_argument("--folder", type=Path, default=cache_folder() / "ablation", help="where all is written")
-    reader.add_argument("--report", action="store_true", help="print what is there, and measure nothing")
+    reader.add_argument("--folder", type=Path, default=cache_folder() / "ablation", help="where everything is written")
+    reader.add_argument("--report", action="store_true", help="print the results so far, and measure nothing")
     reader.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     reader.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     options = reader.parse_args()
@@ -125,7 +125,7 @@ def report(options: argparse.Namespace) -> None:
     """Write and print the tables, the numbers and the plot of all trials that are there."""
     results = [json.loads(file.read_text("utf-8")) for _, file in planned(options) if file.exists()]
     if not results:
-        raise SystemExit("bench ablation: not one trial is there.")
+        raise SystemExit("bench ablation: no trial is finished.")
     table = markdown(results, options.only)
     figures = {
         "model": hashlib.blake2b(MODEL_FILE.read_bytes(), digest_size=8).hexdigest(),
@@ -161,7 +161,7 @@ def main() -> None:
     whole = run_all(options) if missing else True
     report(options)
     if not whole:
-        raise SystemExit("bench ablation: a process failed; its words are above. Run it again.")
+        raise SystemExit("bench ablation: a process failed; its output is above. Run it again.")
 
 
 if __name__ == "__main__":

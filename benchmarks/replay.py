@@ -7,8 +7,7 @@ Each picture shows two things, in combinations that were held back from training
 word of its prompt is changed, and it is sampled again from the same noise, plainly and with replays (`0.4 / 0`:
 cross-attention in the first 0.4 of the steps, no self-attention). In place: the thing is changed as asked, and stands
 where it stood. Outside: the mean change of the rest of the picture, of 1. The world's own checker reads the pictures.
-Parts share the pictures that they have in common. Cases are kept as soon as they are done; a run that was broken off
-goes on.
+Parts share the pictures that they have in common. Cases are kept as soon as they are done; an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ Judge = Callable[[np.ndarray, "Source"], Judged]
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A picture (height width 3) 0..1, its record, what it shall show, its noise, and its first thing as found."""
+    """A picture (height width 3) 0..1, its record, what it should show, its noise, and its first thing as found."""
 
     picture: np.ndarray
     recording: Recording

@@ -7,9 +7,9 @@ Part two: two things into masks, mirrored masks and boxes, one switched off. Par
 missing ones brought back. drawn: what the world's own drawings reach by the same measure. regions: live regions, and
 one of two things taken away while the other is held. gate, bind, bind3: colours by regions, four seeds a prompt. full:
 what a steered step of the full-size U-Net costs. Layouts are of held-out combinations, and their seeds are used for
-nothing else. Every arm of a case has the same prompt and noise. Cases are kept as soon as they are done: a run that was
-broken off goes on, and more pictures are added to those that are there. Results of another model (`--model FILE`) are
-kept apart.
+nothing else. Every arm of a case has the same prompt and noise. Cases are kept as soon as they are done: an interrupted
+run resumes, and more pictures are added to those that are there. Results of another model (`--model FILE`) are kept
+apart.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def lines_of(layout: Layout) -> str:
 
 
 Arm = tuple[str, tuple[Steering, ...], np.ndarray]
-"""A name, what acts, and where things shall be: (thing height width)."""
+"""A name, what acts, and where things should be: (thing height width)."""
 
 
 def placements(layout: Layout, *, all_kinds: bool) -> list[Arm]:
@@ -83,7 +83,7 @@ def placements(layout: Layout, *, all_kinds: bool) -> list[Arm]:
 
 
 def placed(name: str, picture: np.ndarray, layout: Layout, wanted: np.ndarray) -> tuple[str, Figures]:
-    """How well a picture (height width 3) shows a layout's things where they shall be."""
+    """How well a picture (height width 3) shows a layout's things where they should be."""
     things, verdict = find_things(picture), judge(picture, layout)
     pairs = list(zip(layout.things, wanted, strict=True))
     ious = {

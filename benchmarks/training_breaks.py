@@ -59,7 +59,7 @@ def arguments() -> argparse.Namespace:
     reader.add_argument("--kills", type=int, default=34, help="in all (34)")
     reader.add_argument("--mode", choices=("lora", "full"), default="lora", help="what is trained (lora)")
     reader.add_argument("--steps", type=int, default=8, help="of each phase (8)")
-    reader.add_argument("--seed", type=int, default=0, help="of when, and of who goes on (0)")
+    reader.add_argument("--seed", type=int, default=0, help="for when to kill, and who resumes (0)")
     return reader.parse_args()
 
 
@@ -95,7 +95,7 @@ def kept_step(folder: Path) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill: the machine, the last step that it had told of, the step of the state that was left, and a fault."""
+    """One kill: the machine, the last step that it had reported, the step of the state that was left, and a fault."""
 
     machine: str
     reached: int

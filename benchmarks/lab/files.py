@@ -1,4 +1,4 @@
-"""Files: written whole or not at all; and the model that one holds."""
+"""Files: written completely or not at all; and the model that one holds."""
 
 from __future__ import annotations
 
