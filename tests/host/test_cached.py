@@ -54,7 +54,7 @@ def behind(prompt: dict[str, Any], node: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("example", ENDS)
 def test_what_comes_from_the_cache_is_shown_again(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Oracle: what the nodes showed when they ran: a page that opens the workflow anew has nothing else to show."""
+    """Oracle: what the nodes showed when they ran: a page that opens the workflow afresh has nothing else to show."""
     for node in NODES:
         monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, node.define_schema().node_id, node)
     whole = json.loads((EXAMPLES / f"{example}.json").read_text("utf-8"))

@@ -32,7 +32,7 @@ def test_maps_arrive_from_a_device_that_torch_has_no_module_of(monkeypatch: pyte
 def test_only_devices_that_keep_pinned_memory_copy_without_a_wait(
     pinning: set[str], waits: int, monkeypatch: pytest.MonkeyPatch
 ):
-    """Oracle: by hand: one copy, waited for where its source may be used anew before it is through."""
+    """Oracle: by hand: one copy, waited for where its source may be used afresh before it is through."""
     monkeypatch.setattr(host_copies, "PINNING", pinning)
     with counting() as counts:
         far = sent(VALUES, DEVICE)

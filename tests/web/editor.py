@@ -114,7 +114,7 @@ PLACED = f"""
 }}
 """
 RENDERER = "vue => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)"
-# Says whether the editor will read its graph anew.
+# Says whether the editor will read its graph afresh.
 WEAR = """
 async ([palette, locale]) => {
   const settings = app.extensionManager.setting;
@@ -152,7 +152,7 @@ class Editor:
         page.on("console", self._note)
 
     def open(self) -> None:
-        """Go to the editor, or load it anew."""
+        """Go to the editor, or load it afresh."""
         self.page.goto(self.server.address, timeout=OPENING)
         self.wait()
         self.page.keyboard.press("Escape")
@@ -164,7 +164,7 @@ class Editor:
         self.drawn()
 
     def reload(self) -> None:
-        """Load the page anew, when the editor has kept its graph as it is."""
+        """Load the page afresh, when the editor has kept its graph as it is."""
         self.page.evaluate(CAPTURE)
         self.page.wait_for_function(KEPT)
         self.page.reload(timeout=OPENING)
@@ -247,7 +247,7 @@ class Editor:
             self._wear("dark", "en")
 
     def _wear(self, palette: str, locale: str) -> None:
-        """Change theme and language; with another language the editor reads its nodes, and then its graph, anew."""
+        """Change theme and language; with another language the editor reads its nodes, and then its graph, afresh."""
         if self.page.evaluate(WEAR, [palette, locale]):
             self.page.wait_for_function("() => app.graph.nodes.length && app.graph.nodes.every(node => !node.ss_old)")
         self.drawn()

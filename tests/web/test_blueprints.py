@@ -115,7 +115,7 @@ def test_a_blueprint_runs_with_the_demo_model(editor):
 
 
 def test_what_one_blueprint_learns_another_uses_and_a_third_paints_anew(editor):
-    """Oracle: the server's history: two pictures of what was learned, and one that was painted anew."""
+    """Oracle: the server's history: two pictures of what was learned, and one that was painted afresh."""
     editor.load(SCENE)
     for name in (LEARN, USE, PAINT):
         put(editor, name)

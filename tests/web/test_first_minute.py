@@ -1,7 +1,7 @@
 """The first minutes, as the README tells them: a heatmap, then a learned token in a prompt of one's own.
 
 `SCENESCOPE_PICTURES=1 pytest tests/web/test_first_minute.py -s` trains the whole template, says what the clock shows,
-and takes the pictures of `docs/first-minutes.md` anew.
+and takes the pictures of `docs/first-minutes.md` afresh.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SHORT = {"preset.phase1_steps": 8, "preset.phase2_steps": 8, "preset.rank": 2}
 
 
 class Walk:
-    """What the clock shows on the way; where pictures are taken anew, the window too."""
+    """What the clock shows on the way; where pictures are taken afresh, the window too."""
 
     def __init__(self, editor: Editor) -> None:
         self.editor, self.start = editor, time.monotonic()

@@ -148,7 +148,7 @@ def test_a_pause_writes_one_file_and_queueing_no_other(painter, editor):
 
 
 def test_the_painting_comes_back_with_the_workflow_after_a_reload(painter, editor):
-    """Oracle: the paint of two pixels in a page that was loaded anew."""
+    """Oracle: the paint of two pixels in a page that was loaded afresh."""
     painter.stroke((60, 60), (140, 60))
     editor.away()
     painter.saved()
@@ -249,5 +249,5 @@ def test_the_painter_follows_the_editor_s_theme_and_language(editor, photo, pale
         painter.stroke((210, 110), (270, 110), (270, 180), (210, 180))
         assert word in painter.panel.inner_text()
         assert editor.contrast(painter.panel) > 300
-        painter.saved()  # with another language the editor reads its graph anew, and asks for the painting
+        painter.saved()  # with another language the editor reads its graph afresh, and asks for the painting
         editor.page.screenshot(path=ROOT / "artifacts" / "web" / f"painter_{palette}_{locale}_{editor.renderer}.png")

@@ -1,6 +1,6 @@
 """The help pages' screenshots of nodes show the nodes as they are.
 
-`SCENESCOPE_PICTURES=1 pytest tests/web/test_screenshots.py` takes them anew.
+`SCENESCOPE_PICTURES=1 pytest tests/web/test_screenshots.py` takes them afresh.
 """
 
 from __future__ import annotations
@@ -94,12 +94,12 @@ def around(editor: Editor, node_type: str, what: str) -> FloatRect:
 
 
 def is_as(name: str, taken: Image.Image, **saved: Any) -> None:
-    """Keep a picture where pictures are taken anew; it has the proportions of the one that the pages show."""
+    """Keep a picture where pictures are taken afresh; it has the proportions of the one that the pages show."""
     file = PICTURES / (name if "." in name else f"{name}.jpg")
     if os.environ.get(ANEW):
         taken.save(file, **(saved or {"quality": QUALITY, "optimize": True}))
     with Image.open(file) as kept:
-        assert kept.width / kept.height == pytest.approx(taken.width / taken.height, rel=ALIKE), f"take {name} anew"
+        assert kept.width / kept.height == pytest.approx(taken.width / taken.height, rel=ALIKE), f"take {name} afresh"
 
 
 def shot(editor: Editor, node_type: str, what: str = "node") -> Image.Image:

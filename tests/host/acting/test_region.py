@@ -69,7 +69,7 @@ def test_a_region_gates_as_the_hosts_own_masks_do(sd15: Any) -> None:
 
 @pytest.mark.parametrize(("masks", "images"), [(3, 1), (2, 4), (1, 2)])
 def test_a_batch_of_masks_on_a_gated_prompt_counts_as_the_host_counts_it(sd15: Any, masks: int, images: int) -> None:
-    """Oracle: the host's own masks, one for each picture: too many are cut, too few begin anew."""
+    """Oracle: the host's own masks, one for each picture: too many are cut, too few begin afresh."""
     settings = Run(steps=2, batch=images)
     own = torch.rand(masks, 8, 12, generator=torch.Generator().manual_seed(4))
     track = Held(half().expand(images, -1, -1))

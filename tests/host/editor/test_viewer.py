@@ -23,7 +23,7 @@ def temp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_nodes_that_show_one_recording_share_a_file(temp):
-    """Oracle: the folder; a file that somebody deleted is written anew."""
+    """Oracle: the folder; a file that somebody deleted is written afresh."""
     recording = record()
     first, again = viewer_ui(recording)["scenescope_view"][0], viewer_ui(recording)["scenescope_view"][0]
     assert first["filename"] == again["filename"]

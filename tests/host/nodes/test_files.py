@@ -40,7 +40,7 @@ def call(node: type, **inputs: Any) -> Any:
 
 
 def choices() -> list[str]:
-    """What the editor offers when it asks anew."""
+    """What the editor offers when it asks afresh."""
     return LoadMaps.INPUT_TYPES()["required"]["file"][1]["options"]
 
 

@@ -122,7 +122,7 @@ def test_another_part_makes_another_run_and_is_told_by_name(
 
 
 def test_a_run_broken_off_never_goes_on_with_another_layer(demo: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Oracle: the run at that layer which was not broken off: broken off at layer -1, at -2 it begins anew."""
+    """Oracle: the run at that layer which was not broken off: broken off at layer -1, at -2 it begins afresh."""
     scene, asked = small_scene(), [0]
 
     def cancel() -> None:

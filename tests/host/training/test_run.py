@@ -100,7 +100,7 @@ def test_a_cancelled_run_that_is_queued_again_ends_with_the_same_bits(demo, fini
 
 
 def test_a_finished_run_is_returned_and_a_changed_one_is_told(demo, finished):
-    """Oracle: the first run's bits and losses; the message names the setting. An automatic name begins anew."""
+    """Oracle: the first run's bits and losses; the message names the setting. An automatic name begins afresh."""
     scene, (folder, first) = small_scene(), finished
     shutil.copytree(folder, run_folder("run"), dirs_exist_ok=True)
     again = train_concepts(demo, scene, SHORT, QUICK, None)
@@ -161,7 +161,7 @@ def test_a_run_of_one_step_can_be_plotted(demo):
 
 
 def test_a_damaged_state_is_named(demo, finished):
-    """Oracle: the message; damaged curves only begin anew."""
+    """Oracle: the message; damaged curves only begin afresh."""
     scene, (folder, done) = small_scene(), finished
     shutil.copytree(folder, run_folder("run"), dirs_exist_ok=True)
     (run_folder("run") / "curves.safetensors").write_bytes(b"nothing")

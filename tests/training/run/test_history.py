@@ -51,7 +51,7 @@ def test_a_history_holds_each_step():
 
 
 def test_a_run_that_goes_on_replaces_what_came_after_its_state():
-    """Oracle: by hand: taken up again at step 2, step 3 is told anew and the old 3 and 4 are gone."""
+    """Oracle: by hand: taken up again at step 2, step 3 is told afresh and the old 3 and 4 are gone."""
     again = followed(history(), told(3, None, a=0.9))
     assert again.steps.tolist() == [1, 2, 3]
     assert again.losses[2, 2].isnan()

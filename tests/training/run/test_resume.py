@@ -216,7 +216,7 @@ def test_a_full_disk_is_told_and_keeps_the_earlier_state(tmp_path, monkeypatch):
 
 
 def test_a_state_needs_no_step_to_be_saved(tmp_path):
-    """Oracle: an invariant: a state of step 0 begins anew."""
+    """Oracle: an invariant: a state of step 0 begins afresh."""
     scene = toy_scene()
     with Run(scene, toy_ports(scene), LORA) as run:
         save_state(run.state(), tmp_path / "run.state")

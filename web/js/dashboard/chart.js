@@ -82,7 +82,7 @@ export function stepAt(canvas, clientX, axis) {
   return best;
 }
 
-/** A loss as people read it. @param {number | null | undefined} value */
+/** A loss, formatted for people. @param {number | null | undefined} value */
 export function figure(value) {
   if (value === null || value === undefined) return "–";
   return value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : value.toPrecision(3);
@@ -94,7 +94,7 @@ function shown(value, logarithmic) {
 }
 
 /**
- * From where to where the values go; 0 to 1 for IoUs. @param {Line[]} lines @param {boolean} logarithmic
+ * The range of the values; 0 to 1 for IoUs. @param {Line[]} lines @param {boolean} logarithmic
  * @returns {[number, number]}
  */
 function range(lines, logarithmic) {
@@ -104,7 +104,7 @@ function range(lines, logarithmic) {
     .flatMap((line) => line.raw.filter((value) => shown(value, true)))
     .sort((a, b) => Number(a) - Number(b));
   if (!smooth.length) return [0.1, 1];
-  // A few single steps lie far out; they may leave the frame so that the line is seen.
+  // A few single steps are outliers; they may leave the frame so that the line stays visible.
   const ends = raw.length ? [raw[Math.floor(raw.length * 0.03)], raw[Math.ceil(raw.length * 0.97) - 1]] : [];
   const all = [...smooth, ...ends].map(Number);
   const [low, top] = [Math.min(...all), Math.max(...all)];

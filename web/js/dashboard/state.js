@@ -1,5 +1,5 @@
 // @ts-check
-/** How a training run stands, in a sentence. */
+/** A training run's progress, in a sentence. */
 import { say } from "../shared/i18n.js";
 
 /** @param {any} told */

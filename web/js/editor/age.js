@@ -1,5 +1,5 @@
 // @ts-check
-/** What a panel says where its node has failed, or shows something that is older than the last run. */
+/** What a panel says if its node failed, or shows something older than the last run. */
 import { say } from "../shared/i18n.js";
 
 /**
@@ -19,7 +19,7 @@ export function tellAge(root, old, message) {
   root.classList.toggle("ss-old", old);
 }
 
-/** What a panel shows is the last run's. @param {HTMLElement} root */
+/** The panel now shows the last run. @param {HTMLElement} root */
 export function forgetAge(root) {
   root.querySelector(":scope > .ss-old-note")?.remove();
   root.classList.remove("ss-old");

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * How runs end, as far as it concerns what earlier ones have left on the nodes. A run that fails, is cancelled, or is
+ * How runs end, as far as this concerns results that earlier runs left on the nodes. A run that fails, is cancelled, or is
  * refused when it is queued leaves nodes behind whose results are older than itself.
  */
 import { api } from "../../../../scripts/api.js";
@@ -24,7 +24,7 @@ const PREPARING = ["RecordAttention", "SteerWords", "ReplayAttention", "WordRegi
 const hearers = [];
 /** @type {(() => void)[]} */
 const starters = [];
-/** Nodes whose last results the run under way has taken over. @type {any[]} */
+/** Nodes whose last results belong to the current run. @type {any[]} */
 let cached = [];
 /**
  * What of a prompt was refused while the rest runs: execution ids by the prompt's id. @type {Map<string, string[]>}
@@ -42,7 +42,7 @@ export function onEnding(then) {
 }
 
 /**
- * What the history says of a node in a run: whether the run ended before it was done with the node, whether it ended
+ * What the history says about a node in a run: whether the run ended before it was done with the node, whether it ended
  * in the node, and why the node failed.
  * @param {any} status  of the run @param {string} id  the node's
  * @returns {{missed: boolean, there: boolean, message: string}}

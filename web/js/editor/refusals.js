@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Runs that the server refused, remembered in the browser: its history has nothing of them, and after a reload what
- * they did not come to would look like today's.
+ * Runs that the server refused, remembered in the browser: the history doesn't have them, and after a reload what
+ * they did not reach would look current.
  *
  * @typedef {object} Refusal
  * @property {string} workflow  Its id.

@@ -1,12 +1,12 @@
 // @ts-check
 /**
- * The pack's templates in the order in which one learns. The host (ComfyUI 0.33, app/custom_node_manager.py) lists them
+ * The pack's templates in the order in which to learn them. The host (ComfyUI 0.33, app/custom_node_manager.py) lists them
  * as the disk happens to, and its front end 1.49 shows them so.
  */
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 
-/** To look, to learn, to act; in each, first what needs least. */
+/** Looking, learning, acting; in each group, the simplest first. */
 const ORDER = [
   "first_heatmap",
   "where_did_each_word_go.app",

@@ -41,7 +41,7 @@ export class Chosen {
     return Boolean(this.property("scenescope_paint", this.value !== "" || (!linked && !this.lines)));
   }
 
-  /** What is wanted where there is no picture. */
+  /** What is missing if there is no picture. */
   get lacking() {
     const { connected } = pictureBefore(this.node, this.slot);
     if (this.lines && !connected)

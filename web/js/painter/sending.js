@@ -1,5 +1,5 @@
 // @ts-check
-/** How a painting gets to the server: its name, its way, and what is said where it does not arrive. */
+/** How a painting gets to the server: its name, the upload, and the message if it fails. */
 import { ownQueueing, putFile, warn } from "../editor/pictures.js";
 import { fetchJson } from "../editor/server.js";
 import { say } from "../shared/i18n.js";
@@ -21,7 +21,7 @@ function nameOf(canvas) {
   return `${FOLDER}/painter-${digits.join("")}.png [input]`;
 }
 
-/** Whether the server has a painting no longer; no answer is none. @param {string} value */
+/** Whether the server no longer has a painting; without an answer, false. @param {string} value */
 async function lost(value) {
   const answer = await fetchJson(`/scenescope/painting?${new URLSearchParams({ name: value })}`);
   return answer?.there === false;

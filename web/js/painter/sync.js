@@ -1,5 +1,5 @@
 // @ts-check
-/** What the painter shows follows what the node and the nodes before it say. */
+/** The painter shows what the node and the nodes before it say. */
 import { viewAddress } from "../editor/nodes.js";
 import { fileAddress, inVue, pictureBefore } from "../editor/pictures.js";
 import { say } from "../shared/i18n.js";

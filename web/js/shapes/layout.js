@@ -86,7 +86,7 @@ export function neighbour(cards, from, key) {
   return key === "ArrowLeft" && from.arm === "up" ? nearest(down) : undefined;
 }
 
-/** The grid after so many halvings, rounded up as the U-Net does. @param {number[]} latent @param {number} level */
+/** The grid after this many halvings, rounded up as the U-Net does. @param {number[]} latent @param {number} level */
 export function halved(latent, level) {
   let grid = latent;
   for (let times = 0; times < level; times++) grid = grid.map((side) => Math.ceil(side / 2));

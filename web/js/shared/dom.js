@@ -1,5 +1,5 @@
 // @ts-check
-/** Small pieces of a panel. */
+/** Small parts of a panel. */
 
 /**
  * Make an element.

@@ -1,5 +1,5 @@
 // @ts-check
-/** What the browser remembers from page to page. One that keeps nothing, or has no more room, must stop nothing. */
+/** What the browser remembers from page to page. A browser that keeps nothing, or is full, must not stop anything. */
 
 /** What is remembered under a name; what is given where nothing is, or it can't be read.
  * @template T @param {string} name @param {T} otherwise @returns {T}

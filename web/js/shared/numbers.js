@@ -1,5 +1,5 @@
 // @ts-check
-/** Shares as people read them. */
+/** Shares, formatted for people. */
 
 /** @param {Float32Array} map */
 export function largest(map) {
@@ -8,7 +8,7 @@ export function largest(map) {
   return top;
 }
 
-/** A share as people read it: three digits. @param {number} share */
+/** A share, formatted for people: three digits. @param {number} share */
 export function number(share) {
   return share < 0.00005
     ? "0"

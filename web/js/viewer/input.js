@@ -1,5 +1,5 @@
 // @ts-check
-/** What mouse and keys do in the viewer. */
+/** Mouse and keys in the viewer. */
 import { say } from "../shared/i18n.js";
 import { largest, number } from "../shared/numbers.js";
 import { knownOf } from "./marks.js";

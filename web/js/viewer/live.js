@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Maps that grow while a sampler runs: on Record Attention in a panel of their own; on Sample and Record over the
+ * Maps that grow while a sampler runs: on Record Attention in their own panel; on Sample and Record over the
  * viewer,
  * which takes the place back when the run's maps are complete.
  */

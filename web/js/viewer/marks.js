@@ -1,5 +1,5 @@
 // @ts-check
-/** What became of the prompt's words: the Prompt Doctor's verdicts, and what steering did to their shares. */
+/** What became of the prompt's words: the Prompt Doctor's verdicts, and how steering changed their shares. */
 import { loadStyle } from "../editor/nodes.js";
 import { element } from "../shared/dom.js";
 import { say } from "../shared/i18n.js";
