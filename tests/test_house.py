@@ -188,9 +188,7 @@ def test_no_folder_is_crowded():
 def test_every_room_says_what_is_in_it():
     """Oracle: the files and folders beside each `__init__`, which names them in reading order."""
     silent = []
-    for init in [
-        file for file in python_files(*SHIPPED, "diffusers_adapter", "demo", "benchmarks") if file.name == "__init__.py"
-    ]:
+    for init in [file for file in python_files(*SHIPPED, "diffusers_adapter", "demo") if file.name == "__init__.py"]:
         said = init.read_text("utf-8")
         inside = [
             item.stem for item in init.parent.iterdir() if item.suffix == ".py" or (item / "__init__.py").exists()

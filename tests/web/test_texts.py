@@ -38,8 +38,8 @@ SAID = f"() => ({TEXT})().includes('training map; aim for')"
 
 
 def test_a_warning_is_there_again_after_a_reload_and_after_a_run_that_changes_nothing(editor: Editor):
-    """Oracle: the text that was shown while the node ran; a page that was loaded afresh, before and after a queue. Before
-    it, the text says that it is an earlier run's.
+    """Oracle: the text that was shown while the node ran; a page that was loaded again, before and after a queue.
+    Before it, the text says that it is an earlier run's.
     """
     editor.page.evaluate(BUILD)
     editor.run()
