@@ -88,7 +88,11 @@ def training_ports(
     refuse_hopeless(model, clip, scene, settings)
     manage, before = comfy.model_management, comfy.model_management.in_training
     device, settings = model.load_device, with_precision(settings, model.load_device)
+    sums = torch.backends.cuda.matmul
+    in_half = getattr(sums, "allow_fp16_accumulation", False)  # contract: the host's `--fast` allows it, for sampling
     try:
+        if in_half:
+            sums.allow_fp16_accumulation = False  # a gradient is a sum over thousands of cells
         with torch.inference_mode(False), torch.no_grad():
             manage.in_training = True
             on_progress("Naming the base model")
@@ -107,6 +111,8 @@ def training_ports(
             yield ports
     finally:
         manage.in_training = before
+        if in_half:
+            sums.allow_fp16_accumulation = True
         text = denoiser = ports = None  # type: ignore[assignment]
         release()
 

@@ -119,7 +119,8 @@ class Projection:
 
 def _to_int8(values: Tensor) -> tuple[Tensor, Tensor]:
     values = values.float()
-    scale = values.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / INT8_LARGEST
+    scale = values.abs().amax(dim=-1, keepdim=True) / INT8_LARGEST
+    scale.clamp_(min=torch.finfo(torch.float32).tiny)  # some devices take for 0 what is smaller
     return (values / scale).round().to(torch.int8), scale
 
 

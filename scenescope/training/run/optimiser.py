@@ -150,7 +150,7 @@ class Optimiser:
         for name, parameter in self._whole.items():
             if name in stepped:
                 place = parameter.device if self._fused else "cpu"
-                own = {kind: moments[f"{name} {kind}"].to(parameter.device, torch.float32) for kind in MOMENTS}
+                own = {kind: _laid_out(moments[f"{name} {kind}"], parameter) for kind in MOMENTS}
                 self._adam.state[parameter] = {"step": moments[f"{name} step"].to(place, torch.float32), **own}
 
     def _step(self, shrink: float) -> None:
@@ -160,6 +160,12 @@ class Optimiser:
         self._adam.step()
         if self._small is not None:
             self._small.step(shrink if self.scale is None else shrink / self.scale.scale)
+
+
+def _laid_out(moment: Tensor, parameter: Tensor) -> Tensor:
+    """A moment where its parameter is, and in the same order in memory, as kernels for many at once demand it."""
+    moved = moment.to(parameter.device, torch.float32)
+    return moved if moved.stride() == parameter.stride() else torch.empty_like(parameter).copy_(moved)
 
 
 def _in_parts(group: Mapping[str, Any]) -> list[dict[str, Any]]:

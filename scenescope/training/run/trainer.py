@@ -172,12 +172,13 @@ class Run:
         """
         settings, phase = self._settings, phase_at(self.step, self._settings)
         self._begin(phase)
-        costs = self._objective.costs(
-            self.step,
-            self._by_handle(self._embeddings),
-            self._optimiser.backward,
-            None if phase == 1 else Frozen(self._by_handle(self._first), self._off),
-        )
+        with self._weights.cast(settings.dtype) if self._weights is not None else nullcontext():
+            costs = self._objective.costs(
+                self.step,
+                self._by_handle(self._embeddings),
+                self._optimiser.backward,
+                None if phase == 1 else Frozen(self._by_handle(self._first), self._off),
+            )
         measured, (*totals, length) = costs.read(self._optimiser.norm())  # the one wait of a step
         scaled = self._optimiser.scale is not None  # then a step that is not finite is skipped
         self._check_finite(totals if scaled else [*totals, length])

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -40,6 +41,9 @@ class Weights(Protocol):
 
     def disabled(self) -> AbstractContextManager[None]:
         """For a while the modules compute as they were given."""
+
+    def cast(self, dtype: torch.dtype) -> AbstractContextManager[None]:
+        """For a step's passes and their gradients: what can be is brought to the arithmetic's type at once."""
 
     def low_rank(self) -> Mapping[str, LowRank]:
         """Low-rank additions by layer, copied to the CPU."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
+import torch
 from torch import Tensor, nn
 
 from .contract import LowRank
@@ -57,6 +58,10 @@ class FullWeights:
         finally:
             for owner, key, _, copy in self._places:
                 setattr(owner, key, copy)
+
+    def cast(self, dtype: torch.dtype) -> AbstractContextManager[None]:
+        """Nothing: a half copy of all weights would be there for all of the step."""
+        return nullcontext()
 
     def low_rank(self) -> dict[str, LowRank]:
         """None: the differences have full rank."""

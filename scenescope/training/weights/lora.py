@@ -70,6 +70,7 @@ class Lora:
         self.trained: dict[str, nn.Parameter] = {}
         self._layers, self._alpha, self._scale = dict(layers), alpha, alpha / rank
         self._hooks, self._enabled = ExitStack(), True
+        self._cast: dict[str, Tensor] = {}
         for name, layer in layers.items():
             if not _is_adaptable(layer):
                 raise InputError(
@@ -100,6 +101,20 @@ class Lora:
         finally:
             self._enabled = True
 
+    @contextmanager
+    def cast(self, dtype: torch.dtype) -> Iterator[None]:
+        """For a step's passes and their gradients: additions are cast in one row, where each would be cast apart."""
+        if dtype != torch.float32:
+            row = torch.cat([own.view(-1) for own in self.trained.values()]).to(dtype)
+            parts = row.split([own.numel() for own in self.trained.values()])
+            self._cast = {
+                name: part.view(own.shape) for (name, own), part in zip(self.trained.items(), parts, strict=True)
+            }
+        try:
+            yield
+        finally:
+            self._cast = {}
+
     def low_rank(self) -> dict[str, LowRank]:
         """The additions by layer, copied to the CPU."""
         return {
@@ -111,15 +126,20 @@ class Lora:
         """None: no parameter of the layers is changed."""
         return {}
 
+    def _in_type(self, name: str, dtype: torch.dtype) -> Tensor:
+        cast = self._cast.get(name)
+        return self.trained[name].to(dtype) if cast is None else cast
+
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
-        down, up = self.trained[f"{name}.down"], self.trained[f"{name}.up"]
-        apply = functional.linear if down.ndim == 2 else functional.conv2d
+        names = f"{name}.down", f"{name}.up"
+        apply = functional.linear if self.trained[names[0]].ndim == 2 else functional.conv2d
 
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if not self._enabled:
                 return None
             values = inputs[0]
-            added = apply(apply(values, down.to(values.dtype)), up.to(values.dtype))
+            down, up = (self._in_type(its, values.dtype) for its in names)
+            added = apply(apply(values, down), up)
             return torch.add(output, added.to(output.dtype), alpha=self._scale)
 
         return hook

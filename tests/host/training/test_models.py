@@ -77,6 +77,19 @@ def test_gradients_reach_rows_text_encoder_and_unet_alike_with_checkpointing(dem
         assert torch.equal(plain, again)
 
 
+def test_sums_of_half_precision_are_single_while_training_and_as_they_were_afterwards(demo):
+    """Oracle: torch's own switch, which the host's `--fast` turns on."""
+    sums = torch.backends.cuda.matmul
+    assert not sums.allow_fp16_accumulation
+    sums.allow_fp16_accumulation = True
+    try:
+        with training_ports(*demo, small_scene(), SHORT):
+            assert not sums.allow_fp16_accumulation
+        assert sums.allow_fp16_accumulation
+    finally:
+        sums.allow_fp16_accumulation = False
+
+
 class Broken(Exception):
     """What ends a run."""
 

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pack.scenescope.host_copies import HostCopies
 from pack.scenescope.training.run import optimiser
 from pack.scenescope.training.run.optimiser import Optimiser
-from pack.scenescope.training.settings import lora_settings
+from pack.scenescope.training.settings import full_settings, lora_settings
 from torch import nn
 
 SIZES = [(3, 5), (7,), (4, 4), (2, 3, 2)]
+
+
+def test_moments_come_back_in_the_order_of_their_weights_in_memory():
+    """Oracle: torch's own moments have their weights' strides, which a kernel for many at once demands on a GPU."""
+    weight = nn.Parameter(torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last))
+    rows = nn.Parameter(torch.randn(2, 5))
+    trained, settings = {"rows": rows, "weight": weight}, full_settings()
+    before = Optimiser(rows, {"weight": weight}, settings, 2)
+    for one in trained.values():
+        one.grad = torch.randn(one.shape).to(one)
+    before.step(1.0)
+    copies = HostCopies()
+    moments = before.moments(copies)
+    saved = {name: moment.contiguous() for name, moment in moments().items()}  # as a file gives them
+    after = Optimiser(rows, {"weight": weight}, settings, 2)
+    after.restore(saved, trained)
+    kept = after.moments(copies)()
+    assert kept["weight exp_avg"].stride() == weight.stride()
+    assert torch.equal(kept["weight exp_avg"], saved["weight exp_avg"])
 
 
 @pytest.mark.parametrize("at_once", [1, 100, optimiser.AT_ONCE])

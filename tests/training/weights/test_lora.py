@@ -78,6 +78,22 @@ def test_an_addition_is_alpha_over_rank_times_up_down(dtype):
     assert lora.differences() == {}
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_additions_that_are_cast_at_once_give_what_each_gives(dtype):
+    """Oracle: the output and the gradients without, bit for bit; two backward passes add up, as with a prior."""
+    net, found = model().to(dtype), []
+    values = torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(2)).to(dtype)
+    for at_once in (False, True):
+        with frozen([net]), grown(additions(layers_of(net, ""))) as lora:
+            with lora.cast(dtype) if at_once else nullcontext():
+                outputs = [net(values), net(values.flip(0) * 2)]
+                for output in outputs:
+                    output.float().square().sum().backward()
+            assert torch.equal(net(values), outputs[0])
+            found.append([*outputs, *(parameter.grad for parameter in lora.trained.values())])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_additions_learn_and_the_layers_do_not():
     """Oracle: gradients are there for the additions alone; in the first step for `up`, since `up` is zero."""
     net = model()
