@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import RLock
 from typing import Any
@@ -14,6 +14,8 @@ from torch import Tensor
 
 PART_BYTES = 64 * 2**20
 """At most this much may wait on a device before it is sent."""
+ALIGNED = 64
+"""In a buffer of several types, each tensor begins at a multiple of so many bytes."""
 DEVICE_BYTES = 256 * 2**20
 """At most this much may be on its way; then the oldest copy is waited for, and its memory is freed."""
 PINNING = {"cuda", "xpu"}
@@ -198,21 +200,63 @@ def to_device(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     """
     if device.type == "cpu":
         return list(tensors)
-    buffer = sent(torch.cat([tensor.reshape(-1) for tensor in tensors]), device)
-    parts = buffer.split([tensor.numel() for tensor in tensors])
+    parts = _sent_as_one([tensor.reshape(-1) for tensor in tensors], device)
     return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor from the CPU to a device by way of pinned memory, from where alone the host need not wait for it.
-
-    >>> sent(torch.tensor([1.0, 2.0]), torch.device("cpu")).tolist()
-    [1.0, 2.0]
-    """
-    if device.type not in PINNING or tensor.device == device:
-        return tensor.to(device)
+def _sent_as_one(pieces: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+    """Pieces (number) of one type in one buffer; by way of pinned memory, from where alone the host need not wait."""
+    sizes = [len(piece) for piece in pieces]
     try:
-        pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
+        pinned = torch.empty(sum(sizes), dtype=pieces[0].dtype, pin_memory=True) if device.type in PINNING else None
     except RuntimeError:  # no more memory can be pinned: the copy is waited for
-        return tensor.to(device)
-    return pinned.to(device, non_blocking=True)
+        pinned = None
+    if pinned is None:
+        return torch.cat(list(pieces)).to(device).split(sizes)
+    return torch.cat(list(pieces), out=pinned).to(device, non_blocking=True).split(sizes)
+
+
+class DeviceCopies:
+    """Sends tensors of the CPU to a device: with the first that is asked for go those that will be next."""
+
+    def __init__(self) -> None:
+        self._expected: list[Tensor] = []
+        self._there: dict[int, tuple[Tensor, Tensor]] = {}  # the CPU's, held, and the device's
+        self._lock = RLock()  # several devices may answer parts of one evaluation at the same time
+
+    def expect(self, tensors: Iterable[Tensor]) -> None:
+        """Soon these will be asked for, in this order."""
+        with self._lock:
+            self._expected += tensors
+
+    def take(self, tensor: Tensor, device: torch.device) -> Tensor:
+        """A tensor on a device.
+
+        >>> copies, values = DeviceCopies(), torch.tensor([1.0, 2.0])
+        >>> copies.expect([values])
+        >>> copies.take(values, torch.device("cpu")).tolist()
+        [1.0, 2.0]
+        """
+        with self._lock:
+            if device.type == "cpu":
+                return tensor
+            if id(tensor) not in self._there:
+                self._send(tensor, device)
+            return self._there.pop(id(tensor))[1]
+
+    def _send(self, first: Tensor, device: torch.device) -> None:
+        """As bytes, since types are mixed, each beginning where any type may begin."""
+        queue = self._expected
+        at = next((at for at, tensor in enumerate(queue) if tensor is first), len(queue))
+        going, held = [first], first.nbytes
+        for tensor in queue[at + 1 :]:
+            held += tensor.nbytes
+            if held > PART_BYTES:
+                break
+            going.append(tensor)
+        self._expected = queue[:at] + queue[at + len(going) :]
+        pieces = []
+        for tensor in going:
+            pieces += [tensor.reshape(-1).view(torch.uint8), torch.empty(-tensor.nbytes % ALIGNED, dtype=torch.uint8)]
+        for tensor, piece in zip(going, _sent_as_one(pieces, device)[::2], strict=True):
+            self._there[id(tensor)] = tensor, piece.view(tensor.dtype).view(tensor.shape)

@@ -74,18 +74,26 @@ MISTAKES = (
         "each map is waited for by itself", COPIES, "        incoming = Incoming(tensor)\n",
         "        incoming = Incoming(tensor.cpu())\n", CROSS,
     ),
-    Mistake("word means stay on the CPU", REGION, "entry.tokens).to(query.device)", "entry.tokens)", LIVE),
+    Mistake("word means stay on the CPU", REGION, "entry.tokens).to(pair.query.device)", "entry.tokens)", LIVE),
     Mistake(
-        "word means are uploaded in each layer", REGION,
-        "if self._means is None or self._means.device != query.device:", "if self is not None:", LIVE,
+        "word means are uploaded in each step", REGION,
+        "if self._means is None or self._means.device != pair.query.device:", "if self is not None:", LIVE,
+    ),
+    Mistake(
+        "a live region's layers are looked at one by one", REGION, "for group in by_size(waiting):",
+        "for group in [[seen] for seen in waiting]:", LIVE,
     ),
     Mistake(
         "the live region is read in each step", REGION, "track.steps[self._step] = self._margins\n",
         "track.steps[self._step] = self._margins.cpu()\n", LIVE,
     ),
     Mistake(
-        "the region stays on the device", REGION, "torch.stack(list(track.steps.values())).cpu()",
-        "torch.stack(list(track.steps.values()))", LIVE,
+        "the region stays on the device", REGION, "to_host(list(track.steps.values()))",
+        "list(track.steps.values())", LIVE,
+    ),
+    Mistake(
+        "a region stays on the GPU of several that answered", REGION,
+        "margins if device is None else margins.to(device)", "margins", ("test_acting.py", "of_several"),
     ),
     Mistake(
         "shares stay on the device", STEER, "to_host([share for seen in self._seen.values() for share, _ in seen])",
@@ -139,8 +147,8 @@ MISTAKES = (
         "self._embeddings.detach().clone()", TRAINED,
     ),
     Mistake(
-        "restored moments stay on the CPU", OPTIMISER, ".to(parameter.device, torch.float32) for kind in MOMENTS",
-        ".to(torch.float32) for kind in MOMENTS", RESUMED,
+        "restored moments stay on the CPU", OPTIMISER, "moment.to(parameter.device, torch.float32)",
+        "moment.to(torch.float32)", RESUMED,
     ),
     Mistake(
         "restored counts stay on the CPU", OPTIMISER, "place = parameter.device if", 'place = "cpu" if', RESUMED,
@@ -148,6 +156,7 @@ MISTAKES = (
     Mistake(
         "one kernel for each parameter", OPTIMISER, "fused=self._fused,", "fused=False,", TRAINED,
     ),
+    Mistake("additions are cast one by one", LORA, "if dtype != torch.float32:", "if dtype == torch.float64:", HALF),
     Mistake("additions are made on the CPU", LORA, "*shape[2:]), device=device)", "*shape[2:]))", TRAINED),
     Mistake(
         "learned additions stay on the device", LORA, 'return tensor.detach().to("cpu", copy=True)',
@@ -208,16 +217,24 @@ MISTAKES = (
     Mistake("constants are uploaded in each layer at full size", REDUCERS, "if at not in self._kept:", "if at:",
             FULL_SIZE),
     Mistake(
-        "replayed queries come from memory that is not pinned", COPIES, "return pinned.to(device, non_blocking=True)",
-        "return tensor.to(device, non_blocking=True)", REPLAYED,
+        "replayed queries come from memory that is not pinned", COPIES, "torch.cat(list(pieces), out=pinned)",
+        "torch.cat(list(pieces))", REPLAYED,
+    ),
+    Mistake(
+        "replayed queries go over layer by layer", REPLAY,
+        "        copies.expect(tensor for frame in frames.values() for tensor in frame.tensors)\n", "", REPLAYED,
     ),
     Mistake(
         "columns to replay are uploaded in each layer", REPLAY, "return kept[:, 0], kept[:, 1]",
         "return kept[:, 0].tolist(), kept[:, 1].tolist()", REPLAYED,
     ),
     Mistake(
-        "the other prompt is uploaded in each layer", "host/acting/region.py", "self._uploaded[id(context)][1], gates",
-        "context[:1], gates", MIXED,
+        "the other prompt is uploaded for each size of layers", "host/acting/region.py",
+        "if key not in self._uploaded:", "if key:", MIXED,
+    ),
+    Mistake(
+        "how much a prompt counts is worked out in each layer", "host/acting/region.py", "if key not in self._known:",
+        "if key:", MIXED,
     ),
     Mistake(
         "weights of grids are uploaded in each layer", "scenescope/resample.py",

@@ -59,10 +59,10 @@ class _GatingAct(RegionAct):
         self._write = LayerWrite(mix=self._mix)
         self._refused: set[str] = set()
 
-    def gate(self, conditionings: Items, entries: Calling, first: bool) -> Items:
+    def gate(self, conditionings: Items, entries: Calling, first: bool, device: torch.device) -> Items:
         """Give each conditioning its part of the picture, the same in every pass; inside prompts wait for a region."""
         if first:
-            self.settle()
+            self.settle(device)
         self._mix.clear()
         if not any(GATES_KEY in item for items in conditionings for item in items or ()):
             return conditionings
@@ -136,32 +136,44 @@ class _PromptMix:
     def __init__(self) -> None:
         self._prompts: dict[tuple[str, int], list[tuple[torch.Tensor, Sequence[Gate]]]] = {}
         self._known: dict[Any, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-        self._uploaded: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # the host's own, held, and its copy
+        self._counted: dict[int, torch.Tensor] = {}  # by the place of its gates' tuple: all layers ask for it
+        self._uploaded: dict[Any, tuple[torch.Tensor, torch.Tensor]] = {}  # the host's own, held, and its copy
 
     def clear(self) -> None:
         """A new evaluation begins."""
         self._prompts.clear()
         self._known.clear()
+        self._counted.clear()
 
     def add(self, base: Entry, context: torch.Tensor, gates: Sequence[Gate]) -> None:
         """Mix an encoded prompt (1 token channel) into a base prompt."""
-        device = next(gate.track.now.device for gate in gates if gate.track.now is not None)
-        if id(context) not in self._uploaded:  # once a run: every layer asks for it
-            self._uploaded[id(context)] = context, context.to(device)
-        self._prompts.setdefault((base.branch, base.index), []).append((self._uploaded[id(context)][1], gates))
+        self._prompts.setdefault((base.branch, base.index), []).append((context, gates))
 
     def has(self, entry: Entry) -> bool:
         """Whether anything is mixed into an entry."""
         return (entry.branch, entry.index) in self._prompts
 
-    def parts(self, grid: Grid, entry: Entry) -> Sequence[tuple[torch.Tensor, torch.Tensor]]:
+    def parts(self, grid: Grid, entry: Entry, like: torch.Tensor) -> Sequence[tuple[torch.Tensor, torch.Tensor]]:
         """The prompts, and how much each counts in the cells of a layer."""
-        key = (grid, entry.branch, entry.index)
+        key = (grid, entry.branch, entry.index, like.device, like.dtype)
         if key not in self._known:
-            self._known[key] = [
-                (context, on_layer(_counting(gates), grid, entry)) for context, gates in self._prompts.get(key[1:], ())
-            ]
+            found = self._prompts.get(key[1:3], ())
+            weights = [on_layer(self._counts(gates), grid, entry)[..., None].to(like) for _, gates in found]
+            prompts = [self._there(context, like) for context, _ in found]
+            self._known[key] = list(zip(prompts, weights, strict=True))
         return self._known[key]
+
+    def _there(self, context: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """A prompt where layers compute, in their type: uploaded once a run, since every layer asks for it."""
+        key = (id(context), like.device, like.dtype)
+        if key not in self._uploaded:
+            self._uploaded[key] = context, context.to(like)
+        return self._uploaded[key][1]
+
+    def _counts(self, gates: Sequence[Gate]) -> torch.Tensor:
+        if id(gates) not in self._counted:
+            self._counted[id(gates)] = _counting(gates)
+        return self._counted[id(gates)]
 
 
 def _counting(gates: Sequence[Gate]) -> torch.Tensor:

@@ -36,13 +36,14 @@ _SLOTS: dict[Kind, str] = {"cross": "attn2", "self": "attn1"}
 class Gating(Protocol):
     """An act that also changes which conditionings an evaluation has, and where they count."""
 
-    def gate(self, conditionings: Items, entries: Calling, first: bool) -> Items:
+    def gate(self, conditionings: Items, entries: Calling, first: bool, device: torch.device) -> Items:
         """The host's lists for a pass; copies of what is changed.
 
         Args:
             conditionings: the lists.
             entries: how a call names its rows.
             first: whether it is the evaluation's own pass, not a further one of a guidance.
+            device: where the run puts its predictions together; of several GPUs another one may answer a part.
         """
 
 
@@ -75,7 +76,7 @@ class ActingRun:
         self.state = WritingState()
         self._conditionings = Conditionings({}, Grid(1, 1))
         self._entries: Calling = {}
-        self._images = 1
+        self._images, self._device = 1, torch.device("cpu")
         self._found: dict[int, tuple[LayerModules, ...]] = {}
         self._fresh = self._first = False
         self._evaluation = 0
@@ -88,7 +89,8 @@ class ActingRun:
         carried: Sequence[tuple[Instruction, str | None]] = guider.model_patcher.get_attachment(KEY) or ()
         names = ", ".join(dict.fromkeys(instruction.who for instruction, _ in carried))
         refuse_compiled(unet, guider.model_options, names)
-        self._conditionings, self._images = Conditionings(guider.conds, Grid(*noise.shape[-2:])), noise.shape[0]
+        self._conditionings = Conditionings(guider.conds, Grid(*noise.shape[-2:]))
+        self._images, self._device = noise.shape[0], noise.device
         schedule = tuple(sigmas.tolist())
         self.clock = StepClock(schedule)
         run = RunSpec(
@@ -153,7 +155,7 @@ class ActingRun:
         try:
             for act, _ in self.acts:
                 if isinstance(act, Gating):
-                    conditionings = act.gate(conditionings, self._entries, self._first)
+                    conditionings = act.gate(conditionings, self._entries, self._first, self._device)
             yield conditionings
         finally:
             self._entries, self._first = outer

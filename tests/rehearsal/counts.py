@@ -17,7 +17,7 @@ _WRAPPERS = "/comfy/patcher_extension.py"
 _PASSED_OVER = ("/torch/", "/einops/", "/tests/rehearsal/")
 
 
-@dataclass
+@dataclass(eq=False)
 class Counts:
     """What was counted while `counting`.
 

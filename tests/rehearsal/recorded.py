@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
 import torch
+from comfy.patcher_extension import WrappersMP
 from pack.host.prompts.text import trace_words
 from pack.host.recording.sampling import SamplerSettings, sample
 from pack.host.recording.unet import record_attention
@@ -40,6 +42,23 @@ def sampled(model: Any, positive: Any, negative: Any, sampler: str = "euler", st
     with counting() as counts:
         latents = sample(model, positive, negative, {"samples": torch.zeros(1, 4, 8, 12)}, how)["samples"]
     return Sampled(latents, counts, positive, negative)
+
+
+def a_steps_cost(model: Any, positive: Any, negative: Any) -> tuple[Tensor, Counts]:
+    """The latents of a run of five steps, and what its fourth one cost: by then all is made that is kept for a run."""
+    steps: list[Counts] = []
+    with ExitStack() as counted:
+
+        def asked(executor: Any, *given: Any, **named: Any) -> Any:
+            counted.close()
+            steps.append(counted.enter_context(counting()))
+            return executor(*given, **named)
+
+        clone = model.clone()
+        clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "rehearsal", asked)
+        latents = sampled(clone, positive, negative, steps=5).latents
+    assert len(steps) == 5
+    return latents, steps[3]
 
 
 def plain_run(demo: tuple[Any, Any, Any]) -> Sampled:

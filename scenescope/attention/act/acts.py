@@ -76,8 +76,17 @@ class SelfBias(Protocol):
 class Mix(Protocol):
     """Other prompts that cells of an entry look at in place of its own."""
 
-    def parts(self, grid: Grid, entry: Entry) -> Sequence[tuple[Tensor, Tensor]]:
-        """Encoded prompts (1 token channel), and how much each counts (1|image query) 0..1; the rest is the entry's."""
+    def parts(self, grid: Grid, entry: Entry, like: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
+        """Encoded prompts, and how much each counts; the rest is the entry's.
+
+        Args:
+            grid: of the layer's queries.
+            entry: whose cells.
+            like: a tensor whose type and device they take.
+
+        Returns:
+            A prompt (1 token channel) and its weight (1|image query 1) 0..1 each.
+        """
 
 
 @dataclass(frozen=True)

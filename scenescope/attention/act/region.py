@@ -13,13 +13,15 @@ from torch import Tensor
 
 from ...dims import Grid
 from ...errors import InputError, WordError
+from ...host_copies import to_host
 from ...resample import resize
 from ..read.live import CELLS
 from ..record.budget import RunSpec
 from ..record.evaluation import reasons_text
 from ..record.layers import AttentionLayer
+from ..record.pairs import Seen, by_size, joined
 from ..record.recording import Entry
-from ..record.scores import attention_in_chunks, repeated
+from ..record.scores import attention_in_chunks, fold_repeats, repeated
 from ..record.selection import POSITIVE
 from ..words.find import find_words
 from .acts import Act, BiasOf, ModelCall, steps_between
@@ -180,6 +182,7 @@ class RegionAct(Act):
         self._moving = steps_between(spec.start, spec.freeze, run.steps)
         self._means: Tensor | None = None
         self._margins: Tensor | None = None
+        self._waiting: list[Seen] = []  # layers of one evaluation that nobody has looked at yet
         self._sums: list[Tensor] = []
         self._step = 0
         spec.track.restart()
@@ -190,46 +193,63 @@ class RegionAct(Act):
         return mine and call.first_pass and layer.kind == "cross" and layer.order in self._layers
 
     def see(self, layer: AttentionLayer, query: Tensor, key: Tensor, grid: Grid, call: ModelCall, bias: BiasOf) -> None:
-        """Add up the words' shares of one layer."""
+        """Let a layer wait for the others, and read all of them once the last one is there."""
         if call.step != self._step:  # a region that gates nothing isn't notified when an evaluation begins
             self.settle()
         position = next(at for at, e in enumerate(call.entries) if (e.branch, e.index) == self._entry)
-        entry, added = call.entries[position], bias(position)
         if query.shape[:2] != (call.images * len(call.entries), grid.cells):
             return
-        rows, repeats = call.rows(position), key.shape[1] // entry.tokens
-        if self._means is None or self._means.device != query.device:  # uploaded once: a step waits for nothing
-            self._means = _means_of([self._own, *self._rivals], entry.tokens).to(query.device)
-        if isinstance(added, Tensor):
-            added = repeated(added, repeats)
-        parts = []
-        for _, maps in attention_in_chunks(query[rows], key[rows], layer.heads, bias=added):
-            mean = maps.unflatten(-1, (repeats, entry.tokens)).sum(dim=-2).mean(dim=1)  # (image query token)
-            parts.append(mean @ self._means)  # (image query word)
-        maps = torch.cat(parts, dim=1).movedim(-1, 0).unflatten(-1, tuple(grid))  # (word image height width)
-        self._sums.append(_placed(maps, entry, self._run.latent))
+        rows = call.rows(position)
+        seen = Seen(layer, query[rows], key[rows], grid, (call.entries[position],), (bias(position),))
+        self._waiting.append(seen)
         self._step = call.step
+        if len(self._waiting) == len(self._layers):
+            self._look()
 
-    def settle(self) -> Tensor | None:
-        """An evaluation is over, or the next one begins: bring the region up to date, and give it."""
+    def settle(self, device: torch.device | None = None) -> Tensor | None:
+        """An evaluation is over, or the next one begins: bring the region up to date, and give it.
+
+        Args:
+            device: where it is wanted; None for where the layers were computed.
+        """
         track = self._spec.track
+        self._look()
         if self._sums:
-            values = torch.stack(self._sums).mean(dim=0)
+            values = self._sums[0] if len(self._sums) == 1 else torch.stack(self._sums).sum(dim=0)
             self._sums = []
             if self._step in self._moving or (self._step in self._steps and track.now is None):
                 rivals = values[1:] if len(values) > 1 else None
-                self._margins = margins_of(values[0], rivals, self._spec.cut, self._spec.grow)
+                margins = margins_of(values[0], rivals, self._spec.cut, self._spec.grow)
+                self._margins = margins if device is None else margins.to(device)
                 track.now = cut_out(self._margins)
             if self._margins is not None:
                 track.steps[self._step] = self._margins
         return track.now
 
+    def _look(self) -> None:
+        """Add up the words' shares of what waits, of all layers of one size at once: a GPU is handed few jobs."""
+        waiting, self._waiting = self._waiting, []
+        for group in by_size(waiting):
+            layer, entry, images = group[0].layer, group[0].entries[0], len(group[0].query)
+            pair = joined(group, images)
+            if self._means is None or self._means.device != pair.query.device:  # uploaded once: no step waits
+                self._means = _means_of([self._own, *self._rivals], entry.tokens).to(pair.query.device)
+            bias = pair.bias
+            if isinstance(bias, Tensor):
+                bias = repeated(bias, pair.key.shape[1] // entry.tokens)
+            parts = []
+            for _, maps in attention_in_chunks(pair.query, pair.key, layer.heads, bias=bias):
+                shares = fold_repeats(maps, entry.tokens) @ self._means  # (layer*image head query word)
+                parts.append(shares.mean(dim=1).unflatten(0, (-1, images)).sum(dim=0))  # (image query word)
+            added = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+            maps = added.movedim(-1, 0).unflatten(-1, tuple(group[0].grid))  # (word image height width)
+            self._sums.append(_placed(maps, entry, self._run.latent))
+
     def finish(self, skipped: Mapping[str, int]) -> str:
         """How large the region was."""
         self.settle()
         track = self._spec.track
-        if track.steps:  # all in one copy
-            track.steps = dict(zip(track.steps, torch.stack(list(track.steps.values())).cpu(), strict=True))
+        track.steps = dict(zip(track.steps, to_host(list(track.steps.values())), strict=True))
         track.now = None
         words = self._spec.words.strip()
         if not track.steps:
@@ -245,7 +265,7 @@ class RegionAct(Act):
 
     def abandon(self) -> None:
         """Nothing of an interrupted run is kept, on the device or elsewhere."""
-        self._sums = []
+        self._waiting, self._sums = [], []
         self._spec.track.restart()
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ...dims import Grid
-from ...errors import HostError, InputError, WordError
-from ...host_copies import sent
+from ...errors import InputError, WordError
+from ...host_copies import DeviceCopies
 from ...resample import resize
 from ..record.budget import RunSpec
 from ..record.choices import choose_blocks
@@ -24,6 +24,7 @@ from ..words.tokens import TokenTable
 from .acts import Act, LayerWrite, ModelCall, Replacement
 from .align import Alignment, align_columns, align_prompts
 from .blend import region_of_words
+from .fit import check_fits, entry_pairs
 from .place import mask_on
 from .steer import columns_in
 from .tape import Tape
@@ -103,11 +104,10 @@ class Replay:
             WordError: a prompt's words are not known.
         """
         playing, recording = self.playing, self.recording
-        _check_model(recording, run)
-        _check_picture(recording, run)
+        check_fits(recording, run)
         until: dict[Kind, float] = {"cross": playing.cross, "self": playing.self_attention}
         tape = Tape(recording, until, playing.branches)
-        pairs = [pair for branch in playing.branches for pair in _entries(recording, run, branch)]
+        pairs = [pair for branch in playing.branches for pair in entry_pairs(recording, run, branch)]
         aligned = _alignments(pairs, playing)
         free = _free(playing, run, recording, [(*pair, its) for pair, its in zip(pairs, aligned, strict=True)])
         named = {(target.branch, target.index): its for (_, target), its in zip(pairs, aligned, strict=True)}
@@ -141,6 +141,8 @@ class ReplayAct(Act):
         self._played: dict[Kind, set[int]] = {"cross": set(), "self": set()}
         self._held = False
         self._constants = Constants()
+        self._call: ModelCall | None = None
+        self._copies = DeviceCopies()
 
     def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
         """Play the layer's queries and keys where the tape has them."""
@@ -160,7 +162,10 @@ class ReplayAct(Act):
             return None
         self._played[layer.kind].add(call.step)
         self._held |= rest
-        return LayerWrite(query=self._queries(frames, call, rest), key=self._keys(frames, call, layer.kind, rest))
+        copies = self._copies_of(call)
+        copies.expect(tensor for frame in frames.values() for tensor in frame.tensors)
+        queries, keys = self._queries(frames, call, copies, rest), self._keys(frames, call, copies, layer.kind, rest)
+        return LayerWrite(query=queries, key=keys)
 
     def finish(self, skipped: Mapping[str, int]) -> str:
         """Say what was played."""
@@ -193,41 +198,51 @@ class ReplayAct(Act):
             "with queries_until 1 to hold it to the end."
         )
 
-    def _queries(self, frames: Mapping[int, Projection], call: ModelCall, rest: bool) -> Replacement:
+    def _copies_of(self, call: ModelCall) -> DeviceCopies:
+        """What the layers of a call share: one upload in place of two for each."""
+        if call is not self._call:
+            self._call, self._copies = call, DeviceCopies()
+        return self._copies
+
+    def _queries(
+        self, frames: Mapping[int, Projection], call: ModelCall, copies: DeviceCopies, rest: bool
+    ) -> Replacement:
         def replace(given: Tensor, grid: Grid) -> Tensor:
             for frame in frames.values():
                 if frame.query_grid != grid:
                     raise ValueError(
                         f"the recorded queries have the grid {frame.query_grid}, and this layer has {grid}"
                     )
-            return self._replaced(given, grid, frames, "query", call, rest)
+            played = {at: _like(frame, "query", given, copies) for at, frame in frames.items()}
+            return self._replaced(given, grid, played, call, rest)
 
         return replace
 
-    def _keys(self, frames: Mapping[int, Projection], call: ModelCall, kind: Kind, rest: bool) -> Replacement:
+    def _keys(
+        self, frames: Mapping[int, Projection], call: ModelCall, copies: DeviceCopies, kind: Kind, rest: bool
+    ) -> Replacement:
         def replace(given: Tensor, grid: Grid) -> Tensor:
+            there = {at: _like(frame, "key", given, copies) for at, frame in frames.items()}
             if kind == "self":
-                return self._replaced(given, grid, frames, "key", call, rest)
+                return self._replaced(given, grid, there, call, rest)
             written = given.clone()
-            for position, frame in frames.items():
+            for position, recorded in there.items():
                 new, old = self._columns(call.entries[position], given.device)
                 # A longer prompt in the same call has this one repeated: each repeat is played alike.
                 own = written[call.rows(position)].unflatten(1, (-1, call.entries[position].tokens))
-                played = _like(frame, "key", given)[:, None, old]  # (image 1 token channel)
+                played = recorded[:, None, old]  # (image 1 token channel)
                 own[:, :, new] = played if self._plainly else self._mixed(own[:, :, new], played, None)  # a view
             return written
 
         return replace
 
-    def _replaced(
-        self, given: Tensor, grid: Grid, frames: Mapping[int, Projection], part: Part, call: ModelCall, rest: bool
-    ) -> Tensor:
+    def _replaced(self, given: Tensor, grid: Grid, played: Mapping[int, Tensor], call: ModelCall, rest: bool) -> Tensor:
         """Queries or keys with the rows of the entries that are played."""
         weight = self._weight(grid, given) if rest else None
         rows = []
         for position in range(len(call.entries)):
-            own, frame = given[call.rows(position)], frames.get(position)
-            rows.append(own if frame is None else self._mixed(own, _like(frame, part, given), weight).expand_as(own))
+            own, recorded = given[call.rows(position)], played.get(position)
+            rows.append(own if recorded is None else self._mixed(own, recorded, weight).expand_as(own))
         return torch.cat(rows)
 
     def _columns(self, entry: Entry, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -240,10 +255,9 @@ class ReplayAct(Act):
 
     def _mixed(self, own: Tensor, played: Tensor, weight: Tensor | None) -> Tensor:
         """The earlier run's values, as far as strength and region say; exactly these at strength 1."""
-        if weight is None and self._plainly:
-            return played
-        full = torch.ones((), dtype=own.dtype, device=own.device) if weight is None else weight
-        return torch.lerp(own, played.expand_as(own), self._playing.strength * full)
+        if weight is None:
+            return played if self._plainly else torch.lerp(own, played.expand_as(own), self._playing.strength)
+        return torch.lerp(own, played.expand_as(own), weight if self._plainly else self._playing.strength * weight)
 
     @property
     def _plainly(self) -> bool:
@@ -274,27 +288,11 @@ def _free(
     return torch.stack(torch.broadcast_tensors(*regions)).amax(dim=0) if regions else None
 
 
-def _like(frame: Projection, part: Part, like: Tensor) -> Tensor:
+def _like(frame: Projection, part: Part, like: Tensor, copies: DeviceCopies) -> Tensor:
     """Recorded queries or keys on the device and in the type of the run's; sent as they are kept, which is smaller."""
     values, scale = (frame.query, frame.query_scale) if part == "query" else (frame.key, frame.key_scale)
-    values = sent(values, like.device)
-    return (values if scale is None else values.float() * sent(scale, like.device)).to(like.dtype)
-
-
-def _entries(recording: Recording, run: RunSpec, branch: Branch) -> list[tuple[Entry, Entry]]:
-    """Each entry of a branch with the one that it was in the recorded run."""
-    old, new = ([entry for entry in its.entries if entry.branch == branch] for its in (recording, run))
-    if not new:
-        raise InputError(
-            f"Replay Attention: the {branch} conditioning is not evaluated in this run (at CFG 1 the negative is left "
-            "out). Choose another branch, or another CFG."
-        )
-    if len(old) != len(new) or [entry.area for entry in old] != [entry.area for entry in new]:
-        raise InputError(
-            f"Replay Attention: the {branch} prompt has {len(new)} conditionings, but the recorded run had {len(old)}, "
-            "or they had other areas. Combine them as there, or record again."
-        )
-    return list(zip(old, new, strict=True))
+    values = copies.take(values, like.device)
+    return (values if scale is None else values * copies.take(scale, like.device)).to(like.dtype)
 
 
 def _alignments(pairs: Sequence[tuple[Entry, Entry]], playing: Playing) -> list[Alignment]:
@@ -322,25 +320,3 @@ def _table(entry: Entry, run: str) -> TokenTable:
             "between the CLIP and CLIP Text Encode, or set match to columns."
         )
     return entry.table
-
-
-def _check_model(recording: Recording, run: RunSpec) -> None:
-    there = set(run.layers)
-    if any(layer not in there for layer in recording.layers):
-        raise HostError(
-            "Replay Attention: the maps were recorded with a model that has other blocks, heads or widths. Record "
-            "with the model that you replay on."
-        )
-
-
-def _check_picture(recording: Recording, run: RunSpec) -> None:
-    if recording.latent != run.latent:
-        raise InputError(
-            f"Replay Attention: the recorded picture has {recording.latent} latent cells, and this run has "
-            f"{run.latent}. Sample at the same size, or record at this one."
-        )
-    if recording.images not in (1, run.images):
-        raise InputError(
-            f"Replay Attention: the recording has {recording.images} pictures, and this run has {run.images}. Sample "
-            "as many, or record one."
-        )

@@ -264,7 +264,7 @@ class Writers:
     ) -> Tensor | None:
         """What one entry's rows become; None where they stay."""
         (query, key, _), layer, entry = own, item.layer, self._call.entries[position]
-        bias, parts = self.bias_at(layer, grid, position, query), self._parts(layer, grid, entry)
+        bias, parts = self.bias_at(layer, grid, position, query), self._parts(layer, grid, entry, query)
         if bias is None and not parts:
             return None
         plain = attend(*own, layer.heads) if bias is None or layer in self._owned else None
@@ -278,14 +278,14 @@ class Writers:
         mixed = result
         for context, weight in parts:
             there = attend(query, *projected(item.attention, context, query), layer.heads)
-            mixed = mixed + weight[..., None].to(query) * (there - result)
+            mixed = torch.addcmul(mixed, weight, there - result)
         return mixed if layer not in self._owned or plain is None else given + (mixed - plain)
 
-    def _parts(self, layer: AttentionLayer, grid: Grid, entry: Entry) -> list[tuple[Tensor, Tensor]]:
+    def _parts(self, layer: AttentionLayer, grid: Grid, entry: Entry, like: Tensor) -> list[tuple[Tensor, Tensor]]:
         if layer.kind != "cross":
             return []
         mixes = [write.mix for write in self._writes.get(layer, ()) if write.mix is not None]
-        return [part for mix in mixes for part in mix.parts(grid, entry)]
+        return [part for mix in mixes for part in mix.parts(grid, entry, like)]
 
     def _guarded(self, layer: AttentionLayer, write: Callable[[], Tensor | None]) -> Tensor | None:
         try:

@@ -117,10 +117,15 @@ class Waiting:
         """Take what waits, in groups of one size."""
         with self._lock:
             waiting, self._seen, self._bytes = self._seen, [], 0
-        groups: dict[tuple[object, ...], list[Seen]] = {}
-        for seen in waiting:
-            groups.setdefault(seen.size, []).append(seen)
-        return list(groups.values())
+        return by_size(waiting)
+
+
+def by_size(waiting: Sequence[Seen]) -> list[list[Seen]]:
+    """Layers in groups that can be looked at together."""
+    groups: dict[tuple[object, ...], list[Seen]] = {}
+    for seen in waiting:
+        groups.setdefault(seen.size, []).append(seen)
+    return list(groups.values())
 
 
 def gains(query: Tensor) -> bool:
