@@ -88,11 +88,7 @@ def training_ports(
     refuse_hopeless(model, clip, scene, settings)
     manage, before = comfy.model_management, comfy.model_management.in_training
     device, settings = model.load_device, with_precision(settings, model.load_device)
-    sums = torch.backends.cuda.matmul
-    in_half = getattr(sums, "allow_fp16_accumulation", False)  # contract: the host's `--fast` allows it, for sampling
     try:
-        if in_half:
-            sums.allow_fp16_accumulation = False  # a gradient is a sum over thousands of cells
         with torch.inference_mode(False), torch.no_grad():
             manage.in_training = True
             on_progress("Naming the base model")
@@ -107,14 +103,29 @@ def training_ports(
             ports = Ports(text, denoiser, _schedule(model), upright, mirrored, base, others=others)
             if class_pictures is not None and settings.prior == "class" and settings.phase2_steps:
                 ports = replace(ports, class_pictures=class_pictures(ports))
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), _summed_in_single():
             yield ports
     finally:
         manage.in_training = before
-        if in_half:
-            sums.allow_fp16_accumulation = True
         text = denoiser = ports = None  # type: ignore[assignment]
         release()
+
+
+@contextmanager
+def _summed_in_single() -> Iterator[None]:
+    """Products of halves are summed in single precision: a gradient is a sum over thousands of cells.
+
+    Source: host contract, ComfyUI 0.33 `model_management.py`: `--fast` allows sums in half precision, for sampling.
+    """
+    sums = torch.backends.cuda.matmul
+    in_half = getattr(sums, "allow_fp16_accumulation", False)  # older torch has no such switch
+    try:
+        if in_half:
+            sums.allow_fp16_accumulation = False
+        yield
+    finally:
+        if in_half:
+            sums.allow_fp16_accumulation = True
 
 
 def check_trainable(model: Any, clip: Any) -> None:
