@@ -77,7 +77,7 @@ class CompareMaps(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Inputs: two records, the words, and which part to look at."""
+        """Inputs: two recordings, the words, and which part to look at."""
         return io.Schema(
             node_id="SceneScope_CompareMaps",
             display_name="Compare Maps",

@@ -55,7 +55,7 @@ class RecordAttention(io.ComfyNode):
 
 
 class GetAttentionMaps(io.ComfyNode):
-    """Takes the record of the run that made a latent."""
+    """Takes the recording of the run that made a latent."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

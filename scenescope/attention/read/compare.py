@@ -1,4 +1,4 @@
-"""Two records side by side: what a LoRA, a training or another seed changed."""
+"""Two recordings side by side: what a LoRA, a training or another seed changed."""
 
 from __future__ import annotations
 

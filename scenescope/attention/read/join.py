@@ -1,4 +1,4 @@
-"""Several runs of one prompt as one record: their pictures side by side."""
+"""Several runs of one prompt as one recording: their pictures side by side."""
 
 from __future__ import annotations
 
