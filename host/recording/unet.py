@@ -179,7 +179,7 @@ class _Run:
         elif windowed and self.recorder is not None:
             self.recorder.skip("a context window, which sees a part of the batch or picture (Context Windows)")
         elif not first and self.recorder is not None:
-            self.recorder.skip("a further pass of the same evaluation (SAG, PAG or the like)")
+            self.recorder.skip("a further pass of the same evaluation (SAG, PAG or similar)")
         try:
             yield conditionings
         finally:
