@@ -248,7 +248,7 @@ def refuse_compiled(unet: torch.nn.Module, model_options: dict[str, Any], who: s
         HostError: the model is compiled.
     """
     wrappers = model_options.get("transformer_options", {}).get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
-    compiled = any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in unet.modules())
+    compiled = any("_orig_mod" in part._modules or part._compiled_call_impl is not None for part in unet.modules())
     if compiled or wrappers.get(_COMPILE_KEY):
         raise HostError(
             f"{who}: this model is compiled with torch.compile, and compiled code skips the hooks that see queries and "

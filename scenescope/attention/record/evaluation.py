@@ -4,13 +4,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ...host_copies import Incoming
+from torch import Tensor
+
+from ...host_copies import HostCopies, Incoming
 from .recording import Address, AttentionMap, Projection
+from .reducers import Looked
 
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What is kept of rows that were looked at together, sent off whole: each tensor apart takes a GPU's host time.
+
+    Args:
+        maps: by the names of an `AttentionMap`'s fields; empty where none are kept.
+        kept: by the names of a `Projection`'s fields; empty where none are kept.
+        shares: the equal shares of the first axis, one for each entry of each layer.
+    """
+
+    maps: dict[str, Incoming]
+    kept: dict[str, Incoming]
+    shares: int
+
+    @classmethod
+    def off(cls, looked: Looked, copies: HostCopies, shares: int) -> Sent:
+        """Queue all of it."""
+        maps = {} if looked.maps is None else {"maps": copies.add(looked.maps)}
+        named = {} if looked.kept is None else looked.kept.named_tensors
+        return cls(maps, {name: copies.add(tensor) for name, tensor in named.items()}, shares)
 
 
 @dataclass(frozen=True)
@@ -20,10 +45,14 @@ class Coming(Generic[Value]):
     Args:
         parts: the tensors by the names of the value's fields.
         build: makes the value from these names, and what else is given to `get`.
+        place: which of the equal shares of their first axis it has.
+        shares: how many there are.
     """
 
     parts: Mapping[str, Incoming]
     build: Callable[..., Value]
+    place: int = 0
+    shares: int = 1
 
     @property
     def at_hand(self) -> bool:
@@ -32,12 +61,16 @@ class Coming(Generic[Value]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all its tensors."""
-        return sum(part.nbytes for part in self.parts.values())
+        """Bytes of its share of all the tensors."""
+        return sum(part.nbytes for part in self.parts.values()) // self.shares
 
     def get(self, **more: object) -> Value:
         """The value, waited for."""
-        return self.build(**{name: part.get() for name, part in self.parts.items()}, **more)
+        return self.build(**{name: self._share(part.get()) for name, part in self.parts.items()}, **more)
+
+    def _share(self, whole: Tensor) -> Tensor:
+        rows = len(whole) // self.shares
+        return whole[self.place * rows : (self.place + 1) * rows] if self.shares > 1 else whole
 
 
 @dataclass(frozen=True)
@@ -61,9 +94,9 @@ class Evaluation:
 
     def at(self, step: int, evaluation: int, *, queries: bool) -> Evaluation:
         """The same under addresses with the step that is known by now, with its queries or without."""
-        maps = {replace(at, step=step, evaluation=evaluation): item for at, item in self.maps.items()}
-        pairs = {replace(at, step=step, evaluation=evaluation): item for at, item in self.projections.items()}
-        return Evaluation(maps, pairs if queries else {}, self.skipped)
+        maps = {at.when(step, evaluation): item for at, item in self.maps.items()}
+        pairs = {at.when(step, evaluation): item for at, item in self.projections.items()} if queries else {}
+        return Evaluation(maps, pairs, self.skipped)
 
 
 def reasons_text(skipped: Mapping[str, int]) -> str:

@@ -145,9 +145,6 @@ def _halves(block: nn.Module) -> bool:
 
 
 def _in_forward_order(unet: nn.Module) -> list[tuple[str, nn.Module]]:
-    sections = list(_SECTIONS)
-
-    def position(item: tuple[str, nn.Module]) -> int:
-        return next((index for index, section in enumerate(sections) if section in item[0]), len(sections))
-
-    return sorted(unet.named_modules(), key=position)  # the sort is stable: numbering inside a section is kept
+    """The modules of the U's arms, each arm in the order of its numbers."""
+    sections = ((name, getattr(unet, name, None)) for name in _SECTIONS)
+    return [item for name, section in sections if section is not None for item in section.named_modules(prefix=name)]

@@ -20,11 +20,11 @@ from .block_shapes import BlockShape
 from .budget import RunSpec, check_budget
 from .choices import choose_blocks
 from .clock import StepClock
-from .evaluation import Coming, Evaluation, reasons_text
+from .evaluation import Coming, Evaluation, Sent, reasons_text
 from .layers import AttentionLayer, Kind
 from .pairs import Bias, Seen, Waiting, gains, unusual
 from .recording import Address, AttentionMap, Entry, Projection, Recording
-from .reducers import Looked, MapMaker
+from .reducers import MapMaker
 from .scores import CHUNK_BYTES
 from .selection import Branch, Selection
 from .steps import KeptSteps
@@ -153,7 +153,7 @@ class Recorder:
                 return
             for index, entry in enumerate(entries):
                 if self._selection.keeps(entry.branch):
-                    self._record(seen, index, None)
+                    self._record(seen, index)
 
     def finish(
         self,
@@ -199,8 +199,8 @@ class Recorder:
             contexts=MappingProxyType(dict(contexts)),
         )
 
-    def _record(self, seen: Seen, index: int, looked: Looked | None) -> None:
-        """Record the entry at this place of a layer's batch, which may have been looked at already."""
+    def _record(self, seen: Seen, index: int, sent: Sent | None = None, place: int = 0) -> None:
+        """Record the entry at this index of a layer's batch, which may have its place in what is sent off already."""
         layer, grid, entry = seen.layer, seen.grid, seen.entries[index]
         now = self._open[self._ticket]
         self._entries.setdefault((entry.branch, entry.index), entry)  # a guider may ask for more than was planned
@@ -215,11 +215,16 @@ class Recorder:
         if region is not None and not bool((region > 0).any()):
             self.skip(f"{layer.name}: the region lies outside the area of {entry.branch} entry {entry.index}")
             return
-        made = looked or self._make.of_entry(seen, index, queries=self._keeps_queries(layer.kind))
-        if made.maps is not None:
-            now.maps[at] = self._send_map(made.maps, layer, self._make.grids(layer.kind, grid, entry))
-        if made.kept is not None:
-            now.projections[at] = self._send_queries(made.kept)
+        if sent is None:
+            looked = self._make.of_entry(seen, index, queries=self._keeps_queries(layer.kind))
+            sent = Sent.off(looked, self._copies, shares=1)
+        if sent.maps:
+            query_grid, key_grid = self._make.grids(layer.kind, grid, entry)
+            build_map = partial(AttentionMap, heads=layer.heads, query_grid=query_grid, key_grid=key_grid)
+            now.maps[at] = Coming(sent.maps, build_map, place, sent.shares)
+        if sent.kept:
+            build_pair = partial(Projection, heads=layer.heads, query_grid=grid)
+            now.projections[at] = Coming(sent.kept, build_pair, place, sent.shares)
 
     @contextmanager
     def _counting_errors(self, layer: AttentionLayer) -> Iterator[None]:
@@ -251,27 +256,23 @@ class Recorder:
 
     def _look_at(self, groups: Sequence[Sequence[Seen]]) -> None:
         for group in groups:
-            queries = self._keeps_queries(group[0].layer.kind)
-            for seen, looked in zip(group, self._make.of_group(group, queries=queries), strict=True):
-                with self._counting_errors(seen.layer):
-                    one = [self._run.images] * len(seen.entries)
-                    parts = [None] * len(one) if looked is None else looked.split(one)
-                    for index, part in enumerate(parts):
-                        self._record(seen, index, part)
+            with self._counting_errors(group[0].layer):
+                self._look_at_group(group)
+
+    def _look_at_group(self, group: Sequence[Seen]) -> None:
+        looked = self._make.of_group(group, queries=self._keeps_queries(group[0].layer.kind))
+        shares = sum(len(seen.entries) for seen in group)
+        sent, first = None if looked is None else Sent.off(looked, self._copies, shares), 0
+        for seen in group:
+            with self._counting_errors(seen.layer):
+                for index in range(len(seen.entries)):
+                    self._record(seen, index, sent, first + index)
+            first += len(seen.entries)
 
     def _keeps_queries(self, kind: Kind) -> bool:
         """Whether queries and keys of the current evaluation may be kept."""
         possible = self._clock.possible_steps()
         return self._selection.keeps_queries(kind) and any(map(self._steps.may_have_queries, possible))
-
-    def _send_map(self, maps: Tensor, layer: AttentionLayer, grids: tuple[Grid, Grid | None]) -> Coming[AttentionMap]:
-        build = partial(AttentionMap, heads=layer.heads, query_grid=grids[0], key_grid=grids[1])
-        return Coming({"maps": self._copies.add(maps)}, build)
-
-    def _send_queries(self, kept: Projection) -> Coming[Projection]:
-        named = {name: getattr(kept, name) for name in ("query", "key", "query_scale", "key_scale")}
-        parts = {name: self._copies.add(tensor) for name, tensor in named.items() if tensor is not None}
-        return Coming(parts, partial(Projection, heads=kept.heads, query_grid=kept.query_grid))
 
     def _settle(self) -> None:
         """Send off what now has a step, drop what turned out not to be wanted, and take in what was sent before."""

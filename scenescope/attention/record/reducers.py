@@ -180,12 +180,6 @@ class Looked:
     maps: Tensor | None
     kept: Projection | None
 
-    def split(self, rows: Sequence[int]) -> list[Looked]:
-        """Split it into parts of this many rows."""
-        maps = [None] * len(rows) if self.maps is None else self.maps.split(list(rows))
-        kept = [None] * len(rows) if self.kept is None else self.kept.split(rows)
-        return [Looked(*pair) for pair in zip(maps, kept, strict=True)]
-
 
 class MapMaker:
     """Makes the maps that a run keeps of its layers' queries and keys.
@@ -223,18 +217,17 @@ class MapMaker:
             reducer.add(rows, reduce_heads(maps, self._selection.heads))
         return reducer.result().to(dtype=self._selection.precision)
 
-    def of_group(self, group: Sequence[Seen], *, queries: bool) -> Sequence[Looked | None]:
-        """What is kept of layers of one size, made at once; None for each that has to be read alone.
+    def of_group(self, group: Sequence[Seen], *, queries: bool) -> Looked | None:
+        """What is kept of layers of one size, made at once; None where each has to be looked at alone.
 
         Args:
             group: the layers.
             queries: whether their queries and keys are kept too.
         """
         try:
-            looked = self._looked(joined(group, self._images), group[0], group[0].entries[0], queries)
+            return self._looked(joined(group, self._images), group[0], group[0].entries[0], queries)
         except Exception:  # noqa: BLE001 - no room for all, say: alone, each shows an error that is its own
-            return [None] * len(group)
-        return looked.split([len(seen.query) for seen in group])
+            return None
 
     def of_entry(self, seen: Seen, index: int, *, queries: bool) -> Looked:
         """What is kept of the entry at a place of a layer's batch."""
