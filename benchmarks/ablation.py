@@ -30,9 +30,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from pack.benchmarks.lab.files import write, write_picture
-from pack.benchmarks.lab.scatter import Axes, draw_scatter
+from pack.benchmarks.lab.scatter import draw_scatter
 from pack.benchmarks.lab.tables import differences, markdown, spots, summary
-from pack.benchmarks.lab.variants import DEFAULT, TITLES, WITHOUT_TRAINING, Length, settings_of
+from pack.benchmarks.lab.variants import DEFAULT, TITLES, WITHOUT_TRAINING, settings_of
 from pack.devtools.as_pack import command
 from pack.devtools.comfyui import ROOT, need_comfyui, use_comfyui
 from pack.devtools.environment import cache_folder
@@ -43,7 +43,7 @@ TRAINED = len(DEFAULT) - len(WITHOUT_TRAINING)
 ROWS = (*DEFAULT[:TRAINED], "lora:prior=frozen", *WITHOUT_TRAINING)
 """`lora` without a prior is compared with `full` without one, and stands beside what ships."""
 MODEL_FILE = ROOT / "demo" / "scenescope-demo.safetensors"
-AXES = Axes("The demo model's ablation", "leakage (less is better)", "map-against-mask IoU (more is better)")
+AXES = ("leakage (less is better)", "map-against-mask IoU (more is better)")
 
 
 def arguments() -> argparse.Namespace:
@@ -76,12 +76,11 @@ def arguments() -> argparse.Namespace:
 
 def planned(options: argparse.Namespace) -> list[tuple[tuple[str, int, int, int], Path]]:
     """All trials (variant, things, scene, seed), scene by scene, and the file of each."""
-    length = Length(*options.steps)
     weights = hashlib.blake2b(MODEL_FILE.read_bytes(), digest_size=8).hexdigest()
     trials, which = [], range(options.first, options.first + options.scenes)
     scenes = itertools.product(range(options.seeds), which, options.things, options.only)
     for seed, scene, things, variant in scenes:
-        method = "" if variant in WITHOUT_TRAINING else repr(settings_of(variant, length, seed))
+        method = "" if variant in WITHOUT_TRAINING else repr(settings_of(variant, tuple(options.steps), seed))
         content = repr((weights, WORLD_VERSION, options.family, options.templates, options.pictures, method))
         digest = hashlib.blake2b(content.encode(), digest_size=6).hexdigest()
         name = f"{variant.partition(':')[0]}-{things}-{scene}-{seed}-{digest}.json"
@@ -96,7 +95,7 @@ def work(options: argparse.Namespace) -> None:
     from pack.benchmarks.lab.trial import Lab, Protocol, Trial, run_trial
     from pack.host.demo import load_demo_model
 
-    protocol = Protocol(Length(*options.steps), options.templates, options.pictures)
+    protocol = Protocol(tuple(options.steps), options.templates, options.pictures)
     lab = Lab(load_demo_model(), options.folder / "class_pictures")
     own = [(trial, file) for trial, file in planned(options)[options.worker :: options.processes] if not file.exists()]
     for number, (trial, file) in enumerate(own):
@@ -135,7 +134,7 @@ def report(options: argparse.Namespace) -> None:
     }
     write(options.folder / "ablation.md", table)
     write(options.folder / "ablation.json", json.dumps(figures, indent=1))
-    draw_scatter(spots(results, options.only), AXES).save(options.folder / "ablation.png")
+    draw_scatter(spots(results, options.only), "The demo model's ablation", AXES).save(options.folder / "ablation.png")
     pictures = sum(len(result["pictures"]) for result in results)
     print(f"\n{len(results)} trials, {pictures} pictures, {options.steps[0]} + {options.steps[1]} steps\n")
     print(table)

@@ -19,18 +19,15 @@ are left out with `--quick`. Each prompt is kept as soon as it is done; an inter
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from pack.devtools.comfyui import need_comfyui, use_comfyui
 
 use_comfyui(need_comfyui("bench causal"))
 
-from pack.benchmarks.acting.cases import cases_of, shared_arguments  # noqa: E402 - ComfyUI comes first
-from pack.benchmarks.lab import markdown  # noqa: E402
+from pack.benchmarks.acting.cases import cases_of, shared_arguments, table  # noqa: E402 - ComfyUI comes first
 from pack.benchmarks.lab.files import load_model  # noqa: E402
 from pack.demo.measure import layouts  # noqa: E402
 from pack.demo.studio import POSITIVE_MAPS, Studio  # noqa: E402
@@ -121,16 +118,6 @@ def prompts_of(options: argparse.Namespace) -> list[str]:
     return [full_caption(layout) for layout in layouts(SEED, options.pictures, 2)]
 
 
-def table(rows: Mapping[str, list[Row]]) -> str:
-    """Write the means as Markdown."""
-    parts = list(next(iter(rows.values()))[0])
-    lines = [
-        [name, *(f"{np.mean([row[part] for row in found]):.2f}" for part in parts), str(len(found))]
-        for name, found in rows.items()
-    ]
-    return markdown.table(["map of", *parts, "words"], lines)
-
-
 def arguments() -> argparse.Namespace:
     """Read the command line; the defaults suit the demo model."""
     reader = argparse.ArgumentParser(prog="dev.py bench causal", description=__doc__)
@@ -159,13 +146,10 @@ def main() -> None:
             size = Grid(options.height // 8, options.width // 8)
             studio, seed = studio or Studio(load_model(options.model), 0, settings, size), names.index(name)
             known.add(name, list(measure(studio, prompts[seed], seed, options.quick)))
-    rows: dict[str, list[Row]] = defaultdict(list)
-    for name in names:
-        for part, row in known.known.get(name, ()):
-            rows[part].append(row)
-    if not rows:
+    arms = known.arms(names)
+    if not arms:
         raise SystemExit("bench causal: no prompt names two things. Write prompts such as `a red circle and a star`.")
-    print(f"{table(rows)}\n\nKept in {known.file}")
+    print(f"{table(arms)}\n\nKept in {known.file}")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ from pack.benchmarks.lab.variants import (
     TITLES,
     UNTRAINED,
     WITHOUT_TRAINING,
-    Length,
     settings_of,
     title_of,
 )
@@ -97,7 +96,7 @@ def settings_for(variant: str, options: argparse.Namespace) -> Any:
     if variant == UNTRAINED:
         return None
     rates = {mode: {"precision": options.precision, **own} for mode, own in OWN_RATES.items()}
-    return settings_of(variant, Length(*options.steps), options.seed, rates)
+    return settings_of(variant, tuple(options.steps), options.seed, rates)
 
 
 def key_of(options: argparse.Namespace, settings: object) -> str:

@@ -54,18 +54,13 @@ def layout_of(part: int, count: int, index: int) -> Layout:
     return random_layout(np.random.default_rng([SEED + part, count, index]), count=count, held_out=True)
 
 
-def lines_of(layout: Layout) -> str:
-    """The things' phrases, one per line."""
-    return "\n".join(phrase(thing) for thing in layout.things)
-
-
 Arm = tuple[str, tuple[Steering, ...], np.ndarray]
 """A name, what acts, and where things should be: (thing height width)."""
 
 
 def placements(layout: Layout, *, all_kinds: bool) -> list[Arm]:
     """Things into their drawn masks; with `all_kinds` also mirrored, into boxes, and held together."""
-    masks, words = draw(layout, height=SIDE, width=SIDE).masks, lines_of(layout)
+    masks, words = draw(layout, height=SIDE, width=SIDE).masks, "\n".join(map(phrase, layout.things))
 
     def arm(name: str, wanted: np.ndarray, odds: Odds = PLACED) -> Arm:
         return name, steerings_of(words, places_of(words, list(torch.from_numpy(wanted)), None), odds), wanted
@@ -185,7 +180,7 @@ def three_things(studio: Studio, index: int) -> Result:
     missing = [thing for thing in layout.things if not present(found, thing)]
     if not missing or len(missing) == len(layout.things):
         return result
-    words = "\n".join(phrase(thing) for thing in missing)
+    words = "\n".join(map(phrase, missing))
     for name, noise, repair in (
         ("lifted by 2", index, steerings_of(words, (), WHOLE)),
         ("others kept, first half", index, keeping_others(recording, words, PLACED)),

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from pack.benchmarks.lab.markdown import table
 from pack.benchmarks.lab.meter import Meter
-from pack.benchmarks.lab.plain_loop import straightforward, two_things
+from pack.benchmarks.lab.plain_loop import straightforward
 from pack.devtools.as_pack import command
 from pack.devtools.comfyui import need_comfyui, use_comfyui
 
@@ -55,8 +55,9 @@ def steps_of(options: argparse.Namespace) -> Iterator[Callable[[], Any]]:
     from pack.scenescope.training.run.trainer import Run
     from pack.scenescope.training.settings import lora_settings
     from pack.tests.support.host.checkpoint import full_size
+    from pack.tests.support.host.learning import small_scene
 
-    name, pictured = options.variant, two_things(options.pixels)
+    name, pictured = options.variant, small_scene(options.pixels)
     settings = lora_settings(**OURS.get(name, OURS["phase 1"]), precision=options.precision)
     parts = load_demo_model() if options.demo else full_size()
     with training_ports(*parts, pictured, settings) as ports:

@@ -49,6 +49,13 @@ class Bench:
         """Side of the pictures."""
         return 64 if self.rehearse else 512
 
+    @property
+    def scene(self) -> Any:
+        """Two things to learn, of that size."""
+        from pack.tests.support.host.learning import small_scene
+
+        return small_scene(self.side)
+
     def note(self, what: str, **figures: Any) -> None:
         """Keep a row, on the disk when this returns: an interrupted run counts up to here."""
         self.rows.append({"what": what, **figures})

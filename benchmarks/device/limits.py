@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from pack.benchmarks.device.bench import GIB, Bench, error_text
-from pack.benchmarks.lab.plain_loop import two_things
 from pack.devtools.comfyui import ROOT, need_comfyui
 from pack.devtools.server import Place, Server
 
@@ -63,7 +62,7 @@ def _run(bench: Bench, models: tuple[Any, ...], mode: str, cancel_at: int | None
 
     preset = {"lora": lora_settings, "full": full_settings}[mode]
     steps = 1 if bench.rehearse else 2
-    scene, settings = two_things(bench.side), preset(phase1_steps=steps, phase2_steps=steps, prior="frozen")
+    scene, settings = bench.scene, preset(phase1_steps=steps, phase2_steps=steps, prior="frozen")
     bench.meter.forget_peaks()
     with tempfile.TemporaryDirectory() as place:
         store = StateStore(Path(place) / "state.safetensors", 99)

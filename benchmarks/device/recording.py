@@ -74,7 +74,6 @@ def _sampled(bench: Bench, model: Any, prompts: list[Any], steps: int) -> torch.
 def compiled(bench: Bench) -> None:
     """A compiled model: it has to be refused when recording; what training does with it is noted."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
-    from pack.benchmarks.lab.plain_loop import two_things
     from pack.host.recording.unet import record_attention
     from pack.host.training.models import training_ports
     from pack.scenescope.attention.record.selection import Selection
@@ -95,7 +94,7 @@ def compiled(bench: Bench) -> None:
         return {"error": "it was recorded; expected a refusal"}
 
     def learned() -> dict[str, Any]:
-        scene, settings = two_things(bench.side), lora_settings(phase1_steps=1, phase2_steps=1, prior="off")
+        scene, settings = bench.scene, lora_settings(phase1_steps=1, phase2_steps=1, prior="off")
         with training_ports(fast, clip, vae, scene, settings) as ports:
             concepts = train(scene, ports, settings)
         return {"outcome": f"trained, {len(concepts.low_rank)} layers"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pack.benchmarks.device.bench import Bench
-from pack.benchmarks.lab.plain_loop import straightforward, two_things
+from pack.benchmarks.lab.plain_loop import straightforward
 
 WARM, MEASURED = 3, 8
 
@@ -45,7 +45,7 @@ def _measured(
 
     mode, precision, twice = way
     steps = 1 if bench.rehearse else WARM + MEASURED
-    scene, settings, found = two_things(bench.side), _settings(mode, precision, steps), {}
+    scene, settings, found = bench.scene, _settings(mode, precision, steps), {}
     with training_ports(*models, scene, settings, checkpointing=twice) as ports, Run(scene, ports, settings) as run:
         for phase in (1, 2):
             reports: list[Any] = []
@@ -68,7 +68,7 @@ def _profiled(bench: Bench, models: tuple[Any, ...]) -> dict[str, Any]:
 
     activities = [torch.profiler.ProfilerActivity.CPU]
     activities += [] if bench.rehearse else [torch.profiler.ProfilerActivity.CUDA]
-    scene, settings = two_things(bench.side), _settings("lora", "bfloat16", 2)
+    scene, settings = bench.scene, _settings("lora", "bfloat16", 2)
     if bench.rehearse:  # one step, of phase 1: taking its kernels in takes longer than the step
         settings = replace(settings, phase1_steps=1, phase2_steps=0)
     with training_ports(*models, scene, settings) as ports, Run(scene, ports, settings) as run:
@@ -87,7 +87,7 @@ def _straightforward(bench: Bench, models: tuple[Any, ...], everything: bool) ->
     from pack.host.training.models import training_ports
 
     settings = _settings("lora", "float32", 1)
-    with training_ports(*models, two_things(bench.side), settings) as ports:
+    with training_ports(*models, bench.scene, settings) as ports:
         for step in straightforward(ports, everything=everything):
             return {"s a step": statistics.median(bench.steps(step, WARM, MEASURED)), **bench.peaks()}
     raise RuntimeError("the straightforward loop has no step")

@@ -1,4 +1,4 @@
-"""The reference's training loop, written down plainly, and a scene for it: what ours is compared with."""
+"""The reference's training loop, written down plainly: what ours is compared with."""
 
 from __future__ import annotations
 
@@ -7,17 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-
-
-def two_things(pixels: int) -> Any:
-    """Two things of noise, one left and one right."""
-    from pack.scenescope.training.scene.scene import Concept, build_scene
-
-    picture = torch.rand(1, pixels, pixels, 3, generator=torch.Generator().manual_seed(1))
-    masks = torch.zeros(2, pixels, pixels)
-    masks[0, pixels // 4 : -pixels // 4, : pixels // 2] = 1
-    masks[1, pixels // 4 : -pixels // 4, pixels // 2 :] = 1
-    return build_scene(picture, list(masks), [Concept("<asset0>", "circle"), Concept("<asset1>", "star")])
 
 
 def straightforward(ports: Any, *, everything: bool) -> Iterator[Callable[[], None]]:

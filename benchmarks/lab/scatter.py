@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pack.scenescope.drawing.lettering import font, number_text
@@ -29,15 +28,6 @@ class Spot(NamedTuple):
     name: str
     across: Range
     up: Range
-
-
-@dataclass(frozen=True)
-class Axes:
-    """What is drawn against what."""
-
-    title: str
-    across: str
-    up: str
 
 
 class Span(NamedTuple):
@@ -76,12 +66,13 @@ def place_of(across: float, up: float, spans: tuple[Span, Span]) -> Place:
     return LEFT + spans[0].share(across) * SIDE, TOP + (1 - spans[1].share(up)) * SIDE
 
 
-def draw_scatter(spots: Sequence[Spot], axes: Axes) -> Image.Image:
+def draw_scatter(spots: Sequence[Spot], title: str, names: tuple[str, str]) -> Image.Image:
     """Draw named points with their intervals.
 
     Args:
         spots: the points.
-        axes: title and what the axes are.
+        title: of the picture.
+        names: of the axes, across and up.
 
     Returns:
         An RGB picture of 900x640 pixels.
@@ -98,7 +89,8 @@ def draw_scatter(spots: Sequence[Spot], axes: Axes) -> Image.Image:
     spans = span_of(across), span_of(up)
     sheet = Image.new("RGB", SIZE, PAPER)
     draw = ImageDraw.Draw(sheet)
-    _draw_axes(sheet, axes, spans)
+    _draw_axes(sheet, names, spans)
+    draw.text((LEFT, 60), title, INK, font(38), "lm")
     for index, spot in enumerate(spots):
         ink = COLOURS[index % len(COLOURS)]
         left, middle, right = (place_of(value, spot.up[1], spans) for value in spot.across)
@@ -112,7 +104,7 @@ def draw_scatter(spots: Sequence[Spot], axes: Axes) -> Image.Image:
     return sheet.reduce(SHARPER)
 
 
-def _draw_axes(sheet: Image.Image, axes: Axes, spans: tuple[Span, Span]) -> None:
+def _draw_axes(sheet: Image.Image, names: tuple[str, str], spans: tuple[Span, Span]) -> None:
     draw = ImageDraw.Draw(sheet)
     for value in spans[0].marks():
         column, row = place_of(value, spans[1].low, spans)
@@ -122,8 +114,7 @@ def _draw_axes(sheet: Image.Image, axes: Axes, spans: tuple[Span, Span]) -> None
         column, row = place_of(spans[0].low, value, spans)
         draw.line([(column, row), (column + SIDE, row)], LINE, 2)
         draw.text((column - 20, row), number_text(value), SOFT, font(26), "rm")
-    draw.text((LEFT, 60), axes.title, INK, font(38), "lm")
-    draw.text((LEFT + SIDE / 2, SIZE[1] - 48), axes.across, INK, font(30), "mm")
+    draw.text((LEFT + SIDE / 2, SIZE[1] - 48), names[0], INK, font(30), "mm")
     side = Image.new("RGB", (SIDE, 60), PAPER)
-    ImageDraw.Draw(side).text((SIDE / 2, 30), axes.up, INK, font(30), "mm")
+    ImageDraw.Draw(side).text((SIDE / 2, 30), names[1], INK, font(30), "mm")
     sheet.paste(side.rotate(90, expand=True), (16, TOP))

@@ -16,7 +16,7 @@ import torch
 from comfy.model_management import throw_exception_if_processing_interrupted
 from pack.benchmarks.lab.bounds import BOUNDS, bound_picture
 from pack.benchmarks.lab.probe import Looked, look
-from pack.benchmarks.lab.variants import WITHOUT_TRAINING, Length, settings_of
+from pack.benchmarks.lab.variants import WITHOUT_TRAINING, settings_of
 from pack.demo.judge.likeness import Truth, score
 from pack.demo.studio import Studio
 from pack.host.concepts.apply import apply_concepts
@@ -75,7 +75,7 @@ class Trial:
 class Protocol:
     """How long is trained, and what is drawn afterwards: so many backgrounds and pictures for each subset."""
 
-    length: Length
+    steps: tuple[int, int]
     templates: int
     pictures: int
 
@@ -162,7 +162,7 @@ def run_trial(lab: Lab, trial: Trial, protocol: Protocol) -> tuple[dict[str, Any
     if trial.variant in WITHOUT_TRAINING:
         stand = Stand(lab.model, lab.clip, tuple(f"a {concept.word}" for concept in scene.concepts))
     else:
-        stand = trained(lab, scene, settings_of(trial.variant, protocol.length, trial.seed))
+        stand = trained(lab, scene, settings_of(trial.variant, protocol.steps, trial.seed))
     drawing_began = time.perf_counter()
     with torch.inference_mode():
         scores, pictures = _scores(lab, stand, drawing, trial, protocol)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
@@ -47,14 +46,6 @@ DEFAULT = ("full", "full-masks", "full-attention", "full-union", "full-phase1", 
 SWITCH = {"true": True, "false": False}
 
 
-@dataclass(frozen=True)
-class Length:
-    """Steps of the two phases."""
-
-    first: int
-    second: int
-
-
 def title_of(variant: str) -> str:
     """What the table calls a way to train.
 
@@ -65,22 +56,22 @@ def title_of(variant: str) -> str:
     return ", ".join([TITLES[name], *(changes.split(",") if changes else [])])
 
 
-def settings_of(variant: str, length: Length, seed: int, rates: Rates = DEMO_RATES) -> Settings:
+def settings_of(variant: str, steps: tuple[int, int], seed: int, rates: Rates = DEMO_RATES) -> Settings:
     """Read a way to train.
 
     Args:
         variant: `full` or `lora`, perhaps `-` and what is left out, perhaps `:` and changes `field=value`, with commas.
-        length: the steps.
+        steps: of the two phases.
         seed: of the training.
         rates: for each mode, what the model wants otherwise.
 
-    >>> settings_of("lora-phase1:rank=4,prior=off", Length(10, 20), 0).steps
+    >>> settings_of("lora-phase1:rank=4,prior=off", (10, 20), 0).steps
     20
     """
     name, _, changes = variant.partition(":")
     mode, dash, without = name.partition("-")
     make = {"full": full_settings, "lora": lora_settings}[mode]
-    preset = {**rates[mode], "seed": seed, "phase1_steps": length.first, "phase2_steps": length.second}
+    preset = {**rates[mode], "seed": seed, "phase1_steps": steps[0], "phase2_steps": steps[1]}
     return make(**{**preset, **WITHOUT[dash + without][1], **read_changes(changes)})
 
 

@@ -24,13 +24,12 @@ from pack.benchmarks.lab.variants import (
     TITLES,
     UNTRAINED,
     WITHOUT_TRAINING,
-    Length,
     read_changes,
     settings_of,
     title_of,
 )
 
-LENGTH = Length(30, 70)
+STEPS = (30, 70)
 
 
 def trial(variant: str, scene: int, identity: float, *, things: int = 2, asked: tuple[int, ...] = (0, 1)) -> dict:
@@ -47,7 +46,7 @@ def trial(variant: str, scene: int, identity: float, *, things: int = 2, asked: 
 def test_each_way_to_train_differs_from_its_mode_in_what_its_name_says(variant):
     """Oracle: by hand."""
     mode, _, without = variant.partition("-")
-    own, whole = settings_of(variant, LENGTH, 3), settings_of(mode, LENGTH, 3)
+    own, whole = settings_of(variant, STEPS, 3), settings_of(mode, STEPS, 3)
     changed = {name for name in vars(own) if getattr(own, name) != getattr(whole, name)}
     assert (
         changed
@@ -79,8 +78,8 @@ def test_an_unknown_field_is_refused():
 @pytest.mark.parametrize("text", ["true", "True", "TRUE"])
 def test_a_switch_is_read_in_any_case(text):
     """Oracle: by hand."""
-    assert settings_of(f"lora:text_encoder={text}", LENGTH, 0).text_encoder is True
-    assert settings_of(f"lora:text_encoder={text}".lower().replace("true", "False"), LENGTH, 0).text_encoder is False
+    assert settings_of(f"lora:text_encoder={text}", STEPS, 0).text_encoder is True
+    assert settings_of(f"lora:text_encoder={text}".lower().replace("true", "False"), STEPS, 0).text_encoder is False
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pack.benchmarks.lab.scatter import COLOURS, SHARPER, SIZE, Axes, Spot, draw_scatter, place_of, span_of
+from pack.benchmarks.lab.scatter import COLOURS, SHARPER, SIZE, Spot, draw_scatter, place_of, span_of
 from pack.scenescope.errors import InputError
 from PIL import ImageColor
 
-AXES = Axes("Title", "prompt similarity", "identity similarity")
+AXES = ("prompt similarity", "identity similarity")
 
 
 def spot(name: str, across: float, up: float, half: float = 0.02) -> Spot:
@@ -19,7 +19,7 @@ def spot(name: str, across: float, up: float, half: float = 0.02) -> Spot:
 def test_each_point_is_drawn_where_its_numbers_say():
     """Oracle: by hand: the middle of a point has its colour, and more to the right and above is more."""
     spots = [spot("low", 0.2, 0.3), spot("high", 0.6, 0.8)]
-    picture = np.asarray(draw_scatter(spots, AXES))
+    picture = np.asarray(draw_scatter(spots, "Title", AXES))
     assert picture.shape == (SIZE[1] // SHARPER, SIZE[0] // SHARPER, 3)
     spans = (span_of([0.18, 0.62]), span_of([0.28, 0.82]))
     places = [place_of(item.across[1], item.up[1], spans) for item in spots]
@@ -43,4 +43,4 @@ def test_the_axes_hold_every_interval_between_round_numbers():
 def test_what_cannot_be_drawn_is_refused(spots):
     """Oracle: the message."""
     with pytest.raises(InputError, match="Scatter: [01] points can't be drawn"):
-        draw_scatter(spots, AXES)
+        draw_scatter(spots, "Title", AXES)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from pack.benchmarks.causal import ALL, CONTROL, measure, table
+from pack.benchmarks.acting.cases import table
+from pack.benchmarks.causal import ALL, CONTROL, measure
 from pack.benchmarks.replay import edit_of
 from pack.demo.measure import layouts
 from pack.demo.studio import Studio
@@ -35,7 +36,8 @@ def test_the_table_has_a_row_for_each_block_all_of_them_and_the_control(parts):
     assert len(rows) == 18
     assert {ALL, CONTROL, "middle 0"} <= set(rows)
     assert all(0 <= value <= 1 for row in rows.values() for value in row.values())
-    assert table({name: [row] for name, row in rows.items()}).count("\n") == 19
+    arms = {name: {figure: [value] for figure, value in row.items()} for name, row in rows.items()}
+    assert table(arms).count("\n") == 19
 
 
 @pytest.mark.parametrize("kind", ["colour", "shape", "texture", "background"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from pack.benchmarks.lab.trial import learn, scene_of
-from pack.benchmarks.lab.variants import Length, settings_of
+from pack.benchmarks.lab.variants import settings_of
 from pack.host.training.models import training_ports
 from pack.scenescope.training.run.trainer import StepReport, train
 from pack.scenescope.training.settings import full_settings
@@ -14,7 +14,7 @@ from pack.scenescope.world.unseen import unseen_layout
 from pack.tests.support.host.learning import small_scene
 from torch import Tensor
 
-LENGTH = Length(50, 50)
+STEPS = (50, 50)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ LENGTH = Length(50, 50)
 def test_the_maps_find_the_things_and_the_loss_falls(demo, variant, risen, fallen):
     """Oracle: a look at the scene with fixed noise before and after; the margins are half of what was seen."""
     scene = scene_of(draw(unseen_layout(1, 2), height=128, width=128))
-    settings = settings_of(variant, LENGTH, 0)
+    settings = settings_of(variant, STEPS, 0)
     with training_ports(*demo, scene, settings) as ports:
         before, after, _ = learn(ports, scene, settings)
     assert after.iou > before.iou + risen
