@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Sent:
-    """What is kept of rows that were looked at together, sent off whole: each tensor apart takes a GPU's host time.
+    """What is kept of rows that were read together, sent off whole: each tensor apart takes a GPU's host time.
 
     Args:
         maps: by the names of an `AttentionMap`'s fields; empty where none are kept.

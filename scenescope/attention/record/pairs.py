@@ -121,7 +121,7 @@ class Waiting:
 
 
 def by_size(waiting: Sequence[Seen]) -> list[list[Seen]]:
-    """Layers in groups that can be looked at together."""
+    """Layers in groups that can be read together."""
     groups: dict[tuple[object, ...], list[Seen]] = {}
     for seen in waiting:
         groups.setdefault(seen.size, []).append(seen)
