@@ -39,6 +39,23 @@ panel => {
   window.letGo();
 }
 """
+# One finger draws a line; meanwhile another touches elsewhere and is lifted.
+FINGERS = """
+([canvas, wide, high]) => {
+  const box = canvas.getBoundingClientRect();
+  const touch = (kind, pointerId, x, y) => canvas.dispatchEvent(new PointerEvent(kind, {
+    pointerId, pointerType: 'touch', button: kind === 'pointermove' ? -1 : 0, bubbles: true,
+    clientX: box.left + (x * box.width) / wide, clientY: box.top + (y * box.height) / high,
+  }));
+  touch('pointerdown', 7, 60, 60);
+  touch('pointermove', 7, 120, 60);
+  touch('pointerdown', 8, 60, 200);
+  touch('pointermove', 8, 60, 200);
+  touch('pointerup', 8, 60, 200);
+  touch('pointermove', 7, 180, 60);
+  touch('pointerup', 7, 180, 60);
+}
+"""
 COME = "panel => panel.querySelector('.ss-paper img').src.includes('other.png')"
 
 
@@ -79,6 +96,26 @@ def test_everything_can_be_done_with_keys(classic, editor):
     assert classic.at(0, 0)[3] == 0
     unnamed = "panel => [...panel.querySelectorAll('button, input, .ss-paint-stage')].filter(e => !e.ariaLabel).length"
     assert editor.page.evaluate(unnamed, classic.panel) == 0
+
+
+def test_a_second_finger_paints_nothing_and_does_not_end_the_stroke(classic, editor):
+    """Oracle: the paint where the first finger was, before and after the second; none where the second was."""
+    editor.page.evaluate(FINGERS, [classic.canvas, WIDTH, HEIGHT])
+    editor.drawn()
+    assert [classic.at(*place)[3] for place in ((60, 60), (120, 60), (180, 60), (60, 200))] == [255, 255, 255, 0]
+    classic.press("undo")
+    assert classic.at(60, 60)[3] == 0
+
+
+def test_typing_in_a_row_and_going_on_by_tab_keeps_the_focus(classic, editor):
+    """Oracle: what has the focus after Tab, when the rows were made anew: the next row's colour."""
+    classic.panel.query_selector_all(".ss-thing input")[1].click()
+    editor.page.keyboard.type("cup")
+    editor.page.keyboard.press("Tab")
+    editor.page.evaluate("() => app.canvas.setDirty(true, true)")
+    editor.drawn()
+    at = "panel => [...panel.querySelectorAll('.ss-thing')].findIndex(row => row.contains(document.activeElement))"
+    assert editor.page.evaluate(at, classic.panel) == 1
 
 
 def test_a_picture_that_comes_late_leaves_the_strokes_and_their_undo(classic, editor, photo):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pack.devtools.comfyui import ROOT
+from pack.scenescope.training.scene.masks import PALETTE
 from pack.tests.web.editor import Editor, eventually
 from pack.tests.web.painter import CANVAS, HEIGHT, PIXEL, SAVED, UP, WIDTH
 from PIL import Image
@@ -56,6 +57,22 @@ DISCONNECT = """
 () => {
   const steer = app.graph.nodes.find(node => node.type === 'SceneScope_SteerWords');
   steer.disconnectInput(steer.inputs.findIndex(input => input.name === 'picture'));
+}
+"""
+# The server tells which picture a run was given.
+RAN = """
+filename => {
+  const node = String(app.graph.nodes.find(node => node.type === 'SceneScope_SteerWords').id);
+  app.api.dispatchCustomEvent('scenescope.picture', { node, picture: { filename, subfolder: '', type: 'input' } });
+}
+"""
+LINK_WORDS = """
+() => {
+  const steer = app.graph.nodes.find(node => node.type === 'SceneScope_SteerWords');
+  const given = LiteGraph.createNode('PrimitiveStringMultiline');
+  given.pos = [-700, 0];
+  app.graph.add(given);
+  given.connect(0, steer, steer.inputs.findIndex(input => input.name === 'words'));
 }
 """
 FIRST, SECOND = [86, 180, 233, 255], [230, 159, 0, 255]  # the palette's first colours
@@ -144,7 +161,9 @@ def test_each_line_is_painted_in_its_colour_and_the_file_has_both(editor: Editor
 
 
 def test_a_picture_that_is_connected_lies_under_the_paint_and_goes_with_its_link(editor: Editor, photo: str):
-    """Oracle: the picture as the browser has loaded it under the canvas, which takes its size, and so does the file."""
+    """Oracle: the picture as the browser has loaded it under the canvas, which takes its size, and so does the file; a
+    run that has told of the picture holds it no longer than its link.
+    """
     editor.away()
     editor.page.evaluate(GRAPH, [photo, True])
     steering = Steering(editor).opened()
@@ -164,8 +183,25 @@ def test_a_picture_that_is_connected_lies_under_the_paint_and_goes_with_its_link
         assert list(saved.size) == size
         assert saved.convert("RGBA").getpixel((int(0.2 * WIDTH), HEIGHT // 2)) == tuple(FIRST)
     editor.page.screenshot(path=ROOT / "artifacts" / "web" / f"painter_steering_picture_{editor.renderer}.png")
+    editor.page.evaluate(RAN, photo)
     editor.page.evaluate(DISCONNECT)
     assert eventually(lambda: photo in str(editor.page.evaluate(under, steering.panel)), False)
+
+
+def test_lines_that_a_link_brings_are_not_taken_for_those_that_were_typed(editor: Editor, photo: str):
+    """Oracle: by hand: as many rows as colours, in none of which anything is or can be typed; without the link, those
+    that were typed.
+    """
+    editor.away()
+    editor.page.evaluate(GRAPH, [photo, False])
+    steering = Steering(editor).opened()
+    editor.page.evaluate(LINK_WORDS)
+    steering.panel.dispatch_event("pointerenter")
+    assert eventually(lambda: fields(steering), [""] * len(PALETTE))
+    assert not any(field.is_enabled() for field in steering.panel.query_selector_all(".ss-thing input"))
+    editor.page.evaluate(DISCONNECT.replace("'picture'", "'words'"))
+    steering.panel.dispatch_event("pointerenter")
+    assert eventually(lambda: fields(steering), ["red circle", "blue square", ""])
 
 
 def test_a_steer_words_that_is_not_painted_in_has_no_place_to_paint(editor: Editor, photo: str):

@@ -44,7 +44,7 @@ registerPanel({
 
 onMessage("progress_text", (node, { text }) => boards.get(node)?.say(text));
 
-export class Dashboard {
+class Dashboard {
   /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
@@ -98,7 +98,6 @@ export class Dashboard {
     this.sized.disconnect();
     this.themed.disconnect();
     this.refresh.cancel();
-    this.root.replaceChildren();
   }
 
   /** @param {any} told */

@@ -5,8 +5,9 @@
  */
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
-import { nodeOf } from "./nodes.js";
+import { allNodes, nodeOf } from "./nodes.js";
 import { forgetRefusals, noteRefusal } from "./refusals.js";
+import { noteOwner } from "./runs.js";
 import { forgetHistory, history, onMessage } from "./server.js";
 
 /**
@@ -24,12 +25,10 @@ const PREPARING = ["RecordAttention", "SteerWords", "ReplayAttention", "WordRegi
 const hearers = [];
 /** @type {(() => void)[]} */
 const starters = [];
-/** Nodes whose last results belong to the current run. @type {any[]} */
-let cached = [];
-/**
- * What of a prompt was refused while the rest runs: execution ids by the prompt's id. @type {Map<string, string[]>}
- */
-const refused = new Map();
+/** Nodes whose last results belong to a run, too: execution ids by the prompt's id. @type {Map<string, string[]>} */
+const cached = new Map();
+/** What a prompt of this page is to run, and what of it was refused. @type {Map<string, {asked: string[], refused: string[]}>} */
+const queued = new Map();
 
 /** Call something when a run starts, or is refused. @param {() => void} then */
 export function onStart(then) {
@@ -62,11 +61,15 @@ function nodesOf(ids) {
   return new Set([...ids].map((id) => nodeOf(String(id))));
 }
 
-/** @param {Partial<Ending>} ending */
-function tell({ reached = () => false, missed = () => false, culprit = null, message = "" }) {
+/**
+ * @param {(node: any) => boolean} isAsked  Whether the run was to come to a node: not to one that is muted or bypassed.
+ * @param {Partial<Ending>} ending
+ */
+function tell(isAsked, { reached = () => false, missed = () => false, culprit = null, message = "" }) {
   const ending = {
-    reached: (/** @type {any} */ node) => witnesses(node).some(reached),
-    missed: (/** @type {any} */ node) => !witnesses(node).some(reached) && witnesses(node).some(missed),
+    reached: (/** @type {any} */ node) => isAsked(node) && witnesses(node).some(reached),
+    missed: (/** @type {any} */ node) =>
+      isAsked(node) && !witnesses(node).some(reached) && witnesses(node).some(missed),
     culprit,
     message,
   };
@@ -87,41 +90,94 @@ function isSampler(node) {
   return node.outputs?.some((/** @type {any} */ output) => output.type === "LATENT") ?? false;
 }
 
-/** @param {any} node @param {Set<any>} seen @returns {any[]} */
+/** @param {any} node @param {Set<any>} seen  Nodes and links. @returns {any[]} */
 function samplersBehind(node, seen) {
   seen.add(node);
   const links = (node.outputs ?? []).flatMap((/** @type {any} */ output) => output.links ?? []);
-  const behind = links.map((/** @type {any} */ id) => node.graph?.getNodeById(node.graph.getLink(id)?.target_id));
-  return behind
-    .filter((/** @type {any} */ other) => other && !seen.has(other))
-    .flatMap((/** @type {any} */ other) => (isSampler(other) ? [other] : samplersBehind(other, seen)));
+  return targets(node.graph, links, seen)
+    .filter((other) => !seen.has(other))
+    .flatMap((other) => (isSampler(other) ? [other] : samplersBehind(other, seen)));
 }
 
-/** @param {Iterable<string>} ids  of the nodes that were to run */
+/**
+ * The nodes that links lead to, into subgraphs and out of them.
+ * @param {any} graph @param {any[]} links  Their ids. @param {Set<any>} seen @returns {any[]}
+ */
+function targets(graph, links, seen) {
+  return links.flatMap((id) => {
+    const link = graph?.getLink(id);
+    if (!link || seen.has(link)) return [];
+    seen.add(link);
+    const node = graph.getNodeById(link.target_id);
+    const inside = node?.subgraph?.inputs[link.target_slot]?.linkIds;
+    if (inside) return targets(node.subgraph, inside, seen);
+    if (node) return [node];
+    const places = allNodes().filter(({ node: place }) => place.subgraph === graph);
+    return places.flatMap(({ node: place }) =>
+      targets(place.graph, place.outputs[link.target_slot]?.links ?? [], seen),
+    );
+  });
+}
+
+/** @param {string[]} ids  of the nodes that were to run */
 function tellRefused(ids) {
   const asked = nodesOf(ids);
   for (const start of starters) start();
-  tell({ missed: (node) => asked.has(node) });
+  const isAsked = (/** @type {any} */ node) => asked.has(node);
+  tell(isAsked, { missed: isAsked });
+}
+
+/**
+ * What a prompt is to run: execution ids. Muted and bypassed nodes are not in it.
+ * @param {Record<string, {inputs: Record<string, any>}>} output  The prompt, as the editor sends it.
+ * @param {string[]} [ends]  The nodes for whose sake it is sent, where it is not for all.
+ */
+function askedOf(output, ends) {
+  if (!ends) return Object.keys(output);
+  const asked = new Set();
+  const open = ends.map(String);
+  for (let id = open.pop(); id !== undefined; id = open.pop()) {
+    if (asked.has(id) || !output[id]) continue;
+    asked.add(id);
+    for (const input of Object.values(output[id].inputs)) if (Array.isArray(input)) open.push(String(input[0]));
+  }
+  return [...asked];
+}
+
+/**
+ * How a prompt went: what it was to run and what was refused of it; of one that another page queued nothing is known,
+ * so that all counts as asked for. What is kept of it ends with it.
+ * @param {string} prompt  Its id.
+ */
+function takeOut(prompt) {
+  const { asked = null, refused = [] } = queued.get(prompt) ?? {};
+  const kept = cached.get(prompt) ?? [];
+  queued.delete(prompt);
+  cached.delete(prompt);
+  const wanted = asked && nodesOf(asked);
+  return {
+    isAsked: (/** @type {any} */ node) => !wanted || wanted.has(node),
+    left: nodesOf(refused),
+    cached: nodesOf(kept),
+  };
 }
 
 onMessage("execution_start", () => {
-  cached = [];
   for (const start of starters) start();
 });
-onMessage("execution_cached", (_node, { nodes }) => {
-  cached = [...nodesOf(nodes ?? [])];
+onMessage("execution_cached", (_node, { nodes, prompt_id: prompt }) => {
+  cached.set(prompt, nodes ?? []);
 });
 onMessage("execution_success", (_node, { prompt_id: prompt }) => {
-  const left = nodesOf(refused.get(prompt) ?? []);
-  refused.delete(prompt);
-  tell({ reached: (node) => !left.has(node), missed: (node) => left.has(node) });
+  const { isAsked, left } = takeOut(prompt);
+  tell(isAsked, { reached: (node) => !left.has(node), missed: (node) => left.has(node) });
 });
 for (const event of ["execution_error", "execution_interrupted"]) {
   onMessage(event, (_node, detail) => {
-    const done = new Set([...cached, ...nodesOf(detail.executed ?? [])]);
+    const { isAsked, cached: kept } = takeOut(detail.prompt_id);
+    const done = new Set([...kept, ...nodesOf(detail.executed ?? [])]);
     const failed = event === "execution_error";
-    refused.delete(detail.prompt_id);
-    tell({
+    tell(isAsked, {
       reached: (node) => done.has(node),
       missed: (node) => !done.has(node),
       culprit: failed ? nodeOf(String(detail.node_id)) : null,
@@ -140,16 +196,18 @@ app.registerExtension({
       const [, prompt, options] = given;
       try {
         const answer = await ask.apply(this, given);
+        noteOwner(answer.prompt_id, prompt.workflow?.id);
         if (!options?.partialExecutionTargets) forgetRefusals(prompt.workflow?.id);
         const bad = Object.entries(answer?.node_errors ?? {});
         const ids = bad.flatMap((/** @type {[string, any]} */ [id, error]) => [id, ...(error.dependent_outputs ?? [])]);
-        if (ids.length) {
-          refused.set(answer.prompt_id, ids);
-          noteRefusal(prompt, ids, answer.prompt_id);
-        }
+        queued.set(answer.prompt_id, {
+          asked: askedOf(prompt.output, options?.partialExecutionTargets),
+          refused: ids,
+        });
+        if (ids.length) noteRefusal(prompt, ids, answer.prompt_id);
         return answer;
       } catch (error) {
-        const ids = Object.keys(prompt?.output ?? {});
+        const ids = askedOf(prompt?.output ?? {}, options?.partialExecutionTargets);
         tellRefused(ids);
         void lastEnded().then((last) => noteRefusal(prompt, ids, last));
         throw error;

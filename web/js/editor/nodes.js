@@ -48,6 +48,12 @@ export function allNodes(graph = /** @type {any} */ (app).rootGraph ?? app.graph
   });
 }
 
+/** All nodes that there are, those of subgraphs that are nowhere in use too. @returns {Set<any>} */
+export function everyNode() {
+  const root = /** @type {any} */ (app).rootGraph ?? app.graph;
+  return new Set([root, ...(root?.subgraphs?.values() ?? [])].flatMap((graph) => graph?.nodes ?? []));
+}
+
 /** How the editor names a node's outputs: its id, or `<subgraph>:<id>`. @param {any} node */
 export function locatorOf(node) {
   return node.graph && node.graph.isRootGraph === false ? `${node.graph.id}:${node.id}` : String(node.id);

@@ -12,7 +12,8 @@ import { app } from "../../../../scripts/app.js";
 import { forgetAge, tellAge } from "./age.js";
 import { endingOf, onEnding, onStart } from "./endings.js";
 import { noteFile, readFile } from "./kept.js";
-import { chain, loadStyle, locatorOf, nodeOf, workflowId } from "./nodes.js";
+import { chain, everyNode, loadStyle, locatorOf, nodeOf, workflowId } from "./nodes.js";
+import { isElsewhere, isStray, noteStray } from "./runs.js";
 import { fetchJson, forgetHistory, history, NODE_TEXT, onMessage } from "./server.js";
 
 /**
@@ -74,17 +75,30 @@ export function registerPanel(plan) {
     },
     onNodeOutputsUpdated(/** @type {Record<string, any>} */ outputs) {
       for (const [node, entry] of live) {
-        const output = entry.plan === plan && outputs[locatorOf(node)]?.[plan.key]?.[0];
+        const output = entry.plan === plan && given(outputs, node, plan);
         if (output) show(node, output, false);
       }
     },
     afterConfigureGraph() {
+      // The host clears a graph without a word to what is in its subgraphs.
+      const there = everyNode();
+      for (const node of live.keys()) if (!there.has(node)) end(node);
       if ([...live.values()].some((entry) => entry.plan === plan)) void restore(plan);
     },
   });
 }
 
-/** @param {any} node @param {PanelPlan} plan */
+/** What the host's outputs have for a node. @param {any} outputs @param {any} node @param {PanelPlan} plan */
+function given(outputs, node, plan) {
+  const output = outputs?.[locatorOf(node)]?.[plan.key]?.[0];
+  return output && !isStray(output) ? output : null;
+}
+
+/**
+ * Give a node its panel. It lives while the node is in a graph: the host makes copies that never come into one, and
+ * forgets them without a word.
+ * @param {any} node @param {PanelPlan} plan
+ */
 function attach(node, plan) {
   const root = document.createElement("div");
   root.className = `scenescope scenescope-${plan.name}`;
@@ -107,19 +121,32 @@ function attach(node, plan) {
   });
   widget.serialize = false;
   if (plan.whole) hideDoubles(node);
-  const panel = plan.create(node, root);
-  live.set(node, { plan, panel, root, shown: null, fresh: false });
+  chain(node, "onAdded", () => begin(node, plan, root));
   chain(node, "onExecuted", (/** @type {any} */ output) => {
-    if (output?.[plan.key]?.[0]) show(node, output[plan.key][0]);
+    const own = output?.[plan.key]?.[0];
+    if (own && isElsewhere()) noteStray(own);
+    else if (own) show(node, own);
   });
   chain(node, "onConfigure", () => refresh(node));
-  chain(node, "onRemoved", () => {
-    live.delete(node);
-    panel.dispose?.();
-  });
+  chain(node, "onRemoved", () => end(node));
   if (plan.size) node.setSize([Math.max(node.size[0], plan.size[0]), Math.max(node.size[1], plan.size[1])]);
+}
+
+/** @param {any} node @param {PanelPlan} plan @param {HTMLElement} root */
+function begin(node, plan, root) {
+  end(node);
+  const panel = plan.create(node, root);
+  live.set(node, { plan, panel, root, shown: null, fresh: false });
   panel.show(null);
   requestAnimationFrame(() => refresh(node));
+}
+
+/** @param {any} node */
+function end(node) {
+  const entry = live.get(node);
+  live.delete(node);
+  entry?.panel.dispose?.();
+  entry?.root.replaceChildren();
 }
 
 /**
@@ -133,10 +160,8 @@ function edges(root, widget) {
 
 /**
  * Keep the editor from showing a node's pictures and texts beside a panel that has them: as widgets in the classic
- * renderer
- * and for texts, by the flag for pictures in the Vue one. Pictures of a run that goes on have no switch there: the
- * style
- * sheet hides them. The host's front end 1.49 names them so.
+ * renderer and for texts, by the flag for pictures in the Vue one. Pictures of a run that goes on have no switch there:
+ * the style sheet hides them. The host's front end 1.49 names them so.
  * @param {any} node
  */
 function hideDoubles(node) {
@@ -155,7 +180,7 @@ function hideDoubles(node) {
 function refresh(node) {
   const entry = live.get(node);
   if (!entry || entry.shown) return;
-  const known = /** @type {any} */ (app).nodeOutputs?.[locatorOf(node)]?.[entry.plan.key]?.[0];
+  const known = given(/** @type {any} */ (app).nodeOutputs, node, entry.plan);
   const output = known ?? remembered.get(keyOf(node, entry.plan));
   if (!output) return;
   const told = ages.get(keyOf(node, entry.plan));
@@ -183,8 +208,7 @@ function show(node, output, fresh = true) {
 
 /**
  * After a reload of the page the editor has no outputs, and after a lost connection perhaps old ones: take them from
- * the
- * server's history of this workflow, or from a file where the last run left nothing there.
+ * the server's history of this workflow, or from a file where the last run left nothing there.
  * @param {PanelPlan} plan @param {boolean} [every]  Whether to include nodes that already show something.
  */
 async function restore(plan, every = false) {

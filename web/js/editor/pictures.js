@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The pictures that nodes show, files in its input folder, a widget's
- * part in queueing, and Ctrl+Z. Names are those of the host's front end 1.49.
+ * The pictures that nodes show, files in the input folder, a widget's part in queueing, and Ctrl+Z. Names are those of
+ * the host's front end 1.49.
  */
 
 import { api } from "../../../../scripts/api.js";
@@ -77,8 +77,7 @@ export function ownQueueing(widget, before, value) {
 
 /**
  * Undo and redo by keys while something in an element has the focus, and not in the graph. The editor hears of a key
- * first,
- * but looks a frame later which it was.
+ * first, but looks a frame later which it was.
  * @param {HTMLElement} root @param {() => void} undo @param {() => void} redo
  */
 export function ownUndo(root, undo, redo) {
@@ -98,8 +97,11 @@ export function ownUndo(root, undo, redo) {
 export function asOneChange(work) {
   const canvas = /** @type {any} */ (app).canvas;
   canvas?.emitBeforeChange();
-  work();
-  canvas?.emitAfterChange();
+  try {
+    work();
+  } finally {
+    canvas?.emitAfterChange(); // or the editor would wait for it, and undo nothing any more
+  }
 }
 
 /** Say something over the editor. @param {string} message */
@@ -122,6 +124,6 @@ function before(node, slot) {
 /** The widget in which a node names the picture that it loads. @param {any} source */
 function loaderOf(source) {
   const inputs = source.constructor?.nodeData?.input;
-  const name = ["image"].find((one) => (inputs?.required?.[one] ?? inputs?.optional?.[one])?.[1]?.image_upload);
-  return name && source.widgets?.find((/** @type {any} */ widget) => widget.name === name);
+  const [, options] = inputs?.required?.image ?? inputs?.optional?.image ?? [];
+  return options?.image_upload && source.widgets?.find((/** @type {any} */ widget) => widget.name === "image");
 }

@@ -4,27 +4,34 @@ import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { nodeOf, workflowId } from "./nodes.js";
 import { withRefusals } from "./refusals.js";
+import { whenOpen } from "./runs.js";
 
 /** As the host's front end 1.49 names the widget that shows a text below a node. */
 export const NODE_TEXT = "$$node-text-preview";
 
+let listeners = 0;
+/** What this page says itself, about the workflow that is open. @type {WeakSet<any>} */
+const own = new WeakSet();
+
 /**
  * Listen to a message of the server whose `node` is an execution id; the node is looked for each time, so that it may
- * be
- * copied, undone or moved into a subgraph meanwhile. Null where it is not on the screen.
+ * be copied, undone or moved into a subgraph meanwhile. Null where it is not in the workflow. What is told of another
+ * workflow's run comes when that is opened.
  * @param {string} event @param {(node: any, detail: any) => void} on
  */
 export function onMessage(event, on) {
-  /** @type {any} */ (api).addEventListener(event, (/** @type {any} */ message) => {
-    const id = message.detail?.node ?? message.detail?.nodeId;
-    on(id === null || id === undefined ? null : nodeOf(String(id)), message.detail);
+  const listener = listeners++;
+  /** @type {any} */ (api).addEventListener(event, (/** @type {any} */ { detail }) => {
+    const id = detail?.node ?? detail?.nodeId ?? null;
+    const tell = () => on(id === null ? null : nodeOf(String(id)), detail);
+    if (own.has(detail)) tell();
+    else whenOpen(detail?.prompt_id, `${listener} ${id}`, tell);
   });
 }
 
 /**
  * Call something with what nodes' runs return under a key, whether the nodes have a panel or not; when a workflow is
- * opened,
- * with what the server's history of it holds.
+ * opened, with what the server's history of it holds.
  * @param {string} key @param {(output: any, id: string, earlier: boolean) => void} then  With the node's execution id,
  * and whether it comes from the history.
  */
@@ -50,13 +57,14 @@ export function onOutput(key, then) {
 
 /**
  * Show a text on a node as the server's progress texts are shown. The host's front end 1.49 listens to them, but not
- * to an
- * empty one: what was said before would stay.
+ * to an empty one: what was said before would stay.
  * @param {string} nodeId  Its execution id. @param {string} text
  */
 export function sayOnNode(nodeId, text) {
   const old = nodeOf(nodeId)?.widgets?.find((/** @type {any} */ widget) => widget.name === NODE_TEXT);
-  if (text) /** @type {any} */ (api).dispatchCustomEvent("progress_text", { nodeId, text });
+  const said = { nodeId, text };
+  own.add(said);
+  if (text) /** @type {any} */ (api).dispatchCustomEvent("progress_text", said);
   else if (old) old.value = "";
 }
 

@@ -63,6 +63,16 @@ export class Painting {
     return this.#at < this.#steps.length;
   }
 
+  /** Whether there is paint that the node's value does not name yet. */
+  get unsaved() {
+    return this.#unsaved || this.#reach !== null;
+  }
+
+  /** @param {HTMLCanvasElement} canvas */
+  isOn(canvas) {
+    return canvas === this.#canvas;
+  }
+
   /** Paint on this canvas from now on. @param {HTMLCanvasElement} next */
   use(next) {
     if (next === this.#canvas && this.base.width === next.width && this.base.height === next.height) return;

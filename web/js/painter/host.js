@@ -164,7 +164,7 @@ export class HostStrokes {
     const button = event.target instanceof Element && event.target.closest("button");
     const controls = canvas?.closest(".widget-expands");
     if (!canvas || !button || !controls?.contains(button)) return;
-    if (!button.matches(CLEAR_BUTTON)) return this.tools.chosen();
+    if (!button.matches(CLEAR_BUTTON)) return event.isTrusted ? this.tools.chosen() : undefined; // not by `takeInHost`
     this.painting.use(canvas);
     this.painting.begin();
     this.painting.touch(canvas.width / 2, canvas.height / 2, Math.max(canvas.width, canvas.height));

@@ -169,9 +169,9 @@ export class Painter extends Chosen {
 
   /** @param {string} value */
   write(value) {
-    const host = inVue() && hostCanvas(this.root);
-    if (host) host.dataset.value = value;
-    else [this.shown, this.gone] = [value, false];
+    const host = hostCanvas(this.root);
+    if (this.painting.isOn(this.stage.canvas)) [this.shown, this.gone] = [value, false];
+    else if (host && this.painting.isOn(host)) host.dataset.value = value;
     asOneChange(() => (widget(this.node, "mask").value = value));
   }
 

@@ -28,6 +28,10 @@ export class Rows {
     return /** @type {HTMLElement[]} */ ([...this.root.querySelectorAll(".ss-swatch")]);
   }
 
+  get #parts() {
+    return /** @type {HTMLElement[]} */ ([...this.root.querySelectorAll("button, input")]);
+  }
+
   /** Rebuild the rows, unless somebody is writing in one. @param {any} scene  What the last run found. */
   fill(scene) {
     const focus = document.activeElement;
@@ -35,7 +39,9 @@ export class Rows {
     const text = JSON.stringify([things, linked(this.node, "handles"), linked(this.node, "words")]);
     if (text === this.#filled || (focus instanceof HTMLInputElement && this.root.contains(focus))) return false;
     this.#filled = text;
+    const at = this.#parts.indexOf(/** @type {HTMLElement} */ (focus));
     this.root.replaceChildren(...things.map((thing, index) => makeRow(this.node, thing, index, this.take)));
+    if (at >= 0) this.#parts[at]?.focus({ preventScroll: true }); // who has come here by Tab goes on from here
     return true;
   }
 }
@@ -61,9 +67,13 @@ function thingsOf(node, scene) {
   }));
 }
 
-/** The lines of words, and one more, three at least; a line has its own colour. @param {any} node @returns {Thing[]} */
+/**
+ * The lines of words, and one more, three at least; a line has its own colour. What a link brings is not known before
+ * a run, so that there are as many as can be painted.
+ * @param {any} node @returns {Thing[]}
+ */
 function linesOf(node) {
-  const found = lines(node, "words");
+  const found = linked(node, "words") ? PALETTE.map(() => "") : lines(node, "words");
   const count = Math.min(Math.max(found.length + 1, 3), PALETTE.length);
   return Array.from({ length: count }, (_, at) => ({ colour: PALETTE[at], handle: "", word: found[at] ?? "" }));
 }
@@ -88,7 +98,7 @@ function makeRow(node, thing, index, take) {
   if (steers(node)) {
     const words = field(say("Words of line {number}", { number: index + 1 }), thing.word, say("words of the prompt"));
     words.addEventListener("change", () => write(node, "words", index, words.value));
-    words.disabled = linked(node, "words");
+    lock(words, node, "words");
     return element("div", { class: "ss-thing" }, [swatch, words]);
   }
   const name = field(say("Handle of thing {number}", { number: index + 1 }), thing.handle, `<asset${index}>`);
@@ -98,11 +108,15 @@ function makeRow(node, thing, index, take) {
   for (const [input, from] of /** @type {const} */ ([
     [name, "handles"],
     [word, "words"],
-  ])) {
-    input.disabled = linked(node, from);
-    if (input.disabled) input.title = say("Set by the link to {name}", { name: from });
-  }
+  ]))
+    lock(input, node, from);
   return element("div", { class: "ss-thing" }, [swatch, name, word]);
+}
+
+/** Let nobody type what comes from another node. @param {HTMLInputElement} input @param {any} node @param {string} name */
+function lock(input, node, name) {
+  input.disabled = linked(node, name);
+  if (input.disabled) input.title = say("Set by the link to {name}", { name });
 }
 
 /** @param {string} label @param {string} value @param {string} placeholder */

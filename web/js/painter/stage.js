@@ -22,6 +22,8 @@ export class Stage {
   /** @type {Point[]} */
   #coming = [];
   #down = false;
+  /** The pointer that paints: a second finger, or the palm of a hand, paints nothing. */
+  #pointer = -1;
   /** Whether the canvas has had a size of ours. */
   #sized = false;
 
@@ -101,13 +103,14 @@ export class Stage {
     const { root, canvas, ring, painting } = this;
     canvas.addEventListener("pointerdown", (event) => this.#press(event));
     canvas.addEventListener("pointermove", (event) => {
+      if (this.#down && event.pointerId !== this.#pointer) return;
       ring.hidden = false;
       const points = (this.#down && event.getCoalescedEvents?.()) || [];
       this.#coming.push(...(points.length ? points : [event]).map((point) => this.#place(point)));
       this.flow();
     });
-    for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) {
-      canvas.addEventListener(kind, () => this.stop());
+    for (const kind of /** @type {const} */ (["pointerup", "pointercancel", "lostpointercapture"])) {
+      canvas.addEventListener(kind, (event) => event.pointerId === this.#pointer && this.stop());
     }
     canvas.addEventListener("pointerleave", () => {
       if (this.#down) return;
@@ -133,6 +136,7 @@ export class Stage {
       // An event that a script made has no pointer to capture.
     }
     this.ring.hidden = false;
+    this.#pointer = event.pointerId;
     this.#start(this.#place(event));
   }
 

@@ -54,9 +54,13 @@ export async function syncStage(painter) {
  * @param {Painter} painter
  */
 async function pictureUnderHost(painter) {
-  const { address } = pictureBefore(painter.node, painter.slot);
+  const { connected, address } = pictureBefore(painter.node, painter.slot);
   const last = painter.scene?.picture ? viewAddress(painter.scene.picture) : null;
-  putUnderHost(painter.root, await firstThatLoads([address, last]), !painter.value);
+  const wanted = JSON.stringify([connected, address, last]);
+  painter.wanted = wanted;
+  const picture = connected ? await firstThatLoads([address, last]) : null;
+  if (wanted !== painter.wanted) return;
+  putUnderHost(painter.root, picture, !painter.value && !painter.painting.unsaved);
 }
 
 /** Bring the host's part to what the node says. @param {Painter} painter */
@@ -65,7 +69,9 @@ export async function syncHost({ node, root, value, painting }) {
   const known = canvas?.dataset.value;
   if (canvas) canvas.dataset.value = value;
   if (!canvas || known === undefined || known === value) return;
-  redraw(canvas, value ? await loaded(waiting(value) ?? fileAddress(value)) : null);
+  const paint = value ? await loaded(waiting(value) ?? fileAddress(value)) : null;
+  if (canvas.dataset.value !== value) return; // it has gone on meanwhile
+  redraw(canvas, paint);
   painting.use(canvas);
   painting.forget();
 }

@@ -22,7 +22,7 @@ registerPanel({
   create: (node, root) => new ShapeLog(node, root),
 });
 
-export class ShapeLog {
+class ShapeLog {
   /** @param {any} node @param {HTMLElement} root */
   constructor(node, root) {
     this.node = node;
@@ -62,7 +62,6 @@ export class ShapeLog {
 
   dispose() {
     this.viewer?.dispose();
-    this.root.replaceChildren();
   }
 
   /** @param {any} output */

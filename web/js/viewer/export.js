@@ -103,11 +103,24 @@ function drawScale(context, x, y, height, model, top) {
 function write(context, text, x, y, font, ink, room) {
   context.font = font;
   context.fillStyle = ink;
-  if (context.measureText(text).width > room) {
-    while (text.length > 1 && context.measureText(`${text}…`).width > room) text = text.slice(0, -1);
-    text += "…";
+  context.fillText(
+    cut(text, (part) => context.measureText(part).width <= room),
+    x,
+    y,
+  );
+}
+
+/** A text, or as much of its beginning as there is room for. @param {string} text @param {(part: string) => boolean} fits */
+function cut(text, fits) {
+  if (fits(text)) return text;
+  const letters = [...text]; // whole ones, also those of two units
+  let [kept, most] = [1, letters.length];
+  while (kept < most - 1) {
+    const middle = (kept + most) >> 1;
+    if (fits(`${letters.slice(0, middle).join("")}…`)) kept = middle;
+    else most = middle;
   }
-  context.fillText(text, x, y);
+  return `${letters.slice(0, kept).join("")}…`;
 }
 
 /** Give a canvas to the person as a file. @param {HTMLCanvasElement} canvas @param {string} name */

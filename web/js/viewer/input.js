@@ -21,10 +21,13 @@ export function listen(viewer) {
   });
   chips.addEventListener("focusin", (event) => viewer.look(keyAt(event) ?? ""));
   chips.addEventListener("keydown", (event) => walk(viewer, event));
-  stage.addEventListener("pointermove", (event) => viewer.ask(cellAt(viewer, event)));
-  stage.addEventListener("pointerleave", () => viewer.ask(-1));
-  stage.addEventListener("click", () => {
-    if (viewer.cell >= 0) pinFirst(viewer);
+  for (const kind of /** @type {const} */ (["pointerdown", "pointermove"]))
+    stage.addEventListener(kind, (event) => viewer.ask(cellAt(viewer, event)));
+  // A finger leaves with every tap: what it has asked about stays, and the ranking's words can be tapped.
+  stage.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && viewer.ask(-1));
+  stage.addEventListener("click", (event) => {
+    const finger = event instanceof PointerEvent && event.pointerType === "touch";
+    if (viewer.cell >= 0 && !finger) pinFirst(viewer);
   });
   stage.addEventListener("keydown", (event) => steer(viewer, event));
 }

@@ -72,7 +72,8 @@ onMessage(EVENT, (node, told) => {
 // The node's own output follows the last step at once, and an error or a cancelled run ends the wait for it.
 for (const event of ["executed", "execution_error", "execution_interrupted"]) {
   onMessage(event, () => {
-    for (const [viewer, maps] of over) if (maps.told?.status === "done" || event !== "executed") uncover(viewer);
+    for (const [viewer, maps] of over)
+      if (maps.told?.status === "done" || event !== "executed" || !viewer.contains(maps.root)) uncover(viewer);
   });
 }
 
@@ -88,7 +89,7 @@ function uncover(viewer) {
   over.delete(viewer);
 }
 
-export class LiveMaps {
+class LiveMaps {
   constructor() {
     /** @type {any} */
     this.told = null;

@@ -177,14 +177,17 @@ export function markChips(root, model, cell) {
     1e-9,
     ...model.groups.map((group, at) => (group.plain || group.kind === "unknown" ? shares[at] : 0)),
   );
-  for (const chip of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll(".ss-chip"))) {
+  const chips = /** @type {HTMLElement[]} */ ([...root.querySelectorAll(".ss-chip")]);
+  const seen = chips.filter((chip) => !chip.hidden);
+  const stop = seen.find((chip) => chip.dataset.key === model.choices.live) ?? seen[0]; // Tab leads there
+  for (const chip of chips) {
     const key = chip.dataset.key ?? "";
     const pinned = model.choices.pins.includes(key);
     const live = key === model.choices.live;
     chip.classList.toggle("pinned", pinned);
     chip.classList.toggle("live", live);
     chip.setAttribute("aria-pressed", String(pinned));
-    chip.tabIndex = live ? 0 : -1;
+    chip.tabIndex = chip === stop ? 0 : -1;
     chip.style.setProperty("--share", `${Math.min(100, (100 * shares[Number(chip.dataset.at)]) / top)}%`);
   }
 }

@@ -86,7 +86,12 @@ export class Viewer {
       class: "ss-filter",
       placeholder: say("Find a word"),
       "aria-label": say("Find a word"),
-      on: { input: () => filterChips(this.chips, this.filter.value) },
+      on: {
+        input: () => {
+          filterChips(this.chips, this.filter.value);
+          this.refresh();
+        },
+      },
     });
     this.body = element("div", { class: "ss-body" }, [
       element("div", { class: "ss-main" }, [
@@ -118,7 +123,6 @@ export class Viewer {
     this.full.close();
     this.observer.disconnect();
     this.refresh.cancel();
-    this.root.replaceChildren();
   }
 
   /** @param {any} output */
@@ -140,6 +144,7 @@ export class Viewer {
       this.body.hidden = false;
       this.rebuild();
     } catch (error) {
+      if (this.output !== output) return;
       this.model = null;
       const status = error instanceof Error ? error.message : String(error);
       this.tell(say("These maps are no longer on the server ({why}). Run the workflow again.", { why: status }));
