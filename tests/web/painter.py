@@ -39,6 +39,7 @@ CONNECT_MASK = """
 """
 VALUE = "at => app.graph.nodes.filter(n => n.type === 'SceneScope_BuildScene').at(at).widgets"
 VALUE += ".find(widget => widget.name === 'mask').value"
+NAME = "value => (app.graph.nodes[1].widgets.find(widget => widget.name === 'mask').value = value)"
 CANVAS = {
     "classic": "panel => panel.querySelector('.ss-paper canvas')",
     "vue": "panel => panel.closest('[data-node-id]')?.querySelector('[data-testid=painter-canvas]') ?? null",
@@ -161,6 +162,16 @@ class Painter:
         """The painted files on the server."""
         folder = self.editor.server.place.base / "input" / "scenescope"
         return sorted(folder.glob("*.png")) if folder.is_dir() else []
+
+    def spoil(self) -> str:
+        """Open a workflow with a painting whose file is no picture, and return its name."""
+        name = "scenescope/painter-spoilt.png [input]"
+        file = self.editor.server.place.base / "input" / name.removesuffix(" [input]")
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"no picture")
+        self.page.evaluate(NAME, name)
+        self.editor.load(self.page.evaluate("() => app.graph.serialize()"))
+        return name
 
     def saved(self) -> str:
         """Wait until what is painted is on the server under the name that the widget says, and return that."""

@@ -10,8 +10,6 @@ from pack.tests.web.painter import CONNECT, HEIGHT, WIDTH, Painter
 BLUE = PALETTE[0]
 ROUNDED = 1  # the host's brush keeps its colour as hue, saturation and value
 pytestmark = pytest.mark.parametrize("opened", ["classic"], indirect=True, scope="session")
-SPOILT = "scenescope/painter-spoilt.png [input]"
-NAME = "value => (app.graph.nodes[1].widgets.find(widget => widget.name === 'mask').value = value)"
 # Whether the picture underneath is shown.
 UNDER = "([panel, shown]) => panel.querySelector('.ss-paper img').hidden !== shown"
 # Another picture is asked for, and comes when it is let go.
@@ -199,11 +197,7 @@ def test_equal_paintings_are_one_file_and_a_lost_one_is_sent_again(classic, edit
 
 def test_that_a_painting_is_gone_is_said_however_often_the_node_is_looked_at(classic, editor):
     """Oracle: the sentence, after the workflow came with a spoilt file, and after its picture went and came again."""
-    file = editor.server.place.base / "input" / SPOILT.removesuffix(" [input]")
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes(b"no picture")
-    editor.page.evaluate(NAME, SPOILT)
-    editor.load(editor.page.evaluate("() => app.graph.serialize()"))
+    classic.spoil()
     for shown, change in ((True, None), (False, "() => app.graph.nodes[1].disconnectInput(0)"), (True, CONNECT)):
         if change:
             editor.page.evaluate(change)

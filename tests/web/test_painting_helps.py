@@ -102,6 +102,20 @@ def test_an_empty_place_to_paint_says_what_it_lacks(editor, photo):
     assert eventually(lambda: editor.page.evaluate(read, painter.panel), "")
 
 
+@pytest.mark.parametrize("opened", ["vue"], indirect=True, scope="session")
+def test_a_painting_that_the_host_cannot_load_is_named_until_it_is_cleared(painter, editor):
+    """Oracle: the value that the workflow came with, which the host's painter empties by itself; the sentence that says
+    so; neither after a press of the host's own button.
+    """
+    name, gone = painter.spoil(), "is gone. Clear, and paint again."
+    painter.look(closed=True)
+    assert eventually(lambda: gone in painter.panel.inner_text(), True)
+    assert painter.value() == name
+    editor.page.locator("[data-testid=painter-clear-button]").last.click()
+    assert eventually(lambda: gone in painter.panel.inner_text(), False)
+    assert painter.value() == ""
+
+
 def test_a_thing_without_a_starting_word_is_named_until_it_has_one(painter, editor):
     """Oracle: the doubts of two runs; the word is typed beside the handle, where the doubt says."""
     painter.take(0)

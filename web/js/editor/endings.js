@@ -194,27 +194,34 @@ app.registerExtension({
     const ask = host.queuePrompt;
     host.queuePrompt = async function (/** @type {any[]} */ ...given) {
       const [, prompt, options] = given;
+      const asked = askedOf(prompt?.output ?? {}, options?.partialExecutionTargets);
+      /** @type {any} */
+      let answer;
       try {
-        const answer = await ask.apply(this, given);
-        noteOwner(answer.prompt_id, prompt.workflow?.id);
-        if (!options?.partialExecutionTargets) forgetRefusals(prompt.workflow?.id);
-        const bad = Object.entries(answer?.node_errors ?? {});
-        const ids = bad.flatMap((/** @type {[string, any]} */ [id, error]) => [id, ...(error.dependent_outputs ?? [])]);
-        queued.set(answer.prompt_id, {
-          asked: askedOf(prompt.output, options?.partialExecutionTargets),
-          refused: ids,
-        });
-        if (ids.length) noteRefusal(prompt, ids, answer.prompt_id);
-        return answer;
+        answer = await ask.apply(this, given);
       } catch (error) {
-        const ids = askedOf(prompt?.output ?? {}, options?.partialExecutionTargets);
-        tellRefused(ids);
-        void lastEnded().then((last) => noteRefusal(prompt, ids, last));
+        tellRefused(asked);
+        void lastEnded().then((last) => noteRefusal(prompt, asked, last));
         throw error;
       }
+      if (!options?.partialExecutionTargets) forgetRefusals(prompt.workflow?.id);
+      if (answer?.prompt_id) noteTaken(prompt, asked, answer);
+      return answer;
     };
   },
 });
+
+/**
+ * The server has taken a prompt, or as much of it as it can run.
+ * @param {any} prompt @param {string[]} asked @param {any} answer
+ */
+function noteTaken(prompt, asked, { prompt_id: id, node_errors: errors }) {
+  const bad = Object.entries(errors ?? {});
+  const refused = bad.flatMap((/** @type {[string, any]} */ [id, error]) => [id, ...(error.dependent_outputs ?? [])]);
+  noteOwner(id, prompt.workflow?.id);
+  queued.set(id, { asked, refused });
+  if (refused.length) noteRefusal(prompt, refused, id);
+}
 
 /** The id of the prompt that ended last, null where the server knows of none. @returns {Promise<string | null>} */
 async function lastEnded() {

@@ -50,6 +50,11 @@ export class Chosen {
     return connected ? say("Run once to see the picture.") : say("Connect a picture to paint on it.");
   }
 
+  /** What is said of a painting that can't be loaded. */
+  get loss() {
+    return say("The painting {name} is gone. Clear, and paint again.", { name: this.value.replace(/ \[\w+\]$/, "") });
+  }
+
   /** @param {string} name @param {any} other */
   property(name, other) {
     return this.node.properties?.[name] ?? other;

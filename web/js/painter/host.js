@@ -83,6 +83,8 @@ export async function takeInHost(root, colour) {
 export class HostStrokes {
   #down = false;
   #ended = new AbortController();
+  /** Whether the host's own button is being pressed that takes all paint away. */
+  clears = false;
 
   /** @param {HTMLElement} root @param {Painting} painting @param {HostTools} tools */
   constructor(root, painting, tools) {
@@ -168,6 +170,10 @@ export class HostStrokes {
     this.painting.use(canvas);
     this.painting.begin();
     this.painting.touch(canvas.width / 2, canvas.height / 2, Math.max(canvas.width, canvas.height));
-    setTimeout(() => this.painting.end());
+    this.clears = true;
+    setTimeout(() => {
+      this.painting.end();
+      this.clears = false;
+    });
   }
 }

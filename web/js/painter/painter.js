@@ -16,7 +16,7 @@ import { HostStrokes, hintInHost, hostCanvas, takeInHost } from "./host.js";
 import { PALETTE, Rows, widget } from "./rows.js";
 import { files, ownFiles } from "./sending.js";
 import { Stage } from "./stage.js";
-import { syncHost, syncStage } from "./sync.js";
+import { bringBack, syncHost, syncStage } from "./sync.js";
 import { Tools } from "./tools.js";
 import "./zh.js";
 
@@ -51,6 +51,8 @@ export class Painter extends Chosen {
     this.shown = "";
     this.wanted = "";
     this.gone = false;
+    /** The value when the node was looked at last. */
+    this.known = "";
     this.painting = new Painting({
       read: () => this.value,
       write: (value) => this.write(value),
@@ -120,6 +122,13 @@ export class Painter extends Chosen {
       },
       chosen: () => this.fills && this.keep(FILLS, false),
     });
+    // Where the host's painter can't load a file, as while the server is away, it would forget the painting.
+    chain(widget(node, "mask"), "callback", (value) => {
+      if (value !== "" || !inVue()) return;
+      if (this.known && !strokes.clears) return void bringBack(this, this.known);
+      this.gone = false;
+      this.tell();
+    });
     const room = new ResizeObserver(() => void this.sync());
     room.observe(root); // it changes its place when the renderer does
     this.dispose = () => {
@@ -170,7 +179,8 @@ export class Painter extends Chosen {
   /** @param {string} value */
   write(value) {
     const host = hostCanvas(this.root);
-    if (this.painting.isOn(this.stage.canvas)) [this.shown, this.gone] = [value, false];
+    this.gone = false;
+    if (this.painting.isOn(this.stage.canvas)) this.shown = value;
     else if (host && this.painting.isOn(host)) host.dataset.value = value;
     asOneChange(() => (widget(this.node, "mask").value = value));
   }
@@ -214,9 +224,16 @@ export class Painter extends Chosen {
     if (this.rows.fill(this.scene)) this.tell();
   }
 
+  /** What is said above the rows, where the host paints. @param {boolean} bare  Whether there is no place to paint. */
+  told(bare) {
+    if (this.gone || !this.lines) return this.gone ? this.loss : "";
+    return bare ? say("To paint places, show the advanced inputs.") : this.lacking;
+  }
+
   /** Bring buttons and sliders to the state. */
   tell() {
     const { tools, root } = this;
+    this.known = this.value;
     const [vue, open, colour] = [inVue(), this.open, this.colour];
     if (vue && !this.lines) hintInHost(root, this.lacking); // who may paint on nothing is not told so in the way
     root.classList.toggle("ss-vue", vue);
@@ -224,8 +241,8 @@ export class Painter extends Chosen {
     const bare = this.lines && (vue ? !hostCanvas(root) : !open); // nothing to paint on, so no colours to paint with
     this.rows.root.hidden = bare;
     this.tools.root.hidden = bare && vue;
-    this.hint.textContent = bare ? say("To paint places, show the advanced inputs.") : this.lacking;
-    this.hint.hidden = !(this.lines && vue && this.hint.textContent);
+    this.hint.textContent = vue ? this.told(bare) : "";
+    this.hint.hidden = !this.hint.textContent;
     root.style.minHeight = `${bare ? BARE : !vue && open ? HIGH : LOW}px`;
     for (const swatch of this.rows.swatches)
       swatch.setAttribute(

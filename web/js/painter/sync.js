@@ -2,10 +2,10 @@
 /** The painter shows what the node and the nodes before it say. */
 import { viewAddress } from "../editor/nodes.js";
 import { fileAddress, inVue, pictureBefore } from "../editor/pictures.js";
-import { say } from "../shared/i18n.js";
 import { redraw, waiting } from "./history.js";
-import { putUnderHost, takePlace } from "./host.js";
+import { hostCanvas, putUnderHost, takePlace } from "./host.js";
 import { firstThatLoads, loaded, sheet } from "./loading.js";
+import { widget } from "./rows.js";
 
 /** @typedef {import("./painter.js").Painter} Painter */
 
@@ -38,12 +38,7 @@ export async function syncStage(painter) {
     putPaint(painter, paint);
   }
   painter.shown = value;
-  const name = value.replace(/ \[\w+\]$/, "");
-  painter.status.textContent = painter.gone
-    ? say("The painting {name} is gone. Clear, and paint again.", { name })
-    : under
-      ? ""
-      : painter.lacking;
+  painter.status.textContent = painter.gone ? painter.loss : under ? "" : painter.lacking;
   painter.status.hidden = !painter.status.textContent;
   painter.stage.fit();
   painter.tell();
@@ -74,6 +69,25 @@ export async function syncHost({ node, root, value, painting }) {
   redraw(canvas, paint);
   painting.use(canvas);
   painting.forget();
+}
+
+/**
+ * Name a painting again that the host's painter could not load, and show it if it can be loaded by now, as one that is
+ * still on its way.
+ * @param {Painter} painter @param {string} value
+ */
+export async function bringBack(painter, value) {
+  widget(painter.node, "mask").value = value;
+  const paint = await loaded(waiting(value) ?? fileAddress(value));
+  const canvas = hostCanvas(painter.root);
+  if (value !== painter.value || painter.painting.unsaved) return;
+  painter.gone = !paint;
+  if (canvas && paint) {
+    [canvas.width, canvas.height] = [paint.naturalWidth, paint.naturalHeight];
+    redraw(canvas, paint);
+    canvas.dataset.value = value;
+  }
+  painter.tell();
 }
 
 /** @param {Painter} painter @param {HTMLImageElement | null} picture */
