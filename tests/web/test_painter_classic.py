@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pack.scenescope.training.scene.masks import PALETTE
 from pack.tests.web.editor import Editor, eventually
-from pack.tests.web.painter import CONNECT, HEIGHT, WIDTH, Painter
+from pack.tests.web.painter import CONNECT, HEIGHT, NAME, WIDTH, Painter
+from PIL import Image
 
 BLUE = PALETTE[0]
 ROUNDED = 1  # the host's brush keeps its colour as hue, saturation and value
@@ -207,3 +208,20 @@ def test_that_a_painting_is_gone_is_said_however_often_the_node_is_looked_at(cla
     classic.press("clear")
     classic.look()
     assert "is gone" not in classic.panel.inner_text()
+
+
+def test_a_painting_that_could_not_be_loaded_is_there_when_the_server_is(classic, editor):
+    """Oracle: the sentence, until the connection is back and the file with it; then a pixel of the file."""
+    name = "scenescope/painter-away.png"
+    editor.page.evaluate(NAME, f"{name} [input]")
+    editor.load(editor.page.evaluate("() => app.graph.serialize()"))
+    classic.look(closed=True)
+    assert eventually(lambda: "is gone" in classic.panel.inner_text(), True)
+    assert all("404" in error for error in editor.errors)
+    editor.errors.clear()
+    file = editor.server.place.base / "input" / name
+    file.parent.mkdir(exist_ok=True)
+    Image.new("RGBA", (WIDTH, HEIGHT), (*BLUE, 255)).save(file)
+    editor.page.evaluate("() => { app.api.dispatchCustomEvent('reconnected'); }")
+    assert eventually(lambda: "is gone" in classic.panel.inner_text(), False)
+    assert classic.at(9, 9) == [*BLUE, 255]

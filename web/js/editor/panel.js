@@ -13,13 +13,14 @@ import { forgetAge, tellAge } from "./age.js";
 import { endingOf, onEnding, onStart } from "./endings.js";
 import { noteFile, readFile } from "./kept.js";
 import { chain, everyNode, loadStyle, locatorOf, nodeOf, workflowId } from "./nodes.js";
-import { isElsewhere, isStray, noteStray } from "./runs.js";
+import { isElsewhere, isStray, noteRunning, noteStray } from "./runs.js";
 import { fetchJson, forgetHistory, history, NODE_TEXT, onMessage } from "./server.js";
 
 /**
  * @typedef {object} Panel
  * @property {(output: any) => void} show  Show what the last run returned under the plan's key; null where there is
  * none.
+ * @property {() => void} [again]  A lost connection is back: look once more for what could not be loaded.
  * @property {() => void} [dispose]  Let go of observers and listeners.
  */
 /**
@@ -66,6 +67,7 @@ export function registerPanel(plan) {
   }
   /** @type {any} */ (api).addEventListener("reconnected", () => {
     forgetHistory();
+    for (const entry of live.values()) if (entry.plan === plan) entry.panel.again?.();
     void restore(plan, true);
   });
   app.registerExtension({
@@ -108,7 +110,7 @@ function attach(node, plan) {
   for (const kind of ["keydown", "keyup", "copy", "paste"]) {
     root.addEventListener(kind, (event) => {
       const { ctrlKey, metaKey, key } = /** @type {KeyboardEvent} */ (event);
-      if (!((ctrlKey || metaKey) && ["Enter", "s"].includes(key))) event.stopPropagation();
+      if (!((ctrlKey || metaKey) && ["enter", "s"].includes(key.toLowerCase()))) event.stopPropagation();
     });
   }
   const widget = node.addDOMWidget(`scenescope_${plan.name}`, `scenescope_${plan.name}`, root, {
@@ -260,6 +262,7 @@ function idIn(node, prompt) {
 /** The nodes with a panel whose prompt is running. @returns {Promise<Set<any>>} */
 async function running() {
   const { queue_running: prompts = [] } = (await fetchJson("/queue")) ?? {};
+  noteRunning(prompts);
   return new Set([...live.keys()].filter((node) => prompts.some((/** @type {any} */ prompt) => idIn(node, prompt))));
 }
 

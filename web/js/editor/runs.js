@@ -28,6 +28,14 @@ export function noteOwner(prompt, workflow) {
   owners.set(prompt, workflow);
 }
 
+/** Note what is running, whose start this page may have missed. @param {any[]} prompts  As the queue holds them. */
+export function noteRunning(prompts) {
+  for (const [, prompt, , more] of prompts) {
+    noteOwner(prompt, more?.extra_pnginfo?.workflow?.id);
+    going ||= prompt;
+  }
+}
+
 /**
  * Do something at once where a run is the open workflow's, as far as this page knows, and else when its workflow is
  * opened.

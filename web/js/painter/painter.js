@@ -264,6 +264,14 @@ export class Painter extends Chosen {
     root.style.setProperty("--paint", String(opacity));
   }
 
+  /** The server is there again. */
+  again() {
+    if (!this.gone) return;
+    if (inVue()) return void bringBack(this, this.value);
+    [this.shown, this.wanted] = ["", ""];
+    void this.sync();
+  }
+
   /** Bring picture and paint to what the node and the nodes before it say. */
   sync() {
     return syncStage(this);

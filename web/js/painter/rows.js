@@ -99,6 +99,7 @@ function makeRow(node, thing, index, take) {
     const words = field(say("Words of line {number}", { number: index + 1 }), thing.word, say("words of the prompt"));
     words.addEventListener("change", () => write(node, "words", index, words.value));
     lock(words, node, "words");
+    words.disabled ||= index > lines(node, "words").length; // it would become the next line, of another colour
     return element("div", { class: "ss-thing" }, [swatch, words]);
   }
   const name = field(say("Handle of thing {number}", { number: index + 1 }), thing.handle, `<asset${index}>`);
