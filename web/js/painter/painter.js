@@ -16,7 +16,7 @@ import { HostStrokes, hintInHost, hostCanvas, takeInHost } from "./host.js";
 import { PALETTE, Rows, widget } from "./rows.js";
 import { files, ownFiles } from "./sending.js";
 import { Stage } from "./stage.js";
-import { bringBack, syncHost, syncStage } from "./sync.js";
+import { bringBack, showInHost, syncHost, syncStage } from "./sync.js";
 import { Tools } from "./tools.js";
 import "./zh.js";
 
@@ -267,7 +267,7 @@ export class Painter extends Chosen {
   /** The server is there again. */
   again() {
     if (!this.gone) return;
-    if (inVue()) return void bringBack(this, this.value);
+    if (inVue()) return void showInHost(this);
     [this.shown, this.wanted] = ["", ""];
     void this.sync();
   }

@@ -72,20 +72,29 @@ export async function syncHost({ node, root, value, painting }) {
 }
 
 /**
- * Name a painting again that the host's painter could not load, and show it if it can be loaded by now, as one that is
- * still on its way.
+ * Name a painting again that the host's painter has let go because it could not load it, as while the server is away or
+ * the file on its way. One that can be loaded was let go by somebody.
  * @param {Painter} painter @param {string} value
  */
 export async function bringBack(painter, value) {
+  if (!waiting(value) && (await loaded(fileAddress(value)))) return;
+  if (painter.value) return;
   widget(painter.node, "mask").value = value;
+  painter.gone = true;
+  await showInHost(painter);
+}
+
+/** Show a painting in the host's painter that it could not load, if it can be loaded by now. @param {Painter} painter */
+export async function showInHost(painter) {
+  const { value } = painter;
   const paint = await loaded(waiting(value) ?? fileAddress(value));
   const canvas = hostCanvas(painter.root);
   if (value !== painter.value || painter.painting.unsaved) return;
-  painter.gone = !paint;
   if (canvas && paint) {
     [canvas.width, canvas.height] = [paint.naturalWidth, paint.naturalHeight];
     redraw(canvas, paint);
     canvas.dataset.value = value;
+    painter.gone = false;
   }
   painter.tell();
 }
