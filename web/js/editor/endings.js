@@ -25,9 +25,9 @@ const PREPARING = ["RecordAttention", "SteerWords", "ReplayAttention", "WordRegi
 const hearers = [];
 /** @type {(() => void)[]} */
 const starters = [];
-/** Nodes whose last results belong to a run, too: execution ids by the prompt's id. @type {Map<string, string[]>} */
+/** Nodes whose earlier results a run has reused: execution ids by the prompt's id. @type {Map<string, string[]>} */
 const cached = new Map();
-/** What a prompt of this page is to run, and what of it was refused. @type {Map<string, {asked: string[], refused: string[]}>} */
+/** What each prompt of this page is to run, and what of it was refused. @type {Map<string, {asked: string[], refused: string[]}>} */
 const queued = new Map();
 
 /** Call something when a run starts, or is refused. @param {() => void} then */
@@ -62,7 +62,7 @@ function nodesOf(ids) {
 }
 
 /**
- * @param {(node: any) => boolean} isAsked  Whether the run was to come to a node: not to one that is muted or bypassed.
+ * @param {(node: any) => boolean} isAsked  Whether the run includes a node; it leaves out muted and bypassed ones.
  * @param {Partial<Ending>} ending
  */
 function tell(isAsked, { reached = () => false, missed = () => false, culprit = null, message = "" }) {
@@ -128,9 +128,9 @@ function tellRefused(ids) {
 }
 
 /**
- * What a prompt is to run: execution ids. Muted and bypassed nodes are not in it.
+ * The execution ids of what a prompt is to run. Muted and bypassed nodes are not among them.
  * @param {Record<string, {inputs: Record<string, any>}>} output  The prompt, as the editor sends it.
- * @param {string[]} [ends]  The nodes for whose sake it is sent, where it is not for all.
+ * @param {string[]} [ends]  The nodes to run with all that they need, if not the whole prompt.
  */
 function askedOf(output, ends) {
   if (!ends) return Object.keys(output);
@@ -145,8 +145,8 @@ function askedOf(output, ends) {
 }
 
 /**
- * How a prompt went: what it was to run and what was refused of it; of one that another page queued nothing is known,
- * so that all counts as asked for. What is kept of it ends with it.
+ * What is known of a prompt that has ended, and forget it: what it was to run, was refused and has reused. A prompt of
+ * another page counts as a run of all nodes.
  * @param {string} prompt  Its id.
  */
 function takeOut(prompt) {

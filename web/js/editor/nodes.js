@@ -48,7 +48,7 @@ export function allNodes(graph = /** @type {any} */ (app).rootGraph ?? app.graph
   });
 }
 
-/** All nodes that there are, those of subgraphs that are nowhere in use too. @returns {Set<any>} */
+/** All nodes, including those of subgraphs that no node uses. @returns {Set<any>} */
 export function everyNode() {
   const root = /** @type {any} */ (app).rootGraph ?? app.graph;
   return new Set([root, ...(root?.subgraphs?.values() ?? [])].flatMap((graph) => graph?.nodes ?? []));

@@ -20,7 +20,7 @@ import { fetchJson, forgetHistory, history, NODE_TEXT, onMessage } from "./serve
  * @typedef {object} Panel
  * @property {(output: any) => void} show  Show what the last run returned under the plan's key; null where there is
  * none.
- * @property {() => void} [again]  A lost connection is back: look once more for what could not be loaded.
+ * @property {() => void} [again]  The connection is back: try again to load what could not be loaded.
  * @property {() => void} [dispose]  Let go of observers and listeners.
  */
 /**
@@ -82,7 +82,7 @@ export function registerPanel(plan) {
       }
     },
     afterConfigureGraph() {
-      // The host clears a graph without a word to what is in its subgraphs.
+      // When the host clears a graph, it calls no `onRemoved` on the nodes of its subgraphs.
       const there = everyNode();
       for (const node of live.keys()) if (!there.has(node)) end(node);
       if ([...live.values()].some((entry) => entry.plan === plan)) void restore(plan);
@@ -97,8 +97,8 @@ function given(outputs, node, plan) {
 }
 
 /**
- * Give a node its panel. It lives while the node is in a graph: the host makes copies that never come into one, and
- * forgets them without a word.
+ * Give a node its panel, which lives as long as the node is in a graph. The host also makes copies that it never adds
+ * to one; no `onRemoved` is called on those.
  * @param {any} node @param {PanelPlan} plan
  */
 function attach(node, plan) {

@@ -1,17 +1,17 @@
 // @ts-check
 /**
- * Whose the runs are that the server tells of. Nodes of two workflows have the same ids, and one that is not open may
- * be running: what is told of its run is held until it is open again.
+ * Which workflow a run belongs to. Nodes of different workflows share ids, and the one that runs may not be open:
+ * messages about its run wait until it is open again.
  */
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { workflowId } from "./nodes.js";
 
-/** Which workflow queued a prompt, by the prompt's id; of those that this page has queued. @type {Map<string, string>} */
+/** The workflow that queued a prompt, by the prompt's id, for all that this page has queued. @type {Map<string, string>} */
 const owners = new Map();
-/** The id of the prompt that is running, "" where none is or this page cannot know it. */
+/** The id of the running prompt, "" if there is none or this page does not know it. */
 let going = "";
-/** What is held for workflows that are not open; of what is alike only the last. @type {Map<string, Map<string, () => void>>} */
+/** What waits for workflows that are not open, by kind: only the last of each kind. @type {Map<string, Map<string, () => void>>} */
 const held = new Map();
 
 /** @type {any} */ (api).addEventListener("execution_start", (/** @type {any} */ { detail }) => {
@@ -23,12 +23,12 @@ for (const end of ["execution_success", "execution_error", "execution_interrupte
   });
 }
 
-/** Note who has queued a prompt. @param {string} prompt  Its id. @param {string} workflow  The workflow's. */
+/** Note which workflow queued a prompt. @param {string} prompt  Its id. @param {string} workflow  The workflow's. */
 export function noteOwner(prompt, workflow) {
   owners.set(prompt, workflow);
 }
 
-/** Note what is running, whose start this page may have missed. @param {any[]} prompts  As the queue holds them. */
+/** Note what is running: this page may have missed its start. @param {any[]} prompts  As the queue holds them. */
 export function noteRunning(prompts) {
   for (const [, prompt, , more] of prompts) {
     noteOwner(prompt, more?.extra_pnginfo?.workflow?.id);
@@ -37,35 +37,35 @@ export function noteRunning(prompts) {
 }
 
 /**
- * Do something at once where a run is the open workflow's, as far as this page knows, and else when its workflow is
+ * Do something at once if a run belongs to the open workflow, as far as this page knows; otherwise when its workflow is
  * opened.
- * @param {string | undefined} prompt  The run's id; without one it is the run that goes on.
- * @param {string} kind  What it is about: of each kind the last is done. @param {() => void} then
+ * @param {string | undefined} prompt  The run's id; the current run without one.
+ * @param {string} kind  Only the last of each kind is done. @param {() => void} then
  */
 export function whenOpen(prompt, kind, then) {
   const owner = ownerOf(prompt);
   if (owner === undefined || owner === workflowId()) return then();
   const box = held.get(owner) ?? new Map();
   held.set(owner, box);
-  box.delete(kind); // what is told anew comes last
+  box.delete(kind); // the new one comes last
   box.set(kind, then);
 }
 
-/** Whether the run that goes on is of a workflow that is not open. */
+/** Whether the current run belongs to a workflow that is not open. */
 export function isElsewhere() {
   const owner = ownerOf();
   return owner !== undefined && owner !== workflowId();
 }
 
-/** What the host has put on nodes of the workflow that was open while another one ran. @type {Set<string>} */
+/** Outputs that the host has put on nodes of the open workflow while another one ran. @type {Set<string>} */
 const strays = new Set();
 
-/** Note that an output is another workflow's, though the host shows it here: it goes by ids alone. @param {any} output */
+/** Note that an output belongs to another workflow, though the host puts it here by the node's id. @param {any} output */
 export function noteStray(output) {
   strays.add(strayName(output));
 }
 
-/** Whether an output is not the open workflow's. @param {any} output */
+/** Whether an output belongs to another workflow than the open one. @param {any} output */
 export function isStray(output) {
   return strays.size > 0 && strays.has(strayName(output));
 }

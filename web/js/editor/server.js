@@ -10,13 +10,13 @@ import { whenOpen } from "./runs.js";
 export const NODE_TEXT = "$$node-text-preview";
 
 let listeners = 0;
-/** What this page says itself, about the workflow that is open. @type {WeakSet<any>} */
+/** Messages from this page itself, about the open workflow. @type {WeakSet<any>} */
 const own = new WeakSet();
 
 /**
  * Listen to a message of the server whose `node` is an execution id; the node is looked for each time, so that it may
- * be copied, undone or moved into a subgraph meanwhile. Null where it is not in the workflow. What is told of another
- * workflow's run comes when that is opened.
+ * be copied, undone or moved into a subgraph meanwhile. Null if it is not in the workflow. Messages about another
+ * workflow's run come when that workflow is opened.
  * @param {string} event @param {(node: any, detail: any) => void} on
  */
 export function onMessage(event, on) {

@@ -83,7 +83,7 @@ export async function takeInHost(root, colour) {
 export class HostStrokes {
   #down = false;
   #ended = new AbortController();
-  /** Whether the host's own button is being pressed that takes all paint away. */
+  /** Whether the host's Clear button is being pressed. */
   clears = false;
 
   /** @param {HTMLElement} root @param {Painting} painting @param {HostTools} tools */

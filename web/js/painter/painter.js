@@ -51,7 +51,7 @@ export class Painter extends Chosen {
     this.shown = "";
     this.wanted = "";
     this.gone = false;
-    /** The value when the node was looked at last. */
+    /** The value at the last look. */
     this.known = "";
     this.painting = new Painting({
       read: () => this.value,
@@ -122,7 +122,7 @@ export class Painter extends Chosen {
       },
       chosen: () => this.fills && this.keep(FILLS, false),
     });
-    // Where the host's painter can't load a file, as while the server is away, it would forget the painting.
+    // If the host's painter can't load the file, for example while the server is down, it empties the value.
     chain(widget(node, "mask"), "callback", (value) => {
       if (value !== "" || !inVue()) return;
       if (this.known && !strokes.clears) return void bringBack(this, this.known);
@@ -224,7 +224,7 @@ export class Painter extends Chosen {
     if (this.rows.fill(this.scene)) this.tell();
   }
 
-  /** What is said above the rows, where the host paints. @param {boolean} bare  Whether there is no place to paint. */
+  /** What stands above the rows in Nodes 2.0. @param {boolean} bare  Whether there is no place to paint. */
   told(bare) {
     if (this.gone || !this.lines) return this.gone ? this.loss : "";
     return bare ? say("To paint places, show the advanced inputs.") : this.lacking;
@@ -264,7 +264,7 @@ export class Painter extends Chosen {
     root.style.setProperty("--paint", String(opacity));
   }
 
-  /** The server is there again. */
+  /** Try again to load a painting, now that the connection is back. */
   again() {
     if (!this.gone) return;
     if (inVue()) return void showInHost(this);

@@ -41,7 +41,7 @@ export class Rows {
     this.#filled = text;
     const at = this.#parts.indexOf(/** @type {HTMLElement} */ (focus));
     this.root.replaceChildren(...things.map((thing, index) => makeRow(this.node, thing, index, this.take)));
-    if (at >= 0) this.#parts[at]?.focus({ preventScroll: true }); // who has come here by Tab goes on from here
+    if (at >= 0) this.#parts[at]?.focus({ preventScroll: true }); // the keyboard continues from here
     return true;
   }
 }
@@ -68,8 +68,8 @@ function thingsOf(node, scene) {
 }
 
 /**
- * The lines of words, and one more, three at least; a line has its own colour. What a link brings is not known before
- * a run, so that there are as many as can be painted.
+ * The lines of words, and one more, three at least; a line has its own colour. Linked words are not known before a run,
+ * so there is a row for each colour.
  * @param {any} node @returns {Thing[]}
  */
 function linesOf(node) {

@@ -65,15 +65,15 @@ export async function syncHost({ node, root, value, painting }) {
   if (canvas) canvas.dataset.value = value;
   if (!canvas || known === undefined || known === value) return;
   const paint = value ? await loaded(waiting(value) ?? fileAddress(value)) : null;
-  if (canvas.dataset.value !== value) return; // it has gone on meanwhile
+  if (canvas.dataset.value !== value) return; // there is a newer one
   redraw(canvas, paint);
   painting.use(canvas);
   painting.forget();
 }
 
 /**
- * Name a painting again that the host's painter has let go because it could not load it, as while the server is away or
- * the file on its way. One that can be loaded was let go by somebody.
+ * Restore the value that the host's painter emptied because it could not load the file: the server may be down, or the
+ * file still on its way. If the file can be loaded, somebody has emptied the value on purpose.
  * @param {Painter} painter @param {string} value
  */
 export async function bringBack(painter, value) {
@@ -84,7 +84,7 @@ export async function bringBack(painter, value) {
   await showInHost(painter);
 }
 
-/** Show a painting in the host's painter that it could not load, if it can be loaded by now. @param {Painter} painter */
+/** Show the painting in the host's painter if it can be loaded by now. @param {Painter} painter */
 export async function showInHost(painter) {
   const { value } = painter;
   const paint = await loaded(waiting(value) ?? fileAddress(value));
