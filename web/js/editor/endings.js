@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * How runs end, as far as this concerns results that earlier runs left on the nodes. A run that fails, is cancelled, or is
- * refused when it is queued leaves nodes behind whose results are older than itself.
+ * How runs end, as far as this concerns results that earlier runs left on the nodes. A run that fails, is cancelled, or
+ * is refused when it is queued leaves nodes behind whose results are older than itself.
  */
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
@@ -27,7 +27,10 @@ const hearers = [];
 const starters = [];
 /** Nodes whose earlier results a run has reused: execution ids by the prompt's id. @type {Map<string, string[]>} */
 const cached = new Map();
-/** What each prompt of this page is to run, and what of it was refused. @type {Map<string, {asked: string[], refused: string[]}>} */
+/**
+ * What each prompt of this page is to run, and what of it was refused.
+ * @type {Map<string, {asked: string[], refused: string[]}>}
+ */
 const queued = new Map();
 
 /** Call something when a run starts, or is refused. @param {() => void} then */

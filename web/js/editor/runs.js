@@ -7,11 +7,14 @@ import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 import { workflowId } from "./nodes.js";
 
-/** The workflow that queued a prompt, by the prompt's id, for all that this page has queued. @type {Map<string, string>} */
+/** The workflow that queued a prompt, by the prompt's id, as far as this page knows. @type {Map<string, string>} */
 const owners = new Map();
 /** The id of the running prompt, "" if there is none or this page does not know it. */
 let going = "";
-/** What waits for workflows that are not open, by kind: only the last of each kind. @type {Map<string, Map<string, () => void>>} */
+/**
+ * What waits for workflows that are not open, by kind: only the last of each kind.
+ * @type {Map<string, Map<string, () => void>>}
+ */
 const held = new Map();
 
 /** @type {any} */ (api).addEventListener("execution_start", (/** @type {any} */ { detail }) => {
@@ -60,7 +63,7 @@ export function isElsewhere() {
 /** Outputs that the host has put on nodes of the open workflow while another one ran. @type {Set<string>} */
 const strays = new Set();
 
-/** Note that an output belongs to another workflow, though the host puts it here by the node's id. @param {any} output */
+/** Note that an output belongs to another workflow, though the host puts it here by its id. @param {any} output */
 export function noteStray(output) {
   strays.add(strayName(output));
 }

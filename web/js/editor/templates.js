@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The pack's templates in the order in which to learn them. The host (ComfyUI 0.33, app/custom_node_manager.py) lists them
- * as the disk happens to, and its front end 1.49 shows them so.
+ * The pack's templates in the order in which to learn them. The host (ComfyUI 0.33, app/custom_node_manager.py) lists
+ * them as the disk happens to, and its front end 1.49 shows them so.
  */
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";

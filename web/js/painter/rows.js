@@ -114,7 +114,10 @@ function makeRow(node, thing, index, take) {
   return element("div", { class: "ss-thing" }, [swatch, name, word]);
 }
 
-/** Let nobody type what comes from another node. @param {HTMLInputElement} input @param {any} node @param {string} name */
+/**
+ * Let nobody type what comes from another node.
+ * @param {HTMLInputElement} input @param {any} node @param {string} name
+ */
 function lock(input, node, name) {
   input.disabled = linked(node, name);
   if (input.disabled) input.title = say("Set by the link to {name}", { name });

@@ -170,7 +170,10 @@ export class Stage {
     this.#here = from;
   }
 
-  /** One piece of a stroke: draw it on the stroke's layer, and redraw what it touches. @param {Point} from @param {Point} to */
+  /**
+   * One piece of a stroke: draw it on the stroke's layer, and redraw what it touches.
+   * @param {Point} from @param {Point} to
+   */
   #line(from, to) {
     const { painting, brush } = this;
     const [size, on, into] = [brush.size(), context(this.#layer), context(this.canvas)];

@@ -110,7 +110,10 @@ function write(context, text, x, y, font, ink, room) {
   );
 }
 
-/** A text, or as much of its beginning as there is room for. @param {string} text @param {(part: string) => boolean} fits */
+/**
+ * A text, or as much of its beginning as there is room for.
+ * @param {string} text @param {(part: string) => boolean} fits
+ */
 function cut(text, fits) {
   if (fits(text)) return text;
   const letters = [...text]; // whole ones, also those of two units
