@@ -34,15 +34,16 @@ from pack.benchmarks.lab.scatter import draw_scatter
 from pack.benchmarks.lab.tables import differences, markdown, spots, summary
 from pack.benchmarks.lab.variants import DEFAULT, TITLES, WITHOUT_TRAINING, settings_of
 from pack.devtools.as_pack import command
-from pack.devtools.comfyui import ROOT, need_comfyui, use_comfyui
+from pack.devtools.comfyui import need_comfyui, use_comfyui
 from pack.devtools.environment import cache_folder
 from pack.scenescope.errors import InputError
+from pack.scenescope.world.demo_file import DEMO_FILE
 from pack.scenescope.world.vocabulary import WORLD_VERSION
 
 TRAINED = len(DEFAULT) - len(WITHOUT_TRAINING)
 ROWS = (*DEFAULT[:TRAINED], "lora:prior=frozen", *WITHOUT_TRAINING)
 """`lora` without a prior is compared with `full` without one, and stands beside what ships."""
-MODEL_FILE = ROOT / "demo" / "scenescope-demo.safetensors"
+MODEL = hashlib.blake2b(DEMO_FILE.read_bytes(), digest_size=8).hexdigest()
 AXES = ("leakage (less is better)", "map-against-mask IoU (more is better)")
 
 
@@ -76,12 +77,11 @@ def arguments() -> argparse.Namespace:
 
 def planned(options: argparse.Namespace) -> list[tuple[tuple[str, int, int, int], Path]]:
     """All trials (variant, things, scene, seed), scene by scene, and the file of each."""
-    weights = hashlib.blake2b(MODEL_FILE.read_bytes(), digest_size=8).hexdigest()
     trials, which = [], range(options.first, options.first + options.scenes)
     scenes = itertools.product(range(options.seeds), which, options.things, options.only)
     for seed, scene, things, variant in scenes:
         method = "" if variant in WITHOUT_TRAINING else repr(settings_of(variant, tuple(options.steps), seed))
-        content = repr((weights, WORLD_VERSION, options.family, options.templates, options.pictures, method))
+        content = repr((MODEL, WORLD_VERSION, options.family, options.templates, options.pictures, method))
         digest = hashlib.blake2b(content.encode(), digest_size=6).hexdigest()
         name = f"{variant.partition(':')[0]}-{things}-{scene}-{seed}-{digest}.json"
         trials.append(((variant, things, scene, seed), options.folder / "trials" / name))
@@ -127,7 +127,7 @@ def report(options: argparse.Namespace) -> None:
         raise SystemExit("bench ablation: no trial is finished.")
     table = markdown(results, options.only)
     figures = {
-        "model": hashlib.blake2b(MODEL_FILE.read_bytes(), digest_size=8).hexdigest(),
+        "model": MODEL,
         "steps": options.steps,
         "figures": _plain(summary(results, options.only)),
         "minus full": _plain(differences(results, options.only, "full")),

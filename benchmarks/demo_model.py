@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from dataclasses import asdict
 
@@ -16,14 +15,7 @@ from pack.devtools.comfyui import ROOT, need_comfyui, use_comfyui
 
 use_comfyui(need_comfyui("bench demo_model"), cpu=not torch.cuda.is_available())
 
-from pack.demo.measure import (  # noqa: E402
-    following,
-    layouts,
-    looking_at_drawings,
-    looking_at_own,
-    picture_of,
-    returning,
-)
+from pack.demo import measure  # noqa: E402
 from pack.demo.studio import SIDE, Studio  # noqa: E402
 from pack.host.demo import DEMO_FILE, load_demo_model  # noqa: E402
 from pack.scenescope.files.atomic import write_whole  # noqa: E402
@@ -32,31 +24,26 @@ PICTURES = int(os.environ.get("SCENESCOPE_PICTURES", "60"))
 """Generated for each figure."""
 
 
-def dot() -> None:
-    """Show that a picture is done."""
-    print(".", end="", file=sys.stderr, flush=True)
-
-
 def main() -> None:
     """Measure, print, and write the figures."""
     torch.set_num_threads(1)  # where a machine is shared, a second thread waits more than it works
     began = time.perf_counter()
     parts = load_demo_model()
-    figures: dict[str, object] = {"bytes": DEMO_FILE.stat().st_size, "load seconds": time.perf_counter() - began}
+    figures: dict[str, object] = {"bytes": DEMO_FILE.stat().st_size}
+    figures["load seconds"] = round(time.perf_counter() - began, 2)
     with torch.inference_mode():
         studio = Studio(parts)
-        layout = layouts(41, 1, 2)[0]
-        picture_of(studio, layout, 0)
+        layout = measure.layouts(41, 1, 2)[0]
+        measure.picture_of(studio, layout, 0)
         began = time.perf_counter()
-        picture_of(studio, layout, 1)
+        measure.picture_of(studio, layout, 1)
         figures["picture seconds"] = round(time.perf_counter() - began, 2)
         figures["side"] = SIDE
         for count, name in ((1, "one thing"), (2, "two things"), (3, "three things")):
-            figures[name] = asdict(following(studio, layouts(43, PICTURES, count), dot))
-        figures["autoencoder alone"] = asdict(returning(parts[2], PICTURES // 4))
-        figures["looking at drawings"] = asdict(looking_at_drawings(studio, PICTURES // 2))
-        figures["looking at own"] = asdict(looking_at_own(studio, PICTURES // 2))
-    figures["load seconds"] = round(float(str(figures["load seconds"])), 2)
+            figures[name] = asdict(measure.following(studio, measure.layouts(43, PICTURES, count)))
+        figures["autoencoder alone"] = asdict(measure.returning(parts[2], PICTURES // 4))
+        figures["looking at drawings"] = asdict(measure.looking_at_drawings(studio, PICTURES // 2))
+        figures["looking at own"] = asdict(measure.looking_at_own(studio, PICTURES // 2))
     text = json.dumps(figures, indent=2)
     print(text)
     target = ROOT / "demo" / "figures.json"

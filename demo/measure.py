@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,19 +81,9 @@ def look(studio: Studio, drawing: Drawing, seed: int) -> Recording:
     return studio.recorded(full_caption(drawing.layout), 0, start=start, seed=seed, **how)[1]
 
 
-def following(studio: Studio, wanted: list[Layout], on_picture: Callable[[], None] = lambda: None) -> Following:
-    """Generate a picture for each layout and judge it.
-
-    Args:
-        studio: the model.
-        wanted: what to ask for.
-        on_picture: called after each picture.
-    """
-    verdicts = []
-    for index, layout in enumerate(wanted):
-        verdicts.append(judge(picture_of(studio, layout, index), layout))
-        on_picture()
-    return Following.of(verdicts)
+def following(studio: Studio, wanted: list[Layout]) -> Following:
+    """Generate a picture for each layout and judge it."""
+    return Following.of([judge(picture_of(studio, layout, at), layout) for at, layout in enumerate(wanted)])
 
 
 def ious(recording: Recording, layout: Layout, masks: torch.Tensor) -> Iterator[tuple[float, float]]:

@@ -109,7 +109,7 @@ MISTAKES = (
             "* row_bytes > 0", POOLED),
     Mistake(
         "queries of layers that are looked at together are lost", RECORDER,
-        "queries = self._keeps_queries(group[0].layer.kind)", "queries = False",
+        "queries=self._keeps_queries(group[0].layer.kind)", "queries=False",
         ("test_recording.py", "once_at_most and queries"),
     ),
     Mistake(
