@@ -78,8 +78,6 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session", params=RENDERERS)
 def opened(served: Server, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Editor]:
     """The editor, opened once for each renderer; tests take it through `editor`."""
-    # Each renderer has runs of its own: nothing is left of the other's.
-    served.post("/free", {"unload_models": False, "free_memory": True})
     served.post("/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": RENDERERS[request.param]})
     context = browser.new_context(viewport={"width": 1600, "height": 1000}, accept_downloads=True)
     editor = Editor(context.new_page(), served, request.param)

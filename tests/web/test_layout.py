@@ -10,9 +10,9 @@ NAMES = sorted(file.stem for file in (ROOT / "example_workflows").glob("*.json")
 GROWING = ("first_heatmap", "hires_fix_two_runs", "record_any_sampler")
 # Maps grow live in a real run only: with its own seed the example is run where its live maps are pictured.
 ANEW = """
-() => {
+seed => {
   for (const node of app.graph.nodes.filter(node => node.type === 'KSampler'))
-    node.widgets.find(widget => widget.name === 'seed').value = 91;
+    node.widgets.find(widget => widget.name === 'seed').value = seed;
 }
 """
 # All of the graph in the window: the Vue renderer makes no element for a node that is out of sight.
@@ -66,7 +66,7 @@ def test_no_node_of_an_example_covers_another(editor, name):
 def test_no_node_of_an_example_covers_another_when_it_has_run(editor, name):
     """Oracle: the boxes on the screen, two by two, when pictures, maps and texts have come."""
     editor.load(name)
-    editor.page.evaluate(ANEW)
+    editor.page.evaluate(ANEW, {"classic": 91, "vue": 92}[editor.renderer])
     editor.run()
     editor.page.evaluate(FIT)
     editor.page.wait_for_function(PICTURES)

@@ -141,7 +141,8 @@ def painter(editor: Editor) -> ElementHandle:
 
 def live(editor: Editor) -> ElementHandle:
     """The maps that have grown on Record Attention, in a run of its own."""
-    return ran(editor, "record_any_sampler", "RecordAttention", "live", ".ss-live-tile", seed=81)
+    seed = {"classic": 81, "vue": 82}[editor.renderer]
+    return ran(editor, "record_any_sampler", "RecordAttention", "live", ".ss-live-tile", seed=seed)
 
 
 def older(editor: Editor) -> ElementHandle:
