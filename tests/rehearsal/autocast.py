@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import library
-from torch.utils import _pytree as pytree
 
 from .device import NAME, Far, aten
 
@@ -31,11 +30,11 @@ def _casting(operation: Any, single: bool) -> Callable[..., Any]:
             dtype = torch.float32 if single else torch.get_autocast_dtype(NAME)
 
             def cast(item: Any) -> Any:
-                float_here = isinstance(item, Far) and item.is_floating_point()
-                return item.to(dtype) if float_here and item.dtype not in (torch.float64, dtype) else item
+                if isinstance(item, Far):
+                    return item.to(dtype) if item.dtype != dtype and item.is_floating_point() else item
+                return type(item)(map(cast, item)) if isinstance(item, tuple | list) else item
 
-            args, kwargs = pytree.tree_map(cast, (args, kwargs))
-            return operation(*args, **kwargs)
+            return operation(*map(cast, args), **{name: cast(item) for name, item in kwargs.items()})
 
     return run
 

@@ -56,9 +56,7 @@ class Far(Tensor):
             strides=near.stride(),
             storage_offset=near.storage_offset(),
             dtype=near.dtype,
-            layout=near.layout,
             device=DEVICE,
-            requires_grad=False,
         )
         made.near = near
         return made
@@ -221,7 +219,7 @@ def _sharing(out: Any, whole: Far, stamp: tuple[int, int] | None) -> Any:
 
 def _check_order(func: Any, far: list[Far], now: streams.Stream) -> None:
     for item in far:
-        if item.written is not None and not now.may_read(*item.written):
+        if item.written is not None and item.written[0] != now.number and not now.may_read(*item.written):
             raise RuntimeError(
                 f"{func}: a tensor that stream {item.written[0]} writes is read on stream {now.number}, which did not "
                 "wait for it"

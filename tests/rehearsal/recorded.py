@@ -66,7 +66,7 @@ def plain_run(demo: tuple[Any, Any, Any]) -> Sampled:
     model, clip, _ = demo
     clip = trace_words(clip)
     positive, negative = encode(clip, "a photo of a red circle"), encode(clip, "")
-    sampled(model, positive, negative)
+    sampled(model, positive, negative, steps=1)
     return sampled(model, positive, negative)
 
 

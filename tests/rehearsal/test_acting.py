@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -42,12 +44,14 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
+Costs = Callable[[str], Counts]
+
+
 @pytest.fixture(scope="module")
-def costs(demo: tuple[Any, ...], plain: Sampled) -> dict[str, Counts]:
-    """What a plain step costs, with the prompt alone and with both as the positive one."""
+def costs(demo: tuple[Any, ...], plain: Sampled) -> Costs:
+    """What a plain step costs, with the prompt alone or with both as the positive one; each is run once, if asked."""
     prompts = {"one": plain.positive, "both": plain.positive + plain.negative}
-    with torch.inference_mode():
-        return {name: a_steps_cost(demo[0], its, plain.negative)[1] for name, its in prompts.items()}
+    return cache(lambda name: a_steps_cost(demo[0], prompts[name], plain.negative)[1])
 
 
 def check_step(
@@ -78,25 +82,23 @@ def replaying(name: str, model: Any, tape: Recording) -> Any:
 
 @pytest.mark.parametrize("name", ["steered", "placed", "together"])
 def test_a_steered_step_waits_for_nothing(
-    name: str, demo: tuple[Any, ...], plain: Sampled, costs: dict[str, Counts], told: list[str]
+    name: str, demo: tuple[Any, ...], plain: Sampled, costs: Costs, told: list[str]
 ):
     """Oracle: a plain run's step; biases are uploaded once a run, and nothing was left out."""
     model = steering(name, demo[0])
-    latents = check_step(costs["one"], model, plain.positive, plain.negative, launches=LAUNCHES[name])
+    latents = check_step(costs("one"), model, plain.positive, plain.negative, launches=LAUNCHES[name])
     assert_on_host(latents)
     assert len(told) == 1
     assert all("share" in text and "not steered" not in text for text in told), told
 
 
 @pytest.mark.parametrize("name", ["region", "mixed"])
-def test_a_step_with_a_live_region_waits_for_nothing(
-    name: str, demo: tuple[Any, ...], plain: Sampled, costs: dict[str, Counts]
-):
+def test_a_step_with_a_live_region_waits_for_nothing(name: str, demo: tuple[Any, ...], plain: Sampled, costs: Costs):
     """Oracle: as above, with the second prompt in both runs; the region is on the host afterwards."""
     track = RegionTrack()
     model = with_region(demo[0], GatingRegion("circle", track, by_attention=name == "mixed"), None)
     joined = gated(plain.positive, plain.negative, track, 1.0)
-    latents = check_step(costs["both"], model, joined, plain.negative, launches=LAUNCHES[name])
+    latents = check_step(costs("both"), model, joined, plain.negative, launches=LAUNCHES[name])
     assert_on_host(latents, region_mask(track, Grid(64, 96), -2))
     assert len(track.steps) == 4
 
@@ -133,12 +135,12 @@ def test_a_replayed_step_waits_for_nothing(
     tape: Recording,
     demo: tuple[Any, ...],
     plain: Sampled,
-    costs: dict[str, Counts],
+    costs: Costs,
     told: list[str],
 ):
     """Oracle: as above; every layer's queries and keys come from pinned memory, columns once a run."""
     model = replaying(name, demo[0], tape)
-    latents = check_step(costs["one"], model, plain.positive, plain.negative, launches=LAUNCHES[name])
+    latents = check_step(costs("one"), model, plain.positive, plain.negative, launches=LAUNCHES[name])
     assert_on_host(latents)
     assert len(told) == 1
     assert all("Replayed" in text and "not replayed" not in text for text in told), told
@@ -146,12 +148,12 @@ def test_a_replayed_step_waits_for_nothing(
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_an_act_is_recorded_with_one_wait_a_step(
-    name: str, tape: Recording, demo: tuple[Any, ...], plain: Sampled, costs: dict[str, Counts]
+    name: str, tape: Recording, demo: tuple[Any, ...], plain: Sampled, costs: Costs
 ):
     """Oracle: a plain run's step, and the budget; nothing is skipped."""
     acting = replaying(name, demo[0], tape) if name == "replayed" else steering(name, demo[0])
     watched, book = record_attention(acting, EVERYTHING)
-    check_step(costs["one"], watched, plain.positive, plain.negative, launches=RECORDED[name], waits=1)
+    check_step(costs("one"), watched, plain.positive, plain.negative, launches=RECORDED[name], waits=1)
     assert dict(book.find(None)[0].skipped) == {}
 
 
