@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pack.devtools.comfyui import ROOT
@@ -37,15 +38,20 @@ def apps(editor: Editor) -> Iterator[Editor]:
     editor.load("shape_log")
 
 
-@pytest.mark.parametrize("file", APPS, ids=[file.stem for file in APPS])
-def test_an_app_opens_as_a_form_that_asks_for_what_its_workflow_says(apps, file):
-    """Oracle: the workflow's own list, by the names that its inputs have."""
-    workflow = json.loads(file.read_text("utf-8"))
+def asked_by(workflow: dict[str, Any]) -> list[str]:
+    """What an app's workflow says that it asks for, by the names that its inputs have."""
     nodes = {str(node["id"]): node for node in workflow["nodes"]}
     asked = []
     for node, name in workflow["extra"]["linearData"]["inputs"]:
         (slot,) = (slot for slot in nodes[node]["inputs"] if slot["name"] == name)
         asked.append(slot.get("label", name))
+    return asked
+
+
+@pytest.mark.parametrize("file", APPS, ids=[file.stem for file in APPS])
+def test_an_app_opens_as_a_form_that_asks_for_what_its_workflow_says(apps, file):
+    """Oracle: the workflow's own list, by the names that its inputs have."""
+    asked = asked_by(json.loads(file.read_text("utf-8")))
     apps.load(file, as_app=True)
     apps.page.locator(FORM).wait_for()
     apps.page.wait_for_function(f"count => ({NAMES})().length === count", arg=len(asked))
@@ -54,13 +60,19 @@ def test_an_app_opens_as_a_form_that_asks_for_what_its_workflow_says(apps, file)
 
 @pytest.mark.parametrize("file", APPS, ids=[file.stem for file in APPS])
 def test_an_app_asks_in_chinese_where_the_editor_is(apps, file):
-    """Oracle: every name of the form has a Chinese character, as many names as the workflow lists."""
-    count = len(json.loads(file.read_text("utf-8"))["extra"]["linearData"]["inputs"])
+    """Oracle: every name of the form has a Chinese character, as many names as the workflow lists; those of the file
+    again where it is opened in English as it was saved then.
+    """
+    asked = asked_by(json.loads(file.read_text("utf-8")))
     with apps.looks(locale="zh"):
         apps.load(file, as_app=True)
         apps.page.locator(FORM).wait_for()
-        apps.page.wait_for_function(f"count => ({NAMES})().length === count", arg=count)
+        apps.page.wait_for_function(f"count => ({NAMES})().length === count", arg=len(asked))
         assert [name for name in apps.page.evaluate(NAMES) if not CHINESE.search(name)] == []
+        saved = apps.page.evaluate("() => app.rootGraph.serialize()")
+    apps.load(saved, as_app=True)
+    apps.page.locator(FORM).wait_for()
+    apps.page.wait_for_function(f"names => ({NAMES})().join() === names", arg=",".join(asked))
 
 
 @pytest.mark.parametrize("file", APPS, ids=[file.stem for file in APPS])

@@ -18,3 +18,12 @@ export function say(english, values = {}) {
   const text = String(setting("Comfy.Locale") ?? "en").startsWith("zh") ? (chinese[english] ?? english) : english;
   return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
+
+/**
+ * Say again, in the editor's language, what a workflow may have been saved with in Chinese.
+ * @param {string} text @param {boolean} title Titles begin with a capital, labels don't; in Chinese they are the same.
+ */
+export function sayAgain(text, title) {
+  const found = Object.keys(chinese).filter((english) => chinese[english] === text);
+  return say(found.find((english) => /^[A-Z]/.test(english) === title) ?? found[0] ?? text);
+}
