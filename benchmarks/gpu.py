@@ -126,7 +126,7 @@ def run_on(bench: Bench) -> None:
 def rehearse_here() -> None:
     """Let the host take the simulated device for its GPU, as long as this process lives."""
     import pytest
-    from pack.tests.rehearsal.host import put_host_on_device
+    from pack.tests.rehearsal.simulated.host import put_host_on_device
 
     torch.set_num_threads(1)
     put_host_on_device(pytest.MonkeyPatch())

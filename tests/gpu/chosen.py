@@ -12,5 +12,5 @@ REHEARSE = "SCENESCOPE_REHEARSE"
 SIMULATED = REHEARSE in os.environ
 THERE = SIMULATED or torch.cuda.is_available()
 if SIMULATED:
-    from pack.tests.rehearsal import device  # noqa: F401  which makes `torch.simulated`
+    from pack.tests.rehearsal.simulated import device  # noqa: F401  which makes `torch.simulated`
 MODULE: Any = torch.get_device_module("simulated" if SIMULATED else "cuda")

@@ -39,7 +39,7 @@ def device() -> Iterator[None]:
     """Where they are rehearsed, the host takes the simulated device for its GPU."""
     with pytest.MonkeyPatch.context() as patch:
         if SIMULATED:
-            from pack.tests.rehearsal.host import put_host_on_device
+            from pack.tests.rehearsal.simulated.host import put_host_on_device
 
             torch.set_num_threads(1)
             put_host_on_device(patch)

@@ -16,8 +16,8 @@ use_comfyui(COMFYUI)
 torch.set_num_threads(1)
 
 from pack.host.demo import load_demo_model  # noqa: E402
-from pack.tests.rehearsal.host import put_host_on_device  # noqa: E402
 from pack.tests.rehearsal.recorded import Sampled, plain_run  # noqa: E402
+from pack.tests.rehearsal.simulated.host import put_host_on_device  # noqa: E402
 from pack.tests.support.host.tier import (  # noqa: E402, F401
     as_the_host_runs_nodes,
     no_model_counts_as_leaked,

@@ -14,7 +14,7 @@ from pack.host.recording.sampling import SamplerSettings, sample
 from pack.host.recording.unet import record_attention
 from pack.scenescope.attention.record.recording import Recording
 from pack.scenescope.attention.record.selection import Selection
-from pack.tests.rehearsal.counts import Counts, counting
+from pack.tests.rehearsal.simulated.counts import Counts, counting
 from torch import Tensor
 
 STEPS = 3

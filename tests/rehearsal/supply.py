@@ -19,8 +19,8 @@ from pack.scenescope.attention.act.steer import Steering
 from pack.scenescope.attention.record.recording import Recording
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.training.settings import lora_settings
-from pack.tests.rehearsal.device import DEVICE
 from pack.tests.rehearsal.recorded import encode, sampled
+from pack.tests.rehearsal.simulated.device import DEVICE
 from pack.tests.support.host.learned import made_up
 from pack.tests.support.host.learning import small_scene
 from torch import Tensor

@@ -22,9 +22,9 @@ from pack.scenescope.attention.record.recording import Entry, Recording
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.dims import Grid
 from pack.scenescope.resample import resize
-from pack.tests.rehearsal.counts import Counts, counting
-from pack.tests.rehearsal.device import DEVICE
 from pack.tests.rehearsal.recorded import Sampled, a_steps_cost, assert_on_host, sampled
+from pack.tests.rehearsal.simulated.counts import Counts, counting
+from pack.tests.rehearsal.simulated.device import DEVICE
 
 LEFT = torch.zeros(1, 64, 96)
 LEFT[..., :48] = 1

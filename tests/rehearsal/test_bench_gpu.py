@@ -10,7 +10,7 @@ import pytest
 import torch
 from pack.benchmarks.device.bench import Bench, table
 from pack.benchmarks.gpu import PARTS, run_on
-from pack.tests.rehearsal.backend import Backend
+from pack.tests.rehearsal.simulated.backend import Backend
 
 EXPECTED = {
     "versions": ["versions", "device", "loading MODEL, CLIP and VAE (the first time, making the file)"],

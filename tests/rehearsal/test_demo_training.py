@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from pack.demo.state import Averaged, load_state, save_state
-from pack.tests.rehearsal.device import DEVICE
+from pack.tests.rehearsal.simulated.device import DEVICE
 from torch import nn
 
 

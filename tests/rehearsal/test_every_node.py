@@ -15,10 +15,10 @@ from pack.nodes import NODES
 from pack.nodes.concepts import SaveConcepts
 from pack.nodes.files import SaveMaps
 from pack.scenescope.errors import SceneScopeError
-from pack.tests.rehearsal.device import DEVICE
-from pack.tests.rehearsal.dynamic import load_dynamically
-from pack.tests.rehearsal.host import keep_all_on_device
 from pack.tests.rehearsal.recorded import encode, sampled
+from pack.tests.rehearsal.simulated.device import DEVICE
+from pack.tests.rehearsal.simulated.dynamic import load_dynamically
+from pack.tests.rehearsal.simulated.host import keep_all_on_device
 from pack.tests.rehearsal.supply import PROMPT, Supply, choices, result_of
 from torch import Tensor
 

@@ -12,9 +12,9 @@ from pack.scenescope.attention.record.recorder import Recorder
 from pack.scenescope.attention.record.recording import Entry
 from pack.scenescope.attention.record.selection import Selection
 from pack.scenescope.dims import Grid
-from pack.tests.rehearsal.counts import Counts, counting
-from pack.tests.rehearsal.device import DEVICE
-from pack.tests.rehearsal.weightless import forget_numbers, of_size
+from pack.tests.rehearsal.simulated.counts import Counts, counting
+from pack.tests.rehearsal.simulated.device import DEVICE
+from pack.tests.rehearsal.simulated.weightless import forget_numbers, of_size
 
 LATENT = Grid(64, 64)
 """512x512 pixels."""

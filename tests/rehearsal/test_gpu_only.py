@@ -14,9 +14,9 @@ from pack.nodes.masks import MapToMask
 from pack.nodes.record import GetAttentionMaps
 from pack.nodes.scene import BuildScene
 from pack.scenescope.attention.record.selection import Selection
-from pack.tests.rehearsal.device import DEVICE
-from pack.tests.rehearsal.host import keep_all_on_device
 from pack.tests.rehearsal.recorded import assert_on_host, encode, sampled
+from pack.tests.rehearsal.simulated.device import DEVICE
+from pack.tests.rehearsal.simulated.host import keep_all_on_device
 from pack.tests.rehearsal.supply import result_of
 
 PICTURE = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(1))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from pack.scenescope import host_copies
 from pack.scenescope.host_copies import DeviceCopies, HostCopies, to_device
-from pack.tests.rehearsal.counts import counting
-from pack.tests.rehearsal.device import DEVICE
 from pack.tests.rehearsal.recorded import assert_on_host
+from pack.tests.rehearsal.simulated.counts import counting
+from pack.tests.rehearsal.simulated.device import DEVICE
 
 VALUES = torch.tensor([1.0, 2.0, 3.0])
 

@@ -16,10 +16,10 @@ from pack.scenescope.training.learned.concepts import Concepts, load_concepts, s
 from pack.scenescope.training.run.state import load_state
 from pack.scenescope.training.run.trainer import StateStore, StepReport, train
 from pack.scenescope.training.settings import Settings, full_settings, lora_settings
-from pack.tests.rehearsal.counts import Counts, counting
-from pack.tests.rehearsal.device import DEVICE
 from pack.tests.rehearsal.recorded import Sampled, assert_on_host, encode
 from pack.tests.rehearsal.recorded import sampled as sampled_run
+from pack.tests.rehearsal.simulated.counts import Counts, counting
+from pack.tests.rehearsal.simulated.device import DEVICE
 from pack.tests.support.host.learning import small_scene
 
 WAITS_A_STEP = 2

@@ -14,7 +14,7 @@ from pack.devtools.browser import find_browser
 from pack.devtools.comfyui import HOW_TO_GET_ONE, ROOT, find_comfyui
 from pack.devtools.server import Place, Server
 from pack.tests.web.editor import Editor
-from pack.tests.web.painter import GRAPH, HEIGHT, WIDTH, Painter
+from pack.tests.web.painter.painter import GRAPH, HEIGHT, WIDTH, Painter
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from pack.tests.web.dashboard.test_dashboard import long_run
+from pack.tests.web.dashboard.test_training import STEP, STEPS, build, shown
 from pack.tests.web.editor import Editor, eventually
-from pack.tests.web.test_dashboard import long_run
-from pack.tests.web.test_live import EXAMPLES, NUMBER, RECORD, SAMPLER, SET
-from pack.tests.web.test_training import STEP, STEPS, build, shown
+from pack.tests.web.viewer.test_live import EXAMPLES, NUMBER, RECORD, SAMPLER, SET
 from playwright.sync_api import ElementHandle
 
 LIVE_STEP = r"""

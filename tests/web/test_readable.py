@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 from pack.devtools.comfyui import ROOT
-from pack.tests.web import test_training
+from pack.tests.web.dashboard import test_training
 from pack.tests.web.editor import Editor
-from pack.tests.web.painter import GRAPH
-from pack.tests.web.test_live import SET
+from pack.tests.web.painter.painter import GRAPH
+from pack.tests.web.viewer.test_live import SET
 from playwright.sync_api import ElementHandle
 
 # Contrasts by WCAG 2.2 (1.4.3 and 1.4.11) of all that is seen in a panel and is not switched off: of each text with

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pack.tests.web.editor import Editor
-from pack.tests.web.test_blueprints import EMPTY, put
+from pack.tests.web.examples.test_blueprints import EMPTY, put
 
 MEANT = {
     "daam": "Sample and Record",

@@ -84,3 +84,12 @@ export function loadStyle(address) {
   link.href = address.href;
   document.head.append(link);
 }
+
+/**
+ * A node's id in a prompt of this workflow, as the queue and the history hold it. @param {any} node
+ * @param {any} prompt
+ */
+export function idIn(node, prompt) {
+  if (prompt?.[3]?.extra_pnginfo?.workflow?.id !== workflowId()) return undefined;
+  return Object.keys(prompt[2]).find((id) => prompt[2][id].class_type === node.comfyClass && nodeOf(id) === node);
+}

@@ -12,7 +12,7 @@ import { app } from "../../../../scripts/app.js";
 import { forgetAge, tellAge } from "./age.js";
 import { endingOf, onEnding, onStart } from "./endings.js";
 import { noteFile, readFile } from "./kept.js";
-import { chain, everyNode, loadStyle, locatorOf, nodeOf, workflowId } from "./nodes.js";
+import { chain, everyNode, idIn, loadStyle, locatorOf } from "./nodes.js";
 import { isElsewhere, isStray, noteRunning, noteStray } from "./runs.js";
 import { fetchJson, forgetHistory, history, NODE_TEXT, onMessage } from "./server.js";
 
@@ -248,15 +248,6 @@ function lastOutput(node, plan, entries) {
     if (plan.file) break;
   }
   return last;
-}
-
-/**
- * A node's id in a prompt of this workflow, as the queue and the history hold it. @param {any} node
- * @param {any} prompt
- */
-function idIn(node, prompt) {
-  if (prompt?.[3]?.extra_pnginfo?.workflow?.id !== workflowId()) return undefined;
-  return Object.keys(prompt[2]).find((id) => prompt[2][id].class_type === node.comfyClass && nodeOf(id) === node);
 }
 
 /** The nodes with a panel whose prompt is running. @returns {Promise<Set<any>>} */

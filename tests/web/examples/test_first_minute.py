@@ -1,7 +1,7 @@
 """The first minutes, as the README tells them: a heatmap, then a learned token in a prompt of one's own.
 
-`SCENESCOPE_PICTURES=1 pytest tests/web/test_first_minute.py -s` trains the whole template, says what the clock shows,
-and takes the pictures of `docs/first-minutes.md` afresh.
+`SCENESCOPE_PICTURES=1 pytest tests/web/examples/test_first_minute.py -s` trains the whole template, says what the clock
+shows, and takes the pictures of `docs/first-minutes.md` again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import time
 from typing import Any
 
 from pack.devtools.comfyui import ROOT
-from pack.tests.web import test_training
+from pack.tests.web.dashboard import test_training
+from pack.tests.web.dashboard.test_training import STATE, STEP, TRAIN
 from pack.tests.web.editor import Editor, eventually
-from pack.tests.web.test_screenshots import ANEW
-from pack.tests.web.test_templates import CARDS, OPEN
-from pack.tests.web.test_training import STATE, STEP, TRAIN
-from pack.tests.web.test_viewer import HEATMAP, chip, names, shown
+from pack.tests.web.examples.test_screenshots import ANEW
+from pack.tests.web.examples.test_templates import CARDS, OPEN
+from pack.tests.web.viewer.test_viewer import HEATMAP, chip, names, shown
 from PIL import Image
 
 OPENED = "type => app.graph.nodes.some(node => node.type === type)"

@@ -10,7 +10,7 @@ import pytest
 from pack.devtools.comfyui import ROOT
 from pack.scenescope.training.scene.masks import PALETTE
 from pack.tests.web.editor import eventually
-from pack.tests.web.painter import BUILD, CONNECT, CONNECT_MASK, GRAPH, HEIGHT, WIDTH, Painter
+from pack.tests.web.painter.painter import BUILD, CONNECT, CONNECT_MASK, GRAPH, HEIGHT, WIDTH, Painter
 from PIL import Image
 
 BLUE, ORANGE = PALETTE[:2]

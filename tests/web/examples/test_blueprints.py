@@ -7,7 +7,7 @@ import json
 import pytest
 from pack.devtools.comfyui import ROOT
 from pack.tests.web.editor import Editor
-from pack.tests.web.test_first_minute import SHORT
+from pack.tests.web.examples.test_first_minute import SHORT
 
 FILES = sorted((ROOT / "subgraphs").glob("*.json"))
 EMPTY = {"nodes": [], "links": [], "version": 0.4}

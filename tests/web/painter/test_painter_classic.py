@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pack.scenescope.training.scene.masks import PALETTE
 from pack.tests.web.editor import Editor, eventually
-from pack.tests.web.painter import CONNECT, HEIGHT, NAME, WIDTH, Painter
+from pack.tests.web.painter.painter import CONNECT, HEIGHT, NAME, WIDTH, Painter
 from PIL import Image
 
 BLUE = PALETTE[0]

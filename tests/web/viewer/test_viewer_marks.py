@@ -13,7 +13,7 @@ from pack.scenescope.attention.files.viewer import write_view
 from pack.scenescope.attention.record.recording import Recording
 from pack.tests.support.drawn import disc, drawn, even
 from pack.tests.web.editor import Editor
-from pack.tests.web.test_viewer import HEATMAP, chip, shown
+from pack.tests.web.viewer.test_viewer import HEATMAP, chip, shown
 
 GIVE = "([type, output]) => app.graph.nodes.filter(node => node.type === type).at(-1).onExecuted(output)"
 PLACED = Effect("green star", "positive", 0, (6, 7), 6.0, -6.0, (0, 9), (0.05, 0.412), (0.0421, 0.0012))

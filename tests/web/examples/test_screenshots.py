@@ -1,6 +1,6 @@
 """The help pages' screenshots of nodes show the nodes as they are.
 
-`SCENESCOPE_PICTURES=1 pytest tests/web/test_screenshots.py` takes them afresh.
+`SCENESCOPE_PICTURES=1 pytest tests/web/examples/test_screenshots.py` takes them afresh.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from pack.devtools.comfyui import ROOT
 from pack.scenescope.world.scene import Layout, Thing, draw
+from pack.tests.web.dashboard.test_training import STEP, TRAIN, build
 from pack.tests.web.editor import Editor
-from pack.tests.web.painter import BUILD, GRAPH, HEIGHT, WIDTH, Painter
-from pack.tests.web.test_live import RECORD, SAMPLER
-from pack.tests.web.test_shapes import ADD, SHAPES
-from pack.tests.web.test_templates import CARDS, FIRST, OPEN
-from pack.tests.web.test_training import STEP, TRAIN, build
-from pack.tests.web.test_viewer import chip
+from pack.tests.web.examples.test_templates import CARDS, FIRST, OPEN
+from pack.tests.web.painter.painter import BUILD, GRAPH, HEIGHT, WIDTH, Painter
+from pack.tests.web.shapes.test_shapes import ADD, SHAPES
+from pack.tests.web.viewer.test_live import RECORD, SAMPLER
+from pack.tests.web.viewer.test_viewer import chip
 from PIL import Image
 from playwright.sync_api import FloatRect
 

@@ -25,7 +25,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from ..rehearsal import streams
+from . import streams
 from .backend import NAME, Backend
 from .counts import count_launch
 from .operations import Operation, aten, operation

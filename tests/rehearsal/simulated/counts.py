@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 OURS = tuple(str(ROOT / folder) + "/" for folder in ("scenescope", "host", "nodes"))
 _WRAPPERS = "/comfy/patcher_extension.py"
 _PASSED_OVER = ("/torch/", "/einops/", "/tests/rehearsal/")

@@ -7,7 +7,7 @@ import pytest
 from pack.devtools.comfyui import ROOT
 from pack.scenescope.training.scene.masks import PALETTE
 from pack.tests.web.editor import Editor, eventually
-from pack.tests.web.painter import CANVAS, HEIGHT, PIXEL, SAVED, UP, WIDTH
+from pack.tests.web.painter.painter import CANVAS, HEIGHT, PIXEL, SAVED, UP, WIDTH
 from PIL import Image
 
 STEER = "SceneScope_SteerWords"

@@ -12,7 +12,7 @@ from comfy.cli_args import args
 from pack.scenescope import host_copies
 from pack.scenescope.training.run import optimiser
 
-from ..rehearsal import autocast  # noqa: F401  which the device has from its import on
+from . import autocast  # noqa: F401  which the device has from its import on
 from .backend import NAME, TOTAL
 from .device import DEVICE, patch_torch
 

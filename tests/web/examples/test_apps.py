@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pack.devtools.comfyui import ROOT
 from pack.tests.web.editor import Editor, eventually
-from pack.tests.web.test_first_minute import PUT, SHORT
+from pack.tests.web.examples.test_first_minute import PUT, SHORT
 
 APPS = sorted((ROOT / "example_workflows").glob("*.app.json"))
 FORM = "[data-testid=linear-widgets]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pack.scenescope.training.scene.masks import PALETTE
 from pack.tests.web.editor import Editor, eventually
-from pack.tests.web.painter import BUILD, GRAPH, Painter
+from pack.tests.web.painter.painter import BUILD, GRAPH, Painter
 
 BLUE, ORANGE = PALETTE[:2]
 ROUNDED = 1  # the host's brush keeps its colour as hue, saturation and value

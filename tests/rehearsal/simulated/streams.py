@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..rehearsal import counts
+from . import counts
 
 LATE = 60
 """An event is over when so many operations were launched after it, or when it was waited for."""

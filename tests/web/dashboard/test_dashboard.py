@@ -6,8 +6,8 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from pack.tests.web.dashboard.test_training import STEP, STEPS, TRAIN, build, shown
 from pack.tests.web.editor import Editor
-from pack.tests.web.test_training import STEP, STEPS, TRAIN, build, shown
 from playwright.sync_api import ElementHandle
 
 # Pictures and texts that the editor itself has put on the training node and that can be seen.

@@ -7,7 +7,7 @@ from pack.scenescope.attention.files.viewer import write_view
 from pack.scenescope.dims import Grid
 from pack.tests.support.recordings import Run, entry, record
 from pack.tests.web.editor import Editor
-from pack.tests.web.test_viewer import HEATMAP, SAMPLER, chip, names, shown
+from pack.tests.web.viewer.test_viewer import HEATMAP, SAMPLER, chip, names, shown
 
 SET = """
 ([type, changes]) => {

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..rehearsal import counts, streams
+from . import counts, streams
 
 NAME = "simulated"
 TOTAL = 8 * 2**30
