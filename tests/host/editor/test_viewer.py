@@ -39,10 +39,10 @@ def test_the_pictures_are_kept_beside_it(temp):
     pictures = torch.stack([torch.full((16, 24, 3), share) for share in (0.0, 0.6)])
     run = record(Run(images=2))
     places = viewer_ui(run, picture=pictures)["scenescope_view"][0]["pictures"]
-    for others in (pictures[:1], torch.cat([pictures, pictures[:1]])):
+    for count, others in (("1 picture", pictures[:1]), ("3 pictures", torch.cat([pictures, pictures[:1]]))):
         assert viewer_ui(run, picture=others)["scenescope_view"][0]["pictures"] == []
         (caution,) = picture_cautions(run, others)
-        assert caution.startswith(f"There are {len(others)} pictures and maps of 2")
+        assert caution.startswith(f"{count} can't be matched with the maps of 2, so none is shown.")
     assert picture_cautions(run, pictures) == picture_cautions(run, None) == []
     assert [Image.open(temp / place["filename"]).getpixel((3, 5)) for place in places] == [(0, 0, 0), (153, 153, 153)]
 
