@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * What the pack's apps ask, in the editor's language, whichever they were saved in. An app's form calls an input as its workflow does, and the
- * host's front end 1.49 translates that nowhere. Titles of templates and blueprints have no way at all: those of a pack
- * are the names of their files (`getTemplateTitle`, `enhancedTemplates`; `loadInstalledBlueprints`, which has read them
- * before any extension is loaded).
+ * What the pack's apps ask, in the editor's language, whichever they were saved in. An app's form calls an input as its
+ * workflow does, and the host's front end 1.49 translates that nowhere. Titles of templates and blueprints have no way
+ * at all: those of a pack are the names of their files (`getTemplateTitle`, `enhancedTemplates`;
+ * `loadInstalledBlueprints`, which has read them before any extension is loaded).
  */
 import { app } from "../../../../scripts/app.js";
 import { sayAgain } from "../shared/i18n.js";
