@@ -89,20 +89,11 @@ class _Tensors:
     def __init__(self) -> None:
         self.kept: dict[str, Tensor] = {}
         self._names: dict[tuple[Any, ...], str] = {}
-        self._storages: set[int] = set()
 
     def keep(self, tensor: Tensor) -> str:
         """Note a tensor and give its name."""
         tensor = tensor.detach().cpu().contiguous()
         content = hashlib.blake2b(tensor.reshape(-1).view(torch.uint8).numpy().data).digest()
         name = self._names.setdefault((content, tensor.dtype, tensor.shape), f"tensor_{len(self._names)}")
-        if name not in self.kept:
-            self.kept[name] = tensor.clone() if self._shares(tensor) else tensor
+        self.kept.setdefault(name, tensor)
         return name
-
-    def _shares(self, tensor: Tensor) -> bool:
-        """Whether its memory holds more than itself; the writer refuses tensors that share memory."""
-        storage = tensor.untyped_storage()
-        first = storage.data_ptr() not in self._storages
-        self._storages.add(storage.data_ptr())
-        return not first or storage.nbytes() != tensor.numel() * tensor.element_size()

@@ -23,6 +23,7 @@ from pack.tests.support.opened import parts
 from pack.tests.support.saved import full_recording, same
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -75,6 +76,26 @@ def test_views_of_one_tensor_are_saved_as_what_they_show(tmp_path):
     maps = [replace(item, maps=part) for item, part in zip(recording.maps[::2], parts, strict=True)]
     recording = replace(recording, maps=tuple(maps))
     save_recording(recording, tmp_path / "maps.safetensors")
+    assert same(recording, load_recording(tmp_path / "maps.safetensors"))
+
+
+class Operations(TorchDispatchMode):
+    """Notes which of torch's operations are called."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        vars(self).setdefault("names", set()).add(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def test_maps_that_share_memory_as_those_of_a_gpu_do_are_saved_without_a_copy(tmp_path):
+    """Oracle: torch's operations while the file is written: none that copies."""
+    recording, base = full_recording(), torch.rand(4, 1, 6, 2)
+    maps = tuple(replace(item, maps=base[at : at + 1]) for at, item in enumerate(recording.maps[::2]))
+    recording = replace(recording, maps=maps, projections=MappingProxyType({}))
+    with Operations() as called:
+        save_recording(recording, tmp_path / "maps.safetensors")
+    assert called.names & {"aten::view", "aten::view.dtype"}
+    assert not called.names & {"aten::clone", "aten::_to_copy", "aten::copy_"}
     assert same(recording, load_recording(tmp_path / "maps.safetensors"))
 
 
