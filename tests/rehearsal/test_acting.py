@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -25,6 +26,7 @@ from pack.scenescope.resample import resize
 from pack.tests.rehearsal.recorded import Sampled, a_steps_cost, assert_on_host, sampled
 from pack.tests.rehearsal.simulated.counts import Counts, counting
 from pack.tests.rehearsal.simulated.device import DEVICE
+from pack.tests.support.recordings import Run, entry, record
 
 LEFT = torch.zeros(1, 64, 96)
 LEFT[..., :48] = 1
@@ -144,6 +146,28 @@ def test_a_replayed_step_waits_for_nothing(
     assert_on_host(latents)
     assert len(told) == 1
     assert all("Replayed" in text and "not replayed" not in text for text in told), told
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_each_gpu_of_several_is_sent_what_is_its_own_in_one_upload(in_turn: bool):
+    """Oracle: by hand: an upload for each call, whether its layers are asked for at once or in turn with the other's;
+    the host gives each GPU a thread.
+    """
+    entries = entry("a red cat"), entry("", branch="negative")
+    recording = record(Run(steps=1, selection=Selection(keep_queries=True), entries=entries))
+    both = Playing(cross=1.0, branches=("positive", "negative"))
+    act = Replay(recording, both).begin(RunSpec(recording.layers, recording.latent, 2, recording.sigmas, entries))
+    calls = [ModelCall((each,), 2, recording.latent, step=0) for each in entries]
+    places = [(at, layer) for at in range(2) for layer in recording.layers]
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        asked = sorted(places, key=lambda place: place[1].order) if in_turn else places
+        writes = [(first, second)[at].submit(act.write, layer, calls[at]).result() for at, layer in asked]
+    grids = [layer.grid(recording.latent) for _, layer in asked]
+    given = [torch.rand(2, grid.cells, 8).to(DEVICE) for grid in grids]
+    with counting() as counts:
+        for write, query, grid in zip(writes, given, grids, strict=True):
+            write.query(query, grid)
+    assert counts.operations["aten.copy_.default"] == 2, counts.operations
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -57,6 +57,17 @@ def test_what_will_be_asked_for_goes_over_with_the_first_whatever_its_type():
         assert torch.equal(its.cpu(), tensor)
 
 
+def test_a_device_that_may_misread_bytes_gets_each_tensor_as_it_is(monkeypatch: pytest.MonkeyPatch):
+    """Oracle: by hand: one upload each and no view of bytes as another type, which crashed MPS until torch 2.6."""
+    monkeypatch.setattr(host_copies, "PINNING", set())
+    copies = DeviceCopies()
+    copies.expect(MIXED[:4])
+    with counting() as counts:
+        far = [copies.take(tensor, DEVICE) for tensor in MIXED[:4]]
+    assert counts.launches == 4
+    assert all(torch.equal(its.cpu(), tensor) for its, tensor in zip(far, MIXED[:4], strict=True))
+
+
 def test_uploads_are_parted_where_they_are_large(monkeypatch: pytest.MonkeyPatch):
     """Oracle: by hand: two tensors fit in a part, and the third has one of its own; what nobody expected goes alone."""
     monkeypatch.setattr(host_copies, "PART_BYTES", 2 * VALUES.nbytes)

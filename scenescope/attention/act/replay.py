@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import local
 from typing import ClassVar, Literal
 
 import torch
@@ -141,8 +142,7 @@ class ReplayAct(Act):
         self._played: dict[Kind, set[int]] = {"cross": set(), "self": set()}
         self._held = False
         self._constants = Constants()
-        self._call: ModelCall | None = None
-        self._copies = DeviceCopies()
+        self._here = local()  # several GPUs ask at the same time, each in a thread of its own
 
     def write(self, layer: AttentionLayer, call: ModelCall) -> LayerWrite | None:
         """Play the layer's queries and keys where the tape has them."""
@@ -200,9 +200,10 @@ class ReplayAct(Act):
 
     def _copies_of(self, call: ModelCall) -> DeviceCopies:
         """What the layers of a call share: one upload in place of two for each."""
-        if call is not self._call:
-            self._call, self._copies = call, DeviceCopies()
-        return self._copies
+        if getattr(self._here, "call", None) is not call:
+            self._here.call, self._here.copies = call, DeviceCopies()
+        copies: DeviceCopies = self._here.copies
+        return copies
 
     def _queries(
         self, frames: Mapping[int, Projection], call: ModelCall, copies: DeviceCopies, rest: bool
