@@ -59,7 +59,7 @@ Arm = tuple[str, tuple[Steering, ...], np.ndarray]
 
 
 def placements(layout: Layout, *, all_kinds: bool) -> list[Arm]:
-    """Things into their drawn masks; with `all_kinds` also mirrored, into boxes, and held together."""
+    """Things into their drawn masks; with `all_kinds` also mirrored, and into boxes."""
     masks, words = draw(layout, height=SIDE, width=SIDE).masks, "\n".join(map(phrase, layout.things))
 
     def arm(name: str, wanted: np.ndarray, odds: Odds = PLACED) -> Arm:

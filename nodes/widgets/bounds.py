@@ -25,7 +25,7 @@ class Bound(NamedTuple):
     costs: str
 
 
-_NOTHING = "nothing; an invalid place is refused, with the valid ones"
+_NOTHING = "nothing; a place that isn't there is refused, and the message names those that are"
 
 SHARE = Bound(0.0, 1.0, "nothing more than any other")
 SEED = Bound(0, 2**64 - 1, "nothing")

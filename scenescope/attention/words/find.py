@@ -203,9 +203,10 @@ def _choose(places: list[_Place], name: str, occurrence: int | None) -> list[_Pl
     if occurrence is None:
         return places
     if not 1 <= occurrence <= len(places):
+        numbers = "1" if len(places) == 1 else f"a number from 1 to {len(places)}"
         raise WordError(
-            f"Words: `{name}#{occurrence}`: the prompt contains {name!r} {_times(len(places))}. Choose a lower number, "
-            "or leave it out."
+            f"Words: `{name}#{occurrence}`: the prompt contains {name!r} {_times(len(places))}. Choose {numbers}, or "
+            "leave it out."
         )
     return [places[occurrence - 1]]
 

@@ -42,6 +42,8 @@ def test_every_word_however_written_is_found_at_its_columns(made: Written):
         times = {1: "once", 2: "twice"}.get(len(places), f"{len(places)} times")
         with pytest.raises(WordError, match=rf"#{len(places) + 1}`: the prompt contains .* only {times}\. Choose"):
             find_words(found, f"{name}#{len(places) + 1}")
+        with pytest.raises(WordError, match=rf"#0`: .* Choose {'1' if len(places) == 1 else 'a number from 1 to'}"):
+            find_words(found, f"{name}#0")
 
 
 def test_an_embedding_that_is_not_there_leaves_its_neighbours_their_vectors():
