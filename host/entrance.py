@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import comfy.model_management
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -62,7 +61,8 @@ def guard(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
 def on_cpu(value: Any) -> Any:
     """Bring a picture, a mask, or several by name, to the CPU in float32; a latent stays where it is."""
     if isinstance(value, Tensor):
-        return value.to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
+        near = value.cpu()  # device first, then type: both at once can give wrong numbers on Apple's GPUs
+        return near.float() if near.is_floating_point() else near
     if isinstance(value, dict) and "samples" not in value:
         return {name: on_cpu(part) for name, part in value.items()}
     return value

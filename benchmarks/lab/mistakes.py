@@ -178,8 +178,7 @@ MISTAKES = (
     Mistake("the noise of samples stays on the CPU", SAMPLES, "noise.to(device), ports", "noise, ports", USED),
     Mistake("timesteps of samples stay on the CPU", SAMPLES, "place, device=device)", "place)", USED),
     Mistake(
-        "pictures stay where they came", "host/entrance.py",
-        'value.to("cpu", torch.float32 if value.is_floating_point() else value.dtype)', "value", ENTRANCE,
+        "pictures stay where they came", "host/entrance.py", "near = value.cpu()", "near = value", ENTRANCE,
     ),
     Mistake(
         "a run's latent stays on the device", "host/recording/runs.py", "output.detach().cpu().clone()",
