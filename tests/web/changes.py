@@ -14,6 +14,8 @@ CHANGES = {
     "bypass": "node.mode = 4; canvas.setDirty(true, true);",
     "a subgraph": "canvas.setGraph(app.graph.convertToSubgraph(new Set([node])).subgraph);",
     "undo": "tracker.captureCanvasState(); app.graph.remove(node); tracker.captureCanvasState(); await tracker.undo();",
+    "undo of a move": "tracker.captureCanvasState(); node.pos = [node.pos[0] + 40, node.pos[1]]; "
+    "tracker.captureCanvasState(); await tracker.undo();",
     OTHER_RENDERER: "",
 }
 WITH = """

@@ -25,6 +25,13 @@ async () => {
 }
 """
 ANEW = "async id => app.loadGraphData({ ...app.graph.serialize(), id })"
+# Back to a tab that is open, with all that the host keeps of it.
+BACK = """
+id => {
+  const tab = app.extensionManager.workflow.openWorkflows.find(one => one.activeState?.id === id);
+  return app.loadGraphData(JSON.parse(JSON.stringify(tab.activeState)), true, true, tab);
+}
+"""
 # A prompt that the server takes, without one.
 QUEUE = """
 async ([prompt, ids]) => {
@@ -80,10 +87,27 @@ def test_what_is_told_of_another_workflow_s_run_waits_until_that_is_open(editor:
     assert state(editor) == quiet
     editor.page.evaluate("() => (app.nodeOutputs = {})")  # the host keeps those of each workflow apart
     editor.page.evaluate(ANEW, first)
-    assert state(editor) == TOLD
+    assert state(editor) == "Means of all 3 steps"
     told(editor, "again", ["1", "2"], ("scenescope.live", {"node": "1"} | MAPS | {"step": 3}))
     assert state(editor) == TOLD.replace("2", "3", 1)
     editor.page.evaluate(TELL, ["execution_success", {"prompt_id": "again"}])
+
+
+def test_a_result_that_came_while_another_workflow_was_open_replaces_an_earlier_one(editor: Editor):
+    """Oracle: by hand: the maps of the second run, and not those of the first, which the host has kept with the tab."""
+    first = editor.page.evaluate(BUILD)
+    done = [{"node": "1", "display_node": "1", "output": {"scenescope_live": [MAPS | {"step": n}]}} for n in (2, 3)]
+    told(editor, "earlier", ["1", "2"], ("executed", done[0]), ("execution_success", {}))
+    assert state(editor) == TOLD
+    editor.page.evaluate(QUEUE, ["later", ["1", "2"]])
+    empty = "id => app.loadGraphData({ version: 0.4, id, last_node_id: 0, last_link_id: 0, nodes: [], links: [] })"
+    editor.page.evaluate(empty, editor.page.evaluate("() => crypto.randomUUID()"))
+    for event, detail in (("execution_start", {}), ("executed", done[1]), ("execution_success", {})):
+        editor.page.evaluate(TELL, [event, {"prompt_id": "later"} | detail])
+    editor.page.evaluate(BACK, first)
+    editor.drawn()
+    assert state(editor) == TOLD.replace("2", "3", 1)
+    assert not is_marked(editor)
 
 
 def test_a_run_says_nothing_of_nodes_that_it_was_not_to_come_to(editor: Editor):

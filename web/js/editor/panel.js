@@ -12,7 +12,7 @@ import { app } from "../../../../scripts/app.js";
 import { forgetAge, tellAge } from "./age.js";
 import { endingOf, onEnding, onStart } from "./endings.js";
 import { noteFile, readFile } from "./kept.js";
-import { chain, everyNode, idIn, loadStyle, locatorOf } from "./nodes.js";
+import { chain, everyNode, idIn, loadStyle, locatorOf, nodeOf } from "./nodes.js";
 import { isElsewhere, isStray, noteRunning, noteStray } from "./runs.js";
 import { fetchJson, forgetHistory, history, NODE_TEXT, onMessage } from "./server.js";
 
@@ -60,11 +60,12 @@ loadStyle(new URL("panel.css", import.meta.url));
  * @param {PanelPlan} plan
  */
 export function registerPanel(plan) {
-  if (plan.event) {
-    onMessage(plan.event, (node, detail) => {
-      if (live.get(node)?.plan === plan) show(node, detail);
-    });
-  }
+  if (plan.event) onMessage(plan.event, (node, detail, late) => take(node, plan, detail, late));
+  // What a run returned while its workflow was not open; otherwise `onExecuted` has it.
+  onMessage("executed", (_node, { node, display_node: shown, output }, late) => {
+    const own = late && output?.[plan.key]?.[0];
+    if (own) take(nodeOf(String(shown ?? node)), plan, own, late);
+  });
   /** @type {any} */ (api).addEventListener("reconnected", () => {
     forgetHistory();
     for (const entry of live.values()) if (entry.plan === plan) entry.panel.again?.();
@@ -85,6 +86,7 @@ export function registerPanel(plan) {
       // When the host clears a graph, it calls no `onRemoved` on the nodes of its subgraphs.
       const there = everyNode();
       for (const node of live.keys()) if (!there.has(node)) end(node);
+      for (const [node, entry] of live) if (entry.plan === plan) takePlace(node, entry);
       if ([...live.values()].some((entry) => entry.plan === plan)) void restore(plan);
     },
   });
@@ -143,6 +145,17 @@ function begin(node, plan, root) {
   requestAnimationFrame(() => refresh(node));
 }
 
+/**
+ * Put a panel where the host keeps the one before: in Nodes 2.0 its part of a node stays when undo makes the node
+ * again, with the old panel in it.
+ * @param {any} node @param {Entry} entry
+ */
+function takePlace(node, { plan, root }) {
+  if (root.isConnected) return;
+  const old = document.querySelector(`[data-node-id="${node.id}"] [data-scenescope="${plan.name}"]`);
+  if (![...live.values()].some((other) => other.root === old)) old?.replaceWith(root);
+}
+
 /** @param {any} node */
 function end(node) {
   const entry = live.get(node);
@@ -188,6 +201,18 @@ function refresh(node) {
   const told = ages.get(keyOf(node, entry.plan));
   show(node, output, false);
   if (told) age(node, entry, told);
+}
+
+/**
+ * Show what a message brings. If it has waited, the host still keeps with the workflow what the node had before, and
+ * would bring that back.
+ * @param {any} node @param {PanelPlan} plan @param {any} output @param {boolean} late
+ */
+function take(node, plan, output, late) {
+  const entry = live.get(node);
+  if (entry?.plan !== plan) return;
+  if (late && entry.shown) noteStray(entry.shown);
+  show(node, output);
 }
 
 /** @param {any} node @param {any} output @param {boolean} [fresh]  Whether the run that was started last gave it. */

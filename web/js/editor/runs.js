@@ -13,7 +13,7 @@ const owners = new Map();
 let going = "";
 /**
  * What waits for workflows that are not open, by kind: only the last of each kind.
- * @type {Map<string, Map<string, () => void>>}
+ * @type {Map<string, Map<string, (late?: boolean) => void>>}
  */
 const held = new Map();
 
@@ -43,7 +43,8 @@ export function noteRunning(prompts) {
  * Do something at once if a run belongs to the open workflow, as far as this page knows; otherwise when its workflow is
  * opened.
  * @param {string | undefined} prompt  The run's id; the current run without one.
- * @param {string} kind  Only the last of each kind is done. @param {() => void} then
+ * @param {string} kind  Only the last of each kind is done.
+ * @param {(late?: boolean) => void} then  With whether it has waited.
  */
 export function whenOpen(prompt, kind, then) {
   const owner = ownerOf(prompt);
@@ -88,6 +89,6 @@ app.registerExtension({
   afterConfigureGraph() {
     const box = held.get(workflowId());
     held.delete(workflowId());
-    for (const then of box?.values() ?? []) then();
+    for (const then of box?.values() ?? []) then(true);
   },
 });

@@ -17,13 +17,14 @@ const own = new WeakSet();
  * Listen to a message of the server whose `node` is an execution id; the node is looked for each time, so that it may
  * be copied, undone or moved into a subgraph meanwhile. Null if it is not in the workflow. Messages about another
  * workflow's run come when that workflow is opened.
- * @param {string} event @param {(node: any, detail: any) => void} on
+ * @param {string} event
+ * @param {(node: any, detail: any, late: boolean) => void} on  With whether the message has waited.
  */
 export function onMessage(event, on) {
   const listener = listeners++;
   /** @type {any} */ (api).addEventListener(event, (/** @type {any} */ { detail }) => {
     const id = detail?.node ?? detail?.nodeId ?? null;
-    const tell = () => on(id === null ? null : nodeOf(String(id)), detail);
+    const tell = (late = false) => on(id === null ? null : nodeOf(String(id)), detail, late);
     if (own.has(detail)) tell();
     else whenOpen(detail?.prompt_id, `${listener} ${id}`, tell);
   });

@@ -25,18 +25,6 @@ export function hintInHost(root, text) {
 }
 
 /**
- * Put a panel where the host keeps an older one: its part of a node stays when undo makes the node again, with the old
- * panel
- * in it, and on its canvas what was undone.
- * @param {any} node @param {HTMLElement} root
- */
-export function takePlace(node, root) {
-  const old = `[data-node-id="${node.id}"] [data-scenescope=painter]`;
-  if (!root.isConnected && node.graph) document.querySelector(old)?.replaceWith(root);
-  return hostCanvas(root);
-}
-
-/**
  * Show a picture under the host's painter, and take its size where nothing is painted yet.
  * @param {HTMLElement} root @param {HTMLImageElement | null} picture @param {boolean} empty
  */

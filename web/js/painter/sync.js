@@ -3,7 +3,7 @@
 import { viewAddress } from "../editor/nodes.js";
 import { fileAddress, inVue, pictureBefore } from "../editor/pictures.js";
 import { redraw, waiting } from "./history.js";
-import { hostCanvas, putUnderHost, takePlace } from "./host.js";
+import { hostCanvas, putUnderHost } from "./host.js";
 import { firstThatLoads, loaded, sheet } from "./loading.js";
 import { widget } from "./rows.js";
 
@@ -58,9 +58,12 @@ async function pictureUnderHost(painter) {
   putUnderHost(painter.root, picture, !painter.value && !painter.painting.unsaved);
 }
 
-/** Bring the host's part to what the node says. @param {Painter} painter */
-export async function syncHost({ node, root, value, painting }) {
-  const canvas = takePlace(node, root);
+/**
+ * Bring the host's part to what the node says: after undo, what was undone is still on its canvas.
+ * @param {Painter} painter
+ */
+export async function syncHost({ root, value, painting }) {
+  const canvas = hostCanvas(root);
   const known = canvas?.dataset.value;
   if (canvas) canvas.dataset.value = value;
   if (!canvas || known === undefined || known === value) return;
