@@ -204,7 +204,7 @@ def test_that_a_painting_is_gone_is_said_however_often_the_node_is_looked_at(cla
             editor.page.evaluate(change)
         classic.look(closed=True)
         editor.page.wait_for_function(UNDER, arg=[classic.panel, shown])
-        assert eventually(lambda: "is gone. Clear, and paint again." in classic.panel.inner_text(), True)
+        assert eventually(lambda: "If its file is gone, clear and paint again." in classic.panel.inner_text(), True)
     classic.press("clear")
     classic.look()
     assert "is gone" not in classic.panel.inner_text()

@@ -107,7 +107,7 @@ def test_a_painting_that_the_host_cannot_load_is_named_until_it_is_cleared(paint
     """Oracle: the value that the workflow came with, which the host's painter empties by itself; the sentence that says
     so; neither after a press of the host's own button.
     """
-    name, gone = painter.spoil(), "is gone. Clear, and paint again."
+    name, gone = painter.spoil(), "If its file is gone, clear and paint again."
     painter.look(closed=True)
     assert eventually(lambda: gone in painter.panel.inner_text(), True)
     assert painter.value() == name

@@ -52,7 +52,8 @@ export class Chosen {
 
   /** What is said of a painting that can't be loaded. */
   get loss() {
-    return say("The painting {name} is gone. Clear, and paint again.", { name: this.value.replace(/ \[\w+\]$/, "") });
+    const name = this.value.replace(/ \[\w+\]$/, "");
+    return say("The painting {name} can't be loaded. If its file is gone, clear and paint again.", { name });
   }
 
   /** @param {string} name @param {any} other */

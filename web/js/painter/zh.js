@@ -5,7 +5,8 @@ import { addChinese } from "../shared/i18n.js";
 addChinese({
   "Connect a picture to paint on it.": "连接图像后即可绘制。",
   "Run once to see the picture.": "运行一次即可看到图像。",
-  "The painting {name} is gone. Clear, and paint again.": "绘制文件 {name} 已不存在。请清除后重新绘制。",
+  "The painting {name} can't be loaded. If its file is gone, clear and paint again.":
+    "无法读取绘制文件 {name}。若文件已不存在，请清除后重新绘制。",
   "The painting could not be saved ({why}). It will be tried again when you queue.":
     "绘制未能保存（{why}）。排队时会再试。",
   "Painting. Arrow keys move the brush, Space paints or fills, Shift with arrows draws a line.":
