@@ -142,7 +142,7 @@ function askedOf(output, ends) {
   for (let id = open.pop(); id !== undefined; id = open.pop()) {
     if (asked.has(id) || !output[id]) continue;
     asked.add(id);
-    for (const input of Object.values(output[id].inputs)) if (Array.isArray(input)) open.push(String(input[0]));
+    for (const input of Object.values(output[id].inputs ?? {})) if (Array.isArray(input)) open.push(String(input[0]));
   }
   return [...asked];
 }

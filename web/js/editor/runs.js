@@ -89,6 +89,12 @@ app.registerExtension({
   afterConfigureGraph() {
     const box = held.get(workflowId());
     held.delete(workflowId());
-    for (const then of box?.values() ?? []) then(true);
+    for (const then of box?.values() ?? []) {
+      try {
+        then(true);
+      } catch (error) {
+        reportError(error); // the others are told all the same
+      }
+    }
   },
 });
