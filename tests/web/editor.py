@@ -67,6 +67,17 @@ addEventListener('DOMContentLoaded', () => {
   document.head.append(style);
 });
 """
+# Begins a script that builds a graph of the pack's nodes: an empty workflow, and a way to add one.
+BUILDING = """
+  await app.loadGraphData({ version: 0.4, last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: [] });
+  const add = (type, x) => {
+    const node = LiteGraph.createNode('SceneScope_' + type);
+    app.graph.add(node);
+    node.pos = [x, 0];
+    return node;
+  };
+  const put = (node, name, value) => (node.widgets.find(widget => widget.name === name).value = value);
+"""
 CAPTURE = "() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()"
 # The element of a panel, by the type of its node and the panel's name; the last such node of the graph that is open.
 PANEL = """

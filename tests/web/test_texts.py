@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from pack.tests.web.editor import Editor
+from pack.tests.web.editor import BUILDING, Editor
 
 # A scene with a thing that is too small: Build Scene warns of it.
-BUILD = """
-async () => {
-  await app.loadGraphData({ version: 0.4, last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: [] });
-  const add = (type, x) => {
-    const node = LiteGraph.createNode('SceneScope_' + type);
-    app.graph.add(node);
-    node.pos = [x, 0];
-    return node;
-  };
+BUILD = (
+    "async () => {"
+    + BUILDING
+    + """
   const [scene, build] = [add('DemoScene', 0), add('BuildScene', 400)];
-  const put = (node, name, value) => (node.widgets.find(widget => widget.name === name).value = value);
   for (const name of ['width', 'height']) put(scene, name, 128);
   put(scene, 'control_after_generate', 'fixed');
   put(build, 'resolution', 128);
@@ -24,6 +18,7 @@ async () => {
     scene.connect(at(scene.outputs, from), build, at(build.inputs, to));
 }
 """
+)
 SILENT = """
 () => {
   const node = String(app.graph.nodes.find(node => node.type === 'SceneScope_BuildScene').id);

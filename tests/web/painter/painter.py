@@ -10,8 +10,8 @@ from playwright.sync_api import ElementHandle
 
 BUILD = "SceneScope_BuildScene"
 WIDTH, HEIGHT = 320, 240  # of the picture
-# A picture in Load Image and Build Scene behind it; `connect` says whether by a link.
-GRAPH = """
+# Begins a script that builds a graph: a picture in Load Image; `connect` says whether what is behind it has a link.
+LOAD_IMAGE = """
 async ([file, connect]) => {
   app.graph.clear();
   const load = LiteGraph.createNode('LoadImage');
@@ -20,6 +20,10 @@ async ([file, connect]) => {
   const choice = load.widgets.find(widget => widget.name === 'image');
   choice.value = file;
   choice.callback?.(file);
+"""
+GRAPH = (
+    LOAD_IMAGE
+    + """
   const scene = LiteGraph.createNode('SceneScope_BuildScene');
   scene.pos = [60, 0];
   scene.setSize([460, 860]);
@@ -30,6 +34,7 @@ async ([file, connect]) => {
   await app.loadGraphData({ ...app.graph.serialize(), id: crypto.randomUUID() });
 }
 """
+)
 CONNECT = "() => app.graph.nodes[0].connect(0, app.graph.nodes[1], 0)"
 CONNECT_MASK = """
 () => {

@@ -7,19 +7,13 @@ import pytest
 from pack.devtools.comfyui import ROOT
 from pack.scenescope.training.scene.masks import PALETTE
 from pack.tests.web.editor import Editor, eventually
-from pack.tests.web.painter.painter import CANVAS, HEIGHT, PIXEL, SAVED, UP, WIDTH
+from pack.tests.web.painter.painter import CANVAS, HEIGHT, LOAD_IMAGE, PIXEL, SAVED, UP, WIDTH
 from PIL import Image
 
 STEER = "SceneScope_SteerWords"
-GRAPH = """
-async ([file, connect]) => {
-  app.graph.clear();
-  const load = LiteGraph.createNode('LoadImage');
-  load.pos = [-300, 0];
-  app.graph.add(load);
-  const choice = load.widgets.find(widget => widget.name === 'image');
-  choice.value = file;
-  choice.callback?.(file);
+GRAPH = (
+    LOAD_IMAGE
+    + """
   const steer = LiteGraph.createNode('SceneScope_SteerWords');
   steer.pos = [60, 0];
   steer.setSize([460, 900]);
@@ -33,6 +27,7 @@ async ([file, connect]) => {
   again.showAdvanced = true;
 }
 """
+)
 WIDGET = (
     "name => app.graph.nodes.find(n => n.type === 'SceneScope_SteerWords').widgets.find(w => w.name === name).value"
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pack.scenescope.training.scene.masks import PALETTE
-from pack.tests.web.editor import Editor, eventually
+from pack.tests.web.editor import BUILDING, Editor, eventually
 from pack.tests.web.painter.painter import BUILD, GRAPH, Painter
 
 BLUE, ORANGE = PALETTE[:2]
@@ -28,17 +28,11 @@ BOXES = {
       .map(box => box.ariaLabel ?? box.placeholder)""",
 }
 # Demo Scene's words, linked.
-DEMO = """
-async () => {
-  await app.loadGraphData({ version: 0.4, last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: [] });
-  const add = (type, x) => {
-    const node = LiteGraph.createNode('SceneScope_' + type);
-    app.graph.add(node);
-    node.pos = [x, 0];
-    return node;
-  };
+DEMO = (
+    "async () => {"
+    + BUILDING
+    + """
   const [scene, build] = [add('DemoScene', -400), add('BuildScene', 60)];
-  const put = (node, name, value) => (node.widgets.find(widget => widget.name === name).value = value);
   for (const name of ['width', 'height']) put(scene, name, 128);
   put(scene, 'things', '2');
   put(build, 'resolution', 128);
@@ -48,6 +42,7 @@ async () => {
   await app.loadGraphData({ ...app.graph.serialize(), id: crypto.randomUUID() });
 }
 """
+)
 
 
 def press_brush(editor: Editor, painter: Painter) -> None:
